@@ -7,18 +7,20 @@ from typing import Any, ClassVar, Self
 
 from django.db import models
 
-from trading.brokers.base import FillKind, Instrument, PositionMode, Side
 from trading.states import (
     OPEN_DELIVERIES,
     TRANSITIONS,
     CancelState,
     Delivery,
+    FillKind,
     OrderStatus,
     OrderType,
+    PositionMode,
     RejectedBy,
+    Side,
     State,
 )
-from trading.types import Conversion, OrderIntent
+from trading.types import Conversion, Instrument, OrderIntent
 
 
 def _choices(values: type) -> list[tuple[str, str]]:
@@ -190,7 +192,8 @@ class TradeLedger(models.Model):
                 condition=~models.Q(delivery=Delivery.DONE) | models.Q(reserved=0), name="order_closed_reserves_nothing"
             ),
             models.CheckConstraint(
-                condition=models.Q(status=OrderStatus.REJECTED) ^ models.Q(rejected_by=""), name="order_rejected_by_someone"
+                condition=models.Q(status=OrderStatus.REJECTED) ^ models.Q(rejected_by=""),
+                name="order_rejected_by_someone",
             ),
         ]
         indexes: ClassVar = [
@@ -225,7 +228,9 @@ class TradeLedger(models.Model):
             take_profit=self.take_profit,
         )
 
-    def move(self, to: State, *, at: datetime, reason: str = "", evidence: dict[str, Any] | None = None, **facts: Any) -> Self:
+    def move(
+        self, to: State, *, at: datetime, reason: str = "", evidence: dict[str, Any] | None = None, **facts: Any
+    ) -> Self:
         """Move to `to`, write `facts` beside it and the OrderEvent, or raise IllegalTransition and change nothing.
 
         A closed order reserves nothing, whoever closes it.

@@ -9,16 +9,17 @@ from decimal import Decimal
 
 from nexus.core import money
 from nexus.core.money import CENT
-from trading.brokers.base import Instrument, Quote, Side, VenuePosition, VenueState
-from trading.states import ACKED, CANCELED, EXPIRED, FILLED, PARTIAL, REJECTED, Delivery, State
-from trading.types import Conversion, Holding, OrderIntent, Rates, Reservation
+from trading.states import ACKED, CANCELED, EXPIRED, FILLED, PARTIAL, REJECTED, Delivery, Side, State, VenueState
+from trading.types import Conversion, Holding, Instrument, OrderIntent, Quote, Rates, Reservation, VenuePosition
 
 ZERO = Decimal(0)
 ONE = Decimal(1)
 FUTURE_TOLERANCE = timedelta(seconds=2)
 
 
-def quote_fault(quote: Quote | None, *, at: datetime, tick_size: Decimal, age_max: timedelta, spread_max: Decimal) -> str:
+def quote_fault(
+    quote: Quote | None, *, at: datetime, tick_size: Decimal, age_max: timedelta, spread_max: Decimal
+) -> str:
     """Return why a quote cannot be trusted, or an empty text."""
     if quote is None:
         return "QUOTE_MISSING"
@@ -143,7 +144,9 @@ def apply_fill(holding: Holding, *, signed_quantity: Decimal, price: Decimal) ->
     return Holding(after, price)
 
 
-def next_state(state: State, *, reported: VenueState, filled: Decimal, quantity: Decimal, is_new_fill: bool) -> State | None:
+def next_state(
+    state: State, *, reported: VenueState, filled: Decimal, quantity: Decimal, is_new_fill: bool
+) -> State | None:
     """Return where an order goes on a report, or None when the report tells nothing new.
 
     What is filled decides first: a fill wins over a cancellation, and a late one over any end (execution reference §2,

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from accounts.states import Role
+from accounts.types import Principal
 from django.db.models import Q, QuerySet
 
-from accounts.models import User
-from accounts.states import Role
 from nexus.core.errors import FieldError, Invalid, NotFound
-from trading.brokers.base import AccountSnapshot, VenuePosition
 from trading.models import BrokerPosition, Fill, OrderQuerySet, TradeLedger, TradingAccount
 from trading.states import Delivery
+from trading.types import AccountSnapshot, VenuePosition
 
 READS_ALL = frozenset({Role.OPERATOR, Role.COMPLIANCE})
 
@@ -34,18 +34,18 @@ class AccountView:
     live: AccountSnapshot | None
 
 
-def accounts_of(user: User) -> QuerySet[TradingAccount]:
+def accounts_of(user: Principal) -> QuerySet[TradingAccount]:
     """Return the accounts a person may see: operators and compliance all, everybody else their own."""
     rows = TradingAccount.objects.select_related("user").order_by("pk")
-    return rows if user.role in READS_ALL else rows.filter(user=user)
+    return rows if user.role in READS_ALL else rows.filter(user_id=user.pk)
 
 
-def account_for(user: User, *, public_id: uuid.UUID | None) -> TradingAccount:
+def account_for(user: Principal, *, public_id: uuid.UUID | None) -> TradingAccount:
     """Return the user's account by its id; the id may be left out by a user who has just one.
 
     Raises: NotFound, or Invalid when it has to be named.
     """
-    own = TradingAccount.objects.filter(user=user, is_active=True)
+    own = TradingAccount.objects.filter(user_id=user.pk, is_active=True)
     if public_id is not None:
         account = own.filter(public_id=public_id).first()
         if account is None:
@@ -60,13 +60,13 @@ def account_for(user: User, *, public_id: uuid.UUID | None) -> TradingAccount:
     return rows[0]
 
 
-def orders_of(user: User) -> OrderQuerySet:
+def orders_of(user: Principal) -> OrderQuerySet:
     """Return the orders a person may see, the newest first."""
     rows = TradeLedger.objects.select_related("account").prefetch_related("fills").order_by("-pk")
-    return rows if user.role in READS_ALL else rows.filter(user=user)
+    return rows if user.role in READS_ALL else rows.filter(user_id=user.pk)
 
 
-def order_of(user: User, *, public_id: uuid.UUID) -> TradeLedger:
+def order_of(user: Principal, *, public_id: uuid.UUID) -> TradeLedger:
     """Return one order the person may see. Raises: NotFound, the same for absent and for somebody else's."""
     order = orders_of(user).filter(public_id=public_id).first()
     if order is None:
@@ -82,7 +82,7 @@ def with_public_status(orders: OrderQuerySet, status: str) -> OrderQuerySet:
 
 
 def ledger_page(
-    user: User,
+    user: Principal,
     *,
     limit: int,
     status: str | None,
@@ -123,7 +123,11 @@ def in_doubt(*, user_id: int, since: datetime) -> list[TradeLedger]:
 
 def open_positions(accounts: Iterable[TradingAccount]) -> QuerySet[BrokerPosition]:
     """Return the open positions of some accounts, the oldest first."""
-    return BrokerPosition.objects.filter(account__in=list(accounts), closed_at__isnull=True).select_related("account").order_by("pk")
+    return (
+        BrokerPosition.objects.filter(account__in=list(accounts), closed_at__isnull=True)
+        .select_related("account")
+        .order_by("pk")
+    )
 
 
 def beside(positions: Iterable[BrokerPosition], *, snapshots: dict[int, AccountSnapshot]) -> list[PositionView]:

@@ -8,6 +8,47 @@ from enum import StrEnum
 from typing import NamedTuple
 
 
+class Side(StrEnum):
+    """Which way an order or a position looks."""
+
+    BUY = "BUY"
+    SELL = "SELL"
+
+    @property
+    def direction(self) -> int:
+        """Return +1 for a buy and −1 for a sell, as formulas want it."""
+        return 1 if self is Side.BUY else -1
+
+
+class PositionMode(StrEnum):
+    """How an account keeps its positions."""
+
+    NETTING = "NETTING"
+    HEDGING = "HEDGING"
+
+
+class VenueState(StrEnum):
+    """What a venue says has become of one order of ours."""
+
+    WORKING = "WORKING"  # accepted and live; it may have fills already
+    FILLED = "FILLED"  # nothing left to fill
+    CANCELED = "CANCELED"  # closed with a rest, for whatever reason but time
+    EXPIRED = "EXPIRED"
+    REJECTED = "REJECTED"  # refused for certain; nothing was executed
+    NEVER_SENT = "NEVER_SENT"  # proven: the request never reached the venue, and now it never can
+    NO_TRACE = "NO_TRACE"  # one complete search, link up throughout, found nothing; not yet a proof
+
+
+class FillKind(StrEnum):
+    """Why a fill happened."""
+
+    ORDER = "ORDER"  # an order of ours, or anybody's ordinary order
+    STOP_LOSS = "STOP_LOSS"
+    TAKE_PROFIT = "TAKE_PROFIT"
+    STOP_OUT = "STOP_OUT"
+    OTHER = "OTHER"  # rollover, split, correction: booked as it is
+
+
 class OrderStatus(StrEnum):
     """What has become of the order."""
 

@@ -2,15 +2,14 @@
 
 from typing import Any
 
+from nexus.core.wire import ExactDecimalField, StrictSerializer
 from rest_framework import serializers
 
 from nexus.core import money
-from nexus.core.wire import ExactDecimalField, StrictSerializer
-from trading.brokers.base import Quote, Side
 from trading.models import Fill, TradeLedger
 from trading.selectors import AccountView, PositionView
-from trading.states import PUBLIC_STATUSES, CancelState, Delivery, OrderType, RejectedBy
-from trading.types import OrderIntent
+from trading.states import PUBLIC_STATUSES, CancelState, Delivery, OrderType, RejectedBy, Side
+from trading.types import OrderIntent, Quote
 
 SYMBOL = r"^[A-Za-z0-9]{2,20}([-/._#][A-Za-z0-9]{1,20})?$"
 

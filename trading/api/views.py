@@ -1,21 +1,21 @@
 """The doors of trading for people and bots: parse, one call, answer."""
 
 import uuid
-from typing import Any
+from typing import Any, cast
 
+from accounts.states import Role
+from accounts.types import Principal
 from django.http import HttpResponse
 from django.utils.timezone import now
 from drf_spectacular.utils import OpenApiParameter, extend_schema
+from nexus.core.http import as_error
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.api.authentication import signed_in
-from accounts.states import Role
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Outcome, Target
-from nexus.core.http import as_error
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
 from trading import selectors
@@ -31,6 +31,10 @@ KEY = OpenApiParameter(
     required=True,
     description="8 to 128 letters, digits, hyphens or underscores. New for each order, the same to repeat one.",
 )
+
+
+def _person(request: Request) -> Principal:
+    return cast("Principal", request.user)
 
 
 class MayTrade(BasePermission):
@@ -54,7 +58,7 @@ class Execute(APIView):
     )  # fmt: skip
     def post(self, request: Request) -> Response:
         """Place the order, or return the one that this key has placed."""
-        user = signed_in(request)
+        user = _person(request)
         key = records.read_key(request.headers.get("Idempotency-Key"))
         form = forms.ExecuteForm(data=request.data)
         form.is_valid(raise_exception=True)
@@ -101,7 +105,7 @@ class Ledger(APIView):
         """List the orders this person may see."""
         form = forms.LedgerQuery(data=request.query_params.dict())
         form.is_valid(raise_exception=True)
-        page, following = selectors.ledger_page(signed_in(request), **form.to_filters())
+        page, following = selectors.ledger_page(_person(request), **form.to_filters())
         return Response(forms.LedgerView({"results": page, "next": following}).data)
 
 
@@ -111,7 +115,7 @@ class LedgerRow(APIView):
     @extend_schema(responses=forms.OrderView, summary="Read one order")
     def get(self, request: Request, order_id: uuid.UUID) -> Response:
         """Read one order this person may see."""
-        return Response(forms.OrderView(selectors.order_of(signed_in(request), public_id=order_id)).data)
+        return Response(forms.OrderView(selectors.order_of(_person(request), public_id=order_id)).data)
 
 
 class Positions(APIView):
@@ -120,7 +124,7 @@ class Positions(APIView):
     @extend_schema(responses=forms.PositionList, summary="List open positions with the broker's prices")
     def get(self, request: Request) -> Response:
         """List the open positions this person may see."""
-        accounts = list(selectors.accounts_of(signed_in(request)))
+        accounts = list(selectors.accounts_of(_person(request)))
         positions = list(selectors.open_positions(accounts))
         held = {row.account_id for row in positions}
         snapshots = live.snapshots([account for account in accounts if account.pk in held])
@@ -134,7 +138,7 @@ class Accounts(APIView):
     @extend_schema(responses=forms.AccountList, summary="List accounts with their live figures")
     def get(self, request: Request) -> Response:
         """List the accounts this person may see."""
-        accounts = list(selectors.accounts_of(signed_in(request)))
+        accounts = list(selectors.accounts_of(_person(request)))
         rows = selectors.with_figures(accounts, snapshots=live.snapshots(accounts))
         return Response(forms.AccountList({"results": rows}).data)
 
@@ -150,5 +154,5 @@ class Quotes(APIView):
         form = forms.QuoteQuery(data={**request.query_params.dict(), "symbol": symbol})
         form.is_valid(raise_exception=True)
         data: dict[str, Any] = form.validated_data
-        account = selectors.account_for(signed_in(request), public_id=data.get("account"))
+        account = selectors.account_for(_person(request), public_id=data.get("account"))
         return Response(forms.QuoteView(live.quote(account, symbol=data["symbol"])).data)

@@ -9,9 +9,10 @@ from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
 from nexus.core.errors import Conflict
 from trading.brokers import registry
-from trading.brokers.base import Broker, Link
+from trading.brokers.base import Broker
 from trading.models import TradingAccount
 from trading.services import instruments
+from trading.types import Link
 
 
 class WrongKind(Conflict):
@@ -53,7 +54,13 @@ def link(
     if existing is not None:
         return existing
     account = TradingAccount(
-        user_id=user_id, name=name, venue=venue, venue_account=venue_account, server=server, is_live=is_live, created_at=at
+        user_id=user_id,
+        name=name,
+        venue=venue,
+        venue_account=venue_account,
+        server=server,
+        is_live=is_live,
+        created_at=at,
     )
     broker = broker_of(account)
     snapshot = broker.snapshot(symbols=[])

@@ -14,11 +14,10 @@ from risk.services import control, limits, stats
 from risk.states import ControlScope
 from risk.types import Check, Exposure, Verdict
 from trading import rules
-from trading.brokers.base import PositionMode, VenuePosition
 from trading.models import TradableInstrument, TradeLedger, TradingAccount
 from trading.services.facts import AccountFacts, Facts, Missing
-from trading.states import Delivery
-from trading.types import OrderIntent, Reservation
+from trading.states import Delivery, PositionMode
+from trading.types import OrderIntent, Reservation, VenuePosition
 
 ZERO = Decimal(0)
 
@@ -90,9 +89,7 @@ def _judge_market(
     )
     lost = [o for o in in_doubt if o.delivery == Delivery.UNKNOWN and o.symbol == intent.symbol]
     checks = [
-        Check(
-            "UNKNOWN_ORDERS", "UNKNOWN_ORDER_ON_INSTRUMENT", passed=not lost, detail=", ".join(map(str, lost))[:200]
-        ),
+        Check("UNKNOWN_ORDERS", "UNKNOWN_ORDER_ON_INSTRUMENT", passed=not lost, detail=", ".join(map(str, lost))[:200]),
         Check("INSTRUMENT", "INSTRUMENT_NOT_TRADABLE", passed=instrument.is_tradable),
         Check("QUOTE", fault, passed=not fault),
     ]
@@ -181,9 +178,7 @@ def _starts(facts: Facts, *, at: datetime) -> Mapping[int, Decimal]:
     return stats.equity_at_start(account_ids=[each.account.pk for each in facts.accounts], trading_date=at.date())
 
 
-def _split(
-    each: AccountFacts, doubtful: Mapping[str, TradeLedger]
-) -> tuple[list[VenuePosition], list[VenuePosition]]:
+def _split(each: AccountFacts, doubtful: Mapping[str, TradeLedger]) -> tuple[list[VenuePosition], list[VenuePosition]]:
     """Part an account's positions into those that an order in doubt accounts for, and all others."""
     if each.snapshot.mode is not PositionMode.HEDGING:
         return [], list(each.snapshot.positions)

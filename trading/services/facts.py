@@ -7,9 +7,9 @@ from datetime import datetime
 from django.db import connection
 
 from nexus.core.errors import Invalid, OutsideError, Unavailable, Unreachable
-from trading.brokers.base import AccountSnapshot, Quote
 from trading.models import TradableInstrument, TradingAccount
 from trading.services import accounts, instruments
+from trading.types import AccountSnapshot, Quote
 
 
 @dataclass(frozen=True, slots=True)

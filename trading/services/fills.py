@@ -20,10 +20,9 @@ from nexus.audit.types import Actor, Target
 from nexus.core import money
 from nexus.idempotency.services import records
 from trading import rules, selectors
-from trading.brokers.base import FillKind, FillReport, OrderReport, Side, VenueState
 from trading.models import BrokerPosition, Fill, TradeLedger, TradingAccount
-from trading.states import UNKNOWN, Delivery, OrderStatus, RejectedBy, State
-from trading.types import Holding
+from trading.states import UNKNOWN, Delivery, FillKind, OrderStatus, RejectedBy, Side, State, VenueState
+from trading.types import FillReport, Holding, OrderReport
 
 log = structlog.get_logger(__name__)
 
@@ -197,7 +196,9 @@ def _hold(account: TradingAccount, report: FillReport, *, order: TradeLedger | N
             opened_at=report.filled_at,
         )
         return
-    after = rules.apply_fill(Holding(position.quantity, position.price_open), signed_quantity=signed, price=report.price)
+    after = rules.apply_fill(
+        Holding(position.quantity, position.price_open), signed_quantity=signed, price=report.price
+    )
     position.quantity = after.quantity
     position.price_open = money.half_even_to(after.price, PRICE_STEP)
     position.closed_at = report.filled_at if after.quantity == 0 else None

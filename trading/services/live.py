@@ -5,9 +5,9 @@ from collections.abc import Iterable
 import structlog
 
 from nexus.core.errors import FieldError, NotFound, OutsideError, Refused, Unavailable
-from trading.brokers.base import AccountSnapshot, Quote
 from trading.models import TradingAccount
 from trading.services import accounts
+from trading.types import AccountSnapshot, Quote
 
 log = structlog.get_logger(__name__)
 

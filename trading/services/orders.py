@@ -9,27 +9,27 @@ from datetime import datetime
 from decimal import Decimal
 
 import structlog
+from accounts.types import Principal
 from django.conf import settings
 from django.db import connection, transaction
+from nexus.core.logs import correlation_id
 
-from accounts.models import User
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
 from nexus.core import money
 from nexus.core.errors import FieldError, Invalid, OutcomeUnknown, Refused, Unreachable
-from nexus.core.logs import correlation_id
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
 from risk.services import control, stats
 from trading import selectors
 from trading.brokers import ids
-from trading.brokers.base import Broker, OrderReport, OrderRequest, VenueState
+from trading.brokers.base import Broker
 from trading.models import OrderEvent, TradableInstrument, TradeLedger, TradingAccount
 from trading.rules import ZERO
 from trading.services import accounts, admission, facts, fills, instruments
 from trading.services.facts import Facts, Missing
-from trading.states import QUEUED, REJECTED, SENDING, Delivery, RejectedBy, State
-from trading.types import OrderIntent
+from trading.states import QUEUED, REJECTED, SENDING, Delivery, RejectedBy, State, VenueState
+from trading.types import OrderIntent, OrderReport, OrderRequest
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +42,9 @@ class Execution:
     is_replay: bool
 
 
-def execute(*, user: User, account: TradingAccount, intent: OrderIntent, key: RequestKey, at: datetime) -> Execution:
+def execute(
+    *, user: Principal, account: TradingAccount, intent: OrderIntent, key: RequestKey, at: datetime
+) -> Execution:
     """Place a market order and return it as it stands: filled, rejected by us or the broker, or still unknown.
 
     Safe to repeat with the same key. Raises: Invalid when the intent cannot be an order of this instrument; KeyMismatch
@@ -69,7 +71,9 @@ def _refuse_misshapen(intent: OrderIntent, *, instrument: TradableInstrument) ->
         bounds = f"between {text(instrument.quantity_min)} and {text(instrument.quantity_max)} lots"
         faults.append(FieldError("/quantity", "out_of_range", f"must be {bounds}"))
     elif not money.is_multiple(intent.quantity, instrument.quantity_step):
-        faults.append(FieldError("/quantity", "off_step", f"must be a multiple of {text(instrument.quantity_step)} lots"))
+        faults.append(
+            FieldError("/quantity", "off_step", f"must be a multiple of {text(instrument.quantity_step)} lots")
+        )
     for field in ("entry_price", "stop_loss", "take_profit"):
         price = getattr(intent, field)
         if price is not None and not money.is_multiple(price, instrument.tick_size):
@@ -81,7 +85,7 @@ def _refuse_misshapen(intent: OrderIntent, *, instrument: TradableInstrument) ->
 @transaction.atomic(durable=True)
 def _admit(
     *,
-    user: User,
+    user: Principal,
     account: TradingAccount,
     instrument: TradableInstrument,
     intent: OrderIntent,
@@ -107,7 +111,7 @@ def _admit(
     order = TradeLedger(
         public_id=public_id,
         account=account,
-        user=user,
+        user_id=user.pk,
         client_order_id=ids.client_order_id(tag=settings.BROKER_TAG, number=_next_number()),
         symbol=intent.symbol,
         side=intent.side,
@@ -159,7 +163,10 @@ def _store(order: TradeLedger, *, path: tuple[State, ...], actor: Actor, action:
     order.save(force_insert=True)
     steps = zip(("", *map(str, path)), path, strict=False)
     OrderEvent.objects.bulk_create(
-        [OrderEvent(order=order, came_from=came_from, to=str(to), reason=order.reason, at=at) for came_from, to in steps]
+        [
+            OrderEvent(order=order, came_from=came_from, to=str(to), reason=order.reason, at=at)
+            for came_from, to in steps
+        ]
     )
     trail.record(
         action=action,

@@ -14,10 +14,10 @@ from django.db.models import Q
 from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
 from nexus.core.errors import OutsideError
-from trading.brokers.base import OrderReport, VenueState
 from trading.models import TradeLedger
 from trading.services import accounts, facts, fills
-from trading.states import Delivery
+from trading.states import Delivery, VenueState
+from trading.types import OrderReport
 
 log = structlog.get_logger(__name__)
 

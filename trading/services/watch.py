@@ -8,9 +8,9 @@ from django.db.models import Max
 
 from nexus.core.errors import OutsideError
 from risk.services import stats
-from trading.brokers.base import AccountSnapshot
 from trading.models import Fill, TradingAccount
 from trading.services import accounts, fills
+from trading.types import AccountSnapshot
 
 log = structlog.get_logger(__name__)
 

@@ -12,7 +12,14 @@ log = structlog.get_logger(__name__)
 
 
 def open_alert(
-    *, severity: Severity, kind: str, dedupe_key: str, text: str, at: datetime, object_type: str = "", object_id: str = ""
+    *,
+    severity: Severity,
+    kind: str,
+    dedupe_key: str,
+    text: str,
+    at: datetime,
+    object_type: str = "",
+    object_id: str = "",
 ) -> None:
     """Open an alert, or count one more sighting of the open one with the same key. Runs in the caller's transaction."""
     assert connection.in_atomic_block
