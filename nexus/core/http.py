@@ -2,14 +2,14 @@
 
 import ipaddress
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import structlog
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import InterfaceError, OperationalError
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from rest_framework import exceptions
 
 from nexus.core.errors import Denied, FieldError, NexusError, NotFound, Unauthenticated, Unavailable, problem
@@ -185,6 +185,20 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     refusal = Denied("The form has expired or did not come from this site. Load the page again.")
     refusal.code = "csrf_failed"
     return answer(refusal)
+
+
+class ProblemMiddleware:
+    """Give the one face to refusals that Django writes itself: a 405 outside DRF."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Answer as the inner layers do, but for a bare 405."""
+        response = self.get_response(request)
+        if isinstance(response, HttpResponseNotAllowed):
+            return answer(MethodNotAllowed("This path does not know that method.", headers={"Allow": response["Allow"]}))
+        return response
 
 
 # --- Who is at the door -----------------------------------------------------------------------------------------------
