@@ -26,7 +26,7 @@ APPEND_SLASH = False
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "nexus.apps.NexusConfig",  # django.contrib.admin with our site, our checks and our worker's wiring
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -47,9 +47,10 @@ INSTALLED_APPS = [
     "reconciliation",
 ]
 MIDDLEWARE = [
+    "nexus.core.logs.CorrelationMiddleware",
+    "nexus.core.http.ProblemMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -73,6 +74,9 @@ TEMPLATES = [
 ]
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
+WHITENOISE_USE_FINDERS = NEXUS_ENV != "production"
+CSRF_FAILURE_VIEW = "nexus.core.http.csrf_failure"
+TRUSTED_PROXY_CIDRS = env.listing("TRUSTED_PROXY_CIDRS")
 
 # --- Database ---------------------------------------------------------------------------------------------------------
 _database = urlsplit(env.secret("DATABASE_URL"))
@@ -118,7 +122,7 @@ TOKEN_FAMILIES_MAX = 5
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.api.authentication.BearerAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PARSER_CLASSES": ["nexus.core.http.ExactJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["nexus.core.wire.ExactJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "nexus.core.http.answer_exception",
@@ -175,6 +179,7 @@ CELERY_BEAT_SCHEDULE = {
     "purge-idempotency-records": {"task": "idempotency.purge_records", "schedule": 3600.0},
 }
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False  # an address is personal data, and that reader believes any proxy
 
 # --- What you may do: platform ceilings. Unset means that a tighter scope must set one, or orders are refused ---------
 TRADING_ENABLED = env.boolean("TRADING_ENABLED", default=True)
