@@ -1,4 +1,4 @@
-"""Every setting, read once from the environment and typed. `.env.example` lists the names; `checks.py` refuses a bad boot."""
+"""Every setting, read once from the environment and typed. `.env.example` lists the names."""
 
 from datetime import timedelta
 from pathlib import Path

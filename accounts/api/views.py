@@ -48,9 +48,7 @@ class Refresh(APIView):
         """Exchange a refresh token for a new pair. Each is used once: a second use ends the session."""
         form = RefreshInput(data=request.data)
         form.is_valid(raise_exception=True)
-        pair = sessions.refresh(
-            token=form.validated_data["refresh_token"], client=_client(request), at=timezone.now()
-        )
+        pair = sessions.refresh(token=form.validated_data["refresh_token"], client=_client(request), at=timezone.now())
         return _tokens(pair)
 
 

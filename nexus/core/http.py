@@ -197,7 +197,9 @@ class ProblemMiddleware:
         """Answer as the inner layers do, but for a bare 405."""
         response = self.get_response(request)
         if isinstance(response, HttpResponseNotAllowed):
-            return answer(MethodNotAllowed("This path does not know that method.", headers={"Allow": response["Allow"]}))
+            return answer(
+                MethodNotAllowed("This path does not know that method.", headers={"Allow": response["Allow"]})
+            )
         return response
 
 

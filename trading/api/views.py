@@ -3,19 +3,19 @@
 import uuid
 from typing import Any, cast
 
-from accounts.states import Role
-from accounts.types import Principal
 from django.http import HttpResponse
 from django.utils.timezone import now
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from nexus.core.http import as_error
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.states import Role
+from accounts.types import Principal
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Outcome, Target
+from nexus.core.http import as_error
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
 from trading import selectors
@@ -53,7 +53,7 @@ class Execute(APIView):
     @extend_schema(
         request=forms.ExecuteForm, responses={201: forms.OrderView, 202: forms.OrderView}, parameters=[KEY],
         summary="Place a market order",
-        description="201 when the outcome is known (FILLED, REJECTED, …), 202 when the broker's answer is still awaited: "
+        description="201 when the outcome is known (FILLED, REJECTED, …), 202 while the broker's answer is awaited: "
         "then read the order again. Repeating a request with its key never trades twice.",
     )  # fmt: skip
     def post(self, request: Request) -> Response:

@@ -46,7 +46,7 @@ def link_of(account: TradingAccount) -> Link:
 def link(
     *, user_id: int, name: str, venue: str, venue_account: str, server: str, is_live: bool, actor: Actor, at: datetime
 ) -> TradingAccount:
-    """Link an account after asking the venue what it is. Safe to repeat: an account that is linked is returned as it is.
+    """Link an account after asking the venue what it is. Safe to repeat: a linked account is returned as it is.
 
     Raises: WrongKind when `is_live` is not what the venue says; what the broker raises when it cannot be asked.
     """

@@ -158,8 +158,9 @@ def _book(account: TradingAccount, report: FillReport, *, order: TradeLedger | N
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            INSERT INTO fill (account_id, order_id, venue_fill_id, venue_order_id, venue_position_id, symbol, side, quantity,
-                price, commission, swap, fee, profit, kind, slippage, filled_at, booked_at)
+            INSERT INTO fill
+                (account_id, order_id, venue_fill_id, venue_order_id, venue_position_id, symbol, side, quantity, price,
+                 commission, swap, fee, profit, kind, slippage, filled_at, booked_at)
             VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp())
             ON CONFLICT (account_id, venue_fill_id) DO NOTHING RETURNING id
             """,
@@ -229,7 +230,7 @@ def _book_other(account: TradingAccount, report: FillReport, *, at: datetime) ->
             severity=Severity.WARNING,
             kind="EXTERNAL_FILL",
             dedupe_key=f"external:{account.pk}:{report.venue_fill_id}",
-            text=f"{report.side} {money.as_text(report.quantity)} {report.symbol} was traded on {account} by somebody else.",
+            text=f"{account}: somebody else traded {report.side} {money.as_text(report.quantity)} {report.symbol}.",
             object_type="trading_account",
             object_id=str(account.public_id),
             at=at,

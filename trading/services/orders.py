@@ -9,15 +9,15 @@ from datetime import datetime
 from decimal import Decimal
 
 import structlog
-from accounts.types import Principal
 from django.conf import settings
 from django.db import connection, transaction
-from nexus.core.logs import correlation_id
 
+from accounts.types import Principal
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
 from nexus.core import money
 from nexus.core.errors import FieldError, Invalid, OutcomeUnknown, Refused, Unreachable
+from nexus.core.logs import correlation_id
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
 from risk.services import control, stats
@@ -93,7 +93,7 @@ def _admit(
     key: RequestKey,
     at: datetime,
 ) -> tuple[TradeLedger, bool]:
-    """Judge the order under the locks and store it: marked as SENDING with its reservation, or REJECTED with its reason.
+    """Judge the order under the locks and store it: SENDING with its reservation, or REJECTED with its reason.
 
     Locks, in the one order: the idempotency key, the stop lock shared, the user's day. Whatever they guard is read in
     later statements.

@@ -26,7 +26,8 @@ def open_alert(
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            INSERT INTO alert (severity, kind, dedupe_key, text, object_type, object_id, seen_count, opened_at, last_seen_at)
+            INSERT INTO alert
+                (severity, kind, dedupe_key, text, object_type, object_id, seen_count, opened_at, last_seen_at)
             VALUES (%s, %s, %s, %s, %s, %s, 1, %s, %s)
             ON CONFLICT (dedupe_key) WHERE closed_at IS NULL
             DO UPDATE SET seen_count = alert.seen_count + 1, last_seen_at = excluded.last_seen_at
