@@ -195,8 +195,12 @@ class RevokedToken(models.Model):
                 name="revoked_tokens_hash_is_sha256",
                 condition=Exact(Func("jti_hash", function="octet_length", output_field=models.IntegerField()), 32),
             ),
-            models.CheckConstraint(name="revoked_tokens_type_known", condition=models.Q(token_type__in=TokenType.values)),
-            models.CheckConstraint(name="revoked_tokens_reason_known", condition=models.Q(reason__in=RevokeReason.values)),
+            models.CheckConstraint(
+                name="revoked_tokens_type_known", condition=models.Q(token_type__in=TokenType.values)
+            ),
+            models.CheckConstraint(
+                name="revoked_tokens_reason_known", condition=models.Q(reason__in=RevokeReason.values)
+            ),
         ]
 
     def __str__(self) -> str:

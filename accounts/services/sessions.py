@@ -59,9 +59,7 @@ class Purged(NamedTuple):
     families: int
 
 
-def check_password(
-    *, request: HttpRequest | None, email: str, password: str, client: ClientInfo, door: str
-) -> User:
+def check_password(*, request: HttpRequest | None, email: str, password: str, client: ClientInfo, door: str) -> User:
     """Find the active user with this password. Every failure is recorded before it is raised.
 
     An unknown email costs a hash like a known one. No transaction is open while the hash is computed.
@@ -85,9 +83,7 @@ def _note_failure(*, email: str, client: ClientInfo, door: str) -> None:
     )
 
 
-def login(
-    *, request: HttpRequest | None, email: str, password: str, client: ClientInfo, at: datetime
-) -> TokenPair:
+def login(*, request: HttpRequest | None, email: str, password: str, client: ClientInfo, at: datetime) -> TokenPair:
     """Begin a session. Raises: InvalidCredentials."""
     user = check_password(request=request, email=email, password=password, client=client, door="api")
     pair = _begin(checked=user, client=client, at=at)
@@ -180,7 +176,9 @@ def identify(*, token: str, at: datetime) -> tuple[User, Claims]:
         user = selectors.user_of(claims, at=at)
     except (OperationalError, InterfaceError) as exc:
         log.error("accounts.identify.failed", error=type(exc).__name__, detail=str(exc))  # noqa: TRY400
-        raise Unavailable("Who you are cannot be checked now. Nothing was executed.", headers={"Retry-After": "1"}) from exc
+        raise Unavailable(
+            "Who you are cannot be checked now. Nothing was executed.", headers={"Retry-After": "1"}
+        ) from exc
     if user is None:
         raise TokenInvalid
     return user, claims
@@ -223,9 +221,7 @@ def _rotate(*, claims: Claims, client: ClientInfo, at: datetime) -> TokenPair | 
         pii=client.as_pii(),
     )
     family = TokenFamily.objects.get(pk=claims.family_id)
-    return _pair(
-        user=user, family=family, authenticated_at=claims.authenticated_at, methods=claims.methods, at=at
-    )
+    return _pair(user=user, family=family, authenticated_at=claims.authenticated_at, methods=claims.methods, at=at)
 
 
 def _note_reuse(*, user: User, claims: Claims, client: ClientInfo, at: datetime) -> RevokeReason | None:
@@ -298,7 +294,7 @@ def revoke_all(*, user_id: int, actor: Actor, client: ClientInfo, at: datetime) 
 
 
 def enter_console(*, request: HttpRequest | None, email: str, password: str, client: ClientInfo) -> User:
-    """Let an operator into the console. Anybody else gets the answer of a wrong password. Raises: InvalidCredentials."""
+    """Let staff into the console; to others it answers like a wrong password. Raises: InvalidCredentials."""
     user = check_password(request=request, email=email, password=password, client=client, door="console")
     trail.record_denied(
         action="auth.login.succeeded" if user.is_staff else "auth.login.denied",
