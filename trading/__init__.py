@@ -1,0 +1,1 @@
+"""Hold the orders, the positions and the brokers that carry them out."""

@@ -1,0 +1,1 @@
+"""Hold one package per venue."""

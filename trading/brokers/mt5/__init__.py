@@ -1,0 +1,1 @@
+"""Hold what speaks to MetaTrader 5."""
