@@ -21,6 +21,10 @@ class ScriptedQuotes:
         assert not rows or tick.time_ms >= rows[-1].time_ms, "a script runs forwards"
         rows.append(tick)
 
+    def last_scripted(self, symbol: str) -> Tick | None:
+        """Return the newest scripted tick of a symbol."""
+        return self._ticks[symbol][-1] if symbol in self._ticks else None
+
     def at(self, symbol: str, time_ms: int) -> Tick | None:
         """Return the tick in force; on equal times the script wins."""
         rows = self._ticks.get(symbol, [])
