@@ -1,1 +1,1 @@
-"""Hold the orders, the positions and the brokers that carry them out."""
+"""YOUR ORDERS: from the request to the last fill."""

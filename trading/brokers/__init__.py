@@ -1,1 +1,1 @@
-"""Hold one package per venue."""
+"""The brokers, in our words: pure I/O with no database, no retries and no clock."""

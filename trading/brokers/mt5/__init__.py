@@ -1,1 +1,1 @@
-"""Hold what speaks to MetaTrader 5."""
+"""MetaTrader 5: the adapter, the gateway beside the terminal, and the emulator of a broker."""

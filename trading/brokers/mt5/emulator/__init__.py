@@ -18,9 +18,9 @@ trading on generated quotes: each call first lives up to the present, so no thre
 Known optimism of a paper account: unlimited liquidity at the touch, no latency, no market impact, no swap, no stop-out.
 """
 
-from trading.brokers.mt5.emulator.broker import Broker, BrokerStopped
+from trading.brokers.mt5.emulator.broker import Broker, BrokerStoppedError
 from trading.brokers.mt5.emulator.control import Control
 from trading.brokers.mt5.emulator.opening import open_broker
 from trading.brokers.mt5.emulator.profiles import AccountProfile, BrokerProfile
 
-__all__ = ["AccountProfile", "Broker", "BrokerProfile", "BrokerStopped", "Control", "open_broker"]
+__all__ = ["AccountProfile", "Broker", "BrokerProfile", "BrokerStoppedError", "Control", "open_broker"]

@@ -19,7 +19,7 @@ def half_away(value: Fraction) -> int:
 
 def booked(value: Fraction, currency_digits: int) -> int:
     """Round an exact amount to what the account's currency can hold."""
-    step = UNIT // 10**currency_digits
+    step = UNIT // int(10**currency_digits)
     return half_away(value / step) * step
 
 
@@ -49,7 +49,7 @@ def scaled(number: Decimal, digits: int) -> int | None:
 
 def as_float(count: int, digits: int = 8) -> float:
     """Return the float nearest to `count` units of 10^-digits."""
-    return count / 10**digits
+    return count / int(10**digits)
 
 
 def as_text(count: int, digits: int) -> str:

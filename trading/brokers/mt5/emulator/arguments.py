@@ -1,6 +1,6 @@
 """Judge arguments exactly as the compiled module does, before anything is sent.
 
-Raises everywhere: Failed (-2), or SystemError for integers that do not fit, as the original does.
+Raises everywhere: CallError (-2), or SystemError for integers that do not fit, as the original does.
 """
 
 from collections.abc import Mapping
@@ -108,7 +108,8 @@ class Dates:
         if seconds:
             self._bounds[index] = seconds
             return seconds
-        assert not self._strict, "date 0 is ignored by the package and leaves the bound undefined"
+        if self._strict:
+            raise AssertionError("date 0 is ignored by the package and leaves the bound undefined")
         return self._bounds.get(index, 0)
 
     def _seconds(self, value: object, index: int) -> int:

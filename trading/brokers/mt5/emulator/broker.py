@@ -3,20 +3,21 @@
 Everything runs under one lock per broker. A commit that fails, or books that contradict their deals, stop it for good.
 """
 
+import heapq
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-import heapq
-import json
 
-from trading.brokers.mt5.emulator import checks, constants as mt5, ledger, matching, triggers, valuation
+from trading.brokers.mt5.emulator import checks, ledger, matching, triggers, valuation
+from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.books import AccountBooks, Plan
 from trading.brokers.mt5.emulator.clock import Clock
 from trading.brokers.mt5.emulator.faults import Fault, FaultPlan
 from trading.brokers.mt5.emulator.instruments import Instrument
 from trading.brokers.mt5.emulator.profiles import BrokerProfile
-from trading.brokers.mt5.emulator.rates import NoRate
+from trading.brokers.mt5.emulator.rates import NoRateError
 from trading.brokers.mt5.emulator.recordings import RecordedQuotes
 from trading.brokers.mt5.emulator.records import Tick
 from trading.brokers.mt5.emulator.requests import Answer, CheckAnswer, Request
@@ -27,7 +28,7 @@ from trading.brokers.mt5.emulator.terminal import Terminal
 SECOND_US = 1_000_000
 
 
-class BrokerStopped(RuntimeError):
+class BrokerStoppedError(RuntimeError):
     """Say that the broker has stopped itself and answers nothing any more."""
 
 
@@ -46,7 +47,7 @@ class Broker:
         tape: RecordedQuotes | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Take over loaded books and check them against their deals. Raises: BooksDiffer."""
+        """Take over loaded books and check them against their deals. Raises: BooksDifferError."""
         self.profile, self.instruments, self.books = profile, dict(instruments), dict(books)
         self.quotes, self.store, self.clock, self.tape = quotes, store, clock, tape
         self.lock = threading.RLock()
@@ -87,11 +88,13 @@ class Broker:
         held = sorted({each.symbol for books in self.books.values() for each in books.positions.values()})
         limit, until_ms = self.profile.catch_up_ticks, target_us // 1_000
         streams = [self.quotes.between(symbol, self.now_ms, until_ms, limit) for symbol in held]
+        seen = False
         for tick in heapq.merge(*streams, key=lambda each: (each.time_ms, each.symbol)):
+            seen = True
             self.now_us = max(self.now_us, tick.time_ms * 1_000)
             self._fire(tick)
         self.now_us = target_us
-        if held or not self.clock.flows:
+        if seen or not self.clock.flows:
             self._commit(Changes(self.now_us))
 
     def pause(self, seconds: float) -> None:
@@ -193,7 +196,7 @@ class Broker:
             before = valuation.figures(books.profile, books.balance, books.positions.values(), self.market)
             held = plan.positions_after(books.positions.values())
             after = valuation.figures(books.profile, books.balance + plan.total, held, self.market)
-        except NoRate:
+        except NoRateError:
             return mt5.TRADE_RETCODE_PRICE_OFF, Plan()
         if after.margin > before.margin and after.free < 0:
             return mt5.TRADE_RETCODE_NO_MONEY, Plan()
@@ -210,8 +213,7 @@ class Broker:
         )  # fmt: skip
 
     def _move_stops(self, case: checks.Case) -> tuple[int, Plan]:
-        position, (sl, tp) = case.position, case.stops
-        assert position is not None
+        position, (sl, tp) = case.target, case.stops
         if (position.sl, position.tp) == (sl, tp):
             return mt5.TRADE_RETCODE_NO_CHANGES, Plan()
         return mt5.TRADE_RETCODE_DONE, Plan(kept=(replace(position, sl=sl, tp=tp, update_us=self.now_us),))
@@ -289,13 +291,13 @@ class Broker:
         self.faults.take_over([fault])
 
     def verify(self) -> None:
-        """Compare balances and positions with a replay of the deals. Raises: BooksDiffer, and the broker stops."""
+        """Compare balances and positions with a replay of the deals. Raises: BooksDifferError, and the broker stops."""
         with self.lock:
             try:
                 for login, books in self.books.items():
                     held = books.positions.values()
                     ledger.compare(login, books.deals, held, books.balance, self.instruments)
-            except ledger.BooksDiffer as exc:
+            except ledger.BooksDifferError as exc:
                 self._stopped = str(exc)
                 raise
 
@@ -315,4 +317,4 @@ class Broker:
 
     def _require_running(self) -> None:
         if self._stopped:
-            raise BrokerStopped(self._stopped)
+            raise BrokerStoppedError(self._stopped)

@@ -5,14 +5,17 @@ Margin and unchanged levels are judged last, by the broker, because they need th
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
-from trading.brokers.mt5.emulator import amounts, constants as mt5
+from trading.brokers.mt5.emulator import amounts
+from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.books import AccountBooks
 from trading.brokers.mt5.emulator.instruments import FILL_FOK, FILL_IOC, Instrument
 from trading.brokers.mt5.emulator.profiles import AccountProfile
 from trading.brokers.mt5.emulator.records import BUY, SELL, Position, Tick
 from trading.brokers.mt5.emulator.requests import HEDGE_PROHIBITED, Request
 
+T = TypeVar("T")
 PRICE_IS_ASKED = (mt5.SYMBOL_TRADE_EXECUTION_REQUEST, mt5.SYMBOL_TRADE_EXECUTION_INSTANT)
 FILLING_BITS = {mt5.ORDER_FILLING_FOK: FILL_FOK, mt5.ORDER_FILLING_IOC: FILL_IOC}
 
@@ -53,14 +56,12 @@ class Case:
     @property
     def symbol(self) -> Instrument:
         """Return the instrument, once its check has passed."""
-        assert self.instrument is not None
-        return self.instrument
+        return _present(self.instrument)
 
     @property
     def quote(self) -> Tick:
         """Return the tick in force, once its check has passed."""
-        assert self.tick is not None
-        return self.tick
+        return _present(self.tick)
 
     @property
     def position(self) -> Position | None:
@@ -72,15 +73,20 @@ class Case:
         return next(iter(self.books.of_symbol(self.request.symbol)), None)
 
     @property
+    def target(self) -> Position:
+        """Return the position that is meant, once its check has passed."""
+        return _present(self.position)
+
+    @property
     def volume(self) -> int:
         """Return the volume in 10^-8 lots, once its check has passed."""
-        return _whole(amounts.scaled(self.request.volume, 8))
+        return _present(amounts.scaled(self.request.volume, 8))
 
     @property
     def stops(self) -> tuple[int, int]:
         """Return stop loss and take profit in points, once their check has passed."""
         digits = self.symbol.digits
-        return _whole(amounts.scaled(self.request.sl, digits)), _whole(amounts.scaled(self.request.tp, digits))
+        return _present(amounts.scaled(self.request.sl, digits)), _present(amounts.scaled(self.request.tp, digits))
 
     @property
     def is_closing(self) -> bool:
@@ -252,9 +258,11 @@ def _limits(case: Case) -> int | None:
     return mt5.TRADE_RETCODE_LIMIT_POSITIONS if limit and opens and len(case.books.positions) >= limit else None
 
 
-def _whole(count: int | None) -> int:
-    assert count is not None
-    return count
+def _present(value: T | None) -> T:
+    """Return what an earlier check has made sure of."""
+    if value is None:
+        raise AssertionError("read before it was checked")
+    return value
 
 
 CHECKS: tuple[Callable[[Case], int | None], ...] = (

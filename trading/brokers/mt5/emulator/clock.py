@@ -16,7 +16,8 @@ def wall_us() -> int:
 class Clock(Protocol):
     """Say up to which instant a broker that stands at `now_us` should have lived."""
 
-    flows: bool
+    @property
+    def flows(self) -> bool: ...
 
     def target_us(self, now_us: int) -> int: ...
 

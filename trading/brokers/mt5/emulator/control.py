@@ -4,7 +4,8 @@ from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
-from trading.brokers.mt5.emulator import amounts, constants as mt5, faults, opening
+from trading.brokers.mt5.emulator import amounts, faults, opening
+from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.broker import Broker
 from trading.brokers.mt5.emulator.checks import Desk
 from trading.brokers.mt5.emulator.records import Tick
@@ -101,7 +102,7 @@ class Control:
         return self._broker.terminal(path)
 
     def verify(self) -> None:
-        """Compare the books with their deals. Raises: BooksDiffer."""
+        """Compare the books with their deals. Raises: BooksDifferError."""
         self._broker.verify()
 
     def truth(self, login: int) -> dict[str, Any]:

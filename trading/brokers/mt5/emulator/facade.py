@@ -29,7 +29,7 @@ class Module(ConnectionCalls, MarketCalls, TradeCalls, HistoryCalls):
         """List the functions and the constants."""
         return sorted({*super().__dir__(), *CONSTANTS})
 
-    def Buy(self, *args: Any, **named: Any) -> NoReturn:  # noqa: ANN401, N802
+    def Buy(self, *args: Any, **named: Any) -> NoReturn:  # noqa: N802
         """Refuse: the original sends up to ten times, without magic, stops or filling."""
         raise NotImplementedError("Buy, Sell and Close are forbidden: use order_send")
 

@@ -26,8 +26,8 @@ INVALID_COUNT = "Invalid number of arguments"
 UNNAMED = "Unnamed arguments not allowed"
 
 
-class Failed(Exception):  # noqa: N818 — it never leaves the facade, which answers None instead
-    """Carry what `last_error` will say."""
+class CallError(Exception):
+    """Carry what `last_error` will say; it never leaves the facade, which answers None instead."""
 
     def __init__(self, code: int, message: str | None = None) -> None:
         super().__init__(code, message)
@@ -35,16 +35,16 @@ class Failed(Exception):  # noqa: N818 — it never leaves the facade, which ans
         self.message = MESSAGES.get(code, "Terminal: Call failed") if message is None else message
 
 
-def invalid(message: str) -> Failed:
+def invalid(message: str) -> CallError:
     """Return the failure of a call whose arguments are wrong: nothing was sent."""
-    return Failed(mt5.RES_E_INVALID_PARAMS, message)
+    return CallError(mt5.RES_E_INVALID_PARAMS, message)
 
 
-def invalid_named(name: str) -> Failed:
+def invalid_named(name: str) -> CallError:
     """Return the failure of a keyword or request key."""
     return invalid(f'Invalid "{name}" argument')
 
 
-def invalid_unnamed(index: int) -> Failed:
+def invalid_unnamed(index: int) -> CallError:
     """Return the failure of a positional argument, counted from 0."""
     return invalid(f"Invalid {('1st', '2nd', '3rd', '4th', '5th')[index]} unnamed argument")

@@ -32,7 +32,8 @@ def read_wheel(wheel: Path) -> dict[str, int | str]:
     for statement in ast.parse(source).body:
         if isinstance(statement, ast.Assign):
             (target,) = statement.targets
-            assert isinstance(target, ast.Name), ast.dump(target)
+            if not isinstance(target, ast.Name):
+                raise TypeError(f"line {statement.lineno}: not one name")
             found[target.id] = _value(statement.value, found)
     return found
 

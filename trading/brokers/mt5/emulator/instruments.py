@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from trading.brokers.mt5.emulator import amounts, constants as mt5
+from trading.brokers.mt5.emulator import amounts
+from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.sessions import ALWAYS, FIVE_DAYS, FIVE_DAYS_FROM_ONE, Sessions
 
 FILL_FOK, FILL_IOC, FILL_BOC = 1, 2, 4  # bits of `filling_mode`; the wheel does not name them

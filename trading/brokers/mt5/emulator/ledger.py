@@ -4,12 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from trading.brokers.mt5.emulator import amounts, constants as mt5
+from trading.brokers.mt5.emulator import amounts
+from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.instruments import Instrument
 from trading.brokers.mt5.emulator.records import Deal, Position
 
 
-class BooksDiffer(RuntimeError):
+class BooksDifferError(RuntimeError):
     """Say that the books contradict their own deals; the broker stops."""
 
 
@@ -49,7 +50,7 @@ def holdings(deals: Iterable[Deal], instruments: dict[str, Instrument]) -> list[
         elif deal.entry == mt5.DEAL_ENTRY_IN:
             open_by_id[deal.position_id] = Holding(deal.order_ticket, deal.symbol, deal.type, deal.volume, price)
         else:
-            raise BooksDiffer(f"deal {deal.ticket} closes position {deal.position_id}, which no deal opened")
+            raise BooksDifferError(f"deal {deal.ticket} closes position {deal.position_id}, which no deal opened")
         if holding is not None and holding.volume == 0:
             del open_by_id[deal.position_id]
     return sorted(open_by_id.values(), key=lambda each: each.ticket)
@@ -60,14 +61,14 @@ def compare(
 ) -> None:
     """Check the books of one account.
 
-    Raises: BooksDiffer.
+    Raises: BooksDifferError.
     """
     rebuilt = sum(deal.total for deal in deals)
     if rebuilt != balance:
-        raise BooksDiffer(f"account {login}: balance {balance}, but its deals add up to {rebuilt}")
+        raise BooksDifferError(f"account {login}: balance {balance}, but its deals add up to {rebuilt}")
     stated = sorted(
         (Holding(each.ticket, each.symbol, each.type, each.volume, each.price_open) for each in positions),
         key=lambda each: each.ticket,
     )
     if stated != (derived := holdings(deals, instruments)):
-        raise BooksDiffer(f"account {login}: positions {stated}, but its deals say {derived}")
+        raise BooksDifferError(f"account {login}: positions {stated}, but its deals say {derived}")

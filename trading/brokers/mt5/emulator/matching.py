@@ -6,7 +6,8 @@ A market order fills whole, at exactly the ask (buy) or the bid (sell) of the ti
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from trading.brokers.mt5.emulator import amounts, constants as mt5
+from trading.brokers.mt5.emulator import amounts
+from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.books import Plan
 from trading.brokers.mt5.emulator.instruments import Instrument
 from trading.brokers.mt5.emulator.profiles import AccountProfile

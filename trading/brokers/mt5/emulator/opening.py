@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from trading.brokers.mt5.emulator import amounts, constants as mt5, rates, recordings
+from trading.brokers.mt5.emulator import amounts, rates, recordings
+from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.books import AccountBooks, Plan
 from trading.brokers.mt5.emulator.broker import Broker
 from trading.brokers.mt5.emulator.clock import Clock, ManualClock, Mode, PacedClock, WallClock, wall_us
@@ -15,7 +16,7 @@ from trading.brokers.mt5.emulator.profiles import AccountProfile, BrokerProfile
 from trading.brokers.mt5.emulator.quotes import GeneratedQuotes, Quotes
 from trading.brokers.mt5.emulator.records import Deal, Order, Position, Tick
 from trading.brokers.mt5.emulator.scripted import ScriptedQuotes
-from trading.brokers.mt5.emulator.store import Changes, Store, StoreMismatch
+from trading.brokers.mt5.emulator.store import Changes, Store, StoreMismatchError
 
 DEFAULT_START = datetime(2025, 1, 8, 12, tzinfo=UTC)
 DEFAULT_PROFILE = BrokerProfile()
@@ -39,7 +40,8 @@ def open_broker(
 
     Takes: `csv`: one recording per symbol, needed by mode `replay` and by no other; `start`: where time begins in
     modes `manual` and `replay`; `speed`: let a replay flow that many times as fast as the wall.
-    Raises: StoreBusy, StoreMismatch, BadRecording, BooksDiffer, LookupError (a currency without a pair).
+    Raises: StoreBusyError, StoreMismatchError, BadRecordingError, BooksDifferError,
+    LookupError (a currency without a pair).
     """
     if (mode == "replay") != (csv is not None) or (speed is not None and mode != "replay"):
         raise ValueError("recordings, and a speed, belong to mode `replay`")
@@ -92,7 +94,9 @@ def _found(store: Store, profile: BrokerProfile, fingerprint: str, begin_us: int
         first = str(profile.first_ticket)
         store.commit(Changes(begin_us, {"fingerprint": fingerprint, "next_order": first, "next_deal": first}))
     elif meta["fingerprint"] != fingerprint:
-        raise StoreMismatch("the file was made with another seed, mode or market; open it as it was, or use a new one")
+        raise StoreMismatchError(
+            "the file was made with another seed, mode or market; open it as it was, or use a new one"
+        )
 
 
 def _books(store: Store, accounts: Sequence[AccountProfile]) -> dict[int, AccountBooks]:
@@ -100,10 +104,10 @@ def _books(store: Store, accounts: Sequence[AccountProfile]) -> dict[int, Accoun
     profiles = {account.login: account for account in accounts}
     known = store.accounts()
     if missing := known.keys() - profiles.keys():
-        raise StoreMismatch(f"the file holds accounts that are not configured: {sorted(missing)}")
+        raise StoreMismatchError(f"the file holds accounts that are not configured: {sorted(missing)}")
     for login, (founding, _) in known.items():
         if founding != profiles[login].founding:
-            raise StoreMismatch(f"account {login} was founded as {founding}, not {profiles[login].founding}")
+            raise StoreMismatchError(f"account {login} was founded as {founding}, not {profiles[login].founding}")
     new = {login: each.founding for login, each in profiles.items() if login not in known}
     store.commit(Changes(int(store.meta()["now_us"]), new_accounts=new))
     books = {login: AccountBooks(profile, known.get(login, ("", 0))[1]) for login, profile in profiles.items()}

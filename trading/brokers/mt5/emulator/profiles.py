@@ -73,7 +73,7 @@ class BrokerProfile:
     `first_ticket` above 2^53 catches clients that read tickets through floats.
     """
 
-    zone: ServerZone = ServerZone()
+    zone: ServerZone = field(default_factory=ServerZone)
     always_open: bool = False
     tick_interval_ms: int = 1_000
     first_ticket: int = 1

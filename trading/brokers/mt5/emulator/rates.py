@@ -10,7 +10,7 @@ from trading.brokers.mt5.emulator.quotes import Quotes
 HUB = "USD"
 
 
-class NoRate(LookupError):
+class NoRateError(LookupError):
     """Say that a conversion has no quote yet."""
 
 
@@ -23,7 +23,7 @@ class Rates:
     def convert(self, amount: Fraction, source: str, target: str, *, is_cost: bool = False) -> Fraction:
         """Convert an amount: a profit becomes smaller, a loss or a cost larger, than at the middle price.
 
-        Raises: NoRate.
+        Raises: NoRateError.
         """
         larger = is_cost or amount < 0
         for here, there in pairwise(path(self._instruments.values(), source, target)):
@@ -35,7 +35,7 @@ class Rates:
         instrument = self._instruments[source + target if multiply else target + source]
         tick = self._quotes.at(instrument.name, self._time_ms)
         if tick is None:
-            raise NoRate(f"{instrument.name} has no quote")
+            raise NoRateError(f"{instrument.name} has no quote")
         points = tick.ask if larger == multiply else tick.bid
         rate = Fraction(points, 10**instrument.digits)
         return amount * rate if multiply else amount / rate

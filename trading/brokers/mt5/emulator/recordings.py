@@ -27,7 +27,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RowReader = Callable[[list[str]], tuple[str, int, list[str]]]  # row → symbol, UTC ms, bid ask last volume
 
 
-class BadRecording(ValueError):
+class BadRecordingError(ValueError):
     """Name the file and the line that cannot be replayed."""
 
 
@@ -65,14 +65,14 @@ def load(files: Mapping[str, Path], instruments: Mapping[str, Instrument], zone:
     """Read one file per symbol; a file in our own format names its symbols itself, under any key."""
     ticks = [tick for symbol, path in files.items() for tick in read(path, symbol, instruments, zone)]
     if not ticks:
-        raise BadRecording("the recordings hold no tick")
+        raise BadRecordingError("the recordings hold no tick")
     return RecordedQuotes(ticks)
 
 
 def read(path: Path, symbol: str, instruments: Mapping[str, Instrument], zone: ServerZone) -> Iterator[Tick]:
     """Read one file, whichever of the three formats it has.
 
-    Raises: BadRecording.
+    Raises: BadRecordingError.
     """
     latest: dict[str, Tick] = {}
     with path.open(newline="", encoding="utf-8") as file:
@@ -86,7 +86,7 @@ def read(path: Path, symbol: str, instruments: Mapping[str, Instrument], zone: S
                         continue
                 tick = _tick(*row_reader(row), instruments, latest)
             except (ValueError, KeyError, IndexError, InvalidOperation) as exc:
-                raise BadRecording(f"{path.name}, line {rows.line_num}: {exc!r} in {','.join(row)!r}") from exc
+                raise BadRecordingError(f"{path.name}, line {rows.line_num}: {exc!r} in {','.join(row)!r}") from exc
             latest[tick.symbol] = tick
             yield tick
 

@@ -18,7 +18,8 @@ class ScriptedQuotes:
     def add(self, tick: Tick) -> None:
         """Append a tick, not older than the last of its symbol."""
         rows = self._ticks.setdefault(tick.symbol, [])
-        assert not rows or tick.time_ms >= rows[-1].time_ms, "a script runs forwards"
+        if rows and tick.time_ms < rows[-1].time_ms:
+            raise AssertionError("a script runs forwards")
         rows.append(tick)
 
     def last_scripted(self, symbol: str) -> Tick | None:

@@ -2,7 +2,7 @@
 
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.broker import Broker
-from trading.brokers.mt5.emulator.failures import Failed
+from trading.brokers.mt5.emulator.failures import CallError
 from trading.brokers.mt5.emulator.faults import Fault
 from trading.brokers.mt5.emulator.requests import Answer, Request
 from trading.brokers.mt5.emulator.terminal import Terminal
@@ -11,10 +11,10 @@ from trading.brokers.mt5.emulator.terminal import Terminal
 def send(broker: Broker, terminal: Terminal, login: int, request: Request) -> Answer:
     """Return the server's answer, or the lie that a fault puts in its place.
 
-    Raises: Failed, when the caller gets None.
+    Raises: CallError, when the caller gets None.
     """
     if terminal.api_disabled:
-        raise Failed(mt5.RES_E_AUTO_TRADING_DISABLED)
+        raise CallError(mt5.RES_E_AUTO_TRADING_DISABLED)
     fault = broker.call_fault("order_send", login, request)
     terminal.requests += 1
     if fault is None or fault.name == "history_delay":
@@ -32,7 +32,7 @@ def _broken(broker: Broker, terminal: Terminal, login: int, request: Request, fa
     if fault.params.get("delay"):
         broker.pause(fault.params["delay"])
     if fault.name == "none_result":
-        raise Failed(fault.params["code"])
+        raise CallError(fault.params["code"])
     if not fault.params["retcode"]:
-        raise Failed(mt5.RES_E_INTERNAL_FAIL_RECEIVE)
+        raise CallError(mt5.RES_E_INTERNAL_FAIL_RECEIVE)
     return Answer(fault.params["retcode"])

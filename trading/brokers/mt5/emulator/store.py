@@ -21,11 +21,11 @@ TABLES: dict[type[Row], str] = {Deal: "deals", Order: "orders", Position: "posit
 KEYS = {"deals": "ticket", "orders": "ticket", "positions": "ticket", "ticks": "symbol, number"}
 
 
-class StoreBusy(RuntimeError):
+class StoreBusyError(RuntimeError):
     """Say that another process holds the broker's file."""
 
 
-class StoreMismatch(RuntimeError):
+class StoreMismatchError(RuntimeError):
     """Say that a file was made by another version, seed or configuration."""
 
 
@@ -48,7 +48,7 @@ class Store:
     """Read and write one broker's file."""
 
     def __init__(self, path: Path | str) -> None:
-        """Open or create the file. Raises: StoreBusy, StoreMismatch."""
+        """Open or create the file. Raises: StoreBusyError, StoreMismatchError."""
         self._sql = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0.2)
         try:
             for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
@@ -60,10 +60,10 @@ class Store:
             self._sql.execute("COMMIT")
         except sqlite3.OperationalError as exc:
             self._sql.close()
-            raise StoreBusy(f"{path}: {exc}") from exc
+            raise StoreBusyError(f"{path}: {exc}") from exc
         if self.meta()["schema"] != SCHEMA_VERSION:
             self._sql.close()
-            raise StoreMismatch(f"{path} has schema {self.meta()['schema']}, not {SCHEMA_VERSION}")
+            raise StoreMismatchError(f"{path} has schema {self.meta()['schema']}, not {SCHEMA_VERSION}")
 
     def close(self) -> None:
         """Let go of the file."""
@@ -130,7 +130,7 @@ class Store:
         for row in changes.rows:
             verb = "INSERT OR REPLACE" if isinstance(row, Position) else "INSERT"
             values = [str(getattr(row, f.name)) if f.name in WIDE else getattr(row, f.name) for f in fields(row)]
-            run(f"{verb} INTO {TABLES[type(row)]} VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608 — our own names
+            run(f"{verb} INTO {TABLES[type(row)]} VALUES ({', '.join('?' * len(values))})", values)
         many(
             "UPDATE accounts SET balance = ? WHERE login = ?",
             [(balance, login) for login, balance in changes.balances.items()],
@@ -154,29 +154,32 @@ def _body(fault: Fault) -> str:
     return json.dumps(values, sort_keys=True)
 
 
+FIXED_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS accounts (login INTEGER PRIMARY KEY, founding TEXT NOT NULL, balance INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS requests (id INTEGER PRIMARY KEY, login INTEGER NOT NULL REFERENCES accounts,
+    time_us INTEGER NOT NULL, request TEXT NOT NULL, answer TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS requests_by_time ON requests (time_us);
+CREATE TABLE IF NOT EXISTS selected (terminal TEXT, symbol TEXT, PRIMARY KEY (terminal, symbol));
+CREATE TABLE IF NOT EXISTS faults (id INTEGER PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS fault_log (id INTEGER PRIMARY KEY, fault INTEGER NOT NULL, time_us INTEGER NOT NULL,
+    function TEXT NOT NULL, request TEXT NOT NULL);
+"""
+REFUSE = "BEGIN SELECT RAISE(ABORT, 'deals are append only'); END"
+APPEND_ONLY = (
+    f"CREATE TRIGGER IF NOT EXISTS deals_never_change BEFORE UPDATE ON deals {REFUSE}",
+    f"CREATE TRIGGER IF NOT EXISTS deals_never_go BEFORE DELETE ON deals {REFUSE}",
+)
+
+
 def _schema() -> list[str]:
+    """Return the statements that make an empty file; the tables of records have the columns of their class."""
     tables = [
-        f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(_column(kind, name) for name in _names(kind))},"
-        f" PRIMARY KEY ({KEYS[table]}))"
+        f"CREATE TABLE IF NOT EXISTS {table}"
+        f" ({', '.join(_column(kind, name) for name in _names(kind))}, PRIMARY KEY ({KEYS[table]}))"
         for kind, table in TABLES.items()
     ]
-    return [
-        "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
-        "CREATE TABLE IF NOT EXISTS accounts (login INTEGER PRIMARY KEY, founding TEXT NOT NULL, balance INTEGER NOT NULL)",
-        *tables,
-        "CREATE TABLE IF NOT EXISTS requests (id INTEGER PRIMARY KEY, login INTEGER NOT NULL REFERENCES accounts,"
-        " time_us INTEGER NOT NULL, request TEXT NOT NULL, answer TEXT NOT NULL)",
-        "CREATE INDEX IF NOT EXISTS requests_by_time ON requests (time_us)",
-        "CREATE TABLE IF NOT EXISTS selected (terminal TEXT, symbol TEXT, PRIMARY KEY (terminal, symbol))",
-        "CREATE TABLE IF NOT EXISTS faults (id INTEGER PRIMARY KEY, body TEXT NOT NULL)",
-        "CREATE TABLE IF NOT EXISTS fault_log (id INTEGER PRIMARY KEY, fault INTEGER NOT NULL, time_us INTEGER NOT NULL,"
-        " function TEXT NOT NULL, request TEXT NOT NULL)",
-        *(
-            f"CREATE TRIGGER IF NOT EXISTS deals_keep_{verb} BEFORE {verb} ON deals"
-            " BEGIN SELECT RAISE(ABORT, 'deals are append only'); END"
-            for verb in ("UPDATE", "DELETE")
-        ),
-    ]
+    return [*(text for text in FIXED_SCHEMA.split(";") if text.strip()), *tables, *APPEND_ONLY]
 
 
 def _names(kind: type[Row]) -> list[str]:

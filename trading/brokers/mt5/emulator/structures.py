@@ -31,7 +31,7 @@ class Structure(tuple[Any, ...]):
 
     if TYPE_CHECKING:
 
-        def __getattr__(self, name: str) -> Any: ...  # noqa: ANN401 — the fields are data, not code
+        def __getattr__(self, name: str) -> Any: ...
 
 
 S = TypeVar("S", bound=Structure)
@@ -40,10 +40,12 @@ S = TypeVar("S", bound=Structure)
 def build(kind: type[S], values: Mapping[str, object]) -> S:
     """Build a structure from named values; fields not named are zero, empty or false."""
     unknown = values.keys() - kind.FIELDS.keys()
-    assert not unknown, f"{kind.__name__} has no {sorted(unknown)}"
+    if unknown:
+        raise AssertionError(f"{kind.__name__} has no {sorted(unknown)}")
     row = tuple(values.get(name, declared() if declared in _PLAIN else None) for name, declared in kind.FIELDS.items())
     for (name, declared), value in zip(kind.FIELDS.items(), row, strict=True):
-        assert type(value) is declared, f"{kind.__name__}.{name} is {value!r}, not {declared.__name__}"
+        if type(value) is not declared:
+            raise AssertionError(f"{kind.__name__}.{name} is {value!r}, not {declared.__name__}")
     return kind(row)
 
 

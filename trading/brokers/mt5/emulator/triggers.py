@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from trading.brokers.mt5.emulator import constants as mt5, matching
+from trading.brokers.mt5.emulator import constants as mt5
+from trading.brokers.mt5.emulator import matching
 from trading.brokers.mt5.emulator.instruments import Instrument
 from trading.brokers.mt5.emulator.records import BUY, Position, Tick
 

@@ -23,6 +23,13 @@ class Market:
     quotes: Quotes
     time_ms: int
 
+    def exit_price(self, position: Position) -> int:
+        """Return what closing a position gets now, in points. What was opened has had a quote."""
+        tick = self.quotes.at(position.symbol, self.time_ms)
+        if tick is None:
+            raise AssertionError(f"a position without a quote: {position}")
+        return tick.exit_price(position.type)
+
     @property
     def rates(self) -> Rates:
         """Return the conversions of this instant."""
@@ -62,10 +69,8 @@ def figures(profile: AccountProfile, balance: int, positions: Iterable[Position]
 
 def floating(profile: AccountProfile, position: Position, market: Market) -> int:
     """Return the profit that closing the position now would book, before commission."""
-    tick = market.quotes.at(position.symbol, market.time_ms)
-    assert tick is not None, f"a position without a quote: {position}"
     instrument = market.instruments[position.symbol]
-    close = amounts.average(tick.exit_price(position.type), instrument.digits)
+    close = amounts.average(market.exit_price(position), instrument.digits)
     return profit(profile, instrument, position.type, position.volume, position.price_open, close, market.rates)
 
 
@@ -74,7 +79,7 @@ def profit(
 ) -> int:
     """Return the booked profit of `volume` between two average prices, in the account's currency.
 
-    Raises: NoRate.
+    Raises: NoRateError.
     """
     gain = closed - opened if side == BUY else opened - closed
     if instrument.is_futures:
@@ -99,7 +104,7 @@ def margin(profile: AccountProfile, instrument: Instrument, volume: int, price: 
     """Return what `volume` at an average price binds, in the account's currency.
 
     A pair whose second currency is the account's own is valued at its own price, so its margin stays still.
-    Raises: NoRate.
+    Raises: NoRateError.
     """
     if instrument.is_futures:
         exact, currency = Fraction(instrument.margin_initial * volume, amounts.UNIT), instrument.margin

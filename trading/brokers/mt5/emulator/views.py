@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from fractions import Fraction
 
-from trading.brokers.mt5.emulator import amounts, constants as mt5, structures, valuation
+from trading.brokers.mt5.emulator import amounts, structures, valuation
+from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.broker import Broker
 from trading.brokers.mt5.emulator.instruments import Instrument
 from trading.brokers.mt5.emulator.profiles import COMPANY, AccountProfile
-from trading.brokers.mt5.emulator.rates import NoRate
+from trading.brokers.mt5.emulator.rates import NoRateError
 from trading.brokers.mt5.emulator.records import Deal, Order, Position, Tick
 from trading.brokers.mt5.emulator.requests import Answer, CheckAnswer, Request, comment_of
 from trading.brokers.mt5.emulator.terminal import Terminal
@@ -33,7 +34,7 @@ def tick(broker: Broker, row: Tick) -> structures.Tick:
     return structures.build(structures.Tick, tick_values(broker, row))
 
 
-def tick_values(broker: Broker, row: Tick) -> dict[str, object]:
+def tick_values(broker: Broker, row: Tick) -> Mapping[str, object]:
     """Return the values of a tick by the names of its structure."""
     digits = broker.instruments[row.symbol].digits
     time_ms = server_ms(broker, row.time_ms * 1_000)
@@ -48,8 +49,6 @@ def tick_values(broker: Broker, row: Tick) -> dict[str, object]:
 def position(broker: Broker, row: Position) -> structures.TradePosition:
     """Show an open position at the present price."""
     digits = broker.instruments[row.symbol].digits
-    quote = broker.quotes.at(row.symbol, broker.now_ms)
-    assert quote is not None
     floating = valuation.floating(broker.books[row.login].profile, row, broker.market)
     values = {
         name: getattr(row, name) for name in ("ticket", "type", "magic", "identifier", "reason", "symbol", "comment")
@@ -59,7 +58,7 @@ def position(broker: Broker, row: Position) -> structures.TradePosition:
     values |= {
         "volume": amounts.as_float(row.volume), "profit": amounts.as_float(floating),
         "price_open": amounts.as_float(row.price_open, amounts.AVERAGE_DIGITS),
-        "price_current": amounts.as_float(quote.exit_price(row.type), digits),
+        "price_current": amounts.as_float(broker.market.exit_price(row), digits),
         "sl": amounts.as_float(row.sl, digits), "tp": amounts.as_float(row.tp, digits),
     }  # fmt: skip
     return structures.build(structures.TradePosition, values)
@@ -189,7 +188,7 @@ def _tick_values(broker: Broker, profile: AccountProfile, row: Instrument) -> di
     try:
         gain = rates.convert(worth, row.profit, profile.currency)
         loss = rates.convert(worth, row.profit, profile.currency, is_cost=True)
-    except NoRate:
+    except NoRateError:
         return {}
     return {
         "trade_tick_value": float(gain),

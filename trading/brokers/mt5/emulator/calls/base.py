@@ -5,9 +5,10 @@ import threading
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from trading.brokers.mt5.emulator import arguments, constants as mt5
+from trading.brokers.mt5.emulator import arguments
+from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.broker import Broker
-from trading.brokers.mt5.emulator.failures import CLOSES_PIPE, SUCCESS, Failed
+from trading.brokers.mt5.emulator.failures import CLOSES_PIPE, SUCCESS, CallError
 from trading.brokers.mt5.emulator.instruments import Instrument
 from trading.brokers.mt5.emulator.profiles import AccountProfile
 
@@ -21,18 +22,18 @@ def answering(
     """Frame a function of the package: on failure it answers `failure` and leaves the reason in `last_error`."""
 
     def frame(function: Callable[Concatenate[C, P], Any]) -> Callable[Concatenate[C, P], Any]:
-        @functools.wraps(function)
-        def call(self: C, *args: P.args, **named: P.kwargs) -> Any:  # noqa: ANN401
+        def call(self: C, /, *args: P.args, **named: P.kwargs) -> Any:
             with self._one_at_a_time:
                 self._error = SUCCESS
                 try:
                     return function(self, *args, **named)
-                except Failed as exc:
+                except CallError as exc:
                     self._error = (exc.code, exc.message)
                     if exc.code in CLOSES_PIPE:
                         self._pipe = None
                     return failure
 
+        functools.update_wrapper(call, function)
         return call
 
     return frame
@@ -56,19 +57,19 @@ class Calls:
     def _require_pipe(self) -> None:
         if self._pipe is None or self._pipe != self._terminal.run:
             self._pipe = None
-            raise Failed(mt5.RES_E_INTERNAL_FAIL_CONNECT)
+            raise CallError(mt5.RES_E_INTERNAL_FAIL_CONNECT)
 
     def _enter(self, function: str) -> int:
         """Reach the account behind the pipe, through the faults planned for the function; return its login."""
         self._require_pipe()
         login = self._terminal.login
         if login is None:
-            raise Failed(mt5.RES_E_FAIL)
+            raise CallError(mt5.RES_E_FAIL)
         fault = self._broker.call_fault(function, login)
         if fault is not None and fault.name == "hang":
             self._broker.pause(fault.params["seconds"])
         elif fault is not None:
-            raise Failed(fault.params["code"])
+            raise CallError(fault.params["code"])
         with self._broker.lock:
             self._broker.sync()
         return login
@@ -79,5 +80,5 @@ class Calls:
     def _instrument(self, name: str) -> Instrument:
         instrument = self._broker.instruments.get(name)
         if instrument is None:
-            raise Failed(mt5.RES_E_NOT_FOUND)
+            raise CallError(mt5.RES_E_NOT_FOUND)
         return instrument

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from trading.brokers.mt5.emulator import arguments, constants as mt5, structures, views
+from trading.brokers.mt5.emulator import arguments, structures, views
+from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.calls.base import Calls, answering
-from trading.brokers.mt5.emulator.failures import INVALID_COUNT, Failed, invalid, invalid_unnamed
+from trading.brokers.mt5.emulator.failures import INVALID_COUNT, CallError, invalid, invalid_unnamed
 
 DEFAULT_TIMEOUT_MS = 60_000
 
@@ -13,7 +14,7 @@ class ConnectionCalls(Calls):
     """The functions that open, name and close the connection."""
 
     @answering(failure=False)
-    def initialize(self, *args: Any, **named: Any) -> bool:  # noqa: ANN401
+    def initialize(self, *args: Any, **named: Any) -> bool:
         """Connect to the terminal, and log in if a login is named. A former connection is dropped first."""
         if len(args) > 1:
             raise invalid(INVALID_COUNT)
@@ -22,15 +23,15 @@ class ConnectionCalls(Calls):
         given = arguments.keywords((), named, path=str, login=int, password=str, server=str, timeout=int, portable=bool)
         self._pipe = None
         if (args[0] if args else given.get("path", self._terminal.path)) != self._terminal.path:
-            raise Failed(mt5.RES_E_INTERNAL_FAIL_INIT)
+            raise CallError(mt5.RES_E_INTERNAL_FAIL_INIT)
         self._authorize(given.get("login"), given)
         self._pipe = self._terminal.run
         return True
 
     @answering(failure=False)
-    def login(self, *args: Any, **named: Any) -> bool:  # noqa: ANN401
+    def login(self, *args: Any, **named: Any) -> bool:
         """Switch the terminal to another account; when that fails, it is left with none."""
-        if len(args) > 3:  # noqa: PLR2004
+        if len(args) > 3:
             raise invalid(INVALID_COUNT)
         for index, (value, kind) in enumerate(zip(args, (int, str, str), strict=False)):
             if not isinstance(value, kind):
@@ -42,7 +43,7 @@ class ConnectionCalls(Calls):
         self._require_pipe()
         try:
             self._authorize(given["login"], given)
-        except Failed:
+        except CallError:
             self._terminal.login = None
             raise
         return True
@@ -79,16 +80,16 @@ class ConnectionCalls(Calls):
         known = {each.profile.server for each in books.values()}
         if not terminal.connected or (server is not None and server not in known):
             self._broker.pause(given.get("timeout", DEFAULT_TIMEOUT_MS) / 1_000)
-            raise Failed(mt5.RES_E_INTERNAL_FAIL_TIMEOUT)
+            raise CallError(mt5.RES_E_INTERNAL_FAIL_TIMEOUT)
         wanted = terminal.login if login is None else login
         if wanted is None or wanted not in books:
-            raise Failed(mt5.RES_E_AUTH_FAILED)
+            raise CallError(mt5.RES_E_AUTH_FAILED)
         profile, password = books[wanted].profile, given.get("password")
         if server not in (None, profile.server):
-            raise Failed(mt5.RES_E_AUTH_FAILED)
+            raise CallError(mt5.RES_E_AUTH_FAILED)
         if password is None and wanted == terminal.login:
             return  # the terminal has saved it
         if password != profile.password and (not password or password != profile.investor_password):
-            raise Failed(mt5.RES_E_AUTH_FAILED)
+            raise CallError(mt5.RES_E_AUTH_FAILED)
         terminal.is_investor = password != profile.password
         terminal.login = wanted

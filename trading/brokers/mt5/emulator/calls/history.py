@@ -17,7 +17,7 @@ class HistoryCalls(Calls):
     """The functions about finished orders and deals."""
 
     @answering()
-    def history_deals_total(self, *args: Any, **named: Any) -> int:  # noqa: ANN401
+    def history_deals_total(self, *args: Any, **named: Any) -> int:
         """Return how many deals a window holds."""
         since, until = arguments.positional(args, named, object, object)
         window = self._window(since, until, "*")
@@ -26,7 +26,7 @@ class HistoryCalls(Calls):
             return sum(map(window, self._visible(self._broker.books[login].deals)))
 
     @answering()
-    def history_orders_total(self, *args: Any, **named: Any) -> int:  # noqa: ANN401
+    def history_orders_total(self, *args: Any, **named: Any) -> int:
         """Return how many finished orders a window holds."""
         since, until = arguments.positional(args, named, object, object)
         window = self._window(since, until, "*")
@@ -35,7 +35,7 @@ class HistoryCalls(Calls):
             return sum(map(window, self._visible(self._broker.books[login].orders)))
 
     @answering()
-    def history_deals_get(self, *args: Any, **named: Any) -> tuple[structures.TradeDeal, ...]:  # noqa: ANN401
+    def history_deals_get(self, *args: Any, **named: Any) -> tuple[structures.TradeDeal, ...]:
         """Return deals, oldest first."""
         test = self._test(args, named)
         login = self._enter("history_deals_get")
@@ -44,7 +44,7 @@ class HistoryCalls(Calls):
             return tuple(views.deal(self._broker, row) for row in rows if test(row))
 
     @answering()
-    def history_orders_get(self, *args: Any, **named: Any) -> tuple[structures.TradeOrder, ...]:  # noqa: ANN401
+    def history_orders_get(self, *args: Any, **named: Any) -> tuple[structures.TradeOrder, ...]:
         """Return finished orders, oldest first."""
         test = self._test(args, named)
         login = self._enter("history_orders_get")
@@ -60,7 +60,7 @@ class HistoryCalls(Calls):
         """Read the arguments: two dates and perhaps a group, or a ticket, or a position."""
         if args:
             given = arguments.keywords((), named, group=str)
-            if len(args) != 2:  # noqa: PLR2004
+            if len(args) != 2:
                 raise invalid(INVALID_COUNT)
             return self._window(args[0], args[1], given.get("group", "*"))
         given = arguments.keywords((), named, ticket=int, position=int)

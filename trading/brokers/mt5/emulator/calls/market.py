@@ -6,9 +6,10 @@ import importlib.util
 import itertools
 from typing import Any
 
-from trading.brokers.mt5.emulator import arguments, constants as mt5, structures, views
+from trading.brokers.mt5.emulator import arguments, structures, views
+from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.calls.base import Calls, answering
-from trading.brokers.mt5.emulator.failures import INVALID_COUNT, Failed, invalid, invalid_unnamed
+from trading.brokers.mt5.emulator.failures import INVALID_COUNT, CallError, invalid, invalid_unnamed
 
 numpy: Any = importlib.import_module("numpy") if importlib.util.find_spec("numpy") else None
 
@@ -30,7 +31,7 @@ class MarketCalls(Calls):
         return len(self._broker.instruments)
 
     @answering(failure=False)
-    def symbols_get(self, *args: Any, **named: Any) -> tuple[structures.SymbolInfo, ...]:  # noqa: ANN401
+    def symbols_get(self, *args: Any, **named: Any) -> tuple[structures.SymbolInfo, ...]:
         """Return the symbols, all or those of a group."""
         if len(args) > 1:
             raise invalid(INVALID_COUNT)
@@ -43,7 +44,7 @@ class MarketCalls(Calls):
             return tuple(self._symbol(login, name) for name in names)
 
     @answering()
-    def symbol_info(self, *args: Any, **named: Any) -> structures.SymbolInfo:  # noqa: ANN401
+    def symbol_info(self, *args: Any, **named: Any) -> structures.SymbolInfo:
         """Return one symbol."""
         (name,) = arguments.positional(args, named, str)
         login = self._enter("symbol_info")
@@ -51,7 +52,7 @@ class MarketCalls(Calls):
             return self._symbol(login, name)
 
     @answering()
-    def symbol_info_tick(self, *args: Any, **named: Any) -> structures.Tick:  # noqa: ANN401
+    def symbol_info_tick(self, *args: Any, **named: Any) -> structures.Tick:
         """Return the last tick of a watched symbol."""
         (name,) = arguments.positional(args, named, str)
         self._enter("symbol_info_tick")
@@ -59,33 +60,33 @@ class MarketCalls(Calls):
         with self._broker.lock:
             quote = self._broker.quotes.at(name, self._broker.now_ms) if name in self._terminal.selected else None
             if quote is None:
-                raise Failed(mt5.RES_E_FAIL)
+                raise CallError(mt5.RES_E_FAIL)
             return views.tick(self._broker, quote)
 
     @answering(failure=False)
-    def symbol_select(self, *args: Any, **named: Any) -> bool:  # noqa: ANN401
+    def symbol_select(self, *args: Any, **named: Any) -> bool:
         """Watch a symbol, or stop watching it; one with an open position stays watched."""
         name, enable = arguments.positional((*args, True) if len(args) == 1 else args, named, str, (bool, int))
         login = self._enter("symbol_select")
         self._instrument(name)
         with self._broker.lock:
             if not enable and self._broker.books[login].of_symbol(name):
-                raise Failed(mt5.RES_E_FAIL)
+                raise CallError(mt5.RES_E_FAIL)
             self._broker.watch(self._terminal, name, enable=bool(enable))
         return True
 
     @answering()
-    def copy_ticks_from(self, *args: Any, **named: Any) -> object:  # noqa: ANN401
+    def copy_ticks_from(self, *args: Any, **named: Any) -> object:
         """Return up to `count` ticks from a date on."""
         name, since, count, flags = arguments.positional(args, named, str, DATE, int, int)
         since_s = self._dates.read(since, 1)
         self._enter("copy_ticks_from")
         if not 0 < count <= TICKS_MAX:
-            raise Failed(mt5.RES_E_INVALID_PARAMS)
+            raise CallError(mt5.RES_E_INVALID_PARAMS)
         return self._ticks(name, since_s, None, count, flags)
 
     @answering()
-    def copy_ticks_range(self, *args: Any, **named: Any) -> object:  # noqa: ANN401
+    def copy_ticks_range(self, *args: Any, **named: Any) -> object:
         """Return the ticks between two dates; more than the terminal can carry is a failure, not a part."""
         name, since, until, flags = arguments.positional(args, named, str, DATE, DATE, int)
         since_s, until_s = self._dates.read(since, 1), self._dates.read(until, 2)
@@ -93,38 +94,38 @@ class MarketCalls(Calls):
         return self._ticks(name, since_s, until_s, None, flags)
 
     @answering()
-    def copy_rates_from(self, *args: Any, **named: Any) -> object:  # noqa: ANN401
+    def copy_rates_from(self, *args: Any, **named: Any) -> object:
         """Fail as the terminal does without history: this broker keeps no bars."""
         return self._no_history("copy_rates_from")
 
     @answering()
-    def copy_rates_from_pos(self, *args: Any, **named: Any) -> object:  # noqa: ANN401
+    def copy_rates_from_pos(self, *args: Any, **named: Any) -> object:
         """Fail as the terminal does without history."""
         return self._no_history("copy_rates_from_pos")
 
     @answering()
-    def copy_rates_range(self, *args: Any, **named: Any) -> object:  # noqa: ANN401
+    def copy_rates_range(self, *args: Any, **named: Any) -> object:
         """Fail as the terminal does without history."""
         return self._no_history("copy_rates_range")
 
     @answering(failure=False)
-    def market_book_add(self, *args: Any, **named: Any) -> object:  # noqa: ANN401
+    def market_book_add(self, *args: Any, **named: Any) -> object:
         """Fail as the terminal does for symbols without market depth."""
         return self._no_history("market_book_add")
 
     @answering()
-    def market_book_get(self, *args: Any, **named: Any) -> object:  # noqa: ANN401
+    def market_book_get(self, *args: Any, **named: Any) -> object:
         """Fail as the terminal does for symbols without market depth."""
         return self._no_history("market_book_get")
 
     @answering(failure=False)
-    def market_book_release(self, *args: Any, **named: Any) -> object:  # noqa: ANN401
+    def market_book_release(self, *args: Any, **named: Any) -> object:
         """Fail as the terminal does for symbols without market depth."""
         return self._no_history("market_book_release")
 
     def _no_history(self, function: str) -> object:
         self._enter(function)
-        raise Failed(mt5.RES_E_FAIL)
+        raise CallError(mt5.RES_E_FAIL)
 
     def _symbol(self, login: int, name: str) -> structures.SymbolInfo:
         selected = name in self._terminal.selected
@@ -142,7 +143,7 @@ class MarketCalls(Calls):
                 found = (tick for tick in found if tick.last)
             rows = list(itertools.islice(found, TICKS_MAX + 1 if count is None else count))
             if len(rows) > TICKS_MAX:
-                raise Failed(mt5.RES_E_FAIL)
+                raise CallError(mt5.RES_E_FAIL)
             plain = [tuple(views.tick_values(broker, row)[column] for column, _ in TICK_COLUMNS) for row in rows]
         return numpy.array(plain, dtype=list(TICK_COLUMNS)) if numpy else plain
 
