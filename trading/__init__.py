@@ -1,0 +1,1 @@
+"""YOUR ORDERS: from the request to the last fill."""
