@@ -15,7 +15,7 @@ from nexus.local.processes import RunAs
 
 OLDEST_MAJOR = 14
 UNPRIVILEGED = ("postgres", "nobody", "daemon")
-# Where root keeps what an unprivileged user must reach when the project lies in a private home: the lasting place first.
+# Where root keeps what an unprivileged user must reach when the project lies in a private home; the lasting one first.
 PUBLIC_FOLDERS = (Path("/var/lib"), Path("/var/tmp"))  # noqa: S108  made private below, and its owner is checked
 
 NOT_FOUND = """No PostgreSQL server was found. Nexus looks, in this order, for:
@@ -105,7 +105,8 @@ def unprivileged_user() -> RunAs | None:
         if entry.pw_uid:
             return RunAs(entry.pw_uid, entry.pw_gid, name)
     raise PostgresUnusable(
-        "PostgreSQL refuses to run as root and no unprivileged user was found. Run as a plain user, or name one in NEXUS_PG_USER."
+        "PostgreSQL refuses to run as root and no unprivileged user was found. "
+        "Run as a plain user, or name one in NEXUS_PG_USER."
     )
 
 

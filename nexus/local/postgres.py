@@ -158,7 +158,7 @@ def _initialize(server: Cluster) -> None:
     password.write_text(server.passwords.superuser)
     password.chmod(0o600)
     _give(server, password)
-    locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if server.programs.major >= 17 else []  # noqa: PLR2004
+    locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if server.programs.major >= 17 else []
     command = [server.programs.path("initdb"), "-D", str(draft), "-U", SUPERUSER, f"--pwfile={password}"]
     command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", *locale, "--no-instructions"]
     command += [] if server.durable else ["--no-sync"]
