@@ -62,8 +62,8 @@ class Person:
 class Client:
     """The few calls of the public API that a first trade needs."""
 
-    def __init__(self, base: str, person: Person) -> None:
-        self._http = httpx.Client(base_url=f"{base}/api/v1", timeout=TIMEOUT_S, trust_env=False)
+    def __init__(self, base: str, person: Person, *, transport: httpx.BaseTransport | None = None) -> None:
+        self._http = httpx.Client(base_url=f"{base}/api/v1", timeout=TIMEOUT_S, trust_env=False, transport=transport)
         answer = self._call("POST", "/auth/login", json={"email": person.email, "password": person.password})
         self._http.headers["Authorization"] = f"Bearer {answer['access']}"
 
@@ -123,11 +123,11 @@ def request_at(ask: Decimal) -> tuple[dict[str, Any], Decimal]:
     return body, moved
 
 
-def run(folder: Folder, base: str) -> None:
+def run(folder: Folder, base: str, *, transport: httpx.BaseTransport | None = None) -> None:
     """Trade once, or show the trade of an earlier run while its position stands. Raises: TradeFailed."""
     people = json.loads(folder.demo.read_text(encoding="utf-8"))["people"]
     trader = people["trader"]
-    client = Client(base, Person(trader["email"], trader["password"]))
+    client = Client(base, Person(trader["email"], trader["password"]), transport=transport)
     positions = _open_positions(client)
     if positions:
         print(

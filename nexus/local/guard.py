@@ -1,7 +1,7 @@
 """Outlive the supervisor, and stop what it started when it dies without a word (kill -9, out of memory).
 
 Runs as a program of its own, with the standard library alone. It reads one fact per line from its standard input:
-`start PID SIGNAL`, `done PID`, `remove PATH`. The supervisor holds the other end of that pipe; when the pipe closes,
+`start PID SIGNAL`, `done PID`, `remove PATH`. Its one argument is how many seconds a process has to stop. The supervisor holds the other end of that pipe; when the pipe closes,
 the supervisor is gone, however it went, and whatever is still listed is stopped, newest first.
 """
 
@@ -12,7 +12,6 @@ import signal
 import sys
 import time
 
-GRACE_S = 8.0
 POLL_S = 0.05
 
 
@@ -26,12 +25,12 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def stop_all(started: dict[int, int]) -> None:
+def stop_all(started: dict[int, int], *, grace_s: float) -> None:
     """Ask each process to stop, newest first, and end by force the groups of those that do not within the grace."""
     for pid, stop_signal in reversed(started.items()):
         with contextlib.suppress(OSError):
             os.kill(pid, stop_signal)
-    deadline = time.monotonic() + GRACE_S
+    deadline = time.monotonic() + grace_s
     while time.monotonic() < deadline and any(_alive(pid) for pid in started):
         time.sleep(POLL_S)
     for pid in reversed(started):
@@ -54,7 +53,7 @@ def main() -> None:
             started.pop(int(rest), None)
         elif word == "remove":
             folders.append(rest)
-    stop_all(started)
+    stop_all(started, grace_s=float(sys.argv[1]))
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
 

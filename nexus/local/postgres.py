@@ -145,7 +145,8 @@ def start(supervisor: Supervisor, server: Cluster) -> Child:
             _ensure_database(server)
             return child
         # The first tries after a kill -9 may fail: the old server's shared memory must go first.
-        supervisor.forget(child)
+        if child in supervisor.children:
+            supervisor.forget(child)
         if time.monotonic() > deadline:
             raise PostgresUnusable(f"PostgreSQL does not start. The end of {child.log}:\n{child.tail()}")
         time.sleep(POLL_S * 10)
@@ -219,7 +220,8 @@ def _launch(supervisor: Supervisor, server: Cluster) -> Child:
         stop_signal=signal.SIGINT,  # "fast": end the sessions, write everything, stop
         stop_timeout_s=20.0,
         run_as=server.user,
-        cwd=server.home if server.user is None else Path("/"),
+        cwd=Path("/"),
+        is_foundation=True,
     )
 
 
@@ -241,7 +243,6 @@ def _wait(supervisor: Supervisor, server: Cluster, child: Child, deadline: float
         else:
             return True
     supervisor.stop_child(child)
-    supervisor.children.append(child)
     return False
 
 
@@ -319,6 +320,7 @@ def temporary() -> Iterator[str]:
     try:
         with tempfile.TemporaryDirectory(prefix="nexus-log-") as logs, Supervisor(logs=Path(logs)) as supervisor:
             supervisor.remove_at_end(home)
+            supervisor.remove_at_end(Path(logs))
             start(supervisor, server)
             yield server.url()
     finally:

@@ -55,6 +55,7 @@ class Child:
     log: Path
     stop_signal: signal.Signals
     stop_timeout_s: float
+    is_foundation: bool = False
 
     def tail(self) -> str:
         """Return the last lines that the child wrote, indented, for an error message."""
@@ -71,8 +72,9 @@ class Child:
 class Supervisor:
     """Own a set of child processes for the length of a `with` block; none of them outlives it."""
 
-    def __init__(self, *, logs: Path) -> None:
+    def __init__(self, *, logs: Path, guard_grace_s: float = 8.0) -> None:
         self.logs = logs
+        self._guard_grace_s = guard_grace_s
         self.children: list[Child] = []
         self._stopping = False
         self._previous: dict[int, object] = {}
@@ -83,7 +85,10 @@ class Supervisor:
         self.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
         reader, self._pipe = os.pipe()
         self._guard = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(Path(guard.__file__))], stdin=reader, start_new_session=True, cwd="/"
+            [sys.executable, "-I", "-S", str(Path(guard.__file__).absolute()), str(self._guard_grace_s)],
+            stdin=reader,
+            start_new_session=True,
+            cwd="/",
         )
         os.close(reader)
         return self
@@ -126,8 +131,12 @@ class Supervisor:
         stop_timeout_s: float = 10.0,
         run_as: RunAs | None = None,
         cwd: Path | None = None,
+        is_foundation: bool = False,
     ) -> Child:
-        """Start `command` with its output in `<logs>/<name>.log` and keep it until `stop`."""
+        """Start `command` with its output in `<logs>/<name>.log` and keep it until `stop`.
+
+        A foundation is what the others stand on: it is asked to stop only when they all have.
+        """
         log = self.logs / f"{name}.log"
         _keep_previous(log)
         with log.open("ab") as output:
@@ -143,7 +152,7 @@ class Supervisor:
                 group=run_as.gid if run_as else None,
                 extra_groups=[] if run_as else None,
             )
-        child = Child(name, process, log, stop_signal, stop_timeout_s)
+        child = Child(name, process, log, stop_signal, stop_timeout_s, is_foundation)
         self.children.append(child)
         return child
 
@@ -185,23 +194,39 @@ class Supervisor:
         self._note(f"done {child.process.pid}")
 
     def stop(self) -> None:
-        """Stop every child, newest first, each within its own time; then end by force what remains of its group."""
+        """Stop every child, newest first and the foundations last, each within its own time, then by force."""
         self._stopping = True
-        for child in reversed(list(self.children)):
-            self.stop_child(child)
+        newest_first = list(reversed(self.children))
+        others = [child for child in newest_first if not child.is_foundation]
+        for child in others:
+            _ask(child)
+        asked_at = time.monotonic()
+        for child in others:
+            self._finish(child, asked_at=asked_at)
+        for child in newest_first:
+            if child.is_foundation:
+                self.stop_child(child)
 
     def stop_child(self, child: Child) -> None:
         """Ask one child to stop, wait for it, and end by force what remains of it."""
-        if child.process.poll() is None:
-            with contextlib.suppress(OSError):
-                child.process.send_signal(child.stop_signal)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.process.wait(timeout=child.stop_timeout_s)
+        _ask(child)
+        self._finish(child, asked_at=time.monotonic())
+
+    def _finish(self, child: Child, *, asked_at: float) -> None:
+        left_s = max(0.0, asked_at + child.stop_timeout_s - time.monotonic())
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.process.wait(timeout=left_s)
         with contextlib.suppress(OSError):
             os.killpg(child.process.pid, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.process.wait(timeout=KILL_WAIT_S)
         self.forget(child)
+
+
+def _ask(child: Child) -> None:
+    if child.process.poll() is None:
+        with contextlib.suppress(OSError):
+            child.process.send_signal(child.stop_signal)
 
 
 def _keep_previous(log: Path) -> None:
