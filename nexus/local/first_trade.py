@@ -95,8 +95,8 @@ class Client:
     def rows(self, path: str) -> list[dict[str, Any]]:
         """Return a list of rows, paged or not."""
         answer = self._call("GET", path)
-        found = answer.get("results", answer.get("items", [])) if isinstance(answer, dict) else answer
-        return list(found)
+        found: list[dict[str, Any]] = answer.get("results", []) if isinstance(answer, dict) else answer
+        return found
 
 
 def _as_json(body: Mapping[str, Any]) -> str:

@@ -1,8 +1,9 @@
 """Outlive the supervisor, and stop what it started when it dies without a word (kill -9, out of memory).
 
-Runs as a program of its own, with the standard library alone. It reads one fact per line from its standard input:
-`start PID SIGNAL`, `done PID`, `remove PATH`. Its one argument is how many seconds a process has to stop. The supervisor holds the other end of that pipe; when the pipe closes,
-the supervisor is gone, however it went, and whatever is still listed is stopped, newest first.
+Runs as a program of its own, with the standard library alone; its one argument is how many seconds a process has to
+stop. It reads one fact per line from its standard input: `start PID SIGNAL`, `done PID`, `remove PATH`. The supervisor
+holds the other end of that pipe; when the pipe closes, the supervisor is gone, however it went, and whatever is still
+listed is stopped, newest first.
 """
 
 import contextlib

@@ -22,4 +22,4 @@ def install(database: str, environment: Mapping[str, str]) -> None:
         return
     with psycopg.connect(database) as connection:  # one transaction: all of it, or nothing
         if not connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = 'pgmq'").fetchone():
-            connection.execute(get_embedded_install_sql())  # type: ignore[arg-type]  # a text, not a literal
+            connection.execute(get_embedded_install_sql())
