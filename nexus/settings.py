@@ -1,4 +1,4 @@
-"""Every setting, read once from the environment and typed. `.env.example` lists the names; `checks.py` refuses a bad boot."""
+"""Every setting, read once from the environment and typed. `.env.example` lists the names."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -28,7 +28,7 @@ APPEND_SLASH = False
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "nexus.apps.NexusConfig",  # django.contrib.admin with our site, our checks and our worker's wiring
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -49,9 +49,10 @@ INSTALLED_APPS = [
     "reconciliation",
 ]
 MIDDLEWARE = [
+    "nexus.core.logs.CorrelationMiddleware",
+    "nexus.core.http.ProblemMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -75,6 +76,9 @@ TEMPLATES = [
 ]
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
+WHITENOISE_USE_FINDERS = NEXUS_ENV != "production"
+CSRF_FAILURE_VIEW = "nexus.core.http.csrf_failure"
+TRUSTED_PROXY_CIDRS = env.listing("TRUSTED_PROXY_CIDRS")
 
 # --- Database ---------------------------------------------------------------------------------------------------------
 _database = urlsplit(env.secret("DATABASE_URL"))
@@ -120,7 +124,7 @@ TOKEN_FAMILIES_MAX = 5
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.api.authentication.BearerAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PARSER_CLASSES": ["nexus.core.http.ExactJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["nexus.core.wire.ExactJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "nexus.core.http.answer_exception",
@@ -190,10 +194,12 @@ CELERY_TASK_SERIALIZER = "json"
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {
     "resolve-orders": {"task": "trading.resolve_orders", "schedule": 5.0},
+    "watch-accounts": {"task": "trading.watch_accounts", "schedule": 5.0},
     "purge-auth-tokens": {"task": "accounts.purge_tokens", "schedule": 3600.0},
     "purge-idempotency-records": {"task": "idempotency.purge_records", "schedule": 3600.0},
 }
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False  # an address is personal data, and that reader believes any proxy
 
 # --- What you may do: platform ceilings. Unset means that a tighter scope must set one, or orders are refused ---------
 TRADING_ENABLED = env.boolean("TRADING_ENABLED", default=True)
@@ -203,12 +209,16 @@ TRADE_VALUE_MIN = env.decimal("TRADE_VALUE_MIN", "0.01")  # USD
 TRADE_VALUE_MAX = env.decimal("TRADE_VALUE_MAX", "1000000")  # USD
 UNSTOPPED_MOVE = env.decimal("UNSTOPPED_MOVE", None)  # adverse move assumed without a stop-loss; unset refuses
 GAP_ALLOWANCE = env.decimal("GAP_ALLOWANCE", "0.0005")  # how far beyond its price a stop may fill
-COMMISSION_PER_LOT = env.decimal("COMMISSION_PER_LOT", "7")  # account currency, round trip, counted into the worst case
+COMMISSION_PER_LOT = env.decimal("COMMISSION_PER_LOT", "7")  # USD, round trip, counted into the worst case
 
 # --- Your orders ------------------------------------------------------------------------------------------------------
+PRICE_DEVIATION = env.decimal("PRICE_DEVIATION", "0.0002")  # of the reference, allowed on top in the worst case
 PRICE_COLLAR = env.decimal("PRICE_COLLAR", "0.005")  # of the reference price
 SPREAD_MAX = env.decimal("SPREAD_MAX", "0.005")  # of the mid price
 QUOTE_AGE_MAX_S = env.integer("QUOTE_AGE_MAX_S", 10, least=1)
+_slippage_percent = env.decimal("MAX_SLIPPAGE_PERCENT", None)
+SLIPPAGE_THRESHOLD = env.decimal("SLIPPAGE_THRESHOLD", str(_slippage_percent / 100) if _slippage_percent else "0.005")
+SENDING_LEASE_S = env.integer("SENDING_LEASE_S", 20, least=5)  # a mark older than this lost its process
 BROKER_DEADLINE_S = env.integer("BROKER_DEADLINE_S", 5, least=1)
 BROKER_TAG = env.integer("BROKER_TAG", 1, least=1)  # 1 to 2047, unique an installation: part of each order's id
 MT5_GATEWAY_URL = env.text("MT5_GATEWAY_URL", "")

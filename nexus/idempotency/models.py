@@ -6,7 +6,7 @@ from django.db import models
 
 
 class IdempotencyRecord(models.Model):
-    """What one key of one principal on one account has made. Kept while that object is open, and 48 h beyond its making."""
+    """What one key of one principal on one account has made. Kept while that is open, and 48 h beyond its making."""
 
     principal = models.CharField(max_length=64)
     account = models.CharField(max_length=64)

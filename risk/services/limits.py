@@ -34,7 +34,9 @@ def set_limit(
     *, scope: LimitScope, key: str, kind: LimitKind, value: Decimal, reason: str, actor: Actor, at: datetime
 ) -> RiskLimit:
     """Put a new version of a limit in force, at once. The version it replaces is kept with the time it ended."""
-    before = RiskLimit.objects.filter(scope=scope, key=key, kind=kind, ended_at__isnull=True).select_for_update().first()
+    before = (
+        RiskLimit.objects.filter(scope=scope, key=key, kind=kind, ended_at__isnull=True).select_for_update().first()
+    )
     if before is not None:
         before.ended_at = at
         before.save(update_fields=["ended_at"])

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import F
 
 from risk.models import AccountDay, UserDailyStats
@@ -34,9 +34,9 @@ def count_rejected(day: UserDailyStats) -> None:
     UserDailyStats.objects.filter(pk=day.pk).update(orders_rejected=F("orders_rejected") + 1)
 
 
-@transaction.atomic
 def open_day(*, account_id: int, trading_date: date, currency: str, equity: Decimal, at: datetime) -> None:
     """Keep the first equity seen of an account on a day; later calls that day change nothing."""
+    assert connection.in_atomic_block
     AccountDay.objects.bulk_create(
         [
             AccountDay(

@@ -12,14 +12,22 @@ log = structlog.get_logger(__name__)
 
 
 def open_alert(
-    *, severity: Severity, kind: str, dedupe_key: str, text: str, at: datetime, object_type: str = "", object_id: str = ""
+    *,
+    severity: Severity,
+    kind: str,
+    dedupe_key: str,
+    text: str,
+    at: datetime,
+    object_type: str = "",
+    object_id: str = "",
 ) -> None:
     """Open an alert, or count one more sighting of the open one with the same key. Runs in the caller's transaction."""
     assert connection.in_atomic_block
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            INSERT INTO alert (severity, kind, dedupe_key, text, object_type, object_id, seen_count, opened_at, last_seen_at)
+            INSERT INTO alert
+                (severity, kind, dedupe_key, text, object_type, object_id, seen_count, opened_at, last_seen_at)
             VALUES (%s, %s, %s, %s, %s, %s, 1, %s, %s)
             ON CONFLICT (dedupe_key) WHERE closed_at IS NULL
             DO UPDATE SET seen_count = alert.seen_count + 1, last_seen_at = excluded.last_seen_at
