@@ -7,6 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from psycopg.conninfo import make_conninfo
+
 from nexus import env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -166,6 +168,24 @@ if NEXUS_ENV == "production":
 
 # --- Jobs -------------------------------------------------------------------------------------------------------------
 CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", env.text("REDIS_URL", "memory://" if NEXUS_ENV == "test" else None))
+if CELERY_BROKER_URL.startswith("pgmq:"):  # the local run keeps its queues in its own PostgreSQL: docs/adr/0003
+    CELERY_WORKER_ENABLE_REMOTE_CONTROL = False  # the names of its reply queues are too long for this broker
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "conn_string": make_conninfo(
+            dbname=DATABASES["default"]["NAME"],
+            user=DATABASES["default"]["USER"],
+            password=DATABASES["default"]["PASSWORD"],
+            host=DATABASES["default"]["HOST"],
+            port=DATABASES["default"]["PORT"],
+        ),
+        "init_extension": False,  # plain SQL instead, from nexus/local/queue.py
+        "use_notify": True,
+        "notify_throttle_interval_ms": 0,
+        "polling_interval": 0.1,
+        "wait_time_seconds": 0,
+        "visibility_timeout": 120,  # a job of a killed worker comes back after this long
+        "pool_size": 2,
+    }
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
