@@ -28,26 +28,26 @@ LEDGER_COLUMNS = (
     "action",
     "quantity",
     "status",
-    "fill_price",
+    "average_price",
     "stop_loss",
     "take_profit",
     "created_at",
 )
-FILL_COLUMNS = ("venue_fill_id", "quantity", "price", "commission", "filled_at")
+FILL_COLUMNS = ("id", "side", "quantity", "price", "commission", "filled_at")
 POSITION_COLUMNS = (
     "id",
     "symbol",
     "side",
     "quantity",
-    "open_price",
-    "current_price",
+    "price_open",
+    "price_current",
     "profit",
     "stop_loss",
     "take_profit",
 )
 
 
-class TradeFailed(Exception):  # noqa: N818  the style page names exceptions by what happened
+class TradeFailed(Exception):
     """The first trade did not come to its end; the message holds what the API said."""
 
 
@@ -65,7 +65,7 @@ class Client:
     def __init__(self, base: str, person: Person, *, transport: httpx.BaseTransport | None = None) -> None:
         self._http = httpx.Client(base_url=f"{base}/api/v1", timeout=TIMEOUT_S, trust_env=False, transport=transport)
         answer = self._call("POST", "/auth/login", json={"email": person.email, "password": person.password})
-        self._http.headers["Authorization"] = f"Bearer {answer['access']}"
+        self._http.headers["Authorization"] = f"Bearer {answer['access_token']}"
 
     def _call(self, method: str, path: str, **arguments: Any) -> Any:
         try:
@@ -139,7 +139,7 @@ def run(folder: Folder, base: str, *, transport: httpx.BaseTransport | None = No
         positions = _open_positions(client)
     show(order, positions)
     if order is not None and order.get("status") != "FILLED":
-        reason = order.get("reason") or order.get("reject_reason") or ""
+        reason = order.get("reason") or ""
         raise TradeFailed(f"The order is {order.get('status')} {reason}, and not FILLED.")
 
 
