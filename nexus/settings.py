@@ -165,7 +165,9 @@ if NEXUS_ENV == "production":
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 # --- Jobs -------------------------------------------------------------------------------------------------------------
-CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", env.text("REDIS_URL", "memory://" if NEXUS_ENV == "test" else None))
+CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", "") or env.text(
+    "REDIS_URL", "memory://" if NEXUS_ENV == "test" else None
+)
 if CELERY_BROKER_URL.startswith("pgmq:"):  # the local run keeps its queues in its own PostgreSQL: docs/adr/0003
     CELERY_WORKER_ENABLE_REMOTE_CONTROL = False  # the names of its reply queues are too long for this broker
     CELERY_BROKER_TRANSPORT_OPTIONS = {

@@ -25,7 +25,7 @@ NOT_FOUND = """No PostgreSQL server was found. Nexus looks, in this order, for:
   4. `postgres` on PATH, or /usr/lib/postgresql/*/bin (for example `apt-get install postgresql`)"""
 
 
-class PostgresUnusable(Exception):  # noqa: N818  the style page names exceptions by what happened
+class PostgresUnusable(Exception):
     """The embedded database cannot be had; the message says what the person can do."""
 
 

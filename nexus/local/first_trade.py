@@ -28,26 +28,26 @@ LEDGER_COLUMNS = (
     "action",
     "quantity",
     "status",
-    "fill_price",
+    "average_price",
     "stop_loss",
     "take_profit",
     "created_at",
 )
-FILL_COLUMNS = ("venue_fill_id", "quantity", "price", "commission", "filled_at")
+FILL_COLUMNS = ("id", "side", "quantity", "price", "commission", "position", "filled_at")
 POSITION_COLUMNS = (
     "id",
     "symbol",
     "side",
     "quantity",
-    "open_price",
-    "current_price",
+    "price_open",
+    "price_current",
     "profit",
     "stop_loss",
     "take_profit",
 )
 
 
-class TradeFailed(Exception):  # noqa: N818  the style page names exceptions by what happened
+class TradeFailed(Exception):
     """The first trade did not come to its end; the message holds what the API said."""
 
 
@@ -139,8 +139,8 @@ def run(folder: Folder, base: str, *, transport: httpx.BaseTransport | None = No
         positions = _open_positions(client)
     show(order, positions)
     if order is not None and order.get("status") != "FILLED":
-        reason = order.get("reason") or order.get("reject_reason") or ""
-        raise TradeFailed(f"The order is {order.get('status')} {reason}, and not FILLED.")
+        why = " ".join(str(order.get(name) or "") for name in ("rejected_by", "reason", "reason_detail"))
+        raise TradeFailed(f"The order is {order.get('status')}, not FILLED: {why}")
 
 
 def _open_positions(client: Client) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ SECRET_BYTES = {
 }
 
 
-class FolderUnusable(Exception):  # noqa: N818  the style page names exceptions by what happened
+class FolderUnusable(Exception):
     """The data folder cannot be used; the message says why and what to do."""
 
 

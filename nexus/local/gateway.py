@@ -9,6 +9,7 @@ from nexus.local.folder import Folder, write_private
 PAPER_LOGIN = 5001
 PAPER_SERVER = "Paper-Nexus"
 PAPER_SEED = 20200101
+PAPER_BALANCE = "10000"  # USD, at the first start
 
 
 def write_config(folder: Folder, *, port: int, known: Mapping[str, str]) -> Path:
@@ -25,7 +26,10 @@ def write_config(folder: Folder, *, port: int, known: Mapping[str, str]) -> Path
             "server": PAPER_SERVER,
             "mode": "wall",
             "seed": PAPER_SEED,
+            "currency": "USD",
+            "balance": PAPER_BALANCE,
         },
+        "limits": {"lots_max": "10", "orders_per_minute": 120, "symbols": ["*"]},
     }
     write_private(folder.gateway_config, json.dumps(config, indent=2) + "\n")
     return folder.gateway_config

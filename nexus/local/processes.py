@@ -29,7 +29,7 @@ LOG_TAIL_LINES = 20
 _ANNOUNCE = 'echo "start $$ $1" || exit 75; shift; exec "$@" >&2'
 
 
-class ChildFailed(Exception):  # noqa: N818  the style page names exceptions by what happened
+class ChildFailed(Exception):
     """A child process ended when it should not have, or ended badly."""
 
 

@@ -24,7 +24,7 @@ POLL_S = 0.1
 _PASSED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "VIRTUAL_ENV", "PYTHONPATH")
 
 
-class PortTaken(Exception):  # noqa: N818  the style page names exceptions by what happened
+class PortTaken(Exception):
     """Another program listens where Nexus should."""
 
 
