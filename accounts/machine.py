@@ -1,4 +1,4 @@
-"""Who sends a request to the ninja door. `nexus/api.py` sets it for every machine route; public ones say `auth=None`."""
+"""Who sends a request to the ninja door. `nexus/api.py` sets it on every route; public ones say `auth=None`."""
 
 from django.http import HttpRequest
 from django.utils import timezone

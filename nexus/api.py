@@ -1,6 +1,6 @@
 """The ninja door, for machines: each app's `machine.py` is mounted here, behind the same authentication and errors."""
 
-from typing import Any, cast
+from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
 from django.db import connection
@@ -48,7 +48,7 @@ def _door(name: str) -> NinjaAPI:
         parser=ExactParser(),
     )  # fmt: skip
     for kind in (Exception, Http404, HttpError, ValidationError, RequestDataTooBig):
-        door.add_exception_handler(cast(type[Exception], kind), _answer)
+        door.add_exception_handler(kind, _answer)
     return door
 
 

@@ -70,7 +70,7 @@ def listing(name: str, default: str = "") -> list[str]:
 
 
 def secret(name: str) -> str:
-    """Read a secret from NAME, or from the file that NAME_FILE names. Raises: ImproperlyConfigured without."""
+    """Read a secret from NAME, or from the file that NAME_FILE names. Raises: ImproperlyConfigured when neither is."""
     path = os.environ.get(f"{name}_FILE", "").strip()
     if not path:
         return text(name)

@@ -1,4 +1,7 @@
-"""Every setting, read once from the environment and typed. `.env.example` lists the names."""
+"""Every setting, read once from the environment and typed.
+
+`.env.example` lists the names; `checks.py` refuses a bad boot.
+"""
 
 from datetime import timedelta
 from pathlib import Path
@@ -50,7 +53,6 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "nexus.core.logs.CorrelationMiddleware",
-    "nexus.core.http.ProblemMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -59,6 +61,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "nexus.core.http.ProblemMiddleware",
 ]
 TEMPLATES = [
     {
@@ -76,7 +79,6 @@ TEMPLATES = [
 ]
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
-WHITENOISE_USE_FINDERS = NEXUS_ENV != "production"
 CSRF_FAILURE_VIEW = "nexus.core.http.csrf_failure"
 TRUSTED_PROXY_CIDRS = env.listing("TRUSTED_PROXY_CIDRS")
 

@@ -34,7 +34,7 @@ class TokenPairOutput(serializers.Serializer):  # type: ignore[type-arg]
 
     access_token = serializers.CharField()
     refresh_token = serializers.CharField()
-    token_type = serializers.ReadOnlyField(default="Bearer")
+    token_type = serializers.CharField(default="Bearer", read_only=True)
     expires_in = serializers.IntegerField(source="expires_in_s", help_text="Seconds until the access token ends.")
     access_expires_at = serializers.DateTimeField()
     refresh_expires_at = serializers.DateTimeField()

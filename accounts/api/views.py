@@ -1,7 +1,5 @@
 """Log in, stay in, leave."""
 
-from typing import ClassVar
-
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import AllowAny
@@ -10,8 +8,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.api.forms import LoginInput, LogoutInput, ProfileOutput, RefreshInput, RevokedOutput, TokenPairOutput
+from accounts.models import User
 from accounts.services import sessions
-from accounts.types import ClientInfo, TokenPair
+from accounts.types import Claims, ClientInfo, TokenPair
 from nexus.audit.types import Actor
 from nexus.core.http import client_ip
 
@@ -19,8 +18,8 @@ from nexus.core.http import client_ip
 class Login(APIView):
     """Begin a session."""
 
-    authentication_classes: ClassVar = []
-    permission_classes: ClassVar = [AllowAny]
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
 
     @extend_schema(request=LoginInput, responses={200: TokenPairOutput}, operation_id="auth_login", tags=["auth"])
     def post(self, request: Request) -> Response:
@@ -40,8 +39,8 @@ class Login(APIView):
 class Refresh(APIView):
     """Prolong a session."""
 
-    authentication_classes: ClassVar = []
-    permission_classes: ClassVar = [AllowAny]
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
 
     @extend_schema(request=RefreshInput, responses={200: TokenPairOutput}, operation_id="auth_refresh", tags=["auth"])
     def post(self, request: Request) -> Response:
@@ -60,9 +59,10 @@ class Logout(APIView):
         """End the session of this access token, with every token that grew from it."""
         form = LogoutInput(data=request.data)
         form.is_valid(raise_exception=True)
+        user, claims = _session(request)
         sessions.logout(
-            user=request.user,
-            claims=request.auth,
+            user=user,
+            claims=claims,
             refresh_token=form.validated_data["refresh_token"],
             client=_client(request),
             at=timezone.now(),
@@ -76,9 +76,10 @@ class RevokeAll(APIView):
     @extend_schema(request=None, responses={200: RevokedOutput}, operation_id="auth_revoke_all", tags=["auth"])
     def post(self, request: Request) -> Response:
         """End every session of this user, this one and the console's too."""
+        user, _ = _session(request)
         ended = sessions.revoke_all(
-            user_id=request.user.pk,
-            actor=Actor.user(request.user.public_id),
+            user_id=user.pk,
+            actor=Actor.user(user.public_id),
             client=_client(request),
             at=timezone.now(),
         )
@@ -92,6 +93,12 @@ class Profile(APIView):
     def get(self, request: Request) -> Response:
         """Return the account behind the token."""
         return Response(ProfileOutput(request.user).data, headers={"Cache-Control": "no-store"})
+
+
+def _session(request: Request) -> tuple[User, Claims]:
+    assert isinstance(request.user, User)  # noqa: S101 — BearerAuthentication set both, or the view was not reached
+    assert isinstance(request.auth, Claims)  # noqa: S101
+    return request.user, request.auth
 
 
 def _client(request: Request) -> ClientInfo:

@@ -294,7 +294,7 @@ def revoke_all(*, user_id: int, actor: Actor, client: ClientInfo, at: datetime) 
 
 
 def enter_console(*, request: HttpRequest | None, email: str, password: str, client: ClientInfo) -> User:
-    """Let an operator into the console. Anybody else gets the answer of a wrong password. Raises: InvalidCredentials."""
+    """Let staff into the console; to others it answers like a wrong password. Raises: InvalidCredentials."""
     user = check_password(request=request, email=email, password=password, client=client, door="console")
     trail.record_denied(
         action="auth.login.succeeded" if user.is_staff else "auth.login.denied",

@@ -43,7 +43,7 @@ class IssuedToken:
     expires_at: datetime
 
 
-class KeyRing(TokenBackend):  # type: ignore[misc]
+class KeyRing(TokenBackend):
     """Simple JWT's codec with a list of keys: the first signs, all verify, one algorithm is allowed."""
 
     def __init__(self, *, algorithm: str, keys: tuple[str, ...], issuer: str) -> None:

@@ -116,7 +116,7 @@ def _from_drf(exc: exceptions.APIException) -> NexusError:
         case exceptions.NotAcceptable():
             return NotAcceptable("This path answers with `application/json` only.")
         case exceptions.Throttled():
-            wait = max(1, int(exc.wait or 1))
+            wait = max(1, int(getattr(exc, "wait", None) or 1))
             return TooManyRequests("Slow down.", headers={"Retry-After": str(wait)})
         case exceptions.ParseError():
             return Malformed("The body is not valid JSON.", headers={})

@@ -108,7 +108,7 @@ def correlated(*, request_id: str = "") -> Iterator[str]:
         yield chosen
 
 
-class CorrelationMiddleware(RequestMiddleware):  # type: ignore[misc]
+class CorrelationMiddleware(RequestMiddleware):
     """Give every request an id of ours and return it; the client's own is kept as a hint in the log."""
 
     def prepare(self, request: HttpRequest) -> None:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest
@@ -152,7 +152,7 @@ class StrictSerializer(serializers.Serializer[Any]):
 class ExactDecimalField(serializers.Field[Decimal, "Decimal | int | str", str, Any]):
     """An exact decimal from a JSON number or text. It refuses floats, exponents, booleans and digits beyond its own."""
 
-    default_error_messages = {
+    default_error_messages: ClassVar = {
         "invalid": "Write a plain decimal number.",
         "too_many_digits": "At most {whole} digits may stand before the point.",
         "too_many_places": "At most {places} digits may stand after the point.",
