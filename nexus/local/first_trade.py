@@ -65,7 +65,7 @@ class Client:
     def __init__(self, base: str, person: Person, *, transport: httpx.BaseTransport | None = None) -> None:
         self._http = httpx.Client(base_url=f"{base}/api/v1", timeout=TIMEOUT_S, trust_env=False, transport=transport)
         answer = self._call("POST", "/auth/login", json={"email": person.email, "password": person.password})
-        self._http.headers["Authorization"] = f"Bearer {answer['access']}"
+        self._http.headers["Authorization"] = f"Bearer {answer['access_token']}"
 
     def _call(self, method: str, path: str, **arguments: Any) -> Any:
         try:
