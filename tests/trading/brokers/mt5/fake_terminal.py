@@ -55,7 +55,7 @@ class FakeTerminal:
 
     def __getattribute__(self, name: str) -> Any:
         value = super().__getattribute__(name)
-        if name.startswith("_") or name in {"ticket", "fill", "last_error"} or not callable(value) or name == "next_send":
+        if name.startswith("_") or name in {"ticket", "fill", "answer", "last_error"} or not callable(value) or name == "next_send":
             return value
 
         def call(*args: Any, **kwargs: Any) -> Any:

@@ -39,7 +39,7 @@ class Running:
         return link(self.url, **settings)
 
 
-def link(url: str, **settings: str) -> Link:
+def link(url: str, /, **settings: str) -> Link:
     """Return a paper link; `settings` replaces or adds."""
     usual = {
         "url": url, "token": TOKEN, "login": str(LOGIN), "server": SERVER, "mode": "paper", "tag": str(TAG),
