@@ -1,0 +1,1 @@
+"""WHO YOU ARE: users, sessions and tokens."""

@@ -1,0 +1,42 @@
+"""Accounts on the console: seen by staff, changed by services. Hashes are never displayed."""
+
+from django.contrib import admin
+from django.contrib.auth.models import Group
+
+from accounts.models import RevokedToken, TokenFamily, User
+from nexus.core.operator import RecordAdmin
+
+admin.site.unregister(Group)  # one role an account, never a union of groups
+
+
+@admin.register(User)
+class UserAdmin(RecordAdmin):
+    """People and bots."""
+
+    list_display = ("email", "full_name", "role", "is_active", "is_superuser", "created_at", "last_login")
+    fields = ("public_id", *list_display, "token_version")
+    search_fields = ("email__startswith",)
+    search_help_text = "The beginning of an email address, in lower case."
+    list_filter = ("role", "is_active")
+    ordering = ("email",)
+
+
+@admin.register(TokenFamily)
+class TokenFamilyAdmin(RecordAdmin):
+    """Sessions of the API, newest end first."""
+
+    list_display = ("id", "user", "created_at", "last_seen_at", "absolute_expires_at", "revoked_at", "revoke_reason")
+    list_select_related = ("user",)
+    search_fields = ("user__email__exact",)
+    search_help_text = "An exact email address, in lower case."
+    ordering = ("-absolute_expires_at",)
+
+
+@admin.register(RevokedToken)
+class RevokedTokenAdmin(RecordAdmin):
+    """The deny list: hashes only."""
+
+    list_display = ("__str__", "token_type", "user_id", "family_id", "expires_at", "revoked_at", "reason")
+    list_display_links = None
+    fields = ("token_type", "user_id", "family_id", "expires_at", "revoked_at", "reason")
+    ordering = ("-expires_at",)

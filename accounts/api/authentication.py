@@ -1,0 +1,43 @@
+"""Who sends a request to the DRF door: an access token in `Authorization: Bearer`, and nothing else."""
+
+from typing import Any
+
+from django.utils import timezone
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from rest_framework.authentication import BaseAuthentication, get_authorization_header
+from rest_framework.request import Request
+
+from accounts.models import User
+from accounts.services import sessions
+from accounts.services.tokens import TokenInvalid
+from accounts.types import Claims
+
+
+class BearerAuthentication(BaseAuthentication):
+    """Set `request.user` to the user and `request.auth` to the token's claims."""
+
+    def authenticate(self, request: Request) -> tuple[User, Claims] | None:
+        """Return None without the header. Raises: TokenInvalid, Unavailable."""
+        scheme, _, token = get_authorization_header(request).partition(b" ")
+        if scheme.lower() != b"bearer":
+            return None
+        try:
+            text = token.strip().decode("ascii")
+        except UnicodeDecodeError as exc:
+            raise TokenInvalid from exc
+        return sessions.identify(token=text, at=timezone.now())
+
+    def authenticate_header(self, request: Request) -> str:
+        """Name the scheme: it makes a missing token a 401."""
+        return 'Bearer realm="nexus"'
+
+
+class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """Describe the scheme in the published document."""
+
+    target_class = "accounts.api.authentication.BearerAuthentication"
+    name = "bearer"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        """Return the OpenAPI security scheme."""
+        return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}

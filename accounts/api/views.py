@@ -1,0 +1,109 @@
+"""Log in, stay in, leave."""
+
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.api.forms import LoginInput, LogoutInput, ProfileOutput, RefreshInput, RevokedOutput, TokenPairOutput
+from accounts.models import User
+from accounts.services import sessions
+from accounts.types import Claims, ClientInfo, TokenPair
+from nexus.audit.types import Actor
+from nexus.core.http import client_ip
+
+
+class Login(APIView):
+    """Begin a session."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+
+    @extend_schema(request=LoginInput, responses={200: TokenPairOutput}, operation_id="auth_login", tags=["auth"])
+    def post(self, request: Request) -> Response:
+        """Exchange email and password for a pair of tokens."""
+        form = LoginInput(data=request.data)
+        form.is_valid(raise_exception=True)
+        pair = sessions.login(
+            request=request._request,
+            email=form.validated_data["email"],
+            password=form.validated_data["password"],
+            client=_client(request),
+            at=timezone.now(),
+        )
+        return _tokens(pair)
+
+
+class Refresh(APIView):
+    """Prolong a session."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+
+    @extend_schema(request=RefreshInput, responses={200: TokenPairOutput}, operation_id="auth_refresh", tags=["auth"])
+    def post(self, request: Request) -> Response:
+        """Exchange a refresh token for a new pair. Each is used once: a second use ends the session."""
+        form = RefreshInput(data=request.data)
+        form.is_valid(raise_exception=True)
+        pair = sessions.refresh(token=form.validated_data["refresh_token"], client=_client(request), at=timezone.now())
+        return _tokens(pair)
+
+
+class Logout(APIView):
+    """End this session."""
+
+    @extend_schema(request=LogoutInput, responses={204: None}, operation_id="auth_logout", tags=["auth"])
+    def post(self, request: Request) -> Response:
+        """End the session of this access token, with every token that grew from it."""
+        form = LogoutInput(data=request.data)
+        form.is_valid(raise_exception=True)
+        user, claims = _session(request)
+        sessions.logout(
+            user=user,
+            claims=claims,
+            refresh_token=form.validated_data["refresh_token"],
+            client=_client(request),
+            at=timezone.now(),
+        )
+        return Response(status=204)
+
+
+class RevokeAll(APIView):
+    """End every session of one's own."""
+
+    @extend_schema(request=None, responses={200: RevokedOutput}, operation_id="auth_revoke_all", tags=["auth"])
+    def post(self, request: Request) -> Response:
+        """End every session of this user, this one and the console's too."""
+        user, _ = _session(request)
+        ended = sessions.revoke_all(
+            user_id=user.pk,
+            actor=Actor.user(user.public_id),
+            client=_client(request),
+            at=timezone.now(),
+        )
+        return Response(RevokedOutput({"sessions_ended": ended}).data)
+
+
+class Profile(APIView):
+    """Who am I."""
+
+    @extend_schema(responses={200: ProfileOutput}, operation_id="auth_profile", tags=["auth"])
+    def get(self, request: Request) -> Response:
+        """Return the account behind the token."""
+        return Response(ProfileOutput(request.user).data, headers={"Cache-Control": "no-store"})
+
+
+def _session(request: Request) -> tuple[User, Claims]:
+    assert isinstance(request.user, User)  # noqa: S101 — BearerAuthentication set both, or the view was not reached
+    assert isinstance(request.auth, Claims)  # noqa: S101
+    return request.user, request.auth
+
+
+def _client(request: Request) -> ClientInfo:
+    return ClientInfo(ip=client_ip(request._request), user_agent=request.headers.get("User-Agent", ""))
+
+
+def _tokens(pair: TokenPair) -> Response:
+    return Response(TokenPairOutput(pair).data, headers={"Cache-Control": "no-store"})

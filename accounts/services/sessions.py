@@ -1,0 +1,333 @@
+"""Begin, prolong and end sessions. A session is a family of tokens: one login and all that grew from it."""
+
+import uuid
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.contrib.auth import authenticate
+from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db.models import F
+from django.http import HttpRequest
+
+from accounts import selectors
+from accounts.models import RevokedToken, TokenFamily, User, normalized_email
+from accounts.services import tokens
+from accounts.services.tokens import TokenInvalid
+from accounts.states import RevokeReason, TokenType
+from accounts.types import Claims, ClientInfo, TokenPair
+from nexus.audit.services import trail
+from nexus.audit.types import ANONYMOUS, Actor, Outcome, Target
+from nexus.core.errors import Unauthenticated, Unavailable
+
+PASSWORD_METHOD = "pwd"  # noqa: S105 — RFC 8176's word for it
+
+_USER_AGENT_LENGTH_MAX = 512
+_PURGE_BATCH = 5_000
+_PURGE_BATCHES_MAX = 200
+
+log = structlog.get_logger(__name__)
+
+
+class InvalidCredentials(Unauthenticated):
+    """Unknown, wrong or inactive: the same answer, after the same time."""
+
+    code = "invalid_credentials"
+    title = "The email or the password is wrong"
+
+    def __init__(self) -> None:
+        super().__init__("The email or the password is wrong.")
+
+
+class TokenReused(Unauthenticated):
+    """A refresh token came twice. Somebody else may have it, so the whole session has ended."""
+
+    code = "token_reused"
+    title = "The refresh token was used before"
+
+    def __init__(self) -> None:
+        super().__init__("This refresh token was used before. The session has ended: log in again.")
+
+
+class Purged(NamedTuple):
+    """How many rows a purge deleted."""
+
+    tokens: int
+    families: int
+
+
+def check_password(*, request: HttpRequest | None, email: str, password: str, client: ClientInfo, door: str) -> User:
+    """Find the active user with this password. Every failure is recorded before it is raised.
+
+    An unknown email costs a hash like a known one. No transaction is open while the hash is computed.
+    Raises: InvalidCredentials.
+    """
+    user = authenticate(request, username=normalized_email(email), password=password)
+    if isinstance(user, User):
+        return user
+    _note_failure(email=email, client=client, door=door)
+    raise InvalidCredentials
+
+
+def _note_failure(*, email: str, client: ClientInfo, door: str) -> None:
+    trail.record_denied(
+        action="auth.login.failed",
+        actor=ANONYMOUS,
+        target=Target("session", ""),
+        outcome=Outcome.FAILURE,
+        detail={"door": door},
+        pii={**client.as_pii(), "email": normalized_email(email)},
+    )
+
+
+def login(*, request: HttpRequest | None, email: str, password: str, client: ClientInfo, at: datetime) -> TokenPair:
+    """Begin a session. Raises: InvalidCredentials."""
+    user = check_password(request=request, email=email, password=password, client=client, door="api")
+    pair = _begin(checked=user, client=client, at=at)
+    if pair is None:
+        _note_failure(email=email, client=client, door="api")
+        raise InvalidCredentials
+    return pair
+
+
+@transaction.atomic(durable=True)
+def _begin(*, checked: User, client: ClientInfo, at: datetime) -> TokenPair | None:
+    """Open a family, or return None when the account changed while its password was checked."""
+    same = User.objects.locked().filter(pk=checked.pk, is_active=True, token_version=checked.token_version)
+    user = same.first()  # the lock lets one login at a time count this user's families
+    if user is None:
+        return None
+    evicted = _evict(user=user, at=at)
+    family = TokenFamily.objects.create(
+        id=uuid.uuid4(),
+        user=user,
+        created_at=at,
+        absolute_expires_at=at + settings.TOKEN_FAMILY_LIFETIME,
+        last_seen_at=at,
+        ip=client.ip,
+        user_agent=client.user_agent[:_USER_AGENT_LENGTH_MAX] or None,
+    )
+    User.objects.filter(pk=user.pk).update(last_login=at)
+    trail.record(
+        action="auth.login.succeeded",
+        actor=Actor.user(user.public_id),
+        target=Target("session", str(family.pk)),
+        detail={"door": "api", "methods": [PASSWORD_METHOD], "evicted": evicted},
+        pii=client.as_pii(),
+    )
+    return _pair(user=user, family=family, authenticated_at=at, methods=(PASSWORD_METHOD,), at=at)
+
+
+def _evict(*, user: User, at: datetime) -> list[str]:
+    """End the oldest sessions so that one more fits."""
+    live = TokenFamily.objects.live(at=at).filter(user=user).order_by("-created_at", "-pk")
+    surplus = list(live.values_list("pk", flat=True)[settings.TOKEN_FAMILIES_MAX - 1 :])
+    _end_families(surplus, reason=RevokeReason.EVICTED, at=at)
+    return [str(pk) for pk in surplus]
+
+
+def _end_families(pks: Iterable[UUID], *, reason: RevokeReason, at: datetime) -> int:
+    """End these families, locked in order. Returns how many were alive."""
+    rows = TokenFamily.objects.filter(pk__in=list(pks), revoked_at__isnull=True).locked()
+    alive = list(rows.values_list("pk", flat=True))
+    return TokenFamily.objects.filter(pk__in=alive).update(revoked_at=at, revoke_reason=reason)
+
+
+def _pair(
+    *, user: User, family: TokenFamily, authenticated_at: datetime, methods: tuple[str, ...], at: datetime
+) -> TokenPair:
+    access_expires_at = min(at + settings.ACCESS_TOKEN_LIFETIME, family.absolute_expires_at)
+    refresh_expires_at = min(at + settings.REFRESH_TOKEN_LIFETIME, family.absolute_expires_at)
+    access, refreshing = (
+        tokens.issue(
+            token_type=token_type,
+            user_public_id=user.public_id,
+            token_version=user.token_version,
+            family_id=family.pk,
+            authenticated_at=authenticated_at,
+            methods=methods,
+            at=at,
+            expires_at=expires_at,
+        )
+        for token_type, expires_at in (
+            (TokenType.ACCESS, access_expires_at),
+            (TokenType.REFRESH, refresh_expires_at),
+        )
+    )
+    return TokenPair(
+        access_token=access.text,
+        refresh_token=refreshing.text,
+        access_expires_at=access_expires_at,
+        refresh_expires_at=refresh_expires_at,
+        expires_in_s=int((access_expires_at - at).total_seconds()),
+    )
+
+
+def identify(*, token: str, at: datetime) -> tuple[User, Claims]:
+    """Find who sends this access token: both doors ask here, on every request.
+
+    Raises: TokenInvalid; Unavailable when the database cannot say, which never means yes.
+    """
+    claims = tokens.read(token, token_type=TokenType.ACCESS, at=at)
+    try:
+        user = selectors.user_of(claims, at=at)
+    except (OperationalError, InterfaceError) as exc:
+        log.error("accounts.identify.failed", error=type(exc).__name__, detail=str(exc))  # noqa: TRY400
+        raise Unavailable(
+            "Who you are cannot be checked now. Nothing was executed.", headers={"Retry-After": "1"}
+        ) from exc
+    if user is None:
+        raise TokenInvalid
+    return user, claims
+
+
+def refresh(*, token: str, client: ClientInfo, at: datetime) -> TokenPair:
+    """Exchange a refresh token, which is used up by this. A second use ends the session.
+
+    Raises: TokenInvalid, TokenReused, both after what they mean has been committed.
+    """
+    claims = tokens.read(token, token_type=TokenType.REFRESH, at=at)
+    outcome = _rotate(claims=claims, client=client, at=at)
+    if isinstance(outcome, TokenPair):
+        return outcome
+    raise TokenReused if outcome is RevokeReason.REFRESH_REUSE else TokenInvalid
+
+
+@transaction.atomic(durable=True)
+def _rotate(*, claims: Claims, client: ClientInfo, at: datetime) -> TokenPair | RevokeReason | None:
+    """Use the token up first, then issue. Returns the pair, REFRESH_REUSE, or None when the session is over."""
+    user = selectors.user_by_public_id(claims.user_public_id)
+    if user is None:
+        return None
+    if not _consume(claims, user_id=user.pk, reason=RevokeReason.ROTATED):
+        return _note_reuse(user=user, claims=claims, client=client, at=at)
+    alive = TokenFamily.objects.live(at=at).filter(pk=claims.family_id, user=user).update(last_seen_at=at)
+    if not alive or not user.is_active or user.token_version != claims.token_version:
+        trail.record(
+            action="auth.refresh.denied",
+            actor=Actor.user(user.public_id),
+            target=Target("session", str(claims.family_id)),
+            outcome=Outcome.DENIED,
+            pii=client.as_pii(),
+        )
+        return None
+    trail.record(
+        action="auth.refresh.succeeded",
+        actor=Actor.user(user.public_id),
+        target=Target("session", str(claims.family_id)),
+        pii=client.as_pii(),
+    )
+    family = TokenFamily.objects.get(pk=claims.family_id)
+    return _pair(user=user, family=family, authenticated_at=claims.authenticated_at, methods=claims.methods, at=at)
+
+
+def _note_reuse(*, user: User, claims: Claims, client: ClientInfo, at: datetime) -> RevokeReason | None:
+    """End the family of a token that came twice; a token that a logout used up is only refused."""
+    reason = RevokedToken.objects.values_list("reason", flat=True).get(jti_hash=claims.jti_hash)
+    reused = reason == RevokeReason.ROTATED
+    ended = 0
+    if reused:
+        ended = _end_families([claims.family_id], reason=RevokeReason.REFRESH_REUSE, at=at)
+    trail.record(
+        action="auth.refresh.reuse_detected" if reused else "auth.refresh.denied",
+        actor=Actor.user(user.public_id),
+        target=Target("session", str(claims.family_id)),
+        outcome=Outcome.DENIED,
+        detail={"session_ended": bool(ended)},
+        pii=client.as_pii(),
+    )
+    return RevokeReason.REFRESH_REUSE if reused else None
+
+
+def _consume(claims: Claims, *, user_id: int, reason: RevokeReason) -> bool:
+    """Put a token on the deny list. True for exactly one caller, however many come at once."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO revoked_tokens (jti_hash, token_type, user_id, family_id, expires_at, reason)"
+            " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING 1",
+            [claims.jti_hash, claims.token_type, user_id, claims.family_id, claims.expires_at, reason],
+        )
+        return cursor.fetchone() is not None
+
+
+@transaction.atomic(durable=True)
+def logout(*, user: User, claims: Claims, refresh_token: str, client: ClientInfo, at: datetime) -> None:
+    """End the session of `claims`. A refresh token of the same session is put on the deny list too."""
+    spent = [claims]
+    if refresh_token:
+        try:
+            other = tokens.read(refresh_token, token_type=TokenType.REFRESH, at=at)
+        except TokenInvalid:
+            other = claims  # a token that is dead already needs no entry
+        if other.family_id == claims.family_id and other.user_public_id == claims.user_public_id:
+            spent.append(other)
+    for each in sorted({item.jti_hash: item for item in spent}.values(), key=lambda item: item.jti_hash):
+        _consume(each, user_id=user.pk, reason=RevokeReason.LOGOUT)
+    _end_families([claims.family_id], reason=RevokeReason.LOGOUT, at=at)
+    trail.record(
+        action="auth.logout",
+        actor=Actor.user(user.public_id),
+        target=Target("session", str(claims.family_id)),
+        pii=client.as_pii(),
+    )
+
+
+@transaction.atomic(durable=True)
+def revoke_all(*, user_id: int, actor: Actor, client: ClientInfo, at: datetime) -> int:
+    """End every session of a user, console sessions too: the token version rises. Returns how many were alive."""
+    user = User.objects.locked().get(pk=user_id)
+    User.objects.filter(pk=user.pk).update(token_version=F("token_version") + 1)
+    live = TokenFamily.objects.live(at=at).filter(user=user).values_list("pk", flat=True)
+    ended = _end_families(live, reason=RevokeReason.REVOKE_ALL, at=at)
+    trail.record(
+        action="auth.sessions.revoked",
+        actor=actor,
+        target=Target("user", str(user.public_id)),
+        detail={"sessions_ended": ended, "before": {"token_version": user.token_version},
+                "after": {"token_version": user.token_version + 1}},
+        pii=client.as_pii(),
+    )  # fmt: skip
+    return ended
+
+
+def enter_console(*, request: HttpRequest | None, email: str, password: str, client: ClientInfo) -> User:
+    """Let staff into the console; to others it answers like a wrong password. Raises: InvalidCredentials."""
+    user = check_password(request=request, email=email, password=password, client=client, door="console")
+    trail.record_denied(
+        action="auth.login.succeeded" if user.is_staff else "auth.login.denied",
+        actor=Actor.user(user.public_id),
+        target=Target("session", ""),
+        outcome=Outcome.SUCCESS if user.is_staff else Outcome.DENIED,
+        detail={"door": "console", "methods": [PASSWORD_METHOD], "break_glass": user.is_superuser},
+        pii=client.as_pii(),
+    )
+    if not user.is_staff:
+        raise InvalidCredentials
+    return user
+
+
+def purge(*, at: datetime) -> Purged:
+    """Delete what expired over a day ago, in batches that wait for nobody. Safe to run beside itself."""
+    return Purged(
+        tokens=_purge("revoked_tokens", "jti_hash", "expires_at", at=at),
+        families=_purge("token_family", "id", "absolute_expires_at", at=at),
+    )
+
+
+def _purge(table: str, key: str, expiry: str, *, at: datetime) -> int:
+    deleted = 0
+    for _ in range(_PURGE_BATCHES_MAX):
+        with transaction.atomic(durable=True), connection.cursor() as cursor:
+            cursor.execute(
+                f"DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table}"  # noqa: S608 — names from this module
+                f" WHERE {expiry} < %s - interval '1 day' ORDER BY {expiry} LIMIT %s FOR UPDATE SKIP LOCKED)",
+                [at, _PURGE_BATCH],
+            )
+            count = cursor.rowcount
+        deleted += count
+        if count < _PURGE_BATCH:
+            break
+    return deleted

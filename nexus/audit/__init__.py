@@ -1,0 +1,1 @@
+"""The black box: append, and later seal, export and verify."""

@@ -1,0 +1,80 @@
+"""The black box as Django sees it: tables that it may read and does not manage. Migration 0001 holds the real ones."""
+
+from django.db import models
+
+
+class Event(models.Model):
+    """One thing that was done, or refused. `canonical` holds the exact bytes that will be sealed."""
+
+    id = models.BigAutoField(primary_key=True)
+    recorded_at = models.DateTimeField()
+    action = models.TextField()
+    outcome = models.TextField()
+    actor_type = models.TextField()
+    actor_id = models.TextField()
+    object_type = models.TextField()
+    object_id = models.TextField()
+    request_id = models.TextField()
+    canonical = models.TextField()
+
+    class Meta:
+        managed = False
+        db_table = '"audit"."event"'
+
+    def __str__(self) -> str:
+        return f"{self.action} #{self.pk}"
+
+
+class Pii(models.Model):
+    """Personal data of an event, kept apart so that it can be erased; the event holds only a salted commitment."""
+
+    event = models.OneToOneField(Event, models.DO_NOTHING, primary_key=True, related_name="+")
+    salt = models.BinaryField()
+    data = models.TextField()
+
+    class Meta:
+        managed = False
+        db_table = '"audit"."pii"'
+        verbose_name_plural = "pii"
+
+    def __str__(self) -> str:
+        return f"personal data of event #{self.pk}"
+
+
+class Batch(models.Model):
+    """A sealed run of events: a Merkle root, chained to the batch before and signed."""
+
+    batch_no = models.BigIntegerField(primary_key=True)
+    first_index = models.BigIntegerField(unique=True)
+    leaf_count = models.IntegerField()
+    merkle_root = models.BinaryField()
+    prev_hash = models.BinaryField(unique=True)
+    sealed_at = models.DateTimeField()
+    batch_hash = models.BinaryField(unique=True)
+    key_id = models.TextField()
+    signature = models.BinaryField()
+
+    class Meta:
+        managed = False
+        db_table = '"audit"."batch"'
+        verbose_name_plural = "batches"
+
+    def __str__(self) -> str:
+        return f"batch {self.batch_no}"
+
+
+class Leaf(models.Model):
+    """An event's place in the sealed log. `log_index` is dense: a gap is evidence."""
+
+    log_index = models.BigIntegerField(primary_key=True)
+    event = models.OneToOneField(Event, models.DO_NOTHING, related_name="+")
+    batch = models.ForeignKey(Batch, models.DO_NOTHING, db_column="batch_no", related_name="+")
+    leaf_hash = models.BinaryField()
+
+    class Meta:
+        managed = False
+        db_table = '"audit"."leaf"'
+        verbose_name_plural = "leaves"
+
+    def __str__(self) -> str:
+        return f"leaf {self.log_index}"

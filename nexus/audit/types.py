@@ -1,0 +1,50 @@
+"""Who did it and what it was done to: the two ends of an audit event."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ActorType(StrEnum):
+    """What kind of actor acted."""
+
+    USER = "user"
+    API_KEY = "api_key"
+    SYSTEM = "system"
+    ANONYMOUS = "anonymous"
+
+
+class Outcome(StrEnum):
+    """How the act ended."""
+
+    SUCCESS = "success"
+    DENIED = "denied"
+    FAILURE = "failure"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acted. `id` is opaque: a user's public id, a key's id, or the name of a process."""
+
+    type: ActorType
+    id: str
+
+    @classmethod
+    def user(cls, public_id: object) -> "Actor":
+        """Name a person or a bot by its public id."""
+        return cls(ActorType.USER, str(public_id))
+
+    @classmethod
+    def system(cls, name: str) -> "Actor":
+        """Name a process of ours, such as `resolver`."""
+        return cls(ActorType.SYSTEM, name)
+
+
+ANONYMOUS = Actor(ActorType.ANONYMOUS, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What was acted upon: a kind, such as `order`, and its opaque id."""
+
+    type: str
+    id: str

@@ -1,0 +1,69 @@
+"""Refuse a bad boot: what must be true of the settings before anything may trade."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.exceptions import ImproperlyConfigured
+
+SECRET_KEY_LENGTH_MIN = 50
+JWT_KEY_SIZE_MIN = 32  # bytes, anywhere
+JWT_KEY_SIZE_MIN_PRODUCTION = 64  # bytes
+
+_EXAMPLES = ("changeme", "change-me", "change_me", "example", "insecure", "your-secret", "your_secret", "replace-me")
+
+
+@register(Tags.security)
+def check_settings(app_configs: Any = None, **_kwargs: Any) -> list[CheckMessage]:
+    """Return what is wrong with the settings."""
+    return [*_secrets(), *_exposure(), *_live_trading()]
+
+
+def refuse_bad_boot() -> None:
+    """Stop a process of ours whose settings are not safe. Raises: ImproperlyConfigured."""
+    wrong = check_settings()
+    if wrong:
+        raise ImproperlyConfigured("Nexus refuses to start. " + " ".join(f"[{item.id}] {item.msg}" for item in wrong))
+
+
+def _secrets() -> Iterator[Error]:
+    if len(settings.SECRET_KEY) < SECRET_KEY_LENGTH_MIN:
+        yield Error(f"SECRET_KEY must have at least {SECRET_KEY_LENGTH_MIN} characters.", id="nexus.E001")
+    if _is_example(settings.SECRET_KEY):
+        yield Error("SECRET_KEY is an example value.", id="nexus.E002")
+    if not settings.JWT_SIGNING_KEYS:
+        yield Error("JWT_SIGNING_KEYS is empty.", id="nexus.E003")
+    size_min = JWT_KEY_SIZE_MIN_PRODUCTION if settings.NEXUS_ENV == "production" else JWT_KEY_SIZE_MIN
+    for key in settings.JWT_SIGNING_KEYS:
+        if len(key.encode()) < size_min:
+            yield Error(f"Each of JWT_SIGNING_KEYS must have at least {size_min} bytes.", id="nexus.E004")
+        if _is_example(key):
+            yield Error("JWT_SIGNING_KEYS holds an example value.", id="nexus.E005")
+        if key == settings.SECRET_KEY:
+            yield Error("JWT_SIGNING_KEYS must not hold SECRET_KEY.", id="nexus.E006")
+
+
+def _exposure() -> Iterator[Error]:
+    if settings.NEXUS_ENV != "production":
+        return
+    if settings.DEBUG:
+        yield Error("DEBUG must be off in production.", id="nexus.E007")
+    if not settings.ALLOWED_HOSTS:
+        yield Error("ALLOWED_HOSTS must name this site's hosts in production.", id="nexus.E008")
+    if any("*" in host for host in settings.ALLOWED_HOSTS):
+        yield Error("ALLOWED_HOSTS must not hold a wildcard in production.", id="nexus.E009")
+
+
+def _live_trading() -> Iterator[Error]:
+    if not settings.LIVE_TRADING_ENABLED:
+        return
+    if settings.DEBUG:
+        yield Error("LIVE_TRADING_ENABLED with DEBUG on: real money needs DEBUG off.", id="nexus.E010")
+    if settings.NEXUS_ENV != "production":
+        yield Error("LIVE_TRADING_ENABLED needs NEXUS_ENV=production.", id="nexus.E011")
+
+
+def _is_example(secret: str) -> bool:
+    lowered = secret.lower()
+    return any(example in lowered for example in _EXAMPLES)

@@ -1,0 +1,83 @@
+"""Readers of the environment: typed, strict, and silent about secrets. Only `settings.py` calls them."""
+
+import os
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+
+
+def text(name: str, default: str | None = None) -> str:
+    """Read a text. Raises: ImproperlyConfigured when it is missing and has no default."""
+    value = os.environ.get(name, "").strip()
+    if value:
+        return value
+    if default is None:
+        raise ImproperlyConfigured(f"{name} is not set. See .env.example for what it means.")
+    return default
+
+
+def boolean(name: str, *, default: bool) -> bool:
+    """Read a switch: 1/true/yes/on or 0/false/no/off, and nothing else."""
+    value = text(name, "1" if default else "0").lower()
+    if value in _TRUE:
+        return True
+    if value in _FALSE:
+        return False
+    raise ImproperlyConfigured(f"{name} must be one of 1, 0, true, false, yes, no, on, off; it is {value!r}.")
+
+
+def integer(name: str, default: int, *, least: int = 0) -> int:
+    """Read a whole number of at least `least`."""
+    value = text(name, str(default))
+    try:
+        number = int(value)
+    except ValueError as exc:
+        raise ImproperlyConfigured(f"{name} must be a whole number; it is {value!r}.") from exc
+    if number < least:
+        raise ImproperlyConfigured(f"{name} must be at least {least}; it is {number}.")
+    return number
+
+
+def decimal(name: str, default: str | None) -> Decimal | None:
+    """Read an exact positive number. An empty default means that nothing is set, which is not zero."""
+    value = text(name, default or "")
+    if not value:
+        return None
+    try:
+        number = Decimal(value)
+    except InvalidOperation as exc:
+        raise ImproperlyConfigured(f"{name} must be a decimal number; it is {value!r}.") from exc
+    if not number.is_finite() or number <= 0:
+        raise ImproperlyConfigured(f"{name} must be a finite number above zero; it is {value!r}.")
+    return number
+
+
+def choice(name: str, default: str, *, options: tuple[str, ...]) -> str:
+    """Read one of `options`."""
+    value = text(name, default)
+    if value not in options:
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(options)}; it is {value!r}.")
+    return value
+
+
+def listing(name: str, default: str = "") -> list[str]:
+    """Read a comma-separated list; empty parts are dropped."""
+    return [part for part in (raw.strip() for raw in text(name, default).split(",")) if part]
+
+
+def secret(name: str) -> str:
+    """Read a secret from NAME, or from the file that NAME_FILE names. Raises: ImproperlyConfigured when neither is."""
+    path = os.environ.get(f"{name}_FILE", "").strip()
+    if not path:
+        return text(name)
+    try:
+        value = Path(path).read_text(encoding="utf-8").strip()
+    except OSError as exc:
+        raise ImproperlyConfigured(f"{name}_FILE names a file that cannot be read: {exc.strerror}.") from exc
+    if not value:
+        raise ImproperlyConfigured(f"{name}_FILE names an empty file.")
+    return value

@@ -1,0 +1,1 @@
+"""One request, one effect: the same key never does the work twice."""

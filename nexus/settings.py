@@ -1,0 +1,234 @@
+"""Every setting, read once from the environment and typed.
+
+`.env.example` lists the names; `checks.py` refuses a bad boot.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from psycopg.conninfo import make_conninfo
+
+from nexus import env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DATA_DIR = Path(env.text("NEXUS_DATA_DIR", str(BASE_DIR / ".nexus"))).resolve()
+NEXUS_ENV = env.choice("NEXUS_ENV", "production", options=("production", "local", "test"))
+DEPLOYMENT_ID = env.text("DEPLOYMENT_ID", "nexus")
+
+# --- Django -----------------------------------------------------------------------------------------------------------
+DEBUG = env.boolean("DEBUG", default=False)
+SECRET_KEY = env.secret("SECRET_KEY")
+ALLOWED_HOSTS = env.listing("ALLOWED_HOSTS", "" if NEXUS_ENV == "production" else "127.0.0.1,localhost,testserver")
+ROOT_URLCONF = "nexus.urls"
+WSGI_APPLICATION = "nexus.wsgi.application"
+AUTH_USER_MODEL = "accounts.User"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-us"
+APPEND_SLASH = False
+DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
+
+INSTALLED_APPS = [
+    "nexus.apps.NexusConfig",  # django.contrib.admin with our site, our checks and our worker's wiring
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_celery_beat",
+    "django_structlog",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "nexus.audit",
+    "nexus.alerts",
+    "nexus.idempotency",
+    "accounts",
+    "risk",
+    "payments",
+    "trading",
+    "reconciliation",
+]
+MIDDLEWARE = [
+    "nexus.core.logs.CorrelationMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "nexus.core.http.ProblemMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+STATIC_URL = "/static/"
+STATIC_ROOT = DATA_DIR / "static"
+CSRF_FAILURE_VIEW = "nexus.core.http.csrf_failure"
+TRUSTED_PROXY_CIDRS = env.listing("TRUSTED_PROXY_CIDRS")
+
+# --- Database ---------------------------------------------------------------------------------------------------------
+_database = urlsplit(env.secret("DATABASE_URL"))
+_database_query = dict(parse_qsl(_database.query))
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(_database.path.lstrip("/")),
+        "USER": unquote(_database.username or ""),
+        "PASSWORD": unquote(_database.password or ""),
+        "HOST": _database_query.pop("host", unquote(_database.hostname or "")),
+        "PORT": _database_query.pop("port", str(_database.port or "")),
+        "ATOMIC_REQUESTS": False,
+        "CONN_MAX_AGE": None,  # a connection a thread, kept: opening one costs as much as an order
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {
+            **_database_query,
+            "application_name": "nexus",
+            "options": "-c statement_timeout=15s -c lock_timeout=2s -c idle_in_transaction_session_timeout=5s",
+        },
+    },
+}
+
+# --- Who you are ------------------------------------------------------------------------------------------------------
+AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+JWT_ALGORITHM = env.choice("ALGORITHM", "HS256", options=("HS256", "HS384", "HS512"))
+JWT_SIGNING_KEYS = [key.strip() for key in env.secret("JWT_SIGNING_KEYS").split(",") if key.strip()]
+ACCESS_TOKEN_LIFETIME = timedelta(minutes=env.integer("ACCESS_TOKEN_EXPIRE_MINUTES", 15, least=1))
+REFRESH_TOKEN_LIFETIME = timedelta(hours=env.integer("REFRESH_TOKEN_EXPIRE_HOURS", 12, least=1))
+TOKEN_FAMILY_LIFETIME = timedelta(hours=env.integer("TOKEN_FAMILY_EXPIRE_HOURS", 24, least=1))
+TOKEN_FAMILIES_MAX = 5
+
+# --- The doors --------------------------------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.api.authentication.BearerAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": ["nexus.core.wire.ExactJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "nexus.core.http.answer_exception",
+    "COERCE_DECIMAL_TO_STRING": True,
+    "UNAUTHENTICATED_USER": None,
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Nexus",
+    "DESCRIPTION": "A broker-safe trading control plane.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+}
+SESSION_COOKIE_AGE = 8 * 3600
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Strict"
+CSRF_COOKIE_HTTPONLY = True
+CSRF_COOKIE_SAMESITE = "Strict"
+X_FRAME_OPTIONS = "DENY"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+if NEXUS_ENV == "production":
+    SESSION_COOKIE_SECURE = True
+    SESSION_COOKIE_NAME = "__Host-nexus_sid"
+    CSRF_COOKIE_SECURE = True
+    CSRF_COOKIE_NAME = "__Host-nexus_csrf"
+    SECURE_HSTS_SECONDS = 365 * 24 * 3600
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+    SECURE_SSL_REDIRECT = True
+    SECURE_REDIRECT_EXEMPT = [r"^api/", r"^health$"]
+    if env.boolean("TRUST_PROXY_TLS", default=False):
+        SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# --- Jobs -------------------------------------------------------------------------------------------------------------
+CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", "") or env.text(
+    "REDIS_URL", "memory://" if NEXUS_ENV == "test" else None
+)
+if CELERY_BROKER_URL.startswith("pgmq:"):  # the local run keeps its queues in its own PostgreSQL: docs/adr/0003
+    CELERY_WORKER_ENABLE_REMOTE_CONTROL = False  # the names of its reply queues are too long for this broker
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "conn_string": make_conninfo(
+            dbname=DATABASES["default"]["NAME"],
+            user=DATABASES["default"]["USER"],
+            password=DATABASES["default"]["PASSWORD"],
+            host=DATABASES["default"]["HOST"],
+            port=DATABASES["default"]["PORT"],
+        ),
+        "init_extension": False,  # plain SQL instead, from nexus/local/queue.py
+        "use_notify": True,
+        "notify_throttle_interval_ms": 0,
+        "polling_interval": 0.1,
+        "wait_time_seconds": 0,
+        "visibility_timeout": 120,  # a job of a killed worker comes back after this long
+        "pool_size": 2,
+    }
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TASK_SERIALIZER = "json"
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULE = {
+    "resolve-orders": {"task": "trading.resolve_orders", "schedule": 5.0},
+    "watch-accounts": {"task": "trading.watch_accounts", "schedule": 5.0},
+    "purge-auth-tokens": {"task": "accounts.purge_tokens", "schedule": 3600.0},
+    "purge-idempotency-records": {"task": "idempotency.purge_records", "schedule": 3600.0},
+}
+DJANGO_STRUCTLOG_CELERY_ENABLED = True
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False  # an address is personal data, and that reader believes any proxy
+
+# --- What you may do: platform ceilings. Unset means that a tighter scope must set one, or orders are refused ---------
+TRADING_ENABLED = env.boolean("TRADING_ENABLED", default=True)
+DAILY_LOSS_LIMIT = env.decimal("DAILY_LOSS_LIMIT", "1000")  # USD a user and day
+MAX_POSITION_SIZE = env.decimal("MAX_POSITION_SIZE", "10000")  # base units an instrument
+TRADE_VALUE_MIN = env.decimal("TRADE_VALUE_MIN", "0.01")  # USD
+TRADE_VALUE_MAX = env.decimal("TRADE_VALUE_MAX", "1000000")  # USD
+UNSTOPPED_MOVE = env.decimal("UNSTOPPED_MOVE", None)  # adverse move assumed without a stop-loss; unset refuses
+GAP_ALLOWANCE = env.decimal("GAP_ALLOWANCE", "0.0005")  # how far beyond its price a stop may fill
+COMMISSION_PER_LOT = env.decimal("COMMISSION_PER_LOT", "7")  # USD, round trip, counted into the worst case
+
+# --- Your orders ------------------------------------------------------------------------------------------------------
+PRICE_DEVIATION = env.decimal("PRICE_DEVIATION", "0.0002")  # of the reference, allowed on top in the worst case
+PRICE_COLLAR = env.decimal("PRICE_COLLAR", "0.005")  # of the reference price
+SPREAD_MAX = env.decimal("SPREAD_MAX", "0.005")  # of the mid price
+QUOTE_AGE_MAX_S = env.integer("QUOTE_AGE_MAX_S", 10, least=1)
+_slippage_percent = env.decimal("MAX_SLIPPAGE_PERCENT", None)
+SLIPPAGE_THRESHOLD = env.decimal("SLIPPAGE_THRESHOLD", str(_slippage_percent / 100) if _slippage_percent else "0.005")
+SENDING_LEASE_S = env.integer("SENDING_LEASE_S", 20, least=5)  # a mark older than this lost its process
+BROKER_DEADLINE_S = env.integer("BROKER_DEADLINE_S", 5, least=1)
+BROKER_TAG = env.integer("BROKER_TAG", 1, least=1)  # 1 to 2047, unique an installation: part of each order's id
+MT5_GATEWAY_URL = env.text("MT5_GATEWAY_URL", "")
+GATEWAY_TOKEN = env.secret("GATEWAY_TOKEN") if MT5_GATEWAY_URL else ""
+LIVE_TRADING_ENABLED = env.boolean("LIVE_TRADING_ENABLED", default=False)
+
+# --- Logs -------------------------------------------------------------------------------------------------------------
+LOGGING_CONFIG = "nexus.core.logs.configure"
+LOGGING = {"level": env.choice("LOG_LEVEL", "INFO", options=("DEBUG", "INFO", "WARNING", "ERROR"))}

@@ -1,0 +1,37 @@
+"""All routes. The API answers under `/api/v1/` and, the same, under `/api/`."""
+
+from django.conf import settings
+from django.contrib import admin
+from django.contrib.admin.views.decorators import staff_member_required
+from django.urls import URLPattern, URLResolver, include, path
+from drf_spectacular.views import SpectacularSwaggerSplitView
+
+from nexus.api import api, probe
+from nexus.openapi import schema_view
+
+people: list[URLPattern | URLResolver] = [
+    path("auth/", include("accounts.api.urls")),
+    path("trading/", include("trading.api.urls")),
+]
+machines: list[URLPattern | URLResolver] = api.urls[0]
+doors = [*people, *machines]
+
+docs = SpectacularSwaggerSplitView.as_view(url="/docs/openapi.json", authentication_classes=[])
+schema = schema_view
+if settings.NEXUS_ENV == "production":
+    docs = staff_member_required(docs)
+    schema = staff_member_required(schema)
+
+urlpatterns = [
+    path("api/v1/", include(doors)),
+    path("api/", include(doors)),
+    *probe.urls[0],
+    path("docs", docs),
+    path("docs/openapi.json", schema, {"people": people}),
+    path("admin/", admin.site.urls),
+]
+
+handler400 = "nexus.core.http.bad_request"
+handler403 = "nexus.core.http.permission_denied"
+handler404 = "nexus.core.http.page_not_found"
+handler500 = "nexus.core.http.server_error"

@@ -1,0 +1,1 @@
+"""YOUR MONEY: deposits, withdrawals and the one book they are posted in."""

@@ -1,0 +1,10 @@
+"""The app's name in Django."""
+
+from django.apps import AppConfig
+
+
+class PaymentsConfig(AppConfig):
+    """Register `payments`."""
+
+    name = "payments"
+    verbose_name = "Payments"

@@ -1,0 +1,1 @@
+"""IS IT TRUE: our books against the broker's."""

@@ -1,0 +1,10 @@
+"""The app's name in Django."""
+
+from django.apps import AppConfig
+
+
+class RiskConfig(AppConfig):
+    """Register `risk`."""
+
+    name = "risk"
+    verbose_name = "Risk"
