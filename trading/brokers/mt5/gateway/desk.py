@@ -122,7 +122,8 @@ class Desk:
         self.connect()
         started = time.perf_counter()
         answers = [
-            self.call(call["function"], *call["args"], where=call["where"], **call["kwargs"]).as_dict() for call in calls
+            self.call(call["function"], *call["args"], where=call["where"], **call["kwargs"]).as_dict()
+            for call in calls
         ]
         self._stamp_identity()
         return {"ok": all(answer["ok"] for answer in answers), "results": answers, **self.stamp(started)}
@@ -139,9 +140,7 @@ class Desk:
         account = self.call("account_info")
         self.identity = (int(account.result["login"]), account.result["server"]) if account.ok else None
 
-    def _raw(
-        self, function: str, args: Sequence[Any], kwargs: dict[str, Any], where: Where | None = None
-    ) -> Answer:
+    def _raw(self, function: str, args: Sequence[Any], kwargs: dict[str, Any], where: Where | None = None) -> Answer:
         entry: Callable[..., Any] = getattr(self._terminal.module, function)
         try:
             value = entry(*args, **kwargs)
