@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 from uuid import UUID
 
 from accounts.states import TokenType
@@ -43,3 +44,22 @@ class TokenPair:
     access_expires_at: datetime
     refresh_expires_at: datetime
     expires_in_s: int
+
+
+class Principal(Protocol):
+    """Whom a request speaks for, as the apps above need to know them."""
+
+    @property
+    def pk(self) -> int:
+        """The key that tables name."""
+        ...
+
+    @property
+    def public_id(self) -> UUID:
+        """The id that the outside knows."""
+        ...
+
+    @property
+    def role(self) -> str:
+        """What the account is for."""
+        ...

@@ -7,6 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from psycopg.conninfo import make_conninfo
+
 from nexus import env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -165,7 +167,27 @@ if NEXUS_ENV == "production":
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 # --- Jobs -------------------------------------------------------------------------------------------------------------
-CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", env.text("REDIS_URL", "memory://" if NEXUS_ENV == "test" else None))
+CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", "") or env.text(
+    "REDIS_URL", "memory://" if NEXUS_ENV == "test" else None
+)
+if CELERY_BROKER_URL.startswith("pgmq:"):  # the local run keeps its queues in its own PostgreSQL: docs/adr/0003
+    CELERY_WORKER_ENABLE_REMOTE_CONTROL = False  # the names of its reply queues are too long for this broker
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "conn_string": make_conninfo(
+            dbname=DATABASES["default"]["NAME"],
+            user=DATABASES["default"]["USER"],
+            password=DATABASES["default"]["PASSWORD"],
+            host=DATABASES["default"]["HOST"],
+            port=DATABASES["default"]["PORT"],
+        ),
+        "init_extension": False,  # plain SQL instead, from nexus/local/queue.py
+        "use_notify": True,
+        "notify_throttle_interval_ms": 0,
+        "polling_interval": 0.1,
+        "wait_time_seconds": 0,
+        "visibility_timeout": 120,  # a job of a killed worker comes back after this long
+        "pool_size": 2,
+    }
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
@@ -176,6 +198,7 @@ CELERY_TASK_SERIALIZER = "json"
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {
     "resolve-orders": {"task": "trading.resolve_orders", "schedule": 5.0},
+    "watch-accounts": {"task": "trading.watch_accounts", "schedule": 5.0},
     "purge-auth-tokens": {"task": "accounts.purge_tokens", "schedule": 3600.0},
     "purge-idempotency-records": {"task": "idempotency.purge_records", "schedule": 3600.0},
 }
@@ -190,12 +213,16 @@ TRADE_VALUE_MIN = env.decimal("TRADE_VALUE_MIN", "0.01")  # USD
 TRADE_VALUE_MAX = env.decimal("TRADE_VALUE_MAX", "1000000")  # USD
 UNSTOPPED_MOVE = env.decimal("UNSTOPPED_MOVE", None)  # adverse move assumed without a stop-loss; unset refuses
 GAP_ALLOWANCE = env.decimal("GAP_ALLOWANCE", "0.0005")  # how far beyond its price a stop may fill
-COMMISSION_PER_LOT = env.decimal("COMMISSION_PER_LOT", "7")  # account currency, round trip, counted into the worst case
+COMMISSION_PER_LOT = env.decimal("COMMISSION_PER_LOT", "7")  # USD, round trip, counted into the worst case
 
 # --- Your orders ------------------------------------------------------------------------------------------------------
+PRICE_DEVIATION = env.decimal("PRICE_DEVIATION", "0.0002")  # of the reference, allowed on top in the worst case
 PRICE_COLLAR = env.decimal("PRICE_COLLAR", "0.005")  # of the reference price
 SPREAD_MAX = env.decimal("SPREAD_MAX", "0.005")  # of the mid price
 QUOTE_AGE_MAX_S = env.integer("QUOTE_AGE_MAX_S", 10, least=1)
+_slippage_percent = env.decimal("MAX_SLIPPAGE_PERCENT", None)
+SLIPPAGE_THRESHOLD = env.decimal("SLIPPAGE_THRESHOLD", str(_slippage_percent / 100) if _slippage_percent else "0.005")
+SENDING_LEASE_S = env.integer("SENDING_LEASE_S", 20, least=5)  # a mark older than this lost its process
 BROKER_DEADLINE_S = env.integer("BROKER_DEADLINE_S", 5, least=1)
 BROKER_TAG = env.integer("BROKER_TAG", 1, least=1)  # 1 to 2047, unique an installation: part of each order's id
 MT5_GATEWAY_URL = env.text("MT5_GATEWAY_URL", "")

@@ -1,5 +1,14 @@
-"""The paths under `/trading/`."""
+"""Trading's paths below `/trading/`."""
 
-from django.urls import URLPattern, URLResolver
+from django.urls import path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from trading.api import views
+
+urlpatterns = [
+    path("execute", views.Execute.as_view(), name="execute"),
+    path("ledger", views.Ledger.as_view(), name="ledger"),
+    path("ledger/<uuid:order_id>", views.LedgerRow.as_view(), name="ledger-row"),
+    path("positions", views.Positions.as_view(), name="positions"),
+    path("accounts", views.Accounts.as_view(), name="accounts"),
+    path("quotes/<str:symbol>", views.Quotes.as_view(), name="quotes"),
+]

@@ -1,0 +1,66 @@
+# Nexus on one machine. Needs Python 3.11 or newer, pip and make; `make help` lists the commands.
+
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$candidate -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$candidate && break; done)
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-input --require-hashes
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header
+WITH_SETTINGS := $(BIN)/python -m nexus.local with-settings
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.run-installed ## Start everything, make one real paper trade, serve until Ctrl-C
+	@NEXUS_STOP_WITH_PARENT=1 exec $(BIN)/python -m nexus.local run
+
+test: $(VENV)/.dev-installed ## Run all tests on a PostgreSQL of their own; ARGS="-k ledger" is passed to pytest
+	@exec $(BIN)/python -m nexus.local test $(ARGS)
+
+check: $(VENV)/.dev-installed ## The gate: format, lint, types, import contracts, migrations, deploy check
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(WITH_SETTINGS) $(BIN)/mypy .
+	$(BIN)/lint-imports
+	$(WITH_SETTINGS) $(BIN)/python manage.py makemigrations --check --dry-run
+	$(WITH_SETTINGS) $(BIN)/python manage.py check --deploy --fail-level WARNING
+
+format: $(VENV)/.dev-installed ## Format the code and mend what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(VENV)/.dev-installed ## Compile requirements*.in into requirements*.txt, with exact versions and hashes
+	$(LOCK) requirements.in --output-file requirements.txt
+	$(LOCK) requirements-dev.in --output-file requirements-dev.txt
+
+clean: ## Remove the local data, the virtual environment and the caches
+	@if [ -f $(VENV)/.run-installed ] || [ -f $(VENV)/.dev-installed ]; then $(BIN)/python -m nexus.local clean; fi
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "Nexus needs Python 3.11 or newer, and none was found. Install one, or name it: make PYTHON=/path/to/python3.12" >&2; \
+		exit 1; \
+	fi
+	@$(PYTHON) -c '$(NEW_ENOUGH)' || { \
+		echo "Nexus needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)." >&2; exit 1; }
+	@echo "Making the virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "The virtual environment could not be made. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/.run-installed: requirements.txt | $(BIN)/python
+	@echo "Installing the pinned packages"
+	@$(PIP_INSTALL) -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev-installed: requirements.txt requirements-dev.txt | $(BIN)/python
+	@echo "Installing the pinned packages and the tools of the gate"
+	@$(PIP_INSTALL) -r requirements-dev.txt
+	@touch $@ $(VENV)/.run-installed

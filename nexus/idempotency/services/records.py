@@ -1,0 +1,135 @@
+"""One request, one effect. The unique key of the table is the only judge of what is a duplicate."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection, transaction
+
+from nexus.core import money
+from nexus.core.errors import Conflict, FieldError, Invalid
+from nexus.idempotency.models import IdempotencyRecord
+
+KEPT = timedelta(hours=48)
+PURGE_BATCH = 5000
+_KEY = re.compile(r"[A-Za-z0-9_-]{8,128}")
+
+
+class KeyRequired(Invalid):
+    """The header is missing or malformed."""
+
+    status = 400
+    code = "idempotency_key_required"
+    title = "An idempotency key is required"
+
+
+class KeyMismatch(Invalid):
+    """The key was used before, for another request."""
+
+    code = "idempotency_key_mismatch"
+    title = "This key belongs to another request"
+
+
+class KeyInProgress(Conflict):
+    """The first request with this key is still being decided."""
+
+    code = "idempotency_in_progress"
+    title = "The first request with this key is still running"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestKey:
+    """Who asked, for which account, under which key, and for what."""
+
+    principal: str
+    account: str
+    key: str
+    fingerprint: bytes
+
+
+def read_key(header: str | None) -> str:
+    """Check an `Idempotency-Key` header. Raises: KeyRequired."""
+    if header is None or not _KEY.fullmatch(header):
+        raise KeyRequired(
+            "Send an Idempotency-Key header of 8 to 128 letters, digits, hyphens or underscores, new for each request "
+            "and the same when you repeat one.",
+            errors=[FieldError("/headers/Idempotency-Key", "required", "missing or malformed")],
+        )
+    return header
+
+
+def fingerprint(*, method: str, path: str, body: Mapping[str, Any]) -> bytes:
+    """Hash what was asked: method, path and canonical body. Numbers that are equal hash equal, however written."""
+
+    def plain(value: object) -> object:
+        return money.as_text(value) if isinstance(value, Decimal) else str(value)
+
+    canonical = json.dumps([method, path, dict(body)], sort_keys=True, separators=(",", ":"), default=plain)
+    return hashlib.sha256(canonical.encode()).digest()
+
+
+def find(request: RequestKey) -> str | None:
+    """Return the object this key has made, or None. Raises: KeyMismatch when it was for another request."""
+    row = IdempotencyRecord.objects.filter(
+        principal=request.principal, account=request.account, key=request.key
+    ).first()
+    if row is None:
+        return None
+    if bytes(row.fingerprint) != request.fingerprint:
+        raise KeyMismatch("This Idempotency-Key was used for a different request. Use a new key for a new request.")
+    object_id: str = row.object_id
+    return object_id
+
+
+def claim(request: RequestKey, *, object_type: str, object_id: str, at: datetime) -> str:
+    """Claim the key for `object_id`, or return the object that has it already.
+
+    Runs inside the caller's transaction: the claim stands or falls with the object it made.
+    Raises: KeyInProgress while another transaction holds the key, KeyMismatch when it was for another request.
+    """
+    assert connection.in_atomic_block
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))",
+            [f"idem|{request.principal}|{request.account}|{request.key}"],
+        )
+        if not cursor.fetchone()[0]:
+            raise KeyInProgress("Repeat the request in a moment to see what came of it.", headers={"Retry-After": "1"})
+    existing = find(request)
+    if existing is not None:
+        return existing
+    IdempotencyRecord.objects.create(
+        principal=request.principal,
+        account=request.account,
+        key=request.key,
+        fingerprint=request.fingerprint,
+        object_type=object_type,
+        object_id=object_id,
+        created_at=at,
+    )
+    return object_id
+
+
+def close(*, object_id: str, at: datetime) -> None:
+    """Let the record of a closed object expire, `KEPT` after it was made or at once when that has passed."""
+    row = IdempotencyRecord.objects.filter(object_id=object_id, expires_at__isnull=True).first()
+    if row is not None:
+        IdempotencyRecord.objects.filter(pk=row.pk).update(expires_at=max(at, row.created_at + KEPT))
+
+
+@transaction.atomic(durable=True)
+def purge(*, at: datetime) -> int:
+    """Delete one batch of expired records and return how many. Safe to run beside itself."""
+    expired = (
+        IdempotencyRecord.objects.filter(expires_at__lt=at)
+        .order_by("pk")
+        .select_for_update(skip_locked=True)
+        .values_list("pk", flat=True)[:PURGE_BATCH]
+    )
+    deleted, _ = IdempotencyRecord.objects.filter(pk__in=list(expired)).delete()
+    return deleted

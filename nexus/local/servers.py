@@ -1,0 +1,151 @@
+"""The servers of the local run: each one's command and what it may know."""
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+
+import httpx
+
+from nexus.local import gateway
+from nexus.local.folder import ROOT, Folder
+from nexus.local.processes import Child, ChildFailed, Supervisor
+
+HOST = "127.0.0.1"
+WEB_WORKERS = 2
+WEB_THREADS = 8
+WORKER_PROCESSES = 2
+ANSWER_TIMEOUT_S = 90.0
+POLL_S = 0.1
+# What a child inherits from the person's own environment: what finds programs and certificates, and what Nexus reads.
+_PASSED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "VIRTUAL_ENV", "PYTHONPATH")
+
+
+class PortTaken(Exception):
+    """Another program listens where Nexus should."""
+
+
+def port_from(environment: Mapping[str, str]) -> int:
+    """Read NEXUS_PORT and make sure that the port is free. Raises: PortTaken."""
+    text = environment.get("NEXUS_PORT") or "8000"
+    if not text.isdecimal() or not 0 < int(text) < 2**16 - 1:
+        raise PortTaken(f"NEXUS_PORT must be a port number from 1 to 65534; it is {text!r}.")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, int(text)))
+        except PermissionError as exc:
+            raise PortTaken(f"Port {text} needs more rights than you have. Set NEXUS_PORT above 1023.") from exc
+        except OSError as exc:
+            raise PortTaken(
+                f"Port {text} is taken by another program. "
+                f"Stop it, or choose another port: NEXUS_PORT={int(text) + 1} make run"
+            ) from exc
+    return int(text)
+
+
+def free_port() -> int:
+    """Return a port that is free on the loopback now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the harmless part of the person's environment."""
+    return {name: environment[name] for name in _PASSED if name in environment} | {"PYTHONUNBUFFERED": "1"}
+
+
+def django_environment(
+    environment: Mapping[str, str], *, folder: Path, known: Mapping[str, str], database: str, broker: str
+) -> dict[str, str]:
+    """Return the settings that every Django process of the local run reads; the person's own settings win."""
+    ours = {
+        "NEXUS_ENV": "local",
+        "NEXUS_DATA_DIR": str(folder),
+        "DEBUG": "0",
+        "ALLOWED_HOSTS": f"{HOST},localhost",
+        "DATABASE_URL": database,
+        "CELERY_BROKER_URL": broker,
+        "SECRET_KEY": known["SECRET_KEY"],
+        "JWT_SIGNING_KEYS": known["JWT_SIGNING_KEYS"],
+        "GATEWAY_TOKEN": known["GATEWAY_TOKEN"],
+        "DJANGO_SETTINGS_MODULE": "nexus.settings",
+    }
+    return dict(environment) | {"PYTHONUNBUFFERED": "1"} | {k: v for k, v in ours.items() if not environment.get(k)}
+
+
+def start_gateway(supervisor: Supervisor, folder: Folder, *, port: int, known: Mapping[str, str]) -> Child:
+    """Start the MT5 gateway over the emulator. It learns its own token and nothing else of ours."""
+    config = gateway.write_config(folder, port=port, known=known)
+    env = child_environment(os.environ) | {"GATEWAY_TOKEN": known["GATEWAY_TOKEN"]}
+    command = [sys.executable, "-m", "trading.brokers.mt5.gateway", "serve", "--config", str(config)]
+    return supervisor.start("gateway", command, env=env, cwd=ROOT)
+
+
+def start_web(supervisor: Supervisor, *, port: int, env: Mapping[str, str]) -> Child:
+    """Start the web server."""
+    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", HOST, "--port", str(port)]
+    command += ["--workers", str(WEB_WORKERS), "--blocking-threads", str(WEB_THREADS)]
+    # Without it, one stop in ninety never ends.
+    command += ["--workers-kill-timeout", "5", "--no-ws", "nexus.wsgi:application"]
+    return supervisor.start("web", command, env=env, cwd=ROOT)
+
+
+def start_worker(supervisor: Supervisor, *, env: Mapping[str, str]) -> Child:
+    """Start the Celery worker."""
+    command = [sys.executable, "-m", "celery", "-A", "nexus", "worker", "--concurrency", str(WORKER_PROCESSES)]
+    command += ["--loglevel", "INFO", "--without-gossip", "--without-mingle"]
+    return supervisor.start("worker", command, env=env, cwd=ROOT)
+
+
+def start_beat(supervisor: Supervisor, *, env: Mapping[str, str]) -> Child:
+    """Start the clock of the scheduled jobs."""
+    command = [sys.executable, "-m", "celery", "-A", "nexus", "beat", "--loglevel", "INFO", "--pidfile", ""]
+    command += ["-S", "django_celery_beat.schedulers:DatabaseScheduler"]
+    return supervisor.start("beat", command, env=env, cwd=ROOT)
+
+
+def wait_for_port(supervisor: Supervisor, child: Child, port: int) -> None:
+    """Wait until something listens on `port`. Raises: ChildFailed when a child dies or the time is over."""
+    deadline = time.monotonic() + ANSWER_TIMEOUT_S
+    while time.monotonic() < deadline:
+        supervisor.check()
+        with socket.socket() as probe:
+            if probe.connect_ex((HOST, port)) == 0:
+                return
+        time.sleep(POLL_S)
+    raise ChildFailed(f"{child.name} does not listen on port {port}. The end of {child.log}:\n{child.tail()}")
+
+
+def wait_for_health(supervisor: Supervisor, child: Child, base: str) -> None:
+    """Wait until the web server calls itself healthy. Raises: ChildFailed when a child dies or the time is over."""
+    deadline = time.monotonic() + ANSWER_TIMEOUT_S
+    last = "nothing answered"
+    while time.monotonic() < deadline:
+        supervisor.check()
+        try:
+            answer = httpx.get(f"{base}/health", timeout=5, trust_env=False)
+        except httpx.HTTPError:
+            time.sleep(POLL_S)
+            continue
+        if answer.status_code == httpx.codes.OK:
+            return
+        last = f"{answer.status_code} {answer.text[:300]}"
+        time.sleep(POLL_S)
+    raise ChildFailed(f"{base}/health is not well: {last}\nThe end of {child.log}:\n{child.tail()}")
+
+
+def release_mark() -> str:
+    """Return a mark that changes when a migration, a static file or an installed package of this checkout does."""
+    digest = sha256()
+    watched = [ROOT / "requirements.txt", *ROOT.glob("*/migrations/*.py"), *ROOT.glob("nexus/*/migrations/*.py")]
+    watched += [path for path in ROOT.glob("*/static/**/*") if path.is_file()]
+    watched += [ROOT / "nexus" / "settings.py"]
+    for path in sorted(watched):
+        if path.exists():
+            digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()

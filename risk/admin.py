@@ -1,0 +1,47 @@
+"""What operators read of limits, days and the stop switch."""
+
+from typing import ClassVar
+
+from django.contrib import admin
+from nexus.core.operator import RecordAdmin
+
+from risk.models import AccountDay, RiskLimit, TradingControl, UserDailyStats
+
+
+@admin.register(TradingControl)
+class TradingControlAdmin(RecordAdmin):
+    """The stop switch, one row a scope."""
+
+    list_display = ("scope", "key", "level", "sweep", "reason", "set_by", "set_at")
+    list_filter: ClassVar = ["scope", "level"]
+    ordering = ("scope", "key")
+
+
+@admin.register(RiskLimit)
+class RiskLimitAdmin(RecordAdmin):
+    """Every version of every limit; those without an end are in force."""
+
+    list_display = ("scope", "key", "kind", "value", "reason", "set_by", "created_at", "ended_at")
+    list_filter: ClassVar = ["scope", "kind"]
+    search_fields = ("=key",)
+    ordering = ("-id",)
+
+
+@admin.register(UserDailyStats)
+class UserDailyStatsAdmin(RecordAdmin):
+    """What each user has done on each trading day."""
+
+    list_display = ("user", "trading_date", "orders_admitted", "orders_rejected", "value_admitted", "quantity_admitted")
+    list_filter: ClassVar = ["trading_date"]
+    list_select_related = ("user",)
+    ordering = ("-id",)
+
+
+@admin.register(AccountDay)
+class AccountDayAdmin(RecordAdmin):
+    """The equity each account began its day with."""
+
+    list_display = ("account_id", "trading_date", "equity_start", "currency", "created_at")
+    list_filter: ClassVar = ["trading_date"]
+    search_fields = ("=account_id",)
+    ordering = ("-id",)

@@ -1,0 +1,80 @@
+"""The stop switch. Whoever admits or sends holds the stop lock shared; whoever stops takes it exclusive."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Q
+
+from nexus.audit.services import trail
+from nexus.audit.types import Actor, Target
+from risk.models import TradingControl
+from risk.states import ControlScope, StopLevel, Sweep
+
+# One number for the whole installation: an advisory lock lives in the database, not in a table.
+STOP_LOCK = 0x4E45585553
+
+
+@dataclass(frozen=True, slots=True)
+class StopState:
+    """The strictest level that covers an order, and where it comes from."""
+
+    level: StopLevel
+    scope: str
+    reason: str
+
+
+def lock_shared() -> None:
+    """Hold off every stop until this transaction ends, so that what it admits is known to the stop.
+
+    Never read the stop state in the same statement: its snapshot would be older than the wait.
+    """
+    assert connection.in_atomic_block
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [STOP_LOCK])
+
+
+def state(*, scopes: Iterable[tuple[ControlScope, str]]) -> StopState:
+    """Return the strictest level over the system and `scopes`. A switch that cannot be read is a stop."""
+    if not settings.TRADING_ENABLED:
+        return StopState(StopLevel.HALTED, ControlScope.SYSTEM.value, "Trading is switched off in the settings.")
+    wanted = Q(scope=ControlScope.SYSTEM, key="")
+    for scope, key in scopes:
+        wanted |= Q(scope=scope, key=key)
+    rows = list(TradingControl.objects.filter(wanted))
+    if not any(row.scope == ControlScope.SYSTEM for row in rows):
+        return StopState(StopLevel.HALTED, ControlScope.SYSTEM.value, "The trading switch has no row.")
+    strictest = max(rows, key=lambda row: row.level)
+    return StopState(StopLevel(strictest.level), f"{strictest.scope} {strictest.key}".strip(), strictest.reason)
+
+
+@transaction.atomic(durable=True)
+def set_level(
+    *, scope: ControlScope, key: str, level: StopLevel, reason: str, actor: Actor, at: datetime
+) -> TradingControl:
+    """Set how far trading is allowed in a scope. After the commit nothing it covers can be sent.
+
+    Safe to repeat. Raising is one person's act; easing asks for a second person, whose door is not built yet.
+    """
+    _lock_exclusive()
+    before = TradingControl.objects.filter(scope=scope, key=key).first()
+    row, _ = TradingControl.objects.update_or_create(
+        scope=scope,
+        key=key,
+        defaults={"level": level, "sweep": Sweep.NONE, "reason": reason, "set_by": actor.id, "set_at": at},
+    )
+    trail.record(
+        action="control.level_set",
+        actor=actor,
+        target=Target("trading_control", f"{scope}:{key}"),
+        detail={"before": StopLevel(before.level).name if before else None, "after": level.name, "reason": reason},
+        occurred_at=at,
+    )
+    return row
+
+
+def _lock_exclusive() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [STOP_LOCK])

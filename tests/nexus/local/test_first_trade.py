@@ -1,0 +1,100 @@
+"""The first trade speaks the public API, word for word, and never trades twice by itself."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import pytest
+
+from nexus.local import first_trade
+from nexus.local.first_trade import TradeFailed
+from nexus.local.folder import open_folder
+
+BASE = "http://127.0.0.1:1"
+
+
+class Api:
+    """The public API as far as a first trade sees it."""
+
+    def __init__(self, *, ask: str, status: str = "FILLED", position: bool = False) -> None:
+        self.quote = {"bid": str(Decimal(ask) - Decimal("0.00006")), "ask": ask}
+        self.order = {"id": 7, "symbol": "EURUSD", "status": status, "quantity": "0.1", "fills": []}
+        self.has_position = position
+        self.executed: list[str] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path.removeprefix("/api/v1")
+        answers: dict[str, Any] = {
+            "/auth/login": {"access": "token", "refresh": "other"},
+            "/trading/quotes/EURUSD": self.quote,
+            "/trading/ledger/7": self.order,
+            "/trading/ledger": {"results": [self.order]},
+            "/trading/positions": {"results": [{"id": 3, "symbol": "EURUSD"}] if self.has_position else []},
+        }
+        if path != "/auth/login":
+            assert request.headers["Authorization"] == "Bearer token"
+        if path == "/trading/execute":
+            assert request.headers["Idempotency-Key"]
+            self.executed.append(request.content.decode())
+            self.has_position = self.order["status"] == "FILLED"
+            return httpx.Response(201, json=self.order)
+        return httpx.Response(200, json=answers[path])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A data folder with a demo trader."""
+    folder = open_folder({"NEXUS_DATA_DIR": str(tmp_path)})
+    folder.demo.write_text(json.dumps({"people": {"trader": {"email": "trader@example.com", "password": "x"}}}))
+    return folder
+
+
+def test_sends_the_briefs_request_as_printed_when_the_market_is_there(folder, capsys):
+    api = Api(ask="1.08503")
+
+    first_trade.run(folder, BASE, transport=httpx.MockTransport(api))
+
+    printed = (
+        '{"symbol": "EURUSD", "action": "BUY", "quantity": 0.1, "entry_price": 1.0850, '
+        '"stop_loss": 1.0800, "take_profit": 1.0900}'
+    )
+    assert api.executed == [printed]
+    assert "FILLED" in capsys.readouterr().out
+
+
+def test_moves_all_three_prices_alike_when_the_market_is_elsewhere(folder, capsys):
+    api = Api(ask="1.12131")
+
+    first_trade.run(folder, BASE, transport=httpx.MockTransport(api))
+
+    body = json.loads(api.executed[0], parse_float=Decimal)
+    assert (body["entry_price"], body["stop_loss"], body["take_profit"]) == (
+        Decimal("1.12131"),
+        Decimal("1.11631"),
+        Decimal("1.12631"),
+    )
+    assert "moved by +0.03631" in capsys.readouterr().out
+
+
+def test_shows_the_first_trade_again_instead_of_a_second(folder, capsys):
+    api = Api(ask="1.0850", position=True)
+
+    first_trade.run(folder, BASE, transport=httpx.MockTransport(api))
+
+    assert api.executed == []
+    assert "already holds a position" in capsys.readouterr().out
+
+
+def test_fails_loudly_when_the_order_is_not_filled(folder):
+    api = Api(ask="1.0850", status="REJECTED")
+
+    with pytest.raises(TradeFailed, match="REJECTED"):
+        first_trade.run(folder, BASE, transport=httpx.MockTransport(api))
+
+
+def test_says_what_the_api_answered(folder):
+    with pytest.raises(TradeFailed, match=r"POST /auth/login answered 503: \{\"title\""):
+        first_trade.run(
+            folder, BASE, transport=httpx.MockTransport(lambda _: httpx.Response(503, json={"title": "Down"}))
+        )

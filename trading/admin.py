@@ -1,0 +1,86 @@
+"""What operators read of orders, fills and positions."""
+
+from typing import ClassVar
+
+from django.contrib import admin
+from nexus.core.operator import RecordAdmin
+
+from trading.models import BrokerPosition, Fill, OrderEvent, TradableInstrument, TradeLedger, TradingAccount
+
+
+@admin.register(TradeLedger)
+class OrderAdmin(RecordAdmin):
+    """Every order, the newest first."""
+
+    list_display = (
+        "client_order_id", "created_at", "user", "symbol", "side", "quantity", "status", "delivery", "reason",
+        "filled_quantity", "average_price", "reserved",
+    )  # fmt: skip
+    list_filter: ClassVar = ["status", "delivery", "rejected_by", "side"]
+    list_select_related = ("user",)
+    search_fields = ("=client_order_id", "=venue_order_id", "=public_id")
+    ordering = ("-id",)
+
+
+@admin.register(OrderEvent)
+class OrderEventAdmin(RecordAdmin):
+    """Every move of every order."""
+
+    list_display = ("at", "order", "came_from", "to", "reason")
+    list_filter: ClassVar = ["to"]
+    list_select_related = ("order",)
+    search_fields = ("=order__client_order_id",)
+    ordering = ("-id",)
+
+
+@admin.register(Fill)
+class FillAdmin(RecordAdmin):
+    """Every execution, ours or not."""
+
+    list_display = (
+        "venue_fill_id", "filled_at", "account", "order", "symbol", "side", "quantity", "price", "commission", "profit",
+        "kind", "slippage",
+    )  # fmt: skip
+    list_filter: ClassVar = ["kind", "side"]
+    list_select_related = ("account", "order")
+    search_fields = ("=venue_fill_id", "=venue_order_id", "=venue_position_id")
+    ordering = ("-id",)
+
+
+@admin.register(BrokerPosition)
+class PositionAdmin(RecordAdmin):
+    """Positions as our fills make them."""
+
+    list_display = (
+        "venue_position_id", "account", "symbol", "quantity", "price_open", "stop_loss", "take_profit", "opened_at",
+        "closed_at",
+    )  # fmt: skip
+    list_filter: ClassVar = [("closed_at", admin.EmptyFieldListFilter)]
+    list_select_related = ("account",)
+    search_fields = ("=venue_position_id", "=symbol")
+    ordering = ("-id",)
+
+
+@admin.register(TradingAccount)
+class TradingAccountAdmin(RecordAdmin):
+    """Accounts at venues."""
+
+    list_display = ("name", "user", "venue", "venue_account", "server", "currency", "mode", "is_live", "is_active")
+    list_filter: ClassVar = ["venue", "is_live", "is_active"]
+    list_select_related = ("user",)
+    search_fields = ("=venue_account", "name")
+    ordering = ("id",)
+
+
+@admin.register(TradableInstrument)
+class InstrumentAdmin(RecordAdmin):
+    """Instruments as venues define them."""
+
+    list_display = (
+        "symbol", "account", "contract_size", "tick_size", "quantity_min", "quantity_step", "quantity_max",
+        "is_tradable", "read_at",
+    )  # fmt: skip
+    list_filter: ClassVar = ["is_tradable"]
+    list_select_related = ("account",)
+    search_fields = ("=symbol",)
+    ordering = ("symbol",)

@@ -1,0 +1,115 @@
+"""HTTP to the gateway: pooled connections, one deadline a call, and the three ways in which it may fail."""
+
+import http.client
+import json
+import math
+import socket
+import time
+import urllib.parse
+from decimal import Decimal
+from typing import Any
+
+from nexus.core.errors import OutcomeUnknown, Unreachable
+
+POOL_MAX = 16
+IDLE_S_MAX = 30.0  # below the gateway's own limit, so that it never closes a connection that we are about to use
+ANSWER_BYTES_MAX = 64 * 1024 * 1024
+MARGIN_S = 0.5  # what the network may add to the gateway's own deadline
+
+
+class Answered(Exception):
+    """The gateway answered with an error. `is_sent` is False when it is certain that nothing was sent."""
+
+    def __init__(self, status: int, body: Any) -> None:
+        body = body if isinstance(body, dict) else {}
+        super().__init__(f"gateway: {status} {body.get('error', '')} {body.get('detail', '')}".strip())
+        self.is_sent = body.get("sent")
+
+
+class GatewayClient:
+    """The calls of one gateway. Safe to share between threads; not to be used across a fork."""
+
+    def __init__(self, *, url: str, token: str, deadline_s: float) -> None:
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme != "http" or not parts.hostname or not parts.port:
+            raise ValueError(f"{url!r} is not an address of the form http://HOST:PORT")
+        self._host, self._port = parts.hostname, parts.port
+        self._deadline_s = deadline_s
+        self._head = {
+            "Authorization": f"Bearer {token}",
+            "Content-Type": "application/json",
+            "X-Deadline-Ms": str(math.ceil(1000 * deadline_s)),
+        }
+        self._idle: list[tuple[float, http.client.HTTPConnection]] = []
+
+    def read(self, path: str, body: Any, *, correlation_id: str) -> Any:
+        """Post a reading. Raises: Unreachable for every failure, since a reading that failed has changed nothing."""
+        try:
+            return self._exchange(self._connection(), path, body, correlation_id)
+        except (Answered, OSError, http.client.HTTPException, ValueError) as exc:
+            raise Unreachable(f"{path}: {exc or type(exc).__name__}") from exc
+
+    def send(self, path: str, body: Any, *, correlation_id: str) -> Any:
+        """Post an order. Raises: Unreachable when it certainly was not sent, OutcomeUnknown for all else."""
+        try:
+            connection = self._connection()
+        except OSError as exc:
+            raise Unreachable(f"{path}: {exc}") from exc
+        try:
+            return self._exchange(connection, path, body, correlation_id)
+        except Answered as exc:
+            if exc.is_sent is False:
+                raise Unreachable(str(exc)) from exc
+            raise OutcomeUnknown(str(exc)) from exc
+        except (OSError, http.client.HTTPException, ValueError) as exc:
+            raise OutcomeUnknown(f"{path}: {exc or type(exc).__name__}") from exc
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        while self._idle:
+            self._idle.pop()[1].close()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        while self._idle:
+            put_back_at, connection = self._idle.pop()
+            if time.monotonic() - put_back_at < IDLE_S_MAX and _is_alive(connection):
+                return connection
+            connection.close()
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=self._deadline_s + MARGIN_S)
+        connection.connect()
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def _exchange(self, connection: http.client.HTTPConnection, path: str, body: Any, correlation_id: str) -> Any:
+        is_reusable = False
+        try:
+            head = {**self._head, "X-Correlation-ID": correlation_id}
+            connection.request("POST", path, body=json.dumps(body, allow_nan=False), headers=head)
+            response = connection.getresponse()
+            raw = response.read(ANSWER_BYTES_MAX)
+            document = json.loads(raw, parse_float=Decimal)
+            is_reusable = response.isclosed() and not response.will_close
+            if response.status != http.client.OK:
+                raise Answered(response.status, document)
+            if not isinstance(document, dict):
+                raise ValueError("the answer is not an object")  # noqa: TRY004 - it is the text that is wrong
+            return document
+        finally:
+            if is_reusable and len(self._idle) < POOL_MAX:
+                self._idle.append((time.monotonic(), connection))
+            else:
+                connection.close()
+
+
+def _is_alive(connection: http.client.HTTPConnection) -> bool:
+    """Tell whether the other side has neither closed the connection nor said anything uncalled for."""
+    try:
+        connection.sock.settimeout(0)
+        connection.sock.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        connection.sock.settimeout(connection.timeout)
+    return False

@@ -1,0 +1,1 @@
+"""Hold the functions of the package, by subject."""

@@ -1,0 +1,134 @@
+"""Open a broker: make its file or continue it, and join clock, quotes and books."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from trading.brokers.mt5.emulator import amounts, rates, recordings
+from trading.brokers.mt5.emulator import constants as mt5
+from trading.brokers.mt5.emulator.books import AccountBooks, Plan
+from trading.brokers.mt5.emulator.broker import Broker
+from trading.brokers.mt5.emulator.clock import Clock, ManualClock, Mode, PacedClock, WallClock, wall_us
+from trading.brokers.mt5.emulator.instruments import Instrument, built_in
+from trading.brokers.mt5.emulator.profiles import AccountProfile, BrokerProfile
+from trading.brokers.mt5.emulator.quotes import GeneratedQuotes, Quotes
+from trading.brokers.mt5.emulator.records import Deal, Order, Position, Tick
+from trading.brokers.mt5.emulator.scripted import ScriptedQuotes
+from trading.brokers.mt5.emulator.store import Changes, Store, StoreMismatchError
+
+DEFAULT_START = datetime(2025, 1, 8, 12, tzinfo=UTC)
+DEFAULT_PROFILE = BrokerProfile()
+
+
+def open_broker(
+    path: Path | str,
+    *,
+    accounts: Sequence[AccountProfile],
+    profile: BrokerProfile = DEFAULT_PROFILE,
+    mode: Mode = "wall",
+    quotes: Literal["generated", "scripted"] = "generated",
+    seed: int = 1,
+    csv: Mapping[str, Path] | None = None,
+    start: datetime | None = None,
+    speed: int | None = None,
+    wall: Callable[[], int] = wall_us,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Broker:
+    """Open the broker of a file, or found it.
+
+    Takes: `csv`: one recording per symbol, needed by mode `replay` and by no other; `start`: where time begins in
+    modes `manual` and `replay`; `speed`: let a replay flow that many times as fast as the wall.
+    Raises: StoreBusyError, StoreMismatchError, BadRecordingError, BooksDifferError,
+    LookupError (a currency without a pair).
+    """
+    if (mode == "replay") != (csv is not None) or (speed is not None and mode != "replay"):
+        raise ValueError("recordings, and a speed, belong to mode `replay`")
+    instruments = built_in(always_open=profile.always_open)
+    _require_conversions(instruments, accounts)
+    beneath: Quotes | None = None
+    tape: recordings.RecordedQuotes | None = None
+    begin = round((start or DEFAULT_START).timestamp()) * 1_000_000
+    if csv is not None:
+        tape = recordings.load(csv, instruments, profile.zone)
+        beneath, begin = tape, begin if start else tape.first_ms * 1_000
+    elif quotes == "generated":
+        beneath = GeneratedQuotes(seed, instruments, profile.zone, profile.tick_interval_ms)
+    store = Store(path)
+    try:
+        _found(store, profile, profile.fingerprint(seed, f"{mode} {quotes}"), wall() if mode == "wall" else begin)
+        scripted = ScriptedQuotes(beneath)
+        for tick in sorted(store.load(Tick), key=lambda each: each.time_ms):
+            scripted.add(tick)
+        broker = Broker(
+            profile=profile, instruments=instruments, books=_books(store, accounts), quotes=scripted,
+            clock=_clock(mode, speed, wall), store=store, tape=tape, sleep=sleep,
+        )  # fmt: skip
+    except BaseException:
+        store.close()
+        raise
+    for account in accounts:
+        if not broker.books[account.login].deals:
+            pay(broker, account.login, amounts.units(account.initial_balance), comment="Initial deposit")
+    return broker
+
+
+def pay(broker: Broker, login: int, amount: int, *, kind: int = mt5.DEAL_TYPE_BALANCE, comment: str = "") -> int:
+    """Book a balance operation and return the ticket of its deal. Units: `amount` in 10^-8."""
+    if amount % (amounts.UNIT // 10 ** broker.books[login].profile.currency_digits):
+        raise ValueError("the amount is finer than the account's currency")
+    deal = Deal(
+        ticket=broker.next_deal, login=login, order_ticket=0, time_us=broker.now_us, type=kind,
+        entry=mt5.DEAL_ENTRY_IN, magic=0, position_id=0, reason=mt5.DEAL_REASON_CLIENT, volume=0, price=0,
+        commission=0, swap=0, profit=amount, fee=0, symbol="", comment=comment, visible_us=broker.now_us,
+    )  # fmt: skip
+    broker.carry_out(broker.books[login], Plan(deals=(deal,)))
+    return deal.ticket
+
+
+def _found(store: Store, profile: BrokerProfile, fingerprint: str, begin_us: int) -> None:
+    """Write the first values of a new file, or refuse to continue one that was made with other quotes."""
+    meta = store.meta()
+    if "fingerprint" not in meta:
+        first = str(profile.first_ticket)
+        store.commit(Changes(begin_us, {"fingerprint": fingerprint, "next_order": first, "next_deal": first}))
+    elif meta["fingerprint"] != fingerprint:
+        raise StoreMismatchError(
+            "the file was made with another seed, mode or market; open it as it was, or use a new one"
+        )
+
+
+def _books(store: Store, accounts: Sequence[AccountProfile]) -> dict[int, AccountBooks]:
+    """Load the books of every account, founding those that are new."""
+    profiles = {account.login: account for account in accounts}
+    known = store.accounts()
+    if missing := known.keys() - profiles.keys():
+        raise StoreMismatchError(f"the file holds accounts that are not configured: {sorted(missing)}")
+    for login, (founding, _) in known.items():
+        if founding != profiles[login].founding:
+            raise StoreMismatchError(f"account {login} was founded as {founding}, not {profiles[login].founding}")
+    new = {login: each.founding for login, each in profiles.items() if login not in known}
+    store.commit(Changes(int(store.meta()["now_us"]), new_accounts=new))
+    books = {login: AccountBooks(profile, known.get(login, ("", 0))[1]) for login, profile in profiles.items()}
+    for deal in store.load(Deal):
+        books[deal.login].deals.append(deal)
+    for order in store.load(Order):
+        books[order.login].orders.append(order)
+    for position in store.load(Position):
+        books[position.login].positions[position.ticket] = position
+    return books
+
+
+def _clock(mode: Mode, speed: int | None, wall: Callable[[], int]) -> Clock:
+    if mode == "wall":
+        return WallClock(wall)
+    return PacedClock(speed, wall) if speed is not None else ManualClock()
+
+
+def _require_conversions(instruments: Mapping[str, Instrument], accounts: Sequence[AccountProfile]) -> None:
+    """Refuse at the start an account whose currency some symbol cannot be converted to."""
+    for account in accounts:
+        for instrument in instruments.values():
+            for currency in (instrument.profit, instrument.margin):
+                rates.path(instruments.values(), currency, account.currency)

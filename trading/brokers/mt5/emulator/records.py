@@ -1,0 +1,103 @@
+"""Define the rows of the broker's books. They never change: a new state is a new row.
+
+Units: see `amounts`; times in microseconds of UTC.
+"""
+
+from dataclasses import dataclass
+
+BUY, SELL = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Deal:
+    """One movement of the account: an execution, or a balance operation with an empty symbol."""
+
+    ticket: int
+    login: int
+    order_ticket: int
+    time_us: int
+    type: int
+    entry: int
+    magic: int
+    position_id: int
+    reason: int
+    volume: int
+    price: int
+    commission: int
+    swap: int
+    profit: int
+    fee: int
+    symbol: str
+    comment: str
+    visible_us: int
+
+    @property
+    def total(self) -> int:
+        """Return what the deal does to the balance."""
+        return self.profit + self.swap + self.commission + self.fee
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One finished order; `price` is what it was filled at."""
+
+    ticket: int
+    login: int
+    setup_us: int
+    done_us: int
+    type: int
+    type_filling: int
+    type_time: int
+    state: int
+    magic: int
+    position_id: int
+    reason: int
+    volume_initial: int
+    volume_current: int
+    price: int
+    sl: int
+    tp: int
+    symbol: str
+    comment: str
+    visible_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """One open position; `price_open` is an average price, stops are in points, 0 means none."""
+
+    ticket: int
+    login: int
+    identifier: int
+    time_us: int
+    update_us: int
+    type: int
+    magic: int
+    reason: int
+    volume: int
+    price_open: int
+    sl: int
+    tp: int
+    symbol: str
+    comment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One quote of a symbol, in points, at a millisecond of UTC."""
+
+    symbol: str
+    number: int
+    time_ms: int
+    bid: int
+    ask: int
+    last: int = 0
+    volume: int = 0
+
+    def entry_price(self, side: int) -> int:
+        """Return what a buyer pays or a seller gets."""
+        return self.ask if side == BUY else self.bid
+
+    def exit_price(self, side: int) -> int:
+        """Return what closing a position of `side` gets."""
+        return self.bid if side == BUY else self.ask

@@ -1,0 +1,99 @@
+"""What the venue's lists say about one order of ours: working orders, closed orders, deals and positions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import IntEnum
+
+from trading.brokers.base import OrderReport, VenueState
+from trading.brokers.mt5 import wire
+
+
+class OrderState(IntEnum):
+    """The states of a closed order from which something follows; all others mean that news is on its way."""
+
+    CANCELED = 2
+    PARTIAL = 3
+    FILLED = 4
+    REJECTED = 5
+    EXPIRED = 6
+
+
+_CLOSED = {
+    OrderState.CANCELED: VenueState.CANCELED,
+    OrderState.PARTIAL: VenueState.CANCELED,
+    OrderState.REJECTED: VenueState.REJECTED,
+    OrderState.EXPIRED: VenueState.EXPIRED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """By what an order of ours is known: its number, its text, and the tickets it has been given so far."""
+
+    client_order_id: str
+    magic: int
+    quantity: Decimal | None  # as requested, when we still know it
+    tickets: frozenset[int] = frozenset()
+
+    def marks(self, entry: wire.Plain) -> bool:
+        """Tell whether an order or position carries our number or text, and is no stop that copied them."""
+        with wire.understanding():
+            if wire.integer(entry.get("reason", 0)) not in wire.REASONS_OF_ORDERS:
+                return False
+            return (
+                wire.integer(entry["magic"]) == self.magic
+                or entry["comment"] == self.client_order_id
+                or wire.integer(entry["ticket"]) in self.tickets
+            )
+
+
+def judge(
+    trail: Trail,
+    *,
+    working: Sequence[wire.Plain],
+    closed: Sequence[wire.Plain],
+    deals: Sequence[wire.Plain],
+    positions: Sequence[wire.Plain],
+    zone: wire.Zone,
+) -> OrderReport | None:
+    """Weigh one complete search, or return None when nothing was found. Deals outweigh orders, orders positions."""
+    ours = [entry for entry in (*closed, *working) if trail.marks(entry)]
+    with wire.understanding():
+        tickets = trail.tickets | {wire.integer(entry["ticket"]) for entry in ours}
+        found = {wire.integer(deal["ticket"]): deal for deal in deals if _is_ours(deal, trail, tickets)}
+    fills = tuple(
+        wire.fill(deal, zone=zone, client_order_id=trail.client_order_id) for _, deal in sorted(found.items())
+    )
+    filled = sum((fill.quantity for fill in fills), Decimal(0))
+    if not ours and not fills and not any(trail.marks(position) for position in positions):
+        return None
+    state = _state(trail, filled, working=[entry for entry in ours if entry in working], ours=ours)
+    ticket = fills[0].venue_order_id if fills else str(wire.integer(ours[0]["ticket"])) if ours else ""
+    return OrderReport(trail.client_order_id, state, venue_order_id=ticket, fills=fills)
+
+
+def _is_ours(deal: wire.Plain, trail: Trail, tickets: frozenset[int]) -> bool:
+    if not wire.is_trade(deal) or wire.integer(deal["reason"]) not in wire.REASONS_OF_ORDERS:
+        return False
+    return (
+        wire.integer(deal["order"]) in tickets
+        or wire.integer(deal["magic"]) == trail.magic
+        or deal["comment"] == trail.client_order_id
+    )
+
+
+def _state(trail: Trail, filled: Decimal, *, working: Sequence[wire.Plain], ours: Sequence[wire.Plain]) -> VenueState:
+    with wire.understanding():
+        requested = trail.quantity or next((wire.number(entry["volume_initial"]) for entry in ours), None)
+        if requested is not None and filled >= requested:
+            return VenueState.FILLED
+        if working or not ours:
+            return VenueState.WORKING
+        order = ours[0]
+        executed = wire.number(order["volume_initial"]) - wire.number(order["volume_current"])
+        state = wire.integer(order["state"])
+    closed_as = _CLOSED.get(OrderState(state)) if state in OrderState.__members__.values() else None
+    if closed_as is None or filled < executed or (state == OrderState.PARTIAL and not filled):
+        return VenueState.WORKING  # its deals, or its end, are still on their way to us
+    return VenueState.CANCELED if filled and closed_as is VenueState.REJECTED else closed_as

@@ -1,0 +1,202 @@
+"""What the gateway is told at its start: one JSON file, read once, refused with one clear line."""
+
+import ipaddress
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+TOKEN_LENGTH_MIN = 16
+
+
+class BadConfig(Exception):
+    """The file cannot be served. The message is one line and names the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalConfig:
+    """Which terminal to open and the account it must answer for. `options` belong to the kind."""
+
+    kind: str
+    login: int
+    password: str = field(repr=False)
+    server: str
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What this machine sends at most, whatever it is asked. `symbols` is None for all of them.
+
+    Units: `lots_max` in lots an order.
+    """
+
+    lots_max: Decimal
+    orders_per_minute: int
+    symbols: frozenset[str] | None
+    kill_file: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole file, with the secrets that it names taken from the environment."""
+
+    host: str
+    port: int
+    token: str = field(repr=False)
+    journal: Path
+    terminal: TerminalConfig
+    limits: Limits
+
+
+def load(path: Path, *, environment: Mapping[str, str] = os.environ) -> Config:
+    """Read the file. Raises: BadConfig."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
+    except OSError as exc:
+        raise BadConfig(f"{path}: cannot be read ({exc.strerror})") from exc
+    except ValueError as exc:
+        raise BadConfig(f"{path}: is not JSON ({exc})") from exc
+    return parse(document, environment=environment)
+
+
+def parse(document: object, *, environment: Mapping[str, str]) -> Config:
+    """Turn the document into a Config. Raises: BadConfig."""
+    root = _Section(document, "")
+    host, port = _address(root.take("listen", str))
+    config = Config(
+        host=host,
+        port=port,
+        token=_token(root.take("token_env", str), environment),
+        journal=Path(root.take("journal", str)),
+        terminal=_terminal(root.section("terminal"), environment),
+        limits=_limits(root.section("limits")),
+    )
+    root.finish()
+    return config
+
+
+def _address(listen: str) -> tuple[str, int]:
+    host, colon, port = listen.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise BadConfig(f"listen: {listen!r} is not HOST:PORT")
+    try:
+        is_loopback = host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError as exc:
+        raise BadConfig(f"listen: {host!r} is not an address") from exc
+    if not is_loopback:
+        raise BadConfig(f"listen: {host!r} is not a loopback address; a token alone does not protect a network")
+    return host.strip("[]"), int(port)
+
+
+def _token(name: str, environment: Mapping[str, str]) -> str:
+    token = environment.get(name, "")
+    if len(token) < TOKEN_LENGTH_MIN:
+        raise BadConfig(f"token_env: the variable {name} must hold a token of {TOKEN_LENGTH_MIN} characters or more")
+    return token
+
+
+def _terminal(section: "_Section", environment: Mapping[str, str]) -> TerminalConfig:
+    kind = section.take("kind", str)
+    options: dict[str, Any]
+    match kind:
+        case "emulator":
+            options, password = _emulator(section), section.take("password", str)
+        case "metatrader5":
+            options = {"path": section.take("path", str), "portable": section.take("portable", bool, default=False)}
+            name = section.take("password_env", str)
+            password = environment.get(name, "")
+            if not password:
+                raise BadConfig(f"terminal.password_env: the variable {name} is empty")
+        case _:
+            raise BadConfig(f"terminal.kind: {kind!r} is neither 'emulator' nor 'metatrader5'")
+    login, server = section.take("login", int), section.take("server", str)
+    section.finish()
+    return TerminalConfig(kind=kind, login=login, password=password, server=server, options=options)
+
+
+def _emulator(section: "_Section") -> dict[str, Any]:
+    """Read what a paper broker may be told; everything but its file has a default."""
+    mode = section.take("mode", str, "wall")
+    recordings = section.take("csv", dict, {})
+    margin_mode = section.take("margin_mode", str, "hedging")
+    if mode not in {"wall", "replay"}:
+        raise BadConfig(f"terminal.mode: {mode!r} is neither 'wall' nor 'replay'")
+    if (mode == "replay") != bool(recordings):
+        raise BadConfig("terminal.csv: names one recording per symbol in mode 'replay', and none in mode 'wall'")
+    if margin_mode not in {"hedging", "netting"}:
+        raise BadConfig(f"terminal.margin_mode: {margin_mode!r} is neither 'hedging' nor 'netting'")
+    return {
+        "mode": mode,
+        "csv": {str(symbol): Path(str(file)) for symbol, file in recordings.items()},
+        "margin_mode": margin_mode,
+        "store": Path(section.take("store", str)),
+        "seed": section.take("seed", int, 1),
+        "speed": section.take("speed", int, 1),
+        "start": section.take("start", str, ""),
+        "currency": section.take("currency", str, "USD"),
+        "leverage": section.take("leverage", int, 100),
+        "balance": section.take("balance", str, "10000"),
+        "always_open": section.take("always_open", bool, mode == "wall"),
+        "tick_interval_ms": section.take("tick_interval_ms", int, 1000),
+    }
+
+
+def _limits(section: "_Section") -> Limits:
+    symbols = section.take("symbols", list)
+    if not symbols or not all(isinstance(symbol, str) for symbol in symbols):
+        raise BadConfig('limits.symbols: must list symbols, or be ["*"] for all of them')
+    kill_file = section.take("kill_file", str, "")
+    limits = Limits(
+        lots_max=section.amount("lots_max"),
+        orders_per_minute=section.take("orders_per_minute", int),
+        symbols=None if symbols == ["*"] else frozenset(symbols),
+        kill_file=Path(kill_file) if kill_file else None,
+    )
+    section.finish()
+    if limits.orders_per_minute < 1:
+        raise BadConfig("limits.orders_per_minute: must be 1 or more")
+    return limits
+
+
+class _Section:
+    """One object of the file; whatever nobody took from it is a mistake."""
+
+    def __init__(self, document: object, name: str) -> None:
+        if not isinstance(document, dict):
+            raise BadConfig(f"{name or 'the file'}: must be an object")
+        self._rest = dict(document)
+        self._prefix = f"{name}." if name else ""
+
+    def take(self, key: str, kind: type[Any], default: Any = None) -> Any:
+        """Take a value of exactly this type. A missing one without a default is refused."""
+        value = self._rest.pop(key, default)
+        if value is None:
+            raise BadConfig(f"{self._prefix}{key}: is missing")
+        if type(value) is not kind:
+            raise BadConfig(f"{self._prefix}{key}: must be of type {kind.__name__}")
+        return value
+
+    def amount(self, key: str) -> Decimal:
+        """Take a positive number, written as a number or as text."""
+        value = self._rest.pop(key, None)
+        text = str(value) if type(value) in {int, str, Decimal} else ""
+        try:
+            amount = Decimal(text)
+        except ArithmeticError as exc:
+            raise BadConfig(f"{self._prefix}{key}: must be a positive number") from exc
+        if not amount.is_finite() or amount <= 0:
+            raise BadConfig(f"{self._prefix}{key}: must be a positive number")
+        return amount
+
+    def section(self, key: str) -> "_Section":
+        """Take an object."""
+        return _Section(self._rest.pop(key, None), f"{self._prefix}{key}")
+
+    def finish(self) -> None:
+        """Refuse keys that nobody knows: a limit with a typing error would not limit."""
+        for key in self._rest:
+            raise BadConfig(f"{self._prefix}{key}: is not a known key")

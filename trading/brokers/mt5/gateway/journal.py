@@ -1,0 +1,153 @@
+"""The gateway's memory of every intent: what was asked, whether the terminal was called, what it answered.
+
+One SQLite file, every change on disk before anything else happens. An intent moves
+RECEIVED → CALLING → RESULT, or RECEIVED → REFUSED (never called, final), or RECEIVED or nothing → TOMBSTONE (never
+called, and never will be). No other move exists, so an intent is called at most once, crashes included.
+"""
+
+import json
+import sqlite3
+import threading
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS intents (
+    intent_id TEXT PRIMARY KEY,
+    state TEXT NOT NULL CHECK (state IN ('RECEIVED', 'CALLING', 'RESULT', 'REFUSED', 'TOMBSTONE')),
+    request TEXT,
+    reply TEXT,
+    correlation_id TEXT NOT NULL DEFAULT '',
+    received_at REAL,
+    called_at REAL,
+    called_utc REAL,
+    done_at REAL,
+    CHECK ((state IN ('RESULT', 'REFUSED')) = (reply IS NOT NULL)),
+    CHECK ((state IN ('CALLING', 'RESULT')) = (called_at IS NOT NULL))
+) STRICT;
+CREATE INDEX IF NOT EXISTS intents_called_at ON intents (called_at);
+CREATE INDEX IF NOT EXISTS intents_calling ON intents (state) WHERE state = 'CALLING';
+"""
+
+
+class State(StrEnum):
+    """Where an intent stands."""
+
+    RECEIVED = "RECEIVED"
+    CALLING = "CALLING"
+    RESULT = "RESULT"
+    REFUSED = "REFUSED"
+    TOMBSTONE = "TOMBSTONE"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One intent. `called_utc` is the terminal's own clock, which an emulator may have set to another year."""
+
+    state: State
+    request: dict[str, Any] | None = None
+    reply: dict[str, Any] | None = None
+    called_utc: float | None = None
+
+
+class Journal:
+    """The file. Safe to share between threads; each method is one transaction, on disk when it returns."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.execute("PRAGMA synchronous = FULL")
+        self._database.executescript(_SCHEMA)
+        self._database.execute("INSERT OR IGNORE INTO meta VALUES ('created_at', ?)", (repr(time.time()),))
+        (created_at,) = self._database.execute("SELECT value FROM meta WHERE key = 'created_at'").fetchone()
+        self.created_at = float(created_at)
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._database.close()
+
+    def find(self, intent_id: str) -> Record | None:
+        """Return what is known of the intent."""
+        with self._lock:
+            return self._find(intent_id)
+
+    def receive(self, intent_id: str, request: dict[str, Any], *, correlation_id: str) -> Record:
+        """Note the intent, or return how it stands. One that was received and never called takes the new request."""
+        with self._lock:
+            self._database.execute(
+                "INSERT INTO intents (intent_id, state, request, correlation_id, received_at)"
+                " VALUES (?, 'RECEIVED', ?, ?, ?) ON CONFLICT (intent_id) DO UPDATE SET request = excluded.request,"
+                " correlation_id = excluded.correlation_id WHERE state = 'RECEIVED'",
+                (intent_id, json.dumps(request), correlation_id, time.time()),
+            )
+            record = self._find(intent_id)
+        assert record is not None  # noqa: S101 - the row was written two lines above
+        return record
+
+    def claim(self, intent_id: str, *, called_utc: float) -> Record | None:
+        """Take the one right to call the terminal for this intent, or return None when it is gone."""
+        with self._lock:
+            claimed = self._database.execute(
+                "UPDATE intents SET state = 'CALLING', called_at = ?, called_utc = ?"
+                " WHERE intent_id = ? AND state = 'RECEIVED'",
+                (time.time(), called_utc, intent_id),
+            ).rowcount
+            return self._find(intent_id) if claimed else None
+
+    def finish(self, intent_id: str, reply: dict[str, Any]) -> None:
+        """Record the terminal's answer, whatever it was, before anyone hears of it."""
+        self._answer(intent_id, reply, came_from=State.CALLING, to=State.RESULT)
+
+    def refuse(self, intent_id: str, reply: dict[str, Any]) -> None:
+        """Record that the intent was refused before any call, for good."""
+        self._answer(intent_id, reply, came_from=State.RECEIVED, to=State.REFUSED)
+
+    def settle(self, intent_id: str) -> Record:
+        """Say how the intent stands; one that was never called can never be called afterwards."""
+        with self._lock:
+            self._database.execute(
+                "INSERT INTO intents (intent_id, state, done_at) VALUES (?, 'TOMBSTONE', ?)"
+                " ON CONFLICT (intent_id) DO UPDATE SET state = 'TOMBSTONE', done_at = excluded.done_at"
+                " WHERE state = 'RECEIVED'",
+                (intent_id, time.time()),
+            )
+            record = self._find(intent_id)
+        assert record is not None  # noqa: S101 - the row was written two lines above
+        return record
+
+    def called_since(self, at: float) -> int:
+        """Count the calls made since `at`."""
+        with self._lock:
+            (count,) = self._database.execute("SELECT count(*) FROM intents WHERE called_at > ?", (at,)).fetchone()
+        return int(count)
+
+    def calling(self) -> int:
+        """Count the intents whose outcome nobody knows."""
+        with self._lock:
+            (count,) = self._database.execute("SELECT count(*) FROM intents WHERE state = 'CALLING'").fetchone()
+        return int(count)
+
+    def _answer(self, intent_id: str, reply: dict[str, Any], *, came_from: State, to: State) -> None:
+        with self._lock:
+            changed = self._database.execute(
+                "UPDATE intents SET state = ?, reply = ?, done_at = ? WHERE intent_id = ? AND state = ?",
+                (to, json.dumps(reply), time.time(), intent_id, came_from),
+            ).rowcount
+        if not changed:
+            raise LookupError(f"intent {intent_id} is not {came_from}")
+
+    def _find(self, intent_id: str) -> Record | None:
+        row = self._database.execute(
+            "SELECT state, request, reply, called_utc FROM intents WHERE intent_id = ?", (intent_id,)
+        ).fetchone()
+        if row is None:
+            return None
+        state, request, reply, called_utc = row
+        return Record(State(state), request and json.loads(request), reply and json.loads(reply), called_utc)

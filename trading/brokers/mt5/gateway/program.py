@@ -1,0 +1,79 @@
+"""The gateway's life: open, connect, serve, and stop cleanly when told to."""
+
+import signal
+import sqlite3
+import threading
+from typing import Any
+
+from trading.brokers.mt5.gateway import logs
+from trading.brokers.mt5.gateway.config import BadConfig, Config
+from trading.brokers.mt5.gateway.desk import Desk, TerminalDown
+from trading.brokers.mt5.gateway.journal import Journal
+from trading.brokers.mt5.gateway.sending import Sender
+from trading.brokers.mt5.gateway.server import Gateway, Server
+from trading.brokers.mt5.gateway.terminal import Terminal
+from trading.brokers.mt5.gateway.worker import Late, Worker
+
+FIRST_CONNECT_S = 90.0
+STOP_S = 10.0
+
+
+def serve(config: Config, terminal: Terminal) -> int:
+    """Serve until SIGTERM or SIGINT. Raises: BadConfig when the terminal or the address will never do."""
+    asked_to_stop = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: asked_to_stop.set())
+    journal = _open_journal(config)
+    desk = Desk(terminal)
+    worker = assemble(desk, journal, config)
+    try:
+        _connect(worker)
+        server = _listen(config, Gateway(desk, worker, journal))
+        listener = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="listener")
+        listener.start()
+        logs.write("gateway.started", host=config.host, port=server.server_port, calling=journal.calling())
+        asked_to_stop.wait()
+        server.shutdown()
+        server.server_close()
+    finally:
+        has_stopped = worker.close(timeout_s=STOP_S)
+        logs.write("gateway.stopped", terminal_released=has_stopped)
+        if has_stopped:
+            journal.close()
+    return 0 if has_stopped else 1
+
+
+def assemble(desk: Desk, journal: Journal, config: Config) -> Worker:
+    """Give the terminal its one thread, and the units that may run there."""
+    sender = Sender(desk, journal, config.limits)
+
+    def connect() -> dict[str, Any]:
+        desk.verify()
+        return {}
+
+    return Worker({"connect": connect, "read": desk.read, "send": sender.send}, stop=desk.close)
+
+
+def _connect(worker: Worker) -> None:
+    try:
+        worker.run("connect", {}, timeout_s=FIRST_CONNECT_S)
+    except TerminalDown as exc:
+        if exc.is_final:
+            raise BadConfig(f"terminal: {exc}") from exc
+        logs.write("gateway.terminal.not_ready", detail=str(exc))  # it may come; until then every caller is told
+    except Late:
+        logs.write("gateway.terminal.not_ready", detail="the first connection takes long")
+
+
+def _open_journal(config: Config) -> Journal:
+    try:
+        return Journal(config.journal)
+    except (OSError, sqlite3.Error) as exc:
+        raise BadConfig(f"journal: {config.journal} cannot be opened ({exc})") from exc
+
+
+def _listen(config: Config, gateway: Gateway) -> Server:
+    try:
+        return Server((config.host, config.port), gateway=gateway, token=config.token)
+    except OSError as exc:
+        raise BadConfig(f"listen: {config.host}:{config.port} cannot be bound ({exc.strerror})") from exc

@@ -1,0 +1,246 @@
+"""The gateway's door: HTTP/1.1 on loopback, JSON, one token, and only the paths below."""
+
+import hmac
+import http.server
+import json
+import re
+import socket
+import socketserver
+import threading
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from trading.brokers.mt5.gateway import logs, plain, sending
+from trading.brokers.mt5.gateway.desk import READINGS, Desk, TerminalDown
+from trading.brokers.mt5.gateway.journal import Journal, State
+from trading.brokers.mt5.gateway.worker import Busy, Late, Worker
+
+BODY_MAX = 256 * 1024
+BATCH_MAX = 64
+CONNECTIONS_MAX = 64
+IDLE_S = 75.0
+DEADLINE_S_DEFAULT, DEADLINE_S_MAX = 5.0, 60.0
+
+_INTENT = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_CORRELATION = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+_SETTLE = re.compile(r"/v1/intents/([^/]+)/settle")
+
+
+class Problem(Exception):
+    """An answer other than 200. `is_sent` is False when it is certain that nothing was sent, None when it is not."""
+
+    def __init__(self, status: int, error: str, detail: str, *, is_sent: bool | None = False) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.body = {"error": error, "detail": detail, "sent": is_sent}
+
+
+class Gateway:
+    """What the paths do, in plain data; knows nothing of HTTP but its status numbers."""
+
+    def __init__(self, desk: Desk, worker: Worker, journal: Journal) -> None:
+        self._desk = desk
+        self._worker = worker
+        self._journal = journal
+
+    def call(self, function: str, body: Any, timeout_s: float) -> dict[str, Any]:
+        """Make one reading."""
+        reply = self._run("read", {"calls": [_reading(body, function)]}, timeout_s)
+        (answer,) = reply.pop("results")
+        reply.update(answer)
+        return reply
+
+    def batch(self, body: Any, timeout_s: float) -> dict[str, Any]:
+        """Make several readings as one unit."""
+        if not isinstance(body, list) or not 1 <= len(body) <= BATCH_MAX:
+            raise Problem(400, "bad_request", f"a batch is a list of 1 to {BATCH_MAX} calls")
+        calls = [_reading(entry, entry.get("function") if isinstance(entry, dict) else None) for entry in body]
+        return self._run("read", {"calls": calls}, timeout_s)
+
+    def order_send(self, body: Any, timeout_s: float, correlation_id: str) -> dict[str, Any]:
+        """Send an intent, or say what became of it before."""
+        if not isinstance(body, dict) or not isinstance(body.get("request"), dict):
+            raise Problem(400, "bad_request", "the body must hold intent_id and request")
+        intent_id = _intent_id(body.get("intent_id"))
+        request = plain.arguments(body["request"])
+        record = self._journal.receive(intent_id, request, correlation_id=correlation_id)
+        if record.state is not State.RECEIVED and record.state is not State.CALLING:
+            return sending.as_dict(record, self._journal, now=self._desk.now())
+        return self._run("send", {"intent_id": intent_id, "correlation_id": correlation_id}, timeout_s)
+
+    def settle(self, intent_id: str) -> dict[str, Any]:
+        """Say what became of an intent; if it was never called, make sure that it never will be."""
+        return sending.as_dict(self._journal.settle(_intent_id(intent_id)), self._journal, now=self._desk.now())
+
+    def health(self) -> dict[str, Any]:
+        """Say how the gateway is, without entering the terminal."""
+        busy_s = self._worker.busy_s()
+        is_well = self._worker.is_alive() and busy_s < DEADLINE_S_DEFAULT and self._desk.identity is not None
+        login, server = self._desk.identity or (None, None)
+        return {
+            "status": "ok" if is_well else "degraded", "busy_s": round(busy_s, 3), "waiting": self._worker.waiting(),
+            "calling": self._journal.calling(), "login": login, "server": server,
+            "server_tick_time": self._desk.server_tick_time, "gateway_utc": round(self._desk.now(), 6),
+        }  # fmt: skip
+
+    def _run(self, unit: str, payload: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        try:
+            return self._worker.run(unit, payload, timeout_s=timeout_s)
+        except Late as exc:
+            raise Problem(504, "deadline", str(exc), is_sent=None if exc.has_started else False) from exc
+        except Busy as exc:
+            raise Problem(503, "busy", str(exc)) from exc
+        except TerminalDown as exc:
+            raise Problem(503, "terminal_down", str(exc)) from exc
+
+
+def _reading(body: Any, function: object) -> dict[str, Any]:
+    if function not in READINGS:
+        raise Problem(404, "not_allowed", f"{function!r} is not among the functions of this gateway")
+    if not isinstance(body, dict):
+        raise Problem(400, "bad_request", "a call is an object with args and kwargs")
+    args, kwargs, where = body.get("args", []), body.get("kwargs", {}), body.get("where", {})
+    if not isinstance(args, list) or not isinstance(kwargs, dict):
+        raise Problem(400, "bad_request", "args must be a list and kwargs an object")
+    if not isinstance(where, dict) or not all(isinstance(values, list) for values in where.values()):
+        raise Problem(400, "bad_request", "where must give a list of values for each field")
+    return {"function": function, "args": args, "kwargs": plain.arguments(kwargs), "where": where}
+
+
+def _intent_id(value: object) -> str:
+    if not isinstance(value, str) or not _INTENT.fullmatch(value):
+        raise Problem(400, "bad_request", "intent_id must be 1 to 64 of A-Z a-z 0-9 _ -")
+    return value
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """One connection. It authenticates before it reads a body, and answers every request with JSON."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = "nexus-gateway"
+    sys_version = ""
+    disable_nagle_algorithm = True
+    wbufsize = -1  # head and body leave in one write
+    timeout = IDLE_S
+    server: "Server"
+
+    def do_GET(self) -> None:
+        """Answer a GET."""
+        self._answer(self._get)
+
+    def do_POST(self) -> None:
+        """Answer a POST."""
+        self._answer(self._post)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
+        """Say nothing: what matters is logged where it happens."""
+
+    def _answer(self, work: Callable[[], dict[str, Any]]) -> None:
+        given = self.headers.get("X-Correlation-ID", "")
+        self.correlation_id = given if _CORRELATION.fullmatch(given) else uuid.uuid4().hex
+        try:
+            self._authenticate()
+            status, body = 200, work()
+        except Problem as exc:
+            status, body = exc.status, exc.body
+            logs.write("gateway.request.refused", correlation_id=self.correlation_id, status=status, **body)
+        except Exception as exc:  # noqa: BLE001 - an answer must say that the outcome is not known
+            status, body = 500, {"error": "internal", "detail": type(exc).__name__, "sent": None}
+            logs.write("gateway.request.failed", correlation_id=self.correlation_id, problem=repr(exc))
+        self._write(status, json.dumps(body).encode())
+
+    def _write(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        if status in {400, 401, 411, 413}:  # the body may still be on its way
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _authenticate(self) -> None:
+        scheme, _, token = self.headers.get("Authorization", "").partition(" ")
+        expected = self.server.token.encode()
+        if not hmac.compare_digest(token.encode(), expected) or scheme != "Bearer":
+            raise Problem(401, "not_authenticated", "a bearer token is required")
+
+    def _get(self) -> dict[str, Any]:
+        if self.path != "/v1/health":
+            raise Problem(404, "not_found", "no such path")
+        return self.server.gateway.health()
+
+    def _post(self) -> dict[str, Any]:
+        gateway, body, timeout_s = self.server.gateway, self._body(), self._timeout_s()
+        if self.path == "/v1/batch":
+            return gateway.batch(body, timeout_s)
+        if self.path == "/v1/order_send":
+            return gateway.order_send(body, timeout_s, self.correlation_id)
+        if self.path.startswith("/v1/call/"):
+            return gateway.call(self.path.removeprefix("/v1/call/"), body, timeout_s)
+        if match := _SETTLE.fullmatch(self.path):
+            return gateway.settle(match[1])
+        raise Problem(404, "not_found", "no such path")
+
+    def _body(self) -> Any:
+        length = self.headers.get("Content-Length", "")
+        if self.headers.get("Transfer-Encoding") or not length.isdecimal():
+            raise Problem(411, "length_required", "the length of the body must be given")
+        if int(length) > BODY_MAX:
+            raise Problem(413, "too_large", f"a body has {BODY_MAX} bytes at most")
+        raw = self.rfile.read(int(length))
+        try:
+            return json.loads(raw or b"{}", parse_constant=_no_constant)
+        except (ValueError, RecursionError) as exc:
+            raise Problem(400, "bad_request", "the body is not JSON") from exc
+
+    def _timeout_s(self) -> float:
+        given = self.headers.get("X-Deadline-Ms", "")
+        if not given:
+            return DEADLINE_S_DEFAULT
+        if not given.isdecimal() or not 0 < int(given) <= 1000 * DEADLINE_S_MAX:
+            raise Problem(400, "bad_request", f"X-Deadline-Ms must be 1 to {1000 * DEADLINE_S_MAX:.0f}")
+        return int(given) / 1000
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """The listening socket; one thread a connection, and no more of them than agreed."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], *, gateway: Gateway, token: str) -> None:
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
+        self.gateway = gateway
+        self.token = token
+        self._places = threading.BoundedSemaphore(CONNECTIONS_MAX)
+        super().__init__(address, Handler)
+
+    def server_bind(self) -> None:
+        """Bind without asking the name service for our own name, as the base class would."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Give the connection a thread, or close it when all places are taken."""
+        if self._places.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            logs.write("gateway.connection.refused")
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve the connection to its end."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log what broke a connection; its caller sees it closed."""
+        logs.write("gateway.connection.broken")

@@ -1,0 +1,80 @@
+"""The only place that opens a terminal: the package beside a real one, or the emulator's stand-in for it.
+
+Both are loaded by name, because the package exists on Windows only and the emulator has no place on a live machine.
+"""
+
+import importlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from trading.brokers.mt5.gateway.config import BadConfig, TerminalConfig
+
+CONNECT_TIMEOUT_MS = 15_000
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """The module whose functions are called, how it connects, its clock, and how it is put away."""
+
+    module: Any
+    connect: dict[str, Any]
+    login: int
+    server: str
+    now: Callable[[], float]
+    close: Callable[[], None]
+
+
+def open_terminal(config: TerminalConfig) -> Terminal:
+    """Load the module that the configuration names. Raises: BadConfig when it is not to be had."""
+    return _emulator(config) if config.kind == "emulator" else _metatrader5(config)
+
+
+def _emulator(config: TerminalConfig) -> Terminal:
+    opening, profiles, facade, constants = (
+        importlib.import_module(f"trading.brokers.mt5.emulator.{name}")
+        for name in ("opening", "profiles", "facade", "constants")
+    )
+    options = config.options
+    is_replay = options["mode"] == "replay"
+    margin_mode = f"ACCOUNT_MARGIN_MODE_RETAIL_{options['margin_mode'].upper()}"
+    try:
+        account = profiles.AccountProfile(
+            login=config.login, password=config.password, server=config.server, currency=options["currency"],
+            leverage=options["leverage"], initial_balance=options["balance"],
+            margin_mode=getattr(constants, margin_mode),
+        )  # fmt: skip
+        profile = profiles.BrokerProfile(
+            always_open=options["always_open"], tick_interval_ms=options["tick_interval_ms"]
+        )
+        options["store"].parent.mkdir(parents=True, exist_ok=True)
+        broker = opening.open_broker(
+            options["store"], accounts=[account], profile=profile, mode=options["mode"], seed=options["seed"],
+            csv=options["csv"] or None, speed=options["speed"] if is_replay else None,
+            start=datetime.fromisoformat(options["start"]) if options["start"] else None,
+        )  # fmt: skip
+    except (ValueError, LookupError, RuntimeError, OSError) as exc:
+        raise BadConfig(f"terminal: the emulator does not open: {exc}") from exc
+    path = "C:/Emulator/terminal64.exe"
+    connect = {"path": path, "login": config.login, "password": config.password, "server": config.server}
+
+    def now() -> float:
+        """Return the time that the broker will have reached when it is asked next."""
+        reached_us: int = broker.clock.target_us(broker.now_us)
+        return reached_us / 1_000_000
+
+    return Terminal(facade.module(broker, path), connect, config.login, config.server, now, broker.close)
+
+
+def _metatrader5(config: TerminalConfig) -> Terminal:
+    try:
+        module = importlib.import_module("MetaTrader5")
+    except ImportError as exc:
+        raise BadConfig("terminal.kind: the package MetaTrader5 is not installed; it exists for Windows only") from exc
+    connect = {
+        "path": config.options["path"], "portable": config.options["portable"], "timeout": CONNECT_TIMEOUT_MS,
+        "login": config.login, "password": config.password, "server": config.server,
+    }  # fmt: skip
+    return Terminal(module, connect, config.login, config.server, time.time, lambda: None)

@@ -1,0 +1,98 @@
+"""The one thread that may enter the terminal, and the queue before it."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from typing import Any
+
+from trading.brokers.mt5.gateway import logs
+
+QUEUE_MAX = 256
+
+
+class Busy(Exception):
+    """The queue is full; nothing was called."""
+
+
+class Late(Exception):
+    """The caller's time is up. `has_started` tells whether the terminal may have been called."""
+
+    def __init__(self, *, has_started: bool) -> None:
+        super().__init__("the deadline has passed")
+        self.has_started = has_started
+
+
+class Worker:
+    """Runs named units of plain data one after the other. A caller waits no longer than its deadline.
+
+    Takes: `units`, the functions by name; `stop`, called last, in the worker's own thread.
+    """
+
+    def __init__(self, units: dict[str, Callable[..., dict[str, Any]]], *, stop: Callable[[], None]) -> None:
+        self._units = units
+        self._stop = stop
+        self._queue: queue.Queue[tuple[str, dict[str, Any], Future[dict[str, Any]]] | None] = queue.Queue(QUEUE_MAX)
+        self._thread = threading.Thread(target=self._loop, name="terminal", daemon=True)
+        self._busy_since: float | None = None
+        self._thread.start()
+
+    def run(self, unit: str, payload: dict[str, Any], *, timeout_s: float) -> dict[str, Any]:
+        """Run the unit and return its answer. Raises: Busy, Late, and whatever the unit raises."""
+        future: Future[dict[str, Any]] = Future()
+        try:
+            self._queue.put_nowait((unit, payload, future))
+        except queue.Full as exc:
+            raise Busy("too many callers are waiting for the terminal") from exc
+        try:
+            return future.result(timeout=timeout_s)
+        except CancelledError as exc:
+            raise Late(has_started=False) from exc
+        except TimeoutError as exc:
+            # A unit that has not begun never will: its caller is gone.
+            raise Late(has_started=not future.cancel()) from exc
+
+    def busy_s(self) -> float:
+        """Return for how long the current unit has been running, 0 when idle."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def waiting(self) -> int:
+        """Count the units in the queue."""
+        return self._queue.qsize()
+
+    def is_alive(self) -> bool:
+        """Tell whether the thread still runs."""
+        return self._thread.is_alive()
+
+    def close(self, *, timeout_s: float) -> bool:
+        """Let the current unit end, then stop; tell whether that worked in time."""
+        self._cancel_waiting()
+        self._queue.put(None)
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _cancel_waiting(self) -> None:
+        while True:
+            try:
+                job = self._queue.get_nowait()
+            except queue.Empty:
+                return
+            if job is not None:
+                job[2].cancel()
+
+    def _loop(self) -> None:
+        while (job := self._queue.get()) is not None:
+            unit, payload, future = job
+            if not future.set_running_or_notify_cancel():
+                continue
+            self._busy_since = time.monotonic()
+            try:
+                future.set_result(self._units[unit](**payload))
+            except Exception as exc:  # noqa: BLE001 - it belongs to the caller who waits; this thread must go on
+                future.set_exception(exc)
+            finally:
+                self._busy_since = None
+        self._stop()
+        logs.write("gateway.worker.stopped")

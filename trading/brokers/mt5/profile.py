@@ -1,0 +1,44 @@
+"""One link's settings, typed and checked before anything is sent over it."""
+
+from dataclasses import dataclass
+
+from nexus.core.errors import Refused
+from trading.brokers.base import Link
+from trading.brokers.mt5 import ids, market_order
+
+PAPER_PREFIX = "Paper-"
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One link's settings, typed. `fillings` is the policy, in order of preference."""
+
+    account: str
+    login: int
+    server: str
+    is_paper: bool
+    tag: int
+    fillings: tuple[market_order.Filling, ...]
+
+    @classmethod
+    def of_link(cls, link: Link) -> "Profile":
+        """Read the settings. Raises: Refused when they are incomplete or would mix paper and real money."""
+        try:
+            profile = cls(
+                account=link.account,
+                login=int(link.settings["login"]),
+                server=link.settings["server"],
+                is_paper={"paper": True, "live": False}[link.settings["mode"]],
+                tag=int(link.settings["tag"]),
+                fillings=tuple(
+                    market_order.Filling[name.strip()] for name in link.settings.get("fillings", "FOK").split(",")
+                ),
+            )
+        except (KeyError, ValueError) as exc:
+            raise Refused(f"the link of {link.account} is misconfigured: {exc}", code="LINK_MISCONFIGURED") from exc
+        if not 1 <= profile.tag <= ids.TAG_MAX:
+            raise Refused(f"the tag of {link.account} is not within 1 to {ids.TAG_MAX}", code="LINK_MISCONFIGURED")
+        if profile.is_paper is not profile.server.startswith(PAPER_PREFIX):
+            kind = "paper" if profile.is_paper else "live"
+            raise Refused(f"a {kind} link may not use the server {profile.server}", code="PAPER_AND_LIVE_MIXED")
+        return profile

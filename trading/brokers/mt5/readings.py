@@ -1,0 +1,54 @@
+"""Readings through the gateway: how they are asked, and when their answers count."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from nexus.core.errors import Unreachable
+from trading.brokers.mt5 import wire
+
+WINDOW_PAD_S = 26 * 3600  # covers every server zone without knowing it
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The answers of one unit, in the order of its calls, and the gateway's clock at its end."""
+
+    answers: Sequence[wire.Plain]
+    utc_s: float
+
+    def result(self, index: int) -> Any:
+        """Return one result. Raises: Unreachable when that call failed: a failure is not an empty answer."""
+        answer = self.answers[index]
+        if answer["ok"] is not True or answer["result"] is None:
+            raise Unreachable(f"the terminal answered {answer['last_error']}")
+        return answer["result"]
+
+
+def call(
+    function: str, *args: object, where: Mapping[str, Sequence[object]] | None = None, **kwargs: object
+) -> dict[str, Any]:
+    """Describe one call. `where` keeps of a listing what has one of the values in any of the fields."""
+    return {"function": function, "args": list(args), "kwargs": kwargs, "where": dict(where or {})}
+
+
+def window(since_s: float, until_s: float) -> tuple[int, int]:
+    """Return the bounds of a history reading, wide enough for any zone. The terminal wants positive integers."""
+    return max(int(since_s) - WINDOW_PAD_S, 1), int(until_s) + WINDOW_PAD_S
+
+
+def require_connected(terminal: wire.Plain) -> None:
+    """Refuse to conclude anything while the terminal has lost its broker. Raises: Unreachable."""
+    if terminal["connected"] is not True:
+        raise Unreachable("the terminal is not connected to the broker")
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Turn an answer that cannot be understood into Unreachable: a reading has changed nothing."""
+    try:
+        with wire.understanding():
+            yield
+    except wire.BadAnswer as exc:
+        raise Unreachable(str(exc)) from exc

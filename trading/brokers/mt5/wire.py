@@ -1,0 +1,216 @@
+"""From the gateway's plain data to our own words. Whatever is missing or of the wrong kind raises BadAnswer."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Any, Protocol, TypeAlias
+
+from trading.brokers.base import (
+    AccountSnapshot,
+    FillKind,
+    FillReport,
+    Instrument,
+    PositionMode,
+    Quote,
+    Side,
+    VenuePosition,
+)
+from trading.brokers.mt5 import ids
+
+Plain: TypeAlias = Mapping[str, Any]
+
+HEDGING = 2  # ACCOUNT_MARGIN_MODE_RETAIL_HEDGING
+REAL = 2  # ACCOUNT_TRADE_MODE_REAL
+TRADE_MODES_OPEN = frozenset({1, 2, 4})  # long only, short only, full
+ORDER_MODE_MARKET = 1  # bit of `order_mode`; not a constant of the package
+BUY, SELL = 0, 1  # of orders, positions and deals alike
+REASON_STOP_LOSS, REASON_TAKE_PROFIT, REASON_STOP_OUT = 4, 5, 6
+REASONS_OF_ORDERS = frozenset({0, 1, 2, 3})  # client, mobile, web, expert
+
+_KINDS = {
+    REASON_STOP_LOSS: FillKind.STOP_LOSS,
+    REASON_TAKE_PROFIT: FillKind.TAKE_PROFIT,
+    REASON_STOP_OUT: FillKind.STOP_OUT,
+}
+_FINEST = Decimal("1e-10")  # no venue price, lot or amount is finer; what lies below is noise of binary floats
+_WIDEST = Decimal("1e17")
+
+
+class BadAnswer(ValueError):
+    """The gateway's answer is not what the protocol promises; nothing may be concluded from it."""
+
+
+class Zone(Protocol):
+    """The server's clock, as far as conversions need it."""
+
+    def utc(self, server_ms: int) -> datetime:
+        """Turn a time of the server into UTC."""
+        ...
+
+
+@contextmanager
+def understanding() -> Iterator[None]:
+    """Turn every way in which plain data can be malformed into BadAnswer."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, IndexError, ArithmeticError, OverflowError) as exc:
+        raise BadAnswer(f"the gateway's answer is malformed: {type(exc).__name__} {exc}") from exc
+
+
+def number(value: object) -> Decimal:
+    """Return a price, lot or amount exactly as its shortest decimal text reads, without the noise below 1e-10."""
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
+        raise BadAnswer(f"{value!r} is not a number")
+    exact = Decimal(value)
+    if not exact.is_finite() or abs(exact) > _WIDEST:
+        raise BadAnswer(f"{value!r} is not a number")
+    tidy = exact.quantize(_FINEST, rounding=ROUND_HALF_EVEN).normalize()
+    return tidy if tidy.as_tuple().exponent <= 0 else tidy.quantize(Decimal(1))  # type: ignore[operator]
+
+
+def integer(value: object) -> int:
+    """Return an integer; wide ones arrive as text."""
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise BadAnswer(f"{value!r} is not an integer")
+    try:
+        return int(value)
+    except ValueError as exc:
+        raise BadAnswer(f"{value!r} is not an integer") from exc
+
+
+def text(value: object) -> str:
+    """Return a text."""
+    if not isinstance(value, str):
+        raise BadAnswer(f"{value!r} is not a text")
+    return value
+
+
+def level(value: object) -> Decimal | None:
+    """Return a stop level; the venue writes 0 for none."""
+    return number(value) or None
+
+
+def side(value: object) -> Side:
+    """Return which way an order, position or deal looks."""
+    match integer(value):
+        case 0:
+            return Side.BUY
+        case 1:
+            return Side.SELL
+    raise BadAnswer(f"{value!r} is neither a buy nor a sell")
+
+
+def snapshot(
+    account: Plain, positions: tuple[VenuePosition, ...], quotes: dict[str, Quote], *, name: str
+) -> AccountSnapshot:
+    """Return the account as one unit with its positions and quotes."""
+    with understanding():
+        cents = Decimal(1).scaleb(-integer(account["currency_digits"]))
+        balance, equity, used, free = (
+            number(account[key]).quantize(cents, rounding=ROUND_HALF_EVEN)
+            for key in ("balance", "equity", "margin", "margin_free")
+        )
+        return AccountSnapshot(
+            account=name,
+            currency=text(account["currency"]),
+            mode=PositionMode.HEDGING if account["margin_mode"] == HEDGING else PositionMode.NETTING,
+            is_live=account["trade_mode"] == REAL,
+            balance=balance,
+            equity=equity,
+            margin_used=used,
+            margin_free=free,
+            leverage=integer(account["leverage"]),
+            positions=positions,
+            quotes=quotes,
+        )
+
+
+def position(entry: Plain, *, zone: Zone, tag: int) -> VenuePosition:
+    """Return one position. Its identifier is its name for life; the ticket is not."""
+    with understanding():
+        swap = number(entry["swap"])
+        return VenuePosition(
+            venue_position_id=str(integer(entry["identifier"])),
+            symbol=text(entry["symbol"]),
+            side=side(entry["type"]),
+            quantity=number(entry["volume"]),
+            price_open=number(entry["price_open"]),
+            price_current=number(entry["price_current"]),
+            stop_loss=level(entry["sl"]),
+            take_profit=level(entry["tp"]),
+            profit=number(entry["profit"]) + swap,
+            swap=swap,
+            client_order_id=ids.from_magic(integer(entry["magic"]), tag=tag),
+            opened_at=zone.utc(integer(entry["time_msc"])),
+        )
+
+
+def quote(symbol: str, tick: Plain, *, at: datetime) -> Quote:
+    """Return one quote. Raises: BadAnswer for prices that cannot be."""
+    with understanding():
+        bid, ask = number(tick["bid"]), number(tick["ask"])
+    if not 0 < bid <= ask:
+        raise BadAnswer(f"{symbol} is quoted {bid} / {ask}")
+    return Quote(symbol=symbol, bid=bid, ask=ask, at=at)
+
+
+def instrument(entry: Plain) -> Instrument:
+    """Return one instrument."""
+    with understanding():
+        point = number(entry["point"])
+        return Instrument(
+            symbol=text(entry["name"]),
+            base_currency=text(entry["currency_base"]),
+            profit_currency=text(entry["currency_profit"]),
+            margin_currency=text(entry["currency_margin"]),
+            contract_size=number(entry["trade_contract_size"]),
+            tick_size=number(entry["trade_tick_size"]) or point,
+            digits=integer(entry["digits"]),
+            quantity_min=number(entry["volume_min"]),
+            quantity_max=number(entry["volume_max"]),
+            quantity_step=number(entry["volume_step"]),
+            stops_distance_min=number(integer(entry["trade_stops_level"]) * point),
+            is_tradable=integer(entry["trade_mode"]) in TRADE_MODES_OPEN
+            and bool(integer(entry["order_mode"]) & ORDER_MODE_MARKET),
+        )
+
+
+def is_trade(deal: Plain) -> bool:
+    """Tell whether a deal is a buy or a sell, and not a movement of money."""
+    with understanding():
+        return integer(deal["type"]) in {BUY, SELL}
+
+
+def fill(deal: Plain, *, zone: Zone, client_order_id: str) -> FillReport:
+    """Return one deal as a fill of the order `client_order_id`, or of nobody we know when that is empty."""
+    with understanding():
+        reason = integer(deal["reason"])
+        kind = FillKind.ORDER if reason in REASONS_OF_ORDERS else _KINDS.get(reason, FillKind.OTHER)
+        return FillReport(
+            venue_fill_id=str(integer(deal["ticket"])),
+            venue_order_id=str(integer(deal["order"])),
+            venue_position_id=str(integer(deal["position_id"])),
+            client_order_id=client_order_id,
+            symbol=text(deal["symbol"]),
+            side=side(deal["type"]),
+            quantity=number(deal["volume"]),
+            price=number(deal["price"]),
+            commission=number(deal["commission"]),
+            swap=number(deal["swap"]),
+            fee=number(deal["fee"]),
+            profit=number(deal["profit"]),
+            kind=kind,
+            filled_at=zone.utc(integer(deal["time_msc"])),
+        )
+
+
+def owner(entry: Plain, *, tag: int) -> str:
+    """Return the client order id of the order that made this deal or order, or '' when none of ours did.
+
+    A stop that closes a position may carry the number of the order that opened it: it is not a fill of that order.
+    """
+    with understanding():
+        if integer(entry["reason"]) not in REASONS_OF_ORDERS:
+            return ""
+        return ids.from_magic(integer(entry["magic"]), tag=tag)

@@ -1,0 +1,182 @@
+"""Pure arithmetic of orders: quotes, worst cases, conversions and holdings. No I/O at all.
+
+Source: execution reference §4 (risk) and §8 (quotes).
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from nexus.core import money
+from nexus.core.money import CENT
+from trading.states import ACKED, CANCELED, EXPIRED, FILLED, PARTIAL, REJECTED, Delivery, Side, State, VenueState
+from trading.types import Conversion, Holding, Instrument, OrderIntent, Quote, Rates, Reservation, VenuePosition
+
+ZERO = Decimal(0)
+ONE = Decimal(1)
+FUTURE_TOLERANCE = timedelta(seconds=2)
+
+
+def quote_fault(
+    quote: Quote | None, *, at: datetime, tick_size: Decimal, age_max: timedelta, spread_max: Decimal
+) -> str:
+    """Return why a quote cannot be trusted, or an empty text."""
+    if quote is None:
+        return "QUOTE_MISSING"
+    if not (quote.bid.is_finite() and quote.ask.is_finite() and quote.bid > 0 and quote.ask > 0):
+        return "QUOTE_NOT_POSITIVE"
+    if quote.bid > quote.ask:
+        return "QUOTE_CROSSED"
+    if at - quote.at > age_max:
+        return "QUOTE_STALE"
+    if quote.at - at > FUTURE_TOLERANCE:
+        return "QUOTE_IN_THE_FUTURE"
+    if (quote.ask - quote.bid) * 2 / (quote.ask + quote.bid) > spread_max:
+        return "SPREAD_EXCEEDS_LIMIT"
+    if not (money.is_multiple(quote.bid, tick_size) and money.is_multiple(quote.ask, tick_size)):
+        return "QUOTE_OFF_TICK"
+    return ""
+
+
+def reference_price(quote: Quote, side: Side) -> Decimal:
+    """Return the side of the quote that an order of `side` trades at."""
+    return quote.ask if side is Side.BUY else quote.bid
+
+
+def is_within_collar(price: Decimal | None, *, reference: Decimal, collar: Decimal) -> bool:
+    """Tell whether the price the client saw is near enough to the reference. No price is no collar."""
+    return price is None or abs(price - reference) / reference <= collar
+
+
+def stops_fault(intent: OrderIntent, *, quote: Quote, distance_min: Decimal) -> str:
+    """Return why the stops cannot stand, or an empty text. A buy closes at the bid, a sell at the ask."""
+    direction = intent.side.direction
+    closing = quote.bid if intent.side is Side.BUY else quote.ask
+    if intent.stop_loss is not None and direction * (closing - intent.stop_loss) < max(distance_min, ZERO):
+        return "STOP_LOSS_TOO_NEAR"
+    if intent.stop_loss is not None and direction * (closing - intent.stop_loss) <= 0:
+        return "STOP_LOSS_WRONG_SIDE"
+    if intent.take_profit is not None and direction * (intent.take_profit - closing) < max(distance_min, ZERO):
+        return "TAKE_PROFIT_TOO_NEAR"
+    if intent.take_profit is not None and direction * (intent.take_profit - closing) <= 0:
+        return "TAKE_PROFIT_WRONG_SIDE"
+    return ""
+
+
+def usd_rate(conversion: Conversion, rates: Rates, *, owed: bool) -> Decimal | None:
+    """Return USD for one unit of a currency, at the side that costs us more, or None without a quote.
+
+    `owed` amounts (risk, loss, value) convert at the higher rate, amounts we count on at the lower.
+    """
+    if not conversion.symbol:
+        return ONE
+    quote = rates.get(conversion.symbol)
+    if quote is None or quote.bid <= 0 or quote.ask <= 0:
+        return None
+    if conversion.usd_is_base:
+        return ONE / (quote.bid if owed else quote.ask)
+    return quote.ask if owed else quote.bid
+
+
+def worst_exit(stop_loss: Decimal, *, side: Side, gap: Decimal) -> Decimal:
+    """Return where a stop-loss may really fill when the market gaps: S·(1 − g) for a long, S·(1 + g) for a short."""
+    return stop_loss * (ONE - side.direction * gap)
+
+
+def reserve(
+    intent: OrderIntent,
+    *,
+    instrument: Instrument,
+    quote: Quote,
+    usd: Decimal,
+    deviation: Decimal,
+    gap: Decimal,
+    unstopped_move: Decimal | None,
+    commission_per_lot: Decimal,
+) -> Reservation | None:
+    """Return the worst an order can cost, or None when its loss is not bounded.
+
+    R = ceil_cent(max(0, dir·(P_worst − S_worst))·Q·CS·FX + c·Q); without a stop, R = m·N(Q, P_worst) + c·Q.
+    Value limits price both sides at the ask. `usd` is the rate of the profit currency; the commission is in USD.
+    """
+    worst_entry = reference_price(quote, intent.side) + intent.side.direction * deviation
+    units = intent.quantity * instrument.contract_size
+    fees = commission_per_lot * intent.quantity
+    if intent.stop_loss is not None:
+        stop = worst_exit(intent.stop_loss, side=intent.side, gap=gap)
+        loss = max(ZERO, intent.side.direction * (worst_entry - stop)) * units * usd
+    elif unstopped_move is not None:
+        loss = unstopped_move * units * worst_entry * usd
+    else:
+        return None
+    value = money.ceil_to(units * max(quote.ask, worst_entry) * usd, CENT)
+    return Reservation(risk=money.ceil_to(loss + fees, CENT), value=value, units=units, deviation=deviation)
+
+
+def reserved_for(risk: Decimal, *, leaves: Decimal, quantity: Decimal) -> Decimal:
+    """Return what stays reserved for the unfilled part: ceil_cent(R·L/Q), always from the first R."""
+    return money.ceil_to(risk * leaves / quantity, CENT) if leaves > 0 else ZERO
+
+
+def open_risk(
+    position: VenuePosition, *, contract_size: Decimal, usd: Decimal, gap: Decimal, unstopped_move: Decimal | None
+) -> Decimal | None:
+    """Return how much more a position can lose from its mark to its stop, in USD, or None when that is not bounded."""
+    units = position.quantity * contract_size
+    if position.stop_loss is not None:
+        stop = worst_exit(position.stop_loss, side=position.side, gap=gap)
+        return max(ZERO, position.side.direction * (position.price_current - stop)) * units * usd
+    if unstopped_move is not None:
+        return unstopped_move * units * position.price_current * usd
+    return None
+
+
+def apply_fill(holding: Holding, *, signed_quantity: Decimal, price: Decimal) -> Holding:
+    """Return the holding after a fill: adding averages the price, reducing keeps it, flipping starts anew."""
+    after = holding.quantity + signed_quantity
+    is_adding = holding.quantity * signed_quantity >= 0
+    if is_adding:
+        total = abs(after)
+        averaged = (abs(holding.quantity) * holding.price + abs(signed_quantity) * price) / total
+        return Holding(after, averaged)
+    if after == 0 or after * holding.quantity > 0:
+        return Holding(after, holding.price)
+    return Holding(after, price)
+
+
+def next_state(
+    state: State, *, reported: VenueState, filled: Decimal, quantity: Decimal, is_new_fill: bool
+) -> State | None:
+    """Return where an order goes on a report, or None when the report tells nothing new.
+
+    What is filled decides first: a fill wins over a cancellation, and a late one over any end (execution reference §2,
+    moves 5 to 16). `filled` is the sum of the stored fills, never a figure from the report.
+    """
+    if filled >= quantity:
+        return FILLED if is_new_fill or state != FILLED else None
+    if state.delivery is Delivery.DONE:
+        return CANCELED if is_new_fill else None
+    if filled > 0:
+        ended = {VenueState.CANCELED: CANCELED, VenueState.EXPIRED: EXPIRED}.get(reported)
+        return ended or (PARTIAL if is_new_fill or state != PARTIAL else None)
+    reached = {
+        VenueState.WORKING: ACKED,
+        VenueState.FILLED: ACKED,  # it says filled and shows no fill yet: we wait for the fill
+        VenueState.CANCELED: CANCELED,
+        VenueState.EXPIRED: EXPIRED,
+        VenueState.REJECTED: REJECTED,
+        VenueState.NEVER_SENT: REJECTED,
+    }.get(reported)
+    return reached if reached is not None and reached != state else None
+
+
+def average_price(fills: Iterable[tuple[Decimal, Decimal]]) -> Decimal | None:
+    """Return the volume-weighted price of (quantity, price) pairs, or None when there are none."""
+    pairs = list(fills)
+    total = sum((quantity for quantity, _ in pairs), start=ZERO)
+    return sum((quantity * price for quantity, price in pairs), start=ZERO) / total if total else None
+
+
+def slippage(*, side: Side, price: Decimal, reference: Decimal) -> Decimal:
+    """Return adverse slippage as a fraction of the reference: s = dir·(fill − ref)/ref; better prices are negative."""
+    return side.direction * (price - reference) / reference

@@ -1,0 +1,150 @@
+"""Every read of trading worth a name."""
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from accounts.states import Role
+from accounts.types import Principal
+from django.db.models import Q, QuerySet
+
+from nexus.core.errors import FieldError, Invalid, NotFound
+from trading.models import BrokerPosition, Fill, OrderQuerySet, TradeLedger, TradingAccount
+from trading.states import Delivery
+from trading.types import AccountSnapshot, VenuePosition
+
+READS_ALL = frozenset({Role.OPERATOR, Role.COMPLIANCE})
+
+
+@dataclass(frozen=True, slots=True)
+class PositionView:
+    """A position of ours beside the broker's own, or without it when the broker could not be asked."""
+
+    position: BrokerPosition
+    live: VenuePosition | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    """An account beside its live figures, or without them when its broker could not be asked."""
+
+    account: TradingAccount
+    live: AccountSnapshot | None
+
+
+def accounts_of(user: Principal) -> QuerySet[TradingAccount]:
+    """Return the accounts a person may see: operators and compliance all, everybody else their own."""
+    rows = TradingAccount.objects.select_related("user").order_by("pk")
+    return rows if user.role in READS_ALL else rows.filter(user_id=user.pk)
+
+
+def account_for(user: Principal, *, public_id: uuid.UUID | None) -> TradingAccount:
+    """Return the user's account by its id; the id may be left out by a user who has just one.
+
+    Raises: NotFound, or Invalid when it has to be named.
+    """
+    own = TradingAccount.objects.filter(user_id=user.pk, is_active=True)
+    if public_id is not None:
+        account = own.filter(public_id=public_id).first()
+        if account is None:
+            raise NotFound("You have no such account.", errors=[FieldError("/account", "not_found", "no such account")])
+        return account
+    rows = list(own[:2])
+    if not rows:
+        raise NotFound("You have no trading account yet. Ask an operator to link one.")
+    if len(rows) > 1:
+        detail = "Name the account: you have more than one."
+        raise Invalid(detail, errors=[FieldError("/account", "required", detail)])
+    return rows[0]
+
+
+def orders_of(user: Principal) -> OrderQuerySet:
+    """Return the orders a person may see, the newest first."""
+    rows = TradeLedger.objects.select_related("account").prefetch_related("fills").order_by("-pk")
+    return rows if user.role in READS_ALL else rows.filter(user_id=user.pk)
+
+
+def order_of(user: Principal, *, public_id: uuid.UUID) -> TradeLedger:
+    """Return one order the person may see. Raises: NotFound, the same for absent and for somebody else's."""
+    order = orders_of(user).filter(public_id=public_id).first()
+    if order is None:
+        raise NotFound("You have no such order.")
+    return order
+
+
+def with_public_status(orders: OrderQuerySet, status: str) -> OrderQuerySet:
+    """Narrow to a status as people see it: UNKNOWN is a state of delivery and hides the others."""
+    if status == Delivery.UNKNOWN:
+        return orders.filter(delivery=Delivery.UNKNOWN)
+    return orders.filter(status=status).exclude(delivery=Delivery.UNKNOWN)
+
+
+def ledger_page(
+    user: Principal,
+    *,
+    limit: int,
+    status: str | None,
+    symbol: str | None,
+    created_from: datetime | None,
+    created_to: datetime | None,
+    before: uuid.UUID | None,
+) -> tuple[list[TradeLedger], uuid.UUID | None]:
+    """Return a page of orders and the id to go on from, or None on the last page."""
+    orders = orders_of(user)
+    if status:
+        orders = with_public_status(orders, status)
+    if symbol:
+        orders = orders.filter(symbol=symbol)
+    if created_from:
+        orders = orders.filter(created_at__gte=created_from)
+    if created_to:
+        orders = orders.filter(created_at__lt=created_to)
+    if before:
+        orders = orders.filter(pk__lt=order_of(user, public_id=before).pk)
+    page = list(orders[: limit + 1])
+    return page[:limit], page[limit - 1].public_id if len(page) > limit else None
+
+
+def in_doubt(*, user_id: int, since: datetime) -> list[TradeLedger]:
+    """Return the user's orders that a broker read begun at `since` may or may not show: working ones, and those that
+    filled after it.
+
+    One statement, so that an order that settles meanwhile is seen as reserving or as filled, never as neither.
+    """
+    filled_later = Fill.objects.filter(account__user_id=user_id, booked_at__gte=since, order__isnull=False)
+    return list(
+        TradeLedger.objects.filter(user_id=user_id).filter(
+            Q(reserved__gt=0) | Q(pk__in=filled_later.values("order_id"))
+        )
+    )
+
+
+def open_positions(accounts: Iterable[TradingAccount]) -> QuerySet[BrokerPosition]:
+    """Return the open positions of some accounts, the oldest first."""
+    return (
+        BrokerPosition.objects.filter(account__in=list(accounts), closed_at__isnull=True)
+        .select_related("account")
+        .order_by("pk")
+    )
+
+
+def beside(positions: Iterable[BrokerPosition], *, snapshots: dict[int, AccountSnapshot]) -> list[PositionView]:
+    """Put each position beside the broker's own view of it."""
+    live = {
+        (account_id, position.venue_position_id): position
+        for account_id, snapshot in snapshots.items()
+        for position in snapshot.positions
+    }
+    return [PositionView(row, live.get((row.account_id, row.venue_position_id))) for row in positions]
+
+
+def with_figures(owned: Iterable[TradingAccount], *, snapshots: dict[int, AccountSnapshot]) -> list[AccountView]:
+    """Put each account beside its live figures."""
+    return [AccountView(account, snapshots.get(account.pk)) for account in owned]
+
+
+def filled_quantity(order: TradeLedger) -> Decimal:
+    """Return the sum of the order's fills: the only source of how much of it is done."""
+    return sum((fill.quantity for fill in Fill.objects.filter(order=order)), start=Decimal(0))

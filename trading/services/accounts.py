@@ -1,0 +1,84 @@
+"""Linking a person's account at a venue, and how to reach it."""
+
+from datetime import datetime
+
+from django.conf import settings
+from django.db import transaction
+
+from nexus.audit.services import trail
+from nexus.audit.types import Actor, Target
+from nexus.core.errors import Conflict
+from trading.brokers import registry
+from trading.brokers.base import Broker
+from trading.models import TradingAccount
+from trading.services import instruments
+from trading.types import Link
+
+
+class WrongKind(Conflict):
+    """The account at the broker is live where paper was meant, or the other way round."""
+
+    code = "account_wrong_kind"
+
+
+def broker_of(account: TradingAccount) -> Broker:
+    """Return the broker that holds the account."""
+    return registry.get(link_of(account))
+
+
+def link_of(account: TradingAccount) -> Link:
+    """Return how to reach the account; the token comes from the environment and is never stored."""
+    return Link(
+        venue=account.venue,
+        account=account.venue_account,
+        settings={
+            "url": account.gateway_url or settings.MT5_GATEWAY_URL,
+            "token": settings.GATEWAY_TOKEN,
+            "login": account.venue_account,
+            "server": account.server,
+            "mode": "live" if account.is_live else "paper",
+            "tag": str(settings.BROKER_TAG),
+            "deadline_s": str(settings.BROKER_DEADLINE_S),
+        },
+    )
+
+
+def link(
+    *, user_id: int, name: str, venue: str, venue_account: str, server: str, is_live: bool, actor: Actor, at: datetime
+) -> TradingAccount:
+    """Link an account after asking the venue what it is. Safe to repeat: a linked account is returned as it is.
+
+    Raises: WrongKind when `is_live` is not what the venue says; what the broker raises when it cannot be asked.
+    """
+    existing = TradingAccount.objects.filter(venue=venue, server=server, venue_account=venue_account).first()
+    if existing is not None:
+        return existing
+    account = TradingAccount(
+        user_id=user_id,
+        name=name,
+        venue=venue,
+        venue_account=venue_account,
+        server=server,
+        is_live=is_live,
+        created_at=at,
+    )
+    broker = broker_of(account)
+    snapshot = broker.snapshot(symbols=[])
+    if snapshot.is_live != is_live:
+        raise WrongKind(f"The venue says that account {venue_account} is {'live' if snapshot.is_live else 'paper'}.")
+    account.currency, account.mode = snapshot.currency, snapshot.mode
+    account.usd_symbol, account.usd_is_base = instruments.conversion_to_usd(broker, currency=snapshot.currency)
+    return _save(account, actor=actor, at=at)
+
+
+@transaction.atomic(durable=True)
+def _save(account: TradingAccount, *, actor: Actor, at: datetime) -> TradingAccount:
+    account.save()
+    trail.record(
+        action="trading.account_linked",
+        actor=actor,
+        target=Target("trading_account", str(account.public_id)),
+        detail={"venue": account.venue, "venue_account": account.venue_account, "is_live": account.is_live},
+        occurred_at=at,
+    )
+    return account

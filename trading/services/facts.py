@@ -1,0 +1,90 @@
+"""What the brokers say now of everything a trader holds. Network only: no transaction is open here."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import connection
+
+from nexus.core.errors import Invalid, OutsideError, Unavailable, Unreachable
+from trading.models import TradableInstrument, TradingAccount
+from trading.services import accounts, instruments
+from trading.types import AccountSnapshot, Quote
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFacts:
+    """One account of the trader, read live."""
+
+    account: TradingAccount
+    snapshot: AccountSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Every account of a trader as its broker sees it, the instruments met there, and the quotes that value them."""
+
+    accounts: tuple[AccountFacts, ...]
+    instruments: Mapping[tuple[int, str], TradableInstrument]
+    quotes: Mapping[str, Quote]
+    read_at: datetime  # the database's clock before the first broker was asked
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """The facts could not be had: why, in our words. Nothing may be admitted on them."""
+
+    reason: str
+    detail: str
+
+
+def database_clock() -> datetime:
+    """Return the database's clock, the only one that orders reads, fills and stops across processes."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        clock: datetime = cursor.fetchone()[0]
+    return clock
+
+
+def read(*, user_id: int, account: TradingAccount, symbol: str, at: datetime) -> Facts | Missing:
+    """Read every active account of the trader live, with the quotes needed to judge an order on `symbol`.
+
+    One account that cannot be read leaves the whole picture missing: its losses would be invisible.
+    """
+    assert not connection.in_atomic_block
+    read_at = database_clock()
+    owned = list(TradingAccount.objects.filter(user_id=user_id, is_active=True).order_by("pk"))
+    try:
+        parts = [_read_account(each, symbols={symbol} if each == account else set(), at=at) for each in owned]
+    except OutsideError as exc:
+        return Missing("BROKER_UNAVAILABLE", str(exc))
+    quotes: dict[str, Quote] = {}
+    known: dict[tuple[int, str], TradableInstrument] = {}
+    taken = []
+    for each, (snapshot, met) in zip(owned, parts, strict=True):
+        quotes |= snapshot.quotes
+        known |= {(each.pk, name): instrument for name, instrument in met.items()}
+        taken.append(AccountFacts(each, snapshot))
+    return Facts(tuple(taken), known, quotes, read_at)
+
+
+def _read_account(
+    account: TradingAccount, *, symbols: set[str], at: datetime
+) -> tuple[AccountSnapshot, dict[str, TradableInstrument]]:
+    """Read one account; a position in an instrument we have not met is learned and the account read again."""
+    broker = accounts.broker_of(account)
+    met = {row.symbol: row for row in TradableInstrument.objects.filter(account=account)}
+    snapshot = broker.snapshot(symbols=sorted(symbols | _conversions(account, met.values())))
+    strangers = {position.symbol for position in snapshot.positions} - set(met)
+    if not strangers:
+        return snapshot, met
+    for name in sorted(strangers):
+        try:
+            met[name] = instruments.get(account=account, broker=broker, symbol=name, at=at)
+        except (Invalid, Unavailable) as exc:
+            raise Unreachable(f"A position in {name} cannot be valued: {exc}") from exc
+    return broker.snapshot(symbols=sorted(symbols | _conversions(account, met.values()))), met
+
+
+def _conversions(account: TradingAccount, met: Iterable[TradableInstrument]) -> set[str]:
+    return {row.usd_symbol for row in met if row.usd_symbol} | ({account.usd_symbol} if account.usd_symbol else set())

@@ -1,0 +1,262 @@
+"""What brokers report: fills are booked once each, orders follow their fills, positions follow both.
+
+Limits gate intentions, never facts: whatever a broker has done is booked, however late it is told.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import connection, transaction
+
+from nexus.alerts.services import alerts
+from nexus.alerts.states import Severity
+from nexus.audit.services import trail
+from nexus.audit.types import Actor, Target
+from nexus.core import money
+from nexus.idempotency.services import records
+from trading import rules, selectors
+from trading.models import BrokerPosition, Fill, TradeLedger, TradingAccount
+from trading.states import UNKNOWN, Delivery, FillKind, OrderStatus, RejectedBy, Side, State, VenueState
+from trading.types import FillReport, Holding, OrderReport
+
+log = structlog.get_logger(__name__)
+
+PRICE_STEP = Decimal("1E-10")
+BROKER = Actor.system("broker")
+
+
+@transaction.atomic(durable=True)
+def record(*, order_id: int, report: OrderReport, at: datetime) -> TradeLedger:
+    """Book what a broker says of one of our orders. Safe to repeat: a report that tells nothing new changes nothing."""
+    order = TradeLedger.objects.locked().get(pk=order_id)
+    return _follow(order, report=report, at=at)
+
+
+@transaction.atomic(durable=True)
+def lose(*, order_id: int, detail: str, at: datetime) -> TradeLedger:
+    """Say that an order may or may not have arrived (move 7). Its reservation stays; somebody will ask."""
+    order = TradeLedger.objects.locked().get(pk=order_id)
+    if order.delivery == Delivery.SENDING:
+        _move(order, UNKNOWN, reason="OUTCOME_UNKNOWN", evidence={"detail": detail}, at=at)
+    return order
+
+
+@transaction.atomic(durable=True)
+def ingest(*, account: TradingAccount, reports: Iterable[FillReport], at: datetime) -> int:
+    """Book fills read from an account's history, ours or not, and return how many were new."""
+    ours: dict[str, list[FillReport]] = defaultdict(list)
+    others = []
+    for fill in reports:
+        is_ours = bool(fill.client_order_id) and fill.kind is FillKind.ORDER
+        (ours[fill.client_order_id] if is_ours else others).append(fill)
+    before = Fill.objects.filter(account=account).count()
+    orders = TradeLedger.objects.locked().filter(account=account, client_order_id__in=list(ours))
+    for order in orders:
+        fills = tuple(ours.pop(order.client_order_id))
+        _follow(order, report=OrderReport(order.client_order_id, VenueState.WORKING, fills=fills), at=at)
+    for fill in [*others, *(fill for stray in ours.values() for fill in stray)]:
+        _book_other(account, fill, at=at)
+    return Fill.objects.filter(account=account).count() - before
+
+
+def _follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLedger:
+    """Book the report's fills and move the order to where they put it."""
+    booked = [fill for fill in report.fills if _belongs(order, fill) and _book(order.account, fill, order=order, at=at)]
+    filled = selectors.filled_quantity(order)
+    to = rules.next_state(
+        order.state, reported=report.state, filled=filled, quantity=order.quantity, is_new_fill=bool(booked)
+    )
+    if to is None:
+        log.info("trading.order.nothing_new", order_id=str(order.public_id), reported=report.state.value)
+        return order
+    _move(
+        order,
+        to,
+        reason=_reason(report, to=to),
+        evidence={"venue_state": report.state.value, "code": report.code, "words": report.reason[:300]},
+        at=at,
+        **_facts(order, report=report, to=to, filled=filled, has_new_fill=bool(booked)),
+    )
+    _warn(order, booked=booked, at=at)
+    return order
+
+
+def _belongs(order: TradeLedger, fill: FillReport) -> bool:
+    """Tell whether a fill is of this order itself: the exit of its position carries the same mark, and is not."""
+    same_ticket = not order.venue_order_id or not fill.venue_order_id or order.venue_order_id == fill.venue_order_id
+    return fill.kind is FillKind.ORDER and same_ticket
+
+
+def _facts(
+    order: TradeLedger, *, report: OrderReport, to: State, filled: Decimal, has_new_fill: bool
+) -> dict[str, Any]:
+    """Return what is written beside the move: sums of the stored fills, never figures from the report."""
+    pairs = Fill.objects.filter(order=order).values_list("quantity", "price")
+    average = rules.average_price(pairs)
+    leaves = max(rules.ZERO, order.quantity - filled)
+    ticket = report.venue_order_id or next((fill.venue_order_id for fill in report.fills), "")
+    facts: dict[str, Any] = {
+        "filled_quantity": filled,
+        "average_price": None if average is None else money.half_even_to(average, PRICE_STEP),
+        "overfill_quantity": max(rules.ZERO, filled - order.quantity),
+        "reserved": rules.reserved_for(order.risk, leaves=leaves, quantity=order.quantity),
+        "venue_order_id": order.venue_order_id or ticket,
+    }
+    if to.status is OrderStatus.REJECTED:
+        facts |= {
+            "rejected_by": RejectedBy.BROKER,
+            "reason": _reason(report, to=to),
+            "reason_detail": report.reason[:300],
+        }
+    if order.delivery == Delivery.DONE and has_new_fill:
+        facts |= {"late_fill": True, "rejected_by": "", "reason": "LATE_FILL"}
+    return facts
+
+
+def _reason(report: OrderReport, *, to: State) -> str:
+    if to.status is not OrderStatus.REJECTED:
+        return ""
+    if report.state is VenueState.NEVER_SENT:
+        return "NOT_AT_BROKER"
+    return f"BROKER_{report.code}"[:64] if report.code else "BROKER_REFUSED"
+
+
+def _move(order: TradeLedger, to: State, *, reason: str, evidence: dict[str, Any], at: datetime, **facts: Any) -> None:
+    came_from = order.state
+    order.move(to, at=at, reason=reason, evidence=evidence, **facts)
+    trail.record(
+        action=f"order.{(to.delivery if to is UNKNOWN else to.status).lower()}",
+        actor=BROKER,
+        target=Target("order", str(order.public_id)),
+        detail={
+            "before": str(came_from),
+            "after": str(to),
+            "reason": reason,
+            "filled_quantity": order.filled_quantity,
+            "average_price": order.average_price,
+            "reserved": order.reserved,
+            **evidence,
+        },
+        occurred_at=at,
+    )
+    if to.delivery is Delivery.DONE:
+        records.close(object_id=str(order.public_id), at=at)
+        alerts.close_alert(dedupe_key=f"order-unknown:{order.public_id}", at=at)
+
+
+def _book(account: TradingAccount, report: FillReport, *, order: TradeLedger | None, at: datetime) -> bool:
+    """Book one fill and its effect on the position. Returns False, and changes nothing, when it is known."""
+    reference = None
+    if order is not None:
+        reference = order.reference_ask if order.side == Side.BUY else order.reference_bid
+    adverse = rules.slippage(side=report.side, price=report.price, reference=reference) if reference else None
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO fill
+                (account_id, order_id, venue_fill_id, venue_order_id, venue_position_id, symbol, side, quantity, price,
+                 commission, swap, fee, profit, kind, slippage, filled_at, booked_at)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp())
+            ON CONFLICT (account_id, venue_fill_id) DO NOTHING RETURNING id
+            """,
+            [
+                account.pk, order.pk if order else None, report.venue_fill_id, report.venue_order_id,
+                report.venue_position_id, report.symbol, report.side.value, report.quantity, report.price,
+                report.commission, report.swap, report.fee, report.profit, report.kind.value,
+                None if adverse is None else money.half_even_to(adverse, PRICE_STEP), report.filled_at,
+            ],
+        )  # fmt: skip
+        is_new = cursor.fetchone() is not None
+    if is_new:
+        _hold(account, report, order=order)
+    return is_new
+
+
+def _hold(account: TradingAccount, report: FillReport, *, order: TradeLedger | None) -> None:
+    """Apply a new fill to the position it belongs to, making the position when it is the first."""
+    signed = report.quantity * report.side.direction
+    position = (
+        BrokerPosition.objects.filter(account=account, venue_position_id=report.venue_position_id)
+        .select_for_update(no_key=True)
+        .first()
+    )
+    if position is None:
+        BrokerPosition.objects.create(
+            account=account,
+            venue_position_id=report.venue_position_id,
+            symbol=report.symbol,
+            quantity=signed,
+            price_open=report.price,
+            stop_loss=order.stop_loss if order else None,
+            take_profit=order.take_profit if order else None,
+            opened_at=report.filled_at,
+        )
+        return
+    after = rules.apply_fill(
+        Holding(position.quantity, position.price_open), signed_quantity=signed, price=report.price
+    )
+    position.quantity = after.quantity
+    position.price_open = money.half_even_to(after.price, PRICE_STEP)
+    position.closed_at = report.filled_at if after.quantity == 0 else None
+    position.save(update_fields=["quantity", "price_open", "closed_at"])
+
+
+def _book_other(account: TradingAccount, report: FillReport, *, at: datetime) -> None:
+    """Book a fill that no order of ours asked for: a stop that was hit, or somebody else's trade."""
+    if not _book(account, report, order=None, at=at):
+        return
+    trail.record(
+        action="fill.booked_external" if report.kind is FillKind.ORDER else "fill.booked_by_broker",
+        actor=BROKER,
+        target=Target("trading_account", str(account.public_id)),
+        detail={
+            "venue_fill_id": report.venue_fill_id,
+            "kind": report.kind.value,
+            "symbol": report.symbol,
+            "side": report.side.value,
+            "quantity": report.quantity,
+            "price": report.price,
+            "profit": report.profit,
+        },
+        occurred_at=at,
+    )
+    if report.kind is FillKind.ORDER:
+        alerts.open_alert(
+            severity=Severity.WARNING,
+            kind="EXTERNAL_FILL",
+            dedupe_key=f"external:{account.pk}:{report.venue_fill_id}",
+            text=f"{account}: somebody else traded {report.side} {money.as_text(report.quantity)} {report.symbol}.",
+            object_type="trading_account",
+            object_id=str(account.public_id),
+            at=at,
+        )
+
+
+def _warn(order: TradeLedger, *, booked: list[FillReport], at: datetime) -> None:
+    """Alert people to what an order should not have done: fill late, fill too much, or fill far from its reference."""
+    worst = max((s for s in Fill.objects.filter(order=order).values_list("slippage", flat=True) if s), default=None)
+    conditions = {
+        "LATE_FILL": (Severity.CRITICAL, bool(booked) and order.late_fill, "filled after it was closed"),
+        "OVERFILL": (Severity.CRITICAL, order.overfill_quantity > 0, "filled for more than it asked"),
+        "HIGH_SLIPPAGE": (
+            Severity.WARNING,
+            bool(booked) and worst is not None and worst > settings.SLIPPAGE_THRESHOLD,
+            f"filled {worst} away from its reference",
+        ),
+    }
+    for kind, (severity, holds, words) in conditions.items():
+        if holds:
+            alerts.open_alert(
+                severity=severity,
+                kind=kind,
+                dedupe_key=f"{kind.lower()}:{order.public_id}",
+                text=f"Order {order} {words}.",
+                object_type="order",
+                object_id=str(order.public_id),
+                at=at,
+            )

@@ -1,0 +1,64 @@
+"""Instruments as venues define them, read once and kept."""
+
+from dataclasses import asdict
+from datetime import datetime, timedelta
+
+from nexus.core.errors import FieldError, Invalid, OutsideError, Refused, Unavailable
+from trading.brokers.base import Broker
+from trading.models import TradableInstrument, TradingAccount
+from trading.types import Conversion
+
+KEPT = timedelta(hours=1)
+
+
+class UnknownSymbol(Invalid):
+    """The venue does not know the symbol."""
+
+    code = "symbol_unknown"
+    title = "The broker does not know this symbol"
+
+
+class NoConversion(Refused):
+    """Nothing at the venue turns this currency into USD, so nothing in it can be judged."""
+
+
+def get(*, account: TradingAccount, broker: Broker, symbol: str, at: datetime) -> TradableInstrument:
+    """Return the instrument, reading it from the venue when we do not know it or know it from too long ago.
+
+    Raises: UnknownSymbol; Unavailable when it has to be read and the broker cannot be asked.
+    """
+    known = TradableInstrument.objects.filter(account=account, symbol=symbol).first()
+    if known is not None and at - known.read_at < KEPT:
+        return known
+    try:
+        return _read(account=account, broker=broker, symbol=symbol, at=at)
+    except NoConversion as exc:
+        raise Invalid(str(exc), errors=[FieldError("/symbol", "no_conversion", str(exc))]) from exc
+    except Refused as exc:
+        detail = f"{symbol} is not an instrument of this account."
+        raise UnknownSymbol(detail, errors=[FieldError("/symbol", "unknown", detail)]) from exc
+    except OutsideError as exc:
+        raise Unavailable(
+            "The broker cannot be asked about this symbol now. Nothing was sent.", headers={"Retry-After": "5"}
+        ) from exc
+
+
+def conversion_to_usd(broker: Broker, *, currency: str) -> Conversion:
+    """Find the pair that turns `currency` into USD. Raises: NoConversion, or what the broker raises."""
+    if currency == "USD":
+        return Conversion("", usd_is_base=False)
+    for symbol, usd_is_base in ((f"{currency}USD", False), (f"USD{currency}", True)):
+        try:
+            broker.instrument(symbol=symbol)
+        except Refused:
+            continue
+        return Conversion(symbol, usd_is_base)
+    raise NoConversion(f"The venue has no pair that turns {currency} into USD.")
+
+
+def _read(*, account: TradingAccount, broker: Broker, symbol: str, at: datetime) -> TradableInstrument:
+    instrument = broker.instrument(symbol=symbol)
+    conversion = conversion_to_usd(broker, currency=instrument.profit_currency)
+    facts = asdict(instrument) | {"usd_symbol": conversion.symbol, "usd_is_base": conversion.usd_is_base, "read_at": at}
+    row, _ = TradableInstrument.objects.update_or_create(account=account, symbol=facts.pop("symbol"), defaults=facts)
+    return row

@@ -1,0 +1,225 @@
+"""Executing an order: reserve and mark in one commit, send outside any transaction, settle in another.
+
+Source: execution reference §3. After the first commit the order may have left us: it is asked for, never sent again.
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+import structlog
+from django.conf import settings
+from django.db import connection, transaction
+
+from accounts.types import Principal
+from nexus.audit.services import trail
+from nexus.audit.types import Actor, Target
+from nexus.core import money
+from nexus.core.errors import FieldError, Invalid, OutcomeUnknown, Refused, Unreachable
+from nexus.core.logs import correlation_id
+from nexus.idempotency.services import records
+from nexus.idempotency.services.records import RequestKey
+from risk.services import control, stats
+from trading import selectors
+from trading.brokers.base import Broker
+from trading.brokers.mt5 import ids
+from trading.models import OrderEvent, TradableInstrument, TradeLedger, TradingAccount
+from trading.rules import ZERO
+from trading.services import accounts, admission, facts, fills, instruments
+from trading.services.facts import Facts, Missing
+from trading.states import QUEUED, REJECTED, SENDING, Delivery, RejectedBy, State, VenueState
+from trading.types import OrderIntent, OrderReport, OrderRequest
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """The order as it stands now, and whether this request made it or found it."""
+
+    order: TradeLedger
+    is_replay: bool
+
+
+def execute(
+    *, user: Principal, account: TradingAccount, intent: OrderIntent, key: RequestKey, at: datetime
+) -> Execution:
+    """Place a market order and return it as it stands: filled, rejected by us or the broker, or still unknown.
+
+    Safe to repeat with the same key. Raises: Invalid when the intent cannot be an order of this instrument; KeyMismatch
+    and KeyInProgress as `records.claim`; Unavailable when the instrument is new to us and cannot be asked for.
+    """
+    made = records.find(key)
+    if made is not None:
+        return Execution(TradeLedger.objects.get(public_id=made), is_replay=True)
+    broker = accounts.broker_of(account)
+    instrument = instruments.get(account=account, broker=broker, symbol=intent.symbol, at=at)
+    _refuse_misshapen(intent, instrument=instrument)
+    read = facts.read(user_id=user.pk, account=account, symbol=intent.symbol, at=at)
+    order, is_new = _admit(user=user, account=account, instrument=instrument, intent=intent, read=read, key=key, at=at)
+    if not is_new or order.delivery != Delivery.SENDING:
+        return Execution(order, is_replay=not is_new)
+    return Execution(_send(order, broker=broker, at=at), is_replay=False)
+
+
+def _refuse_misshapen(intent: OrderIntent, *, instrument: TradableInstrument) -> None:
+    """Refuse what no market could make valid: steps, bounds and ticks. Nothing is rounded for the caller."""
+    text = money.as_text
+    faults = []
+    if not instrument.quantity_min <= intent.quantity <= instrument.quantity_max:
+        bounds = f"between {text(instrument.quantity_min)} and {text(instrument.quantity_max)} lots"
+        faults.append(FieldError("/quantity", "out_of_range", f"must be {bounds}"))
+    elif not money.is_multiple(intent.quantity, instrument.quantity_step):
+        faults.append(
+            FieldError("/quantity", "off_step", f"must be a multiple of {text(instrument.quantity_step)} lots")
+        )
+    for field in ("entry_price", "stop_loss", "take_profit"):
+        price = getattr(intent, field)
+        if price is not None and not money.is_multiple(price, instrument.tick_size):
+            faults.append(FieldError(f"/{field}", "off_tick", f"must be a multiple of {text(instrument.tick_size)}"))
+    if faults:
+        raise Invalid(f"{faults[0].pointer[1:]} {faults[0].detail}.", errors=faults)
+
+
+@transaction.atomic(durable=True)
+def _admit(
+    *,
+    user: Principal,
+    account: TradingAccount,
+    instrument: TradableInstrument,
+    intent: OrderIntent,
+    read: Facts | Missing,
+    key: RequestKey,
+    at: datetime,
+) -> tuple[TradeLedger, bool]:
+    """Judge the order under the locks and store it: SENDING with its reservation, or REJECTED with its reason.
+
+    Locks, in the one order: the idempotency key, the stop lock shared, the user's day. Whatever they guard is read in
+    later statements.
+    """
+    public_id = uuid.uuid4()
+    made = records.claim(key, object_type="order", object_id=str(public_id), at=at)
+    if made != str(public_id):
+        return TradeLedger.objects.get(public_id=made), False
+    control.lock_shared()
+    day = stats.lock(user_id=user.pk, trading_date=at.date())
+    in_doubt = selectors.in_doubt(user_id=user.pk, since=read.read_at) if isinstance(read, Facts) else []
+    judgement = admission.judge(
+        account=account, instrument=instrument, intent=intent, facts=read, in_doubt=in_doubt, at=at
+    )
+    order = TradeLedger(
+        public_id=public_id,
+        account=account,
+        user_id=user.pk,
+        client_order_id=ids.client_order_id(tag=settings.BROKER_TAG, number=_next_number()),
+        symbol=intent.symbol,
+        side=intent.side,
+        quantity=intent.quantity,
+        entry_price=intent.entry_price,
+        stop_loss=intent.stop_loss,
+        take_profit=intent.take_profit,
+        checks=[check.as_dict() for check in judgement.verdict.checks],
+        created_at=at,
+        correlation_id=correlation_id(),
+    )
+    actor = Actor.user(user.public_id)
+    if not judgement.verdict.allowed:
+        stats.count_rejected(day)
+        return _reject(order, reason=judgement.verdict.reason, actor=actor, at=at), True
+    assert judgement.reservation is not None
+    assert isinstance(read, Facts)
+    stats.count_admitted(day, value=judgement.reservation.value, quantity=intent.quantity)
+    return _mark(order, judgement=judgement, read=read, actor=actor, at=at), True
+
+
+def _mark(
+    order: TradeLedger, *, judgement: admission.Judgement, read: Facts, actor: Actor, at: datetime
+) -> TradeLedger:
+    """Store the order as admitted and about to be sent: moves 1 and 3 in one commit."""
+    assert judgement.reservation is not None
+    quote = read.quotes[order.symbol]
+    order.status, order.delivery = SENDING
+    order.attempts = 1
+    order.sent_at = facts.database_clock()
+    order.reference_bid, order.reference_ask = quote.bid, quote.ask
+    order.deviation = judgement.reservation.deviation
+    order.risk = order.reserved = judgement.reservation.risk
+    order.value = judgement.reservation.value
+    _store(order, path=(QUEUED, SENDING), actor=actor, action="order.admitted", at=at)
+    return order
+
+
+def _reject(order: TradeLedger, *, reason: str, actor: Actor, at: datetime) -> TradeLedger:
+    """Store the order as rejected by us: move 2. It reserves nothing and its key may be forgotten in time."""
+    order.status, order.delivery = REJECTED
+    order.rejected_by, order.reason, order.closed_at = RejectedBy.LOCAL, reason, at
+    _store(order, path=(REJECTED,), actor=actor, action="order.rejected", at=at)
+    records.close(object_id=str(order.public_id), at=at)
+    return order
+
+
+def _store(order: TradeLedger, *, path: tuple[State, ...], actor: Actor, action: str, at: datetime) -> None:
+    order.save(force_insert=True)
+    steps = zip(("", *map(str, path)), path, strict=False)
+    OrderEvent.objects.bulk_create(
+        [
+            OrderEvent(order=order, came_from=came_from, to=str(to), reason=order.reason, at=at)
+            for came_from, to in steps
+        ]
+    )
+    trail.record(
+        action=action,
+        actor=actor,
+        target=Target("order", str(order.public_id)),
+        detail={
+            "client_order_id": order.client_order_id,
+            "symbol": order.symbol,
+            "side": order.side,
+            "quantity": order.quantity,
+            "status": order.status,
+            "reason": order.reason,
+            "reserved": order.reserved,
+        },
+        occurred_at=at,
+    )
+
+
+def _next_number() -> int:
+    """Draw the next order number; a rollback leaves a gap, and no number is ever drawn twice."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT nextval('order_number')")
+        number: int = cursor.fetchone()[0]
+    return number
+
+
+def _send(order: TradeLedger, *, broker: Broker, at: datetime) -> TradeLedger:
+    """Send the order, once, and settle what came of it. Nothing here may run inside a transaction."""
+    assert not connection.in_atomic_block
+    try:
+        report = broker.submit(as_request(order))
+    except OutcomeUnknown as exc:
+        log.warning("trading.order.outcome_unknown", order_id=str(order.public_id), error=str(exc))
+        return fills.lose(order_id=order.pk, detail=str(exc), at=at)
+    except Unreachable as exc:
+        report = OrderReport(order.client_order_id, VenueState.REJECTED, reason=str(exc), code="UNREACHABLE")
+    except Refused as exc:
+        report = OrderReport(order.client_order_id, VenueState.REJECTED, reason=str(exc), code=exc.code)
+    return fills.record(order_id=order.pk, report=report, at=at)
+
+
+def as_request(order: TradeLedger) -> OrderRequest:
+    """Return the order in the words of the broker protocol."""
+    intent = order.intent
+    reference = order.reference_ask if intent.side.direction > 0 else order.reference_bid
+    assert reference is not None
+    return OrderRequest(
+        client_order_id=order.client_order_id,
+        symbol=intent.symbol,
+        side=intent.side,
+        quantity=intent.quantity,
+        reference_price=reference,
+        deviation=Decimal(order.deviation or ZERO),
+        stop_loss=intent.stop_loss,
+        take_profit=intent.take_profit,
+    )

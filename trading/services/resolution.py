@@ -1,0 +1,94 @@
+"""Finding out what became of orders whose answer was lost. Ask, never resend.
+
+Source: execution reference §3. Only evidence resolves an order: what the broker shows, the gateway's promise that the
+request never left and never will, or two complete searches without a trace, far enough apart. Time alone never does.
+"""
+
+from datetime import datetime, timedelta
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+
+from nexus.alerts.services import alerts
+from nexus.alerts.states import Severity
+from nexus.core.errors import OutsideError
+from trading.models import TradeLedger
+from trading.services import accounts, facts, fills
+from trading.states import Delivery, VenueState
+from trading.types import OrderReport
+
+log = structlog.get_logger(__name__)
+
+BATCH = 50
+FIRST_ABSENCE = timedelta(seconds=60)  # the earliest search that counts, after sending
+LAST_ABSENCE = timedelta(seconds=180)  # the earliest search that proves
+ALERT_AFTER = timedelta(seconds=60)
+
+
+def due() -> list[int]:
+    """Return orders to ask about: lost, or acknowledged and not closed, or marked by a process that is gone."""
+    abandoned = facts.database_clock() - timedelta(seconds=settings.SENDING_LEASE_S)
+    wanted = Q(delivery__in=[Delivery.UNKNOWN, Delivery.ACKED]) | Q(delivery=Delivery.SENDING, sent_at__lt=abandoned)
+    return list(TradeLedger.objects.filter(wanted).order_by("pk").values_list("pk", flat=True)[:BATCH])
+
+
+def resolve(*, order_id: int, at: datetime) -> TradeLedger:
+    """Ask the broker about one order and book the answer. Safe to repeat, and to run beside the sender itself."""
+    order = TradeLedger.objects.select_related("account").get(pk=order_id)
+    if order.delivery == Delivery.SENDING:
+        order = fills.lose(order_id=order_id, detail="The process that sent it is gone.", at=at)
+    if order.delivery not in (Delivery.UNKNOWN, Delivery.ACKED):
+        return order
+    assert order.sent_at is not None
+    asked_at = facts.database_clock()
+    try:
+        broker = accounts.broker_of(order.account)
+        report = broker.order_report(client_order_id=order.client_order_id, sent_at=order.sent_at)
+    except OutsideError as exc:
+        log.warning("trading.order.not_resolved", order_id=str(order.public_id), error=str(exc))
+        return _keep_asking(order_id=order_id, asked_at=asked_at, at=at)
+    if report.state is VenueState.NO_TRACE:
+        return _note_absence(order_id=order_id, asked_at=asked_at, at=at)
+    return fills.record(order_id=order_id, report=report, at=at)
+
+
+@transaction.atomic(durable=True)
+def _keep_asking(*, order_id: int, asked_at: datetime, at: datetime) -> TradeLedger:
+    """Leave the order as it is: a search that failed proves nothing, and breaks a row of searches without a trace."""
+    order = TradeLedger.objects.locked().get(pk=order_id)
+    TradeLedger.objects.filter(pk=order_id).update(absent_since=None)
+    _alert_when_old(order, asked_at=asked_at, at=at)
+    return order
+
+
+def _note_absence(*, order_id: int, asked_at: datetime, at: datetime) -> TradeLedger:
+    """Count a complete search without a trace; the second one, late enough, proves that the order is not there."""
+    with transaction.atomic(durable=True):
+        order = TradeLedger.objects.locked().get(pk=order_id)
+        assert order.sent_at is not None
+        age = asked_at - order.sent_at
+        is_first = order.absent_since is None
+        if age >= FIRST_ABSENCE and is_first:
+            TradeLedger.objects.filter(pk=order_id).update(absent_since=asked_at)
+        _alert_when_old(order, asked_at=asked_at, at=at)
+    if is_first or age < LAST_ABSENCE or order.delivery != Delivery.UNKNOWN:
+        return order
+    words = f"No trace in two complete searches, {order.absent_since} and {asked_at}."
+    report = OrderReport(order.client_order_id, VenueState.NEVER_SENT, reason=words)
+    return fills.record(order_id=order_id, report=report, at=at)
+
+
+def _alert_when_old(order: TradeLedger, *, asked_at: datetime, at: datetime) -> None:
+    if order.delivery != Delivery.UNKNOWN or order.sent_at is None or asked_at - order.sent_at < ALERT_AFTER:
+        return
+    alerts.open_alert(
+        severity=Severity.CRITICAL,
+        kind="ORDER_UNKNOWN",
+        dedupe_key=f"order-unknown:{order.public_id}",
+        text=f"Nobody knows whether order {order} arrived at the broker. It blocks {order.symbol} until it is found.",
+        object_type="order",
+        object_id=str(order.public_id),
+        at=at,
+    )

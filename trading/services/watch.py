@@ -1,0 +1,47 @@
+"""Looking at every account between orders: its day's first equity, and fills that nobody here asked for."""
+
+from datetime import datetime, timedelta
+
+import structlog
+from django.db import transaction
+from django.db.models import Max
+
+from nexus.core.errors import OutsideError
+from risk.services import stats
+from trading.models import Fill, TradingAccount
+from trading.services import accounts, fills
+from trading.types import AccountSnapshot
+
+log = structlog.get_logger(__name__)
+
+OVERLAP = timedelta(hours=1)  # history may list a fill late; booking it twice is impossible
+
+
+def watched() -> list[int]:
+    """Return the accounts to look at."""
+    return list(TradingAccount.objects.filter(is_active=True).order_by("pk").values_list("pk", flat=True))
+
+
+def look(*, account_id: int, at: datetime) -> int:
+    """Read one account, keep its day's first equity, book its new fills, and return how many there were.
+
+    A broker that cannot be asked changes nothing: the next look sees what this one missed.
+    """
+    account = TradingAccount.objects.get(pk=account_id)
+    newest = Fill.objects.filter(account=account).aggregate(at=Max("filled_at"))["at"]
+    try:
+        broker = accounts.broker_of(account)
+        snapshot = broker.snapshot(symbols=[])
+        reports = broker.fills_since((newest or account.created_at) - OVERLAP)
+    except OutsideError as exc:
+        log.warning("trading.account.not_read", account_id=account_id, error=str(exc))
+        return 0
+    _open_day(account, snapshot, at=at)
+    return fills.ingest(account=account, reports=reports, at=at)
+
+
+@transaction.atomic(durable=True)
+def _open_day(account: TradingAccount, snapshot: AccountSnapshot, *, at: datetime) -> None:
+    stats.open_day(
+        account_id=account.pk, trading_date=at.date(), currency=snapshot.currency, equity=snapshot.equity, at=at
+    )

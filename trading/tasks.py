@@ -1,0 +1,39 @@
+"""The clock's door: lost orders are asked for, and accounts are looked at."""
+
+import structlog
+from celery import shared_task
+from django.utils.timezone import now
+from nexus.core.jobs import enqueue
+
+from trading.services import resolution, watch
+
+log = structlog.get_logger(__name__)
+
+
+@shared_task(name="trading.resolve_orders", soft_time_limit=20)
+def resolve_orders(**_future: object) -> None:
+    """Hand out every order that has to be asked about, each as a job of its own."""
+    for order_id in resolution.due():
+        enqueue("trading.resolve_order", order_id=order_id)
+
+
+@shared_task(name="trading.resolve_order", acks_late=True, soft_time_limit=60)
+def resolve_order(*, order_id: int, **_future: object) -> None:
+    """Ask the broker about one order."""
+    order = resolution.resolve(order_id=order_id, at=now())
+    log.info("trading.order.resolved", order_id=str(order.public_id), status=order.status, delivery=order.delivery)
+
+
+@shared_task(name="trading.watch_accounts", soft_time_limit=20)
+def watch_accounts(**_future: object) -> None:
+    """Hand out every account that has to be looked at, each as a job of its own."""
+    for account_id in watch.watched():
+        enqueue("trading.watch_account", account_id=account_id)
+
+
+@shared_task(name="trading.watch_account", soft_time_limit=30)
+def watch_account(*, account_id: int, **_future: object) -> None:
+    """Look at one account."""
+    new_fills = watch.look(account_id=account_id, at=now())
+    if new_fills:
+        log.info("trading.account.fills_booked", account_id=account_id, new_fills=new_fills)

@@ -1,0 +1,192 @@
+"""What crosses trading's borders: intents coming in, facts read from brokers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple
+
+from trading.states import FillKind, PositionMode, Side, VenueState
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """How to reach one account at one venue. `settings` holds what the adapter alone understands (address, server)."""
+
+    venue: str
+    account: str
+    settings: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """The price now. `at` is the source's own time in UTC, never the time of asking.
+
+    Units: prices in the instrument's quote currency.
+    """
+
+    symbol: str
+    bid: Decimal
+    ask: Decimal
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """What can be traded and in which steps.
+
+    Units: quantities in lots, `contract_size` in base units a lot, `tick_size` in price, `stops_distance_min` in price.
+    """
+
+    symbol: str
+    base_currency: str
+    profit_currency: str
+    margin_currency: str
+    contract_size: Decimal
+    tick_size: Decimal
+    digits: int
+    quantity_min: Decimal
+    quantity_max: Decimal
+    quantity_step: Decimal
+    stops_distance_min: Decimal
+    is_tradable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VenuePosition:
+    """One position as the venue holds it. `venue_position_id` never changes while the position lives."""
+
+    venue_position_id: str
+    symbol: str
+    side: Side
+    quantity: Decimal
+    price_open: Decimal
+    price_current: Decimal
+    stop_loss: Decimal | None
+    take_profit: Decimal | None
+    profit: Decimal  # floating, swap included, in account currency
+    swap: Decimal
+    client_order_id: str  # of the order that opened it; empty when it is not ours
+    opened_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AccountSnapshot:
+    """The account, its positions and the quotes asked for, read from the venue as one unit.
+
+    Units: amounts in `currency`.
+    """
+
+    account: str
+    currency: str
+    mode: PositionMode
+    is_live: bool
+    balance: Decimal
+    equity: Decimal
+    margin_used: Decimal
+    margin_free: Decimal
+    leverage: int
+    positions: tuple[VenuePosition, ...]
+    quotes: dict[str, Quote]
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRequest:
+    """One order to send, once. `client_order_id` is ours, unique for ever, and travels with it.
+
+    Units: `quantity` in lots; `price_limit` is the worst price the caller accepts (the collar), or None.
+    """
+
+    client_order_id: str
+    symbol: str
+    side: Side
+    quantity: Decimal
+    reference_price: Decimal
+    deviation: Decimal
+    stop_loss: Decimal | None
+    take_profit: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class FillReport:
+    """One execution. `venue_fill_id` is the only key that makes two reports the same fill.
+
+    Units: `quantity` in lots; `commission`, `swap`, `fee` and `profit` in account currency, negative when we pay.
+    """
+
+    venue_fill_id: str
+    venue_order_id: str
+    venue_position_id: str
+    client_order_id: str  # empty when the fill carries no id of ours
+    symbol: str
+    side: Side
+    quantity: Decimal
+    price: Decimal
+    commission: Decimal
+    swap: Decimal
+    fee: Decimal
+    profit: Decimal
+    kind: FillKind
+    filled_at: datetime  # UTC
+
+
+@dataclass(frozen=True, slots=True)
+class OrderReport:
+    """What the venue knows of one order of ours, with every fill it has of it so far."""
+
+    client_order_id: str
+    state: VenueState
+    venue_order_id: str = ""
+    fills: tuple[FillReport, ...] = ()
+    reason: str = ""  # the venue's own words for a refusal
+    code: str = ""  # the venue's own code
+
+
+@dataclass(frozen=True, slots=True)
+class OrderIntent:
+    """What somebody wants to trade.
+
+    Units: `quantity` in lots; prices in the instrument's quote currency. `entry_price` is the price the client saw:
+    it is the collar of a market order.
+    """
+
+    symbol: str
+    side: Side
+    quantity: Decimal
+    entry_price: Decimal | None = None
+    stop_loss: Decimal | None = None
+    take_profit: Decimal | None = None
+
+
+class Conversion(NamedTuple):
+    """How an amount becomes USD: by which quote, and whether USD is that pair's base currency.
+
+    An empty `symbol` means that the amount is in USD already.
+    """
+
+    symbol: str
+    usd_is_base: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A net holding: signed quantity in lots and its average price."""
+
+    quantity: Decimal
+    price: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """The worst an order can cost, and what it would add.
+
+    Units: `risk` and `value` in USD, `units` in base units, `deviation` in price.
+    """
+
+    risk: Decimal
+    value: Decimal
+    units: Decimal
+    deviation: Decimal
+
+
+Rates = Mapping[str, Quote]
