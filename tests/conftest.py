@@ -1,6 +1,6 @@
 """What every test stands on: a real database, closed sockets, people who log in for real."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -43,7 +43,7 @@ def anonymous(db: None) -> ApiClient:
 
 
 @pytest.fixture
-def new_events(db: None) -> Iterator[Callable[[], list[Event]]]:
+def new_events(db: None) -> Callable[[], list[Event]]:
     """Return the audit events since the test began; the log itself is never emptied."""
     start = Event.objects.aggregate(last=Max("id"))["last"] or 0
     return lambda: list(Event.objects.filter(id__gt=start).order_by("id"))

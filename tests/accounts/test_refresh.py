@@ -1,12 +1,13 @@
 """Refresh tokens: used once, and a second use ends the session."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
 
 from accounts.models import RevokedToken, TokenFamily, User
-from accounts.services import sessions
+from accounts.services import sessions, tokens
 from accounts.states import RevokeReason
 from accounts.types import ClientInfo
 from tests.client import ApiClient
@@ -14,7 +15,7 @@ from tests.factories.accounts import PASSWORD, UserFactory
 from tests.threads import together
 
 
-def _refresh(token: str) -> object:
+def _refresh(token: str) -> Any:
     return ApiClient().post("/auth/refresh", {"refresh_token": token})
 
 
@@ -103,5 +104,5 @@ def test_a_session_never_outlives_its_family(user):
     family.refresh_from_db()
     assert family.absolute_expires_at == start + timedelta(hours=24)
     assert pair.refresh_expires_at == family.absolute_expires_at
-    with pytest.raises(sessions.TokenInvalid):
+    with pytest.raises(tokens.TokenInvalid):
         sessions.refresh(token=pair.refresh_token, client=ClientInfo(), at=start + timedelta(hours=24))

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import jwt
 import pytest
@@ -18,15 +19,15 @@ from accounts.states import TokenType
 pytestmark = pytest.mark.django_db
 
 
-def _claims(token: str) -> dict:
+def _claims(token: str) -> dict[str, Any]:
     return jwt.decode(token, options={"verify_signature": False})
 
 
-def _signed(claims: dict, *, key: str | None = None, algorithm: str = "HS256", **kwargs) -> str:
+def _signed(claims: dict[str, Any], *, key: str | None = None, algorithm: str = "HS256", **kwargs) -> str:
     return jwt.encode(claims, key or settings.JWT_SIGNING_KEYS[0], algorithm=algorithm, **kwargs)
 
 
-def _status(api, token: str) -> int:
+def _status(api: Any, token: str) -> Any:
     api.tokens = {"access_token": token}
     return api.get("/auth/profile").status_code
 

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-import factory
+from factory.base import Factory
+from factory.declarations import Sequence
 
 from accounts.models import User
 from accounts.services import users
@@ -12,20 +13,20 @@ from nexus.audit.types import Actor
 PASSWORD = "a-long-walk-on-the-beach-7"
 
 
-class UserFactory(factory.Factory):
+class UserFactory(Factory):  # type: ignore[misc] # the package has no types
     """A user who can log in with `PASSWORD`."""
 
     class Meta:
         model = User
 
-    email = factory.Sequence(lambda n: f"person-{n}@nexus.example")
-    full_name = factory.Sequence(lambda n: f"Person {n}")
+    email = Sequence(lambda n: f"person-{n}@nexus.example")
+    full_name = Sequence(lambda n: f"Person {n}")
     password = PASSWORD
     role = Role.TRADER
     actor = Actor.system("tests")
 
     @classmethod
-    def _create(cls, model_class: type[User], *args: Any, **kwargs: Any) -> User:
+    def _create(cls, _model_class: type[User], *_args: Any, **kwargs: Any) -> User:
         inactive = kwargs.pop("is_active", True) is False
         user = users.create(**kwargs)
         if inactive:

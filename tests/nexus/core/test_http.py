@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from typing import Any
 
 import pytest
 from django.db import OperationalError
@@ -16,8 +17,8 @@ from nexus.core.errors import Conflict
 pytestmark = pytest.mark.django_db
 
 
-def _assert_problem(response, status: int, code: str) -> dict:
-    body = json.loads(response.content)
+def _assert_problem(response, status: int, code: str) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(response.content)
     assert response.status_code == status
     assert response["Content-Type"] == "application/problem+json"
     assert (body["status"], body["code"], body["type"]) == (status, code, f"urn:nexus:problem:{code}")
@@ -32,8 +33,9 @@ def test_no_such_path(anonymous, path):
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "allow"), [("GET", "/api/v1/auth/login", "POST"), ("POST", "/health", "GET"), ("PUT", "/api/health", "GET")]
-)  # fmt: skip
+    ("method", "path", "allow"),
+    [("GET", "/api/v1/auth/login", "POST"), ("POST", "/health", "GET"), ("PUT", "/api/health", "GET")],
+)
 def test_no_such_method(anonymous, method, path, allow):
     response = anonymous.http.generic(method, path)
 
@@ -105,9 +107,12 @@ def test_an_unknown_host_is_refused(anonymous):
 def test_nested_errors_become_pointers():
     error = http.as_error(
         exceptions.ValidationError(
-            {"legs": [{}, {"a/b": [ErrorDetail("No.", code="bad")]}], "non_field_errors": [ErrorDetail("Odd.", code="odd")]}
+            {
+                "legs": [{}, {"a/b": [ErrorDetail("No.", code="bad")]}],
+                "non_field_errors": [ErrorDetail("Odd.", code="odd")],
+            }
         )
-    )  # fmt: skip
+    )
 
     assert error is not None
     assert [item.as_dict() for item in error.errors] == [

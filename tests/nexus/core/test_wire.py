@@ -1,5 +1,6 @@
 """Requests are read exactly, or refused by name."""
 
+import contextlib
 from decimal import Decimal
 
 import pytest
@@ -59,8 +60,8 @@ def test_what_is_refused_is_named(text, pointer, code):
 
 @pytest.mark.parametrize(
     "raw",
-    [b"", b"{", b'{"a": 01}', b'{"a": .5}', b'{"a": 1.}', b"{'a': 1}", b"\xff", b"\xef\xbb\xbf{}", b'{"a": 1} x', b"[1,]",
-     b'"\xed\xa0\x80"'],
+    [b"", b"{", b'{"a": 01}', b'{"a": .5}', b'{"a": 1.}', b"{'a': 1}", b"\xff", b"\xef\xbb\xbf{}", b'{"a": 1} x',
+     b"[1,]", b'"\xed\xa0\x80"'],
 )  # fmt: skip
 def test_broken_json_is_refused(raw):
     with pytest.raises(Malformed):
@@ -94,10 +95,8 @@ def test_a_number_and_its_text_are_the_same_number(number):
 
 @given(st.binary(max_size=60))
 def test_nothing_but_malformed_comes_of_any_bytes(raw):
-    try:
+    with contextlib.suppress(Malformed):
         read_json(raw)
-    except Malformed:
-        pass
 
 
 @pytest.mark.parametrize(
