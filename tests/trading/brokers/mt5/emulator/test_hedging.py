@@ -164,4 +164,4 @@ def test_tickets_beyond_53_bits_stay_exact():
 
     assert tickets == [2**53 + 1, 2**53 + 2, 2**53 + 3]
     assert [row.ticket for row in world.mt5.positions_get()] == tickets
-    assert [deal.ticket for deal in world.mt5.history_deals_get(*EVER)][0] == 2**53 + 1
+    assert world.mt5.history_deals_get(*EVER)[0].ticket == 2**53 + 1
