@@ -15,7 +15,7 @@ from nexus.local import first_trade, postgres, queue, servers
 from nexus.local.folder import ROOT, Folder, held, open_folder, passwords_of, secrets_of, write_private
 from nexus.local.processes import Supervisor
 
-STEPS = 6
+STEPS = 5
 
 
 class Progress:
