@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.db.models import Exists, OuterRef
 
-from accounts.models import RevokedToken, TokenFamily, User
+from accounts.models import RevokedToken, TokenFamily, User, normalized_email
 from accounts.types import Claims
 
 
@@ -28,3 +28,8 @@ def user_of(claims: Claims, *, at: datetime) -> User | None:
 def user_by_public_id(public_id: UUID) -> User | None:
     """Find a user by the id that the outside knows."""
     return User.objects.filter(public_id=public_id).first()
+
+
+def user_by_email(email: str) -> User | None:
+    """Find a user by login name, however it is written."""
+    return User.objects.filter(email=normalized_email(email)).first()

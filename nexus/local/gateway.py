@@ -29,7 +29,12 @@ def write_config(folder: Folder, *, port: int, known: Mapping[str, str]) -> Path
             "currency": "USD",
             "balance": PAPER_BALANCE,
         },
-        "limits": {"lots_max": "10", "orders_per_minute": 120, "symbols": ["*"]},
+        "limits": {
+            "lots_max": "50",
+            "symbols": ["*"],
+            "orders_per_minute": 6000,
+            "kill_file": str(folder.path / "gateway" / "STOP"),
+        },
     }
     write_private(folder.gateway_config, json.dumps(config, indent=2) + "\n")
     return folder.gateway_config

@@ -50,7 +50,7 @@ def lose(*, order_id: int, detail: str, at: datetime) -> TradeLedger:
 def ingest(*, account: TradingAccount, reports: Iterable[FillReport], at: datetime) -> int:
     """Book fills read from an account's history, ours or not, and return how many were new."""
     ours: dict[str, list[FillReport]] = defaultdict(list)
-    others = []
+    others: list[FillReport] = []
     for fill in reports:
         is_ours = bool(fill.client_order_id) and fill.kind is FillKind.ORDER
         (ours[fill.client_order_id] if is_ours else others).append(fill)
@@ -239,13 +239,14 @@ def _book_other(account: TradingAccount, report: FillReport, *, at: datetime) ->
 
 def _warn(order: TradeLedger, *, booked: list[FillReport], at: datetime) -> None:
     """Alert people to what an order should not have done: fill late, fill too much, or fill far from its reference."""
-    worst = max((s for s in Fill.objects.filter(order=order).values_list("slippage", flat=True) if s), default=None)
+    known = Fill.objects.filter(order=order, slippage__isnull=False).values_list("slippage", flat=True)
+    worst = max((adverse for adverse in known if adverse is not None), default=rules.ZERO)
     conditions = {
         "LATE_FILL": (Severity.CRITICAL, bool(booked) and order.late_fill, "filled after it was closed"),
         "OVERFILL": (Severity.CRITICAL, order.overfill_quantity > 0, "filled for more than it asked"),
         "HIGH_SLIPPAGE": (
             Severity.WARNING,
-            bool(booked) and worst is not None and worst > settings.SLIPPAGE_THRESHOLD,
+            bool(booked) and worst > settings.SLIPPAGE_THRESHOLD,
             f"filled {worst} away from its reference",
         ),
     }

@@ -1,9 +1,9 @@
 """The terminal as one thread uses it: connection, identity, and each call with its error as one unit."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from trading.brokers.mt5.gateway import logs, plain
 from trading.brokers.mt5.gateway.terminal import Terminal
@@ -17,6 +17,8 @@ READINGS = frozenset({
     "order_calc_profit", "copy_rates_from", "copy_rates_from_pos", "copy_rates_range", "copy_ticks_from",
     "copy_ticks_range", "market_book_add", "market_book_get", "market_book_release",
 })  # fmt: skip
+
+Where: TypeAlias = Mapping[str, Sequence[object]]  # field → values, of which one in any field will do
 
 SUCCESS = 1
 LOST = frozenset({-10002, -10004})  # the pipe is gone: connect again
@@ -106,9 +108,9 @@ class Desk:
         if not terminal.ok or not terminal.result["connected"]:
             raise TerminalDown("the terminal is not connected to the broker")
 
-    def call(self, function: str, *args: Any, **kwargs: Any) -> Answer:
-        """Call once; the answer never raises."""
-        answer = self._raw(function, args, kwargs)
+    def call(self, function: str, *args: Any, where: Where | None = None, **kwargs: Any) -> Answer:
+        """Call once; whatever happens is in the answer. `where` keeps of a listing what has one of its values."""
+        answer = self._raw(function, args, kwargs, where)
         if answer.code in LOST:
             self._is_connected = False
         if function == "symbol_info_tick" and answer.ok:
@@ -120,7 +122,7 @@ class Desk:
         self.connect()
         started = time.perf_counter()
         answers = [
-            _chosen(self.call(call["function"], *call["args"], **call["kwargs"]), call["where"]).as_dict()
+            self.call(call["function"], *call["args"], where=call["where"], **call["kwargs"]).as_dict()
             for call in calls
         ]
         self._stamp_identity()
@@ -138,20 +140,19 @@ class Desk:
         account = self.call("account_info")
         self.identity = (int(account.result["login"]), account.result["server"]) if account.ok else None
 
-    def _raw(self, function: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Answer:
+    def _raw(self, function: str, args: Sequence[Any], kwargs: dict[str, Any], where: Where | None = None) -> Answer:
         entry: Callable[..., Any] = getattr(self._terminal.module, function)
         try:
             value = entry(*args, **kwargs)
             code, message = self._terminal.module.last_error()
-            return Answer(plain.of_value(value), int(code), str(message))
+            return Answer(plain.of_value(_chosen(value, where)), int(code), str(message))
         except Exception as exc:  # noqa: BLE001 - whatever the package raises, the one thread that owns it must live
             return Answer(None, 0, str(exc), type(exc).__name__)
 
 
-def _chosen(answer: Answer, where: dict[str, list[Any]]) -> Answer:
-    """Keep of a listing only the entries of which any field named in `where` has one of the values given there."""
-    if not where or not isinstance(answer.result, list):
-        return answer
-    wanted = {(name, str(value)) for name, values in where.items() for value in values}
-    kept = [entry for entry in answer.result if any((name, str(entry.get(name))) in wanted for name in where)]
-    return Answer(kept, answer.code, answer.message, answer.exception)
+def _chosen(listing: Any, where: Where | None) -> Any:
+    """Keep of a listing the structures of which any field named in `where` has one of the values given there."""
+    if not where or not isinstance(listing, (tuple, list)):
+        return listing
+    wanted = [(name, {str(value) for value in values}) for name, values in where.items()]
+    return [entry for entry in listing if any(str(getattr(entry, name)) in values for name, values in wanted)]

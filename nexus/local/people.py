@@ -1,0 +1,69 @@
+"""The demo people, one of each role, and the trader's paper account."""
+
+import json
+import secrets
+from pathlib import Path
+
+from django.conf import settings
+from django.utils.timezone import now
+
+from accounts import selectors
+from accounts.services import users
+from accounts.states import Role
+from nexus.audit.types import Actor
+from nexus.local.folder import Folder, FolderUnusable, write_private
+from nexus.local.gateway import PAPER_LOGIN, PAPER_SERVER
+from trading.services import accounts
+
+ACTOR = Actor.system("demo")
+ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # without look-alikes
+
+
+def create(*, base_url: str) -> None:
+    """Create whoever is missing, link the paper account to the trader, and write `demo.json`. Safe to repeat.
+
+    Raises: FolderUnusable when the people exist and the note of their passwords is gone.
+    """
+    folder = Folder(Path(settings.DATA_DIR))
+    known = json.loads(folder.demo.read_text(encoding="utf-8"))["people"] if folder.demo.exists() else {}
+    people = {role.value.lower(): _person(role, known=known, folder=folder) for role in Role}
+    account = accounts.link(
+        user_id=_user_id(people["trader"]["email"]),
+        name="Paper account",
+        venue="mt5",
+        venue_account=str(PAPER_LOGIN),
+        server=PAPER_SERVER,
+        is_live=False,
+        actor=ACTOR,
+        at=now(),
+    )
+    note = {
+        "base_url": base_url,
+        "docs_url": f"{base_url}/docs",
+        "admin_url": f"{base_url}/admin/",
+        "people": people,
+        "account": str(account.public_id),
+    }
+    write_private(folder.demo, json.dumps(note, indent=2) + "\n")
+
+
+def _user_id(email: str) -> int:
+    user = selectors.user_by_email(email)
+    if user is None:
+        raise FolderUnusable(f"{email} is gone from the database. Begin anew with `make clean`.")
+    return user.pk
+
+
+def _person(role: Role, *, known: dict[str, dict[str, str]], folder: Folder) -> dict[str, str]:
+    name = role.value.lower()
+    email = f"{name}@demo.example"
+    if selectors.user_by_email(email) is not None:
+        if name not in known:
+            raise FolderUnusable(
+                f"The demo people exist, but {folder.demo} is gone and their passwords with it.\n"
+                f"Restore it, or begin anew with `make clean`."
+            )
+        return known[name]
+    password = "-".join("".join(secrets.choice(ALPHABET) for _ in range(5)) for _ in range(4))
+    users.create(email=email, password=password, role=role, actor=ACTOR, full_name=f"Demo {name}")
+    return {"email": email, "password": password}

@@ -1,0 +1,155 @@
+"""Balances, positions, quotes and instruments in our words; an account that is not the right one is not believed."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from nexus.core.errors import Refused, Unreachable
+from tests.trading.brokers.mt5.gateway_in_thread import link
+from trading.brokers.base import PositionMode, Side
+from trading.brokers.mt5 import market_order
+from trading.brokers.mt5.adapter import Mt5Broker
+
+
+def test_reads_the_account_as_one_unit(broker, terminal, order):
+    wanted = order(stop_loss=None)
+    broker.submit(wanted)
+
+    snapshot = broker.snapshot(symbols=["EURUSD", "USDJPY"])
+
+    assert (snapshot.account, snapshot.currency, snapshot.mode) == ("5001", "USD", PositionMode.HEDGING)
+    assert (snapshot.is_live, snapshot.leverage) == (False, 100)
+    amounts = (snapshot.balance, snapshot.equity, snapshot.margin_used, snapshot.margin_free)
+    assert [str(amount) for amount in amounts] == ["10000.00", "10000.10", "0.30", "9999.80"]
+    (position,) = snapshot.positions
+    assert (position.side, position.quantity, position.price_open) == (Side.BUY, Decimal("0.1"), Decimal("1.10012"))
+    assert (position.stop_loss, position.take_profit) == (None, Decimal("1.105"))
+    assert (position.profit, position.swap) == (Decimal("-1.7"), Decimal("-0.5"))
+    assert position.client_order_id == wanted.client_order_id
+    assert position.venue_position_id == str(terminal.positions[0].identifier)
+    assert {symbol: (quote.bid, quote.ask) for symbol, quote in snapshot.quotes.items()} == {
+        symbol: (Decimal("1.1"), Decimal("1.10012")) for symbol in ("EURUSD", "USDJPY")
+    }
+
+
+def test_gives_quotes_their_own_time_in_utc(broker):
+    quote = broker.snapshot(symbols=["EURUSD"]).quotes["EURUSD"]
+
+    assert timedelta(0) <= datetime.now(UTC) - quote.at < timedelta(seconds=2)
+
+
+def test_does_not_call_a_quote_fresh_that_stands_still(broker, terminal):
+    still = terminal.symbol_select("EURUSD") and terminal.symbol_info_tick("EURUSD")
+    terminal.symbol_info_tick = lambda symbol: still
+
+    quote = broker.snapshot(symbols=["EURUSD"]).quotes["EURUSD"]
+
+    assert datetime.now(UTC) - quote.at > timedelta(hours=5)
+
+
+def test_reads_an_account_without_asking_for_quotes(broker):
+    assert broker.snapshot(symbols=[]).quotes == {}
+
+
+def test_reads_an_instrument(broker, terminal):
+    terminal.symbols["EURUSD"]["trade_tick_size"] = 0.0
+
+    instrument = broker.instrument(symbol="EURUSD")
+
+    assert (instrument.symbol, instrument.digits, instrument.contract_size) == ("EURUSD", 5, Decimal(100000))
+    assert (instrument.tick_size, instrument.stops_distance_min) == (Decimal("0.00001"), Decimal("0.0001"))
+    assert (instrument.quantity_min, instrument.quantity_max) == (Decimal("0.01"), Decimal(100))
+    assert instrument.quantity_step == Decimal("0.01")
+    assert (instrument.base_currency, instrument.profit_currency) == ("EUR", "USD")
+    assert instrument.is_tradable
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_tradable"),
+    [({"trade_mode": 0}, False), ({"trade_mode": 3}, False), ({"trade_mode": 1}, True), ({"order_mode": 126}, False)],
+)
+def test_says_whether_an_instrument_can_be_traded(broker, terminal, changes, is_tradable):
+    terminal.symbols["EURUSD"] |= changes
+
+    assert broker.instrument(symbol="EURUSD").is_tradable is is_tradable
+
+
+def test_refuses_symbols_that_the_venue_does_not_know(broker):
+    with pytest.raises(Refused):
+        broker.instrument(symbol="NONSENSE")
+    with pytest.raises(Refused):
+        broker.snapshot(symbols=["EURUSD", "eurusd"])
+
+
+@pytest.mark.parametrize("function", ["account_info", "terminal_info", "positions_get", "symbol_info_tick"])
+def test_takes_no_failure_for_an_empty_account(broker, terminal, function):
+    terminal.none_from.add(function)
+
+    with pytest.raises(Unreachable):
+        broker.snapshot(symbols=["EURUSD"])
+
+
+@pytest.mark.parametrize("trouble", [{"login_now": 5002}, {"server_now": "Paper-Other"}, {"connected": False}])
+def test_believes_only_the_right_account_with_its_broker_there(broker, terminal, trouble):
+    for name, value in trouble.items():
+        setattr(terminal, name, value)
+
+    with pytest.raises(Unreachable):
+        broker.snapshot(symbols=["EURUSD"])
+
+
+def test_selects_a_symbol_again_that_the_terminal_has_forgotten(broker, terminal):
+    broker.snapshot(symbols=["EURUSD"])
+    terminal.selected.clear()
+
+    with pytest.raises(Unreachable):
+        broker.snapshot(symbols=["EURUSD"])
+
+    assert broker.snapshot(symbols=["EURUSD"]).quotes["EURUSD"].bid == Decimal("1.1")
+
+
+@pytest.mark.parametrize(("bid", "ask"), [(0.0, 0.0), (1.2, 1.1), (float("nan"), 1.1), (-1.0, 1.0)])
+def test_takes_no_price_that_cannot_be(broker, terminal, bid, ask):
+    terminal.symbol_select("EURUSD")
+    tick = terminal.symbol_info_tick("EURUSD")
+    terminal.symbol_info_tick = lambda symbol: tick._replace(bid=bid, ask=ask)
+
+    with pytest.raises(Unreachable):
+        broker.snapshot(symbols=["EURUSD"])
+
+
+def test_a_paper_link_refuses_real_money_wherever_it_meets_it(broker, terminal):
+    account = terminal.account_info()
+    terminal.account_info = lambda: account._replace(trade_mode=2)
+
+    with pytest.raises(Refused) as refused:
+        broker.snapshot(symbols=[])
+    assert refused.value.code == "PAPER_AND_LIVE_MIXED"
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [
+        ({"server": "Broker-Live"}, "PAPER_AND_LIVE_MIXED"),
+        ({"mode": "live"}, "PAPER_AND_LIVE_MIXED"),
+        ({"mode": "demo"}, "LINK_MISCONFIGURED"),
+        ({"login": "five"}, "LINK_MISCONFIGURED"),
+        ({"tag": "0"}, "LINK_MISCONFIGURED"),
+        ({"tag": "2048"}, "LINK_MISCONFIGURED"),
+        ({"fillings": "ANY"}, "LINK_MISCONFIGURED"),
+        ({"url": "ftp://x:1"}, "LINK_MISCONFIGURED"),
+        ({"deadline_s": "soon"}, "LINK_MISCONFIGURED"),
+    ],
+)
+def test_refuses_a_link_that_is_incomplete_or_mixes_paper_and_live(settings, code):
+    with pytest.raises(Refused) as refused:
+        Mt5Broker(link("http://127.0.0.1:1", **settings))
+    assert refused.value.code == code
+
+
+def test_takes_a_live_link_to_a_live_server():
+    broker = Mt5Broker(link("http://127.0.0.1:1", mode="live", server="Broker-Live", fillings="FOK, IOC"))
+
+    assert broker._profile.fillings == (market_order.Filling.FOK, market_order.Filling.IOC)
+    assert not broker._profile.is_paper

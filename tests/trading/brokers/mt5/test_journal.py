@@ -1,0 +1,119 @@
+"""An intent is called at most once, whatever races and restarts there are."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from trading.brokers.mt5.gateway.journal import Journal, State
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "journal.db"
+
+
+@pytest.fixture
+def journal(path):
+    journal = Journal(path)
+    yield journal
+    journal.close()
+
+
+def receive(journal, intent_id="i1"):
+    return journal.receive(intent_id, {"volume": 0.1}, correlation_id="c")
+
+
+def together(*works):
+    """Run the works at the same moment and return what each returned."""
+    gate = threading.Barrier(len(works))
+    with ThreadPoolExecutor(len(works)) as pool:
+        return [done.result() for done in [pool.submit(lambda work=work: (gate.wait(), work())[1]) for work in works]]
+
+
+def test_gives_the_right_to_call_once_to_many_who_ask(journal):
+    receive(journal)
+
+    claims = together(*[lambda: journal.claim("i1", called_utc=1.0)] * 12)
+
+    assert sum(claim is not None for claim in claims) == 1
+
+
+def test_lets_either_the_call_or_the_tombstone_win_never_both(journal):
+    for number in range(40):
+        intent_id = f"i{number}"
+        receive(journal, intent_id)
+
+        claim, settled = together(
+            lambda name=intent_id: journal.claim(name, called_utc=1.0), lambda name=intent_id: journal.settle(name)
+        )
+
+        assert (claim is not None) == (settled.state is State.CALLING)
+        assert (claim is None) == (settled.state is State.TOMBSTONE)
+
+
+def test_a_tombstone_comes_before_the_request_and_stays(journal):
+    assert journal.settle("i1").state is State.TOMBSTONE
+
+    assert receive(journal).state is State.TOMBSTONE
+    assert journal.claim("i1", called_utc=1.0) is None
+    assert journal.settle("i1").state is State.TOMBSTONE
+
+
+def test_settling_changes_nothing_that_was_called(journal):
+    receive(journal)
+    journal.claim("i1", called_utc=5.0)
+    assert journal.settle("i1").state is State.CALLING
+
+    journal.finish("i1", {"ok": True})
+    record = journal.settle("i1")
+
+    assert (record.state, record.reply, record.called_utc) == (State.RESULT, {"ok": True}, 5.0)
+
+
+def test_a_request_replaces_one_that_was_never_called_and_no_other(journal):
+    receive(journal)
+    assert journal.receive("i1", {"volume": 0.2}, correlation_id="").request == {"volume": 0.2}
+
+    journal.claim("i1", called_utc=1.0)
+
+    assert journal.receive("i1", {"volume": 0.3}, correlation_id="").request == {"volume": 0.2}
+
+
+def test_finishing_and_refusing_need_their_own_state(journal):
+    receive(journal)
+    with pytest.raises(LookupError):
+        journal.finish("i1", {})
+    journal.refuse("i1", {"code": "X"})
+
+    with pytest.raises(LookupError):
+        journal.refuse("i1", {"code": "Y"})
+    assert journal.claim("i1", called_utc=1.0) is None
+    assert journal.find("i1").reply == {"code": "X"}
+
+
+def test_remembers_everything_when_opened_again(path):
+    journal = Journal(path)
+    created_at = journal.created_at
+    for name in ("called", "done", "received"):
+        receive(journal, name)
+    journal.claim("called", called_utc=7.5)
+    journal.claim("done", called_utc=8.5)
+    journal.finish("done", {"price": 1.08501})
+    journal.settle("gone")
+    journal.close()
+
+    again = Journal(path)
+
+    assert again.created_at == created_at
+    assert [again.find(name).state for name in ("called", "done", "received", "gone")] == [
+        State.CALLING,
+        State.RESULT,
+        State.RECEIVED,
+        State.TOMBSTONE,
+    ]
+    assert again.find("called").called_utc == 7.5
+    assert again.find("done").reply == {"price": 1.08501}
+    assert again.calling() == 1
+    assert again.called_since(0) == 2
+    again.close()

@@ -1,0 +1,92 @@
+"""The server's clock is learned from ticks that move, and never makes a price look fresher than it is."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from trading.brokers.mt5.server_clock import ServerClock
+
+NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
+
+
+def ms(at: datetime, offset_h: float) -> int:
+    return int((at + timedelta(hours=offset_h)).timestamp() * 1000)
+
+
+def poll(clock, at, **offsets_h):
+    clock.observe({symbol: ms(at, offset) for symbol, offset in offsets_h.items()}, utc_s=at.timestamp())
+
+
+@pytest.mark.parametrize("offset_h", [-5, 0, 2, 3, 5.75, 13])
+def test_learns_the_offset_from_ticks_that_move(offset_h):
+    clock = ServerClock()
+
+    poll(clock, NOON, EURUSD=offset_h)
+    poll(clock, NOON + timedelta(seconds=1), EURUSD=offset_h)
+
+    assert clock.is_known
+    assert clock.utc(ms(NOON, offset_h)) == NOON
+    assert clock.utc_of_quote(ms(NOON, offset_h)) == NOON
+
+
+def test_learns_nothing_from_a_first_look_or_a_tick_that_stands():
+    clock = ServerClock()
+    tick = {"EURUSD": ms(NOON, 3)}
+
+    clock.observe(tick, utc_s=NOON.timestamp())
+    clock.observe(tick, utc_s=NOON.timestamp() + 1)
+
+    assert not clock.is_known
+
+
+def test_learns_nothing_when_the_look_before_was_long_ago():
+    clock = ServerClock()
+    poll(clock, NOON, EURUSD=3)
+    poll(clock, NOON + timedelta(seconds=301), EURUSD=3)
+
+    assert not clock.is_known
+
+
+def test_learns_nothing_from_symbols_that_disagree_or_a_rest_too_large():
+    clock = ServerClock()
+    poll(clock, NOON, EURUSD=3, USDJPY=2)
+    poll(clock, NOON + timedelta(seconds=1), EURUSD=3, USDJPY=2)
+    assert not clock.is_known
+
+    late = timedelta(seconds=-61) / timedelta(hours=1)
+    poll(clock, NOON + timedelta(seconds=2), EURUSD=3 + late, USDJPY=3 + late)
+
+    assert not clock.is_known
+
+
+def test_keeps_what_it_knows_over_a_weekend_and_follows_a_change():
+    clock = ServerClock()
+    poll(clock, NOON, EURUSD=3)
+    poll(clock, NOON + timedelta(seconds=1), EURUSD=3)
+    clock.observe({"EURUSD": ms(NOON + timedelta(seconds=1), 3)}, utc_s=NOON.timestamp() + 200)
+    assert clock.utc(ms(NOON, 3)) == NOON
+
+    poll(clock, NOON + timedelta(seconds=210), EURUSD=2)  # the hour falls back: the server's time does not move on
+    poll(clock, NOON + timedelta(seconds=211), EURUSD=2)
+
+    assert clock.utc(ms(NOON, 2)) == NOON
+
+
+def test_never_calls_a_quote_fresh_while_it_does_not_know():
+    clock = ServerClock()
+
+    for offset_h in (-12, 0, 2, 3, 14):
+        assert clock.utc_of_quote(ms(NOON, offset_h)) <= NOON
+
+
+@pytest.mark.parametrize(
+    ("at", "offset_h"),
+    [
+        (datetime(2026, 3, 7, 12, tzinfo=UTC), 2),
+        (datetime(2026, 3, 9, 12, tzinfo=UTC), 3),
+        (datetime(2026, 10, 30, 12, tzinfo=UTC), 3),
+        (datetime(2026, 11, 2, 12, tzinfo=UTC), 2),
+    ],
+)
+def test_books_by_the_usual_zone_while_it_does_not_know(at, offset_h):
+    assert ServerClock().utc(ms(at, offset_h)) == at
