@@ -60,8 +60,8 @@ def test_delivers_a_job_again_when_nobody_acknowledged_it(database, eventually):
 
             assert eventually(arrives_again)
 
-    with psycopg.connect(database) as connection:
-        assert connection.execute("SELECT count(*) FROM pgmq.q_jobs").fetchone() == (0,)
+    with psycopg.connect(database) as reader:
+        assert reader.execute("SELECT count(*) FROM pgmq.q_jobs").fetchone() == (0,)
 
 
 @pytest.mark.parametrize("name", ["CELERY_BROKER_URL", "REDIS_URL"])
