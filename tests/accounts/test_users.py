@@ -14,7 +14,13 @@ pytestmark = pytest.mark.django_db
 
 def _create(**given) -> User:
     return users.create(
-        **{"email": "ann@nexus.example", "password": PASSWORD, "role": Role.TRADER, "actor": Actor.system("tests"), **given}
+        **{
+            "email": "ann@nexus.example",
+            "password": PASSWORD,
+            "role": Role.TRADER,
+            "actor": Actor.system("tests"),
+            **given,
+        }
     )
 
 

@@ -95,7 +95,7 @@ def test_every_list_opens_and_searches_and_no_hash_is_shown(operator):
     event = Event.objects.latest("id")
     page = client.get(f"/admin/audit/event/{event.pk}/change/")
     assert page.status_code == 200
-    assert "name=\"_save\"" not in page.content.decode()
+    assert 'name="_save"' not in page.content.decode()
     assert client.post(f"/admin/audit/event/{event.pk}/change/", {"action": "x"}).status_code == 403
     assert client.post(f"/admin/audit/event/{event.pk}/delete/", {"post": "yes"}).status_code == 403
 
