@@ -27,7 +27,7 @@ def structure(kind: str, /, **fields: Any) -> Any:
 
 @cache
 def _shape(kind: str, names: tuple[str, ...]) -> Any:
-    return namedtuple(kind, names)  # noqa: PYI024 - the original is a tuple with names too
+    return namedtuple(kind, names)
 
 
 class FakeTerminal:
@@ -55,7 +55,12 @@ class FakeTerminal:
 
     def __getattribute__(self, name: str) -> Any:
         value = super().__getattribute__(name)
-        if name.startswith("_") or name in {"ticket", "fill", "answer", "last_error"} or not callable(value) or name == "next_send":
+        if (
+            name.startswith("_")
+            or name in {"ticket", "fill", "answer", "last_error"}
+            or not callable(value)
+            or name == "next_send"
+        ):
             return value
 
         def call(*args: Any, **kwargs: Any) -> Any:

@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from tests.trading.brokers.mt5.fake_terminal import LOGIN, SERVER
 from trading.brokers.base import Link
 from trading.brokers.mt5.gateway.config import Config, Limits, TerminalConfig
 from trading.brokers.mt5.gateway.desk import Desk
@@ -17,8 +18,6 @@ from trading.brokers.mt5.gateway.program import assemble
 from trading.brokers.mt5.gateway.server import Gateway, Server
 from trading.brokers.mt5.gateway.terminal import Terminal
 from trading.brokers.mt5.gateway.worker import Worker
-
-from tests.trading.brokers.mt5.fake_terminal import LOGIN, SERVER
 
 TOKEN = "a-token-of-the-tests-0123456789"
 TAG = 7

@@ -24,7 +24,9 @@ def intent(intent_id, changes):
 def send(running):
     client = client_of(running)
 
-    yield lambda intent_id="i1", **changes: client.send("/v1/order_send", intent(intent_id, changes), correlation_id="t")
+    yield lambda intent_id="i1", **changes: client.send(
+        "/v1/order_send", intent(intent_id, changes), correlation_id="t"
+    )
     client.close()
 
 

@@ -16,7 +16,7 @@ TERMS = Terms(
     point=Decimal("0.00001"),
     tick_size=Decimal("0.00001"),
     quantity_min=Decimal("0.01"),
-    quantity_max=Decimal("100"),
+    quantity_max=Decimal(100),
     quantity_step=Decimal("0.01"),
 )
 QUOTE = Quote("EURUSD", Decimal("1.10000"), Decimal("1.10012"), at=None)
