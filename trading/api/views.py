@@ -70,7 +70,7 @@ class Execute(APIView):
                 principal=str(user.public_id),
                 account=str(account.public_id),
                 key=key,
-                fingerprint=records.fingerprint(method="POST", path="/trading/execute", body=form.initial_data),
+                fingerprint=records.fingerprint(method="POST", path="/trading/execute", body=form.validated_data),
             ),
             at=now(),
         )
