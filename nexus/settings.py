@@ -7,6 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
 from nexus import env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -173,7 +175,8 @@ CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", "") or env.text(
 if CELERY_BROKER_URL.startswith("pgmq:"):  # the local run keeps its queues in its own PostgreSQL: docs/adr/0003
     CELERY_WORKER_ENABLE_REMOTE_CONTROL = False  # the names of its reply queues are too long for this broker
     CELERY_BROKER_TRANSPORT_OPTIONS = {
-        "conn_string": env.secret("DATABASE_URL"),
+        # `pgmq` does not read a URL's `host=` and would knock at localhost: it is given libpq's own words.
+        "conn_string": make_conninfo("", **conninfo_to_dict(env.secret("DATABASE_URL"))),
         "init_extension": False,  # plain SQL instead, from nexus/local/queue.py
         "use_notify": True,
         "notify_throttle_interval_ms": 0,

@@ -49,7 +49,7 @@ def paper(floor: None, tmp_path: Path, settings: Any, monkeypatch: pytest.Monkey
         settings.MT5_GATEWAY_URL = running.url
         running.quote("EURUSD", "1.08490", "1.08500")
         yield running
-        registry.forget()
+        registry.close()
 
 
 @pytest.fixture

@@ -1,16 +1,20 @@
 """One order, from its intent to its last row."""
 
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from django.utils.timezone import now
 
 from nexus.audit.models import Event
+from nexus.audit.services import trail
 from nexus.core.errors import Invalid
 from nexus.idempotency.models import IdempotencyRecord
-from risk.models import AccountDay, UserDailyStats
+from risk.models import AccountDay, TradingControl, UserDailyStats
 from risk.services import control
 from risk.states import ControlScope, LimitKind, StopLevel
 from tests.trading.conftest import TESTER, brief, limit
+from trading.brokers.mt5 import ids
 from trading.models import BrokerPosition, Fill, OrderEvent, TradeLedger
 from trading.states import Delivery, OrderStatus, RejectedBy, Side
 
@@ -35,15 +39,13 @@ def test_fills_at_the_ask_and_leaves_every_row(execute, paper, account, new_even
     told = [event.action for event in new_events() if event.object_id == str(order.public_id)]
     assert told == ["order.admitted", "order.filled"]
     (deal,) = paper.deals()
-    assert (deal["magic"], deal["order"]) == (_magic(order), int(order.venue_order_id))
+    assert (deal["magic"], deal["order_ticket"]) == (_magic(order), int(order.venue_order_id))
     day = UserDailyStats.objects.get()
     assert (day.orders_admitted, day.orders_rejected) == (1, 0)
     assert AccountDay.objects.get().equity_start == 100_000
 
 
 def _magic(order: TradeLedger) -> int:
-    from trading.brokers.mt5 import ids
-
     return ids.magic(order.client_order_id)
 
 
@@ -163,8 +165,6 @@ def test_refuses_what_can_never_be_an_order_and_writes_nothing(execute, changes,
 @pytest.mark.parametrize("level", [StopLevel.REDUCE_ONLY, StopLevel.HALTED])
 @pytest.mark.parametrize("scope", [ControlScope.SYSTEM, ControlScope.USER, ControlScope.ACCOUNT])
 def test_a_stop_of_any_scope_admits_nothing(execute, trader, account, paper, level, scope):
-    from django.utils.timezone import now
-
     key = {ControlScope.SYSTEM: "", ControlScope.USER: str(trader.pk), ControlScope.ACCOUNT: str(account.pk)}[scope]
     control.set_level(scope=scope, key=key, level=level, reason="A test.", actor=TESTER, at=now())
 
@@ -175,25 +175,19 @@ def test_a_stop_of_any_scope_admits_nothing(execute, trader, account, paper, lev
 
 
 def test_a_switch_without_a_row_is_a_stop(execute):
-    from risk.models import TradingControl
-
     TradingControl.objects.all().delete()
 
     assert execute().reason == "TRADING_HALTED"
 
 
 def test_a_stale_quote_is_refused(execute, settings):
-    from datetime import timedelta
-
-    from django.utils.timezone import now
-
     order = execute(at=now() + timedelta(seconds=11))
 
     assert (order.status, order.reason) == (OrderStatus.REJECTED, "QUOTE_STALE")
 
 
 def test_the_broker_refusing_releases_everything(execute, paper):
-    paper.control.inject("retcode", code=10019, executed=False)
+    paper.control.inject("retcode", retcode=10019)
 
     order = execute()
 
@@ -204,7 +198,6 @@ def test_the_broker_refusing_releases_everything(execute, paper):
 
 def test_no_audit_row_no_order(execute, paper, monkeypatch):
     """The audit event stands in the same transaction: when it cannot be written, nothing is, and nothing is sent."""
-    from nexus.audit.services import trail
 
     def fail(**_: object) -> None:
         raise RuntimeError("the black box is full")

@@ -4,9 +4,10 @@ Limits gate intentions, never facts: whatever a broker has done is booked, howev
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -80,7 +81,7 @@ def _follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLe
         reason=_reason(report, to=to),
         evidence={"venue_state": report.state.value, "code": report.code, "words": report.reason[:300]},
         at=at,
-        **_facts(order, report=report, to=to, filled=filled, has_new_fill=bool(booked)),
+        facts=_facts(order, report=report, to=to, filled=filled, has_new_fill=bool(booked)),
     )
     _warn(order, booked=booked, at=at)
     return order
@@ -126,9 +127,17 @@ def _reason(report: OrderReport, *, to: State) -> str:
     return f"BROKER_{report.code}"[:64] if report.code else "BROKER_REFUSED"
 
 
-def _move(order: TradeLedger, to: State, *, reason: str, evidence: dict[str, Any], at: datetime, **facts: Any) -> None:
+def _move(
+    order: TradeLedger,
+    to: State,
+    *,
+    reason: str,
+    evidence: dict[str, Any],
+    at: datetime,
+    facts: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     came_from = order.state
-    order.move(to, at=at, reason=reason, evidence=evidence, **facts)
+    order.move(to, at=at, reason=reason, evidence=evidence, facts=facts)
     trail.record(
         action=f"order.{(to.delivery if to is UNKNOWN else to.status).lower()}",
         actor=BROKER,
