@@ -121,7 +121,7 @@ def test_without_the_option_the_weekend_is_closed(wall):
 
 def test_many_threads_get_one_book(wall):
     world = paper(wall, account={"requests_per_second": 1_000})
-    results = []
+    results: list[int] = []
 
     def trade():
         results.extend(world.buy("EURUSD", 0.01).order for _ in range(10))
