@@ -33,7 +33,7 @@ faults = st.tuples(
 restarts = st.tuples(st.just("restart"))
 steps = st.one_of(deals, deals, deals, moves, quotes, quotes, waits, cash, faults, restarts)
 stories = st.lists(steps, min_size=8, max_size=40)
-bounded = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+bounded = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 class Story:
