@@ -78,7 +78,7 @@ def test_structures_have_the_fields_of_the_original(name, count):
 def test_structure_behaves_like_a_structure_sequence(hedger):
     result = hedger.buy("EURUSD", 0.1)
 
-    assert isinstance(result, tuple)
+    assert issubclass(type(result), tuple)
     assert type(result) is not tuple
     assert result.retcode == result[0] == 10009
     assert list(result._asdict()) == list(type(result).FIELDS)

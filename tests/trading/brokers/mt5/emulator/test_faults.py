@@ -70,7 +70,7 @@ def test_hang_takes_virtual_time_and_then_answers(hedger):
 
 
 def test_hang_blocks_where_time_flows():
-    slept = []
+    slept: list[float] = []
     world = build(mode="wall", quotes="generated", wall=lambda: 1_736_337_600_000_000, sleep=slept.append)
     world.control.inject("hang", seconds=45)
 

@@ -19,9 +19,9 @@ deals = st.tuples(
     st.just("deal"),
     st.sampled_from(SYMBOLS),
     st.integers(0, 1),
-    st.integers(1, 60),
+    st.integers(1, 60) | st.just(950),
     st.integers(0, 3),
-    st.integers(-40, 40),
+    st.integers(-3, 40),
 )
 moves = st.tuples(st.just("move"), st.integers(0, 5), st.integers(-200, 200), st.integers(-200, 200))
 quotes = st.tuples(st.just("quote"), st.sampled_from(SYMBOLS), st.integers(-300, 300), st.integers(0, 30))
@@ -32,7 +32,7 @@ faults = st.tuples(
 )
 restarts = st.tuples(st.just("restart"))
 steps = st.one_of(deals, deals, deals, moves, quotes, quotes, waits, cash, faults, restarts)
-stories = st.lists(steps, min_size=3, max_size=25)
+stories = st.lists(steps, min_size=8, max_size=40)
 bounded = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -61,7 +61,7 @@ class Story:
             fields["position"] = held[target % len(held)].ticket
         elif stop:
             tick, point = world.mt5.symbol_info_tick(symbol), world.mt5.symbol_info(symbol).point
-            fields["sl"] = round((tick.bid if side == 0 else tick.ask) + stop * 5 * point, 5)
+            fields["sl"] = round((tick.bid - stop * 5 * point) if side == 0 else (tick.ask + stop * 5 * point), 5)
         world.deal(symbol, side, hundredths / 100, **fields)
 
     def move(self, index: int, sl: int, tp: int) -> None:

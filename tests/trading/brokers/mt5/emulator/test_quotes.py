@@ -95,7 +95,10 @@ def test_closed_market_stands_still(closed_at):
 def test_always_open_quotes_through_the_weekend():
     saturday = ms("2025-01-11T12:00:00")
 
-    assert saturday - source(always_open=True).at("EURUSD", saturday).time_ms < 20_000
+    tick = source(always_open=True).at("EURUSD", saturday)
+
+    assert tick is not None
+    assert saturday - tick.time_ms < 20_000
 
 
 def test_long_periods_are_thinned_out_but_end_with_the_last_tick():

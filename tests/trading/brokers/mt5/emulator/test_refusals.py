@@ -1,5 +1,7 @@
 """Each refusal has its code, and of two reasons the earlier one in the server's order answers."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.trading.brokers.mt5.emulator.world import HEDGER, PRICES, build, quote_all
@@ -146,6 +148,28 @@ def test_frozen_position_cannot_be_moved_or_closed(hedger):
     assert hedger.buy("XAUUSD", 0.01).retcode == mt5.TRADE_RETCODE_DONE
     hedger.control.tick("XAUUSD", "2395.21", "2395.41")
     assert hedger.sell("XAUUSD", 0.01, position=ticket).retcode == mt5.TRADE_RETCODE_DONE
+
+
+@pytest.mark.parametrize(
+    ("mode", "bought", "sold"),
+    [
+        (mt5.SYMBOL_TRADE_MODE_DISABLED, mt5.TRADE_RETCODE_TRADE_DISABLED, mt5.TRADE_RETCODE_TRADE_DISABLED),
+        (mt5.SYMBOL_TRADE_MODE_LONGONLY, mt5.TRADE_RETCODE_DONE, mt5.TRADE_RETCODE_LONG_ONLY),
+        (mt5.SYMBOL_TRADE_MODE_SHORTONLY, mt5.TRADE_RETCODE_SHORT_ONLY, mt5.TRADE_RETCODE_DONE),
+        (mt5.SYMBOL_TRADE_MODE_CLOSEONLY, mt5.TRADE_RETCODE_CLOSE_ONLY, mt5.TRADE_RETCODE_CLOSE_ONLY),
+    ],
+)
+@pytest.mark.parametrize("world_of", ["hedger", "netter"])
+def test_trade_mode_limits_openings_but_not_closings(request, world_of, mode, bought, sold):
+    world = request.getfixturevalue(world_of)
+    held = world.buy("EURUSD", 0.2).order
+    world.broker.instruments["EURUSD"] = replace(world.broker.instruments["EURUSD"], trade_mode=mode)
+    may_close = mode != mt5.SYMBOL_TRADE_MODE_DISABLED
+
+    assert world.buy("EURUSD", 0.1).retcode == bought
+    closed = world.sell("EURUSD", 0.1, position=held).retcode
+    assert closed == (mt5.TRADE_RETCODE_DONE if may_close else mt5.TRADE_RETCODE_TRADE_DISABLED)
+    assert world.sell("EURUSD", 0.5).retcode == sold
 
 
 def test_symbol_must_be_watched():

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from typing import Any
 
 import pytest
 
@@ -152,7 +153,7 @@ def test_books_are_compared_on_demand(hedger):
     ],
 )
 def test_a_file_is_continued_as_it_was_founded_or_not_at_all(path, changes, why):
-    options = {"accounts": accounts(), "mode": "manual", "quotes": "scripted"}
+    options: dict[str, Any] = {"accounts": accounts(), "mode": "manual", "quotes": "scripted"}
     open_broker(path, **options).close()
 
     with pytest.raises(StoreMismatchError, match=why):

@@ -68,6 +68,20 @@ def test_time_flows_with_the_wall_and_never_back(wall):
     assert third == second
 
 
+@pytest.mark.parametrize("function", ["order_send", "order_check"])
+def test_a_request_is_judged_at_the_present(wall, function):
+    world = paper(wall)
+    wall.now_us += 6 * 3_600_000_000
+
+    result = getattr(world.mt5, function)(action=mt5.TRADE_ACTION_DEAL, symbol="EURUSD", volume=0.1)
+
+    assert result.retcode in (0, mt5.TRADE_RETCODE_DONE)
+    assert world.control.now_us == wall.now_us
+    if function == "order_send":
+        assert result.ask == result.price == world.mt5.symbol_info_tick("EURUSD").ask
+        assert world.deals()[0].time_msc == wall.now_us // 1_000 + 7_200_000
+
+
 def test_same_moment_has_the_same_quote_however_it_was_reached(wall):
     walked, jumped = paper(wall), paper(wall)
     for _ in range(50):
@@ -121,7 +135,7 @@ def test_without_the_option_the_weekend_is_closed(wall):
 
 def test_many_threads_get_one_book(wall):
     world = paper(wall, account={"requests_per_second": 1_000})
-    results = []
+    results: list[int] = []
 
     def trade():
         results.extend(world.buy("EURUSD", 0.01).order for _ in range(10))
