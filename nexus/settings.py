@@ -208,9 +208,7 @@ DAILY_LOSS_LIMIT = env.optional_decimal("DAILY_LOSS_LIMIT", "1000")  # USD a use
 MAX_POSITION_SIZE = env.optional_decimal("MAX_POSITION_SIZE", "10000")  # base units an instrument
 TRADE_VALUE_MIN = env.optional_decimal("TRADE_VALUE_MIN", "0.01")  # USD
 TRADE_VALUE_MAX = env.optional_decimal("TRADE_VALUE_MAX", "1000000")  # USD
-UNSTOPPED_MOVE = env.optional_decimal(
-    "UNSTOPPED_MOVE", "none"
-)  # assumed adverse move without a stop-loss
+UNSTOPPED_MOVE = env.optional_decimal("UNSTOPPED_MOVE", "none")  # assumed adverse move without a stop-loss
 GAP_ALLOWANCE = env.decimal("GAP_ALLOWANCE", "0.0005")  # how far beyond its price a stop may fill
 COMMISSION_PER_LOT = env.decimal("COMMISSION_PER_LOT", "7")  # USD, round trip, counted into the worst case
 

@@ -1,11 +1,11 @@
 """What every test stands on: a real database, closed sockets, people who log in for real."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import pytest
 import pytest_socket
 from django.db.models import Max
+from django.test import override_settings
 
 from accounts.models import User
 from nexus.audit.models import Event
@@ -19,15 +19,16 @@ def pytest_runtest_setup() -> None:
     pytest_socket.socket_allow_hosts(["127.0.0.1", "::1"], allow_unix_socket=True)
 
 
-@pytest.fixture(autouse=True)
-def _cheap_passwords(settings: Any) -> None:
-    settings.PASSWORD_HASHERS = ["tests.hashers.CountedArgon2"]
+@pytest.fixture(autouse=True, scope="session")
+def _cheap_passwords() -> Iterator[None]:
+    with override_settings(PASSWORD_HASHERS=["tests.hashers.CountedArgon2"]):
+        yield
 
 
 @pytest.fixture
 def user(db: None) -> User:
     """A trader."""
-    return UserFactory()
+    return UserFactory.create()
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def test_both_prefixes_answer_the_same(user, prefix):
 
 
 def test_unknown_wrong_and_inactive_look_the_same_and_cost_the_same(user, anonymous, new_events):
-    inactive = UserFactory(is_active=False)
+    inactive = UserFactory.create(is_active=False)
     answers, costs = [], []
 
     for email, password in [("nobody@nexus.example", "x"), (user.email, "x"), (inactive.email, PASSWORD)]:

@@ -49,7 +49,7 @@ def test_a_second_use_ends_the_session_however_the_token_is_written(api, new_eve
 
 @pytest.mark.django_db(transaction=True)
 def test_of_twenty_at_once_one_wins_and_loses_it_again(new_events):
-    user = UserFactory()
+    user = UserFactory.create()
     token = ApiClient().login(user).tokens["refresh_token"]
 
     responses = together(20, lambda _: _refresh(token))
@@ -67,7 +67,7 @@ def test_of_twenty_at_once_one_wins_and_loses_it_again(new_events):
 
 @pytest.mark.django_db(transaction=True)
 def test_ten_logins_at_once_leave_five_sessions():
-    user = UserFactory()
+    user = UserFactory.create()
 
     together(10, lambda _: ApiClient().login(user))
 

@@ -40,7 +40,7 @@ def test_logout_without_a_body_works(api):
 
 @pytest.mark.django_db
 def test_logout_does_not_touch_somebody_elses_refresh_token(api):
-    other = ApiClient().login(UserFactory())
+    other = ApiClient().login(UserFactory.create())
 
     api.post("/auth/logout", {"refresh_token": other.tokens["refresh_token"]})
 
@@ -49,7 +49,7 @@ def test_logout_does_not_touch_somebody_elses_refresh_token(api):
 
 @pytest.mark.django_db
 def test_revoke_all_ends_every_session_and_the_console_too(new_events):
-    operator = UserFactory(role=Role.OPERATOR)
+    operator = UserFactory.create(role=Role.OPERATOR)
     console = Client()
     console.force_login(operator)
     clients = [ApiClient().login(operator) for _ in range(3)]
@@ -68,7 +68,7 @@ def test_revoke_all_ends_every_session_and_the_console_too(new_events):
 @pytest.mark.django_db(transaction=True)
 def test_purges_run_beside_each_other_and_keep_what_may_still_matter(monkeypatch):
     monkeypatch.setattr(sessions, "_PURGE_BATCH", 10)
-    user, now = UserFactory(), timezone.now()
+    user, now = UserFactory.create(), timezone.now()
     for hours, count in ((25, 45), (23, 5), (-1, 5)):
         end = now - timedelta(hours=hours)
         RevokedToken.objects.bulk_create(

@@ -13,15 +13,8 @@ pytestmark = pytest.mark.django_db
 
 
 def _create(**given) -> User:
-    return users.create(
-        **{
-            "email": "ann@nexus.example",
-            "password": PASSWORD,
-            "role": Role.TRADER,
-            "actor": Actor.system("tests"),
-            **given,
-        }
-    )
+    ann = {"email": "ann@nexus.example", "password": PASSWORD, "role": Role.TRADER, "actor": Actor.system("tests")}
+    return users.create(**{**ann, **given})
 
 
 def test_an_address_is_stored_one_way(new_events):

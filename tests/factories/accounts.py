@@ -13,7 +13,7 @@ from nexus.audit.types import Actor
 PASSWORD = "a-long-walk-on-the-beach-7"
 
 
-class UserFactory(Factory):  # type: ignore[misc] # the package has no types
+class UserFactory(Factory[User]):
     """A user who can log in with `PASSWORD`."""
 
     class Meta:
@@ -26,7 +26,7 @@ class UserFactory(Factory):  # type: ignore[misc] # the package has no types
     actor = Actor.system("tests")
 
     @classmethod
-    def _create(cls, _model_class: type[User], *_args: Any, **kwargs: Any) -> User:
+    def _create(cls, model_class: Any, *args: Any, **kwargs: Any) -> User:  # noqa: ARG003 — the parent's words
         inactive = kwargs.pop("is_active", True) is False
         user = users.create(**kwargs)
         if inactive:

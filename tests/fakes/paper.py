@@ -34,6 +34,23 @@ class Paper:
         """Quote a symbol now."""
         self.control.tick(symbol, bid, ask)
 
+    @contextmanager
+    def ticking(self) -> Iterator[None]:
+        """Let EURUSD tick on at an unchanged price, as a market does, so that another process can learn its clock."""
+        over = threading.Event()
+
+        def tick() -> None:
+            while not over.wait(0.05):
+                self.quote("EURUSD", "1.08490", "1.08500")
+
+        thread = threading.Thread(target=tick)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
     @property
     def now(self) -> datetime:
         """Return the broker's present."""

@@ -47,6 +47,7 @@ def test_good_settings_pass(production):
         ({"ALLOWED_HOSTS": ["*"]}, "nexus.E009"),
         ({"ALLOWED_HOSTS": ["*.example.com"]}, "nexus.E009"),
         ({"NEXUS_ENV": "local"}, "nexus.E011"),
+        ({"TRUSTED_PROXY_CIDRS": ["10.0.0.0/8", "proxy"]}, "nexus.E012"),
     ],
 )
 def test_bad_settings_are_named(production, change, found):

@@ -21,7 +21,7 @@ OURS = ("nexus", "accounts", "risk", "payments", "trading", "reconciliation")
 
 @pytest.fixture
 def operator():
-    return UserFactory(role=Role.OPERATOR)
+    return UserFactory.create(role=Role.OPERATOR)
 
 
 def _enter(user: User, password: str = PASSWORD) -> Client:
@@ -34,7 +34,7 @@ def _enter(user: User, password: str = PASSWORD) -> Client:
     ("role", "status"), [(Role.OPERATOR, 200), (Role.COMPLIANCE, 200), (Role.TRADER, 302), (Role.BOT, 302)]
 )
 def test_it_opens_for_staff_alone(role, status, new_events):
-    client = _enter(UserFactory(role=role))
+    client = _enter(UserFactory.create(role=role))
 
     assert client.get("/admin/").status_code == status
     action = "auth.login.succeeded" if status == 200 else "auth.login.denied"
@@ -43,7 +43,7 @@ def test_it_opens_for_staff_alone(role, status, new_events):
 
 def test_a_wrong_password_and_a_wrong_role_get_one_answer(operator, new_events):
     pages = []
-    for user, password in ((operator, "wrong"), (UserFactory(), PASSWORD)):
+    for user, password in ((operator, "wrong"), (UserFactory.create(), PASSWORD)):
         response = Client().post("/admin/login/", {"username": user.email, "password": password})
         assert response.status_code == 200
         pages.append(response.context["form"].errors.as_text())
@@ -61,7 +61,7 @@ def test_a_deactivated_operator_is_out_at_once(operator):
 
 def test_every_table_of_ours_is_there_and_nobody_can_edit_it(operator, rf):
     assert isinstance(admin.site, OperatorSite) or type(admin.site._wrapped) is OperatorSite  # type: ignore[attr-defined]
-    superuser = UserFactory(role=Role.OPERATOR)
+    superuser = UserFactory.create(role=Role.OPERATOR)
     User.objects.filter(pk=superuser.pk).update(is_superuser=True)
     request = rf.get("/admin/")
     ours = [model for model in admin.site._registry if model.__module__.split(".")[0] in OURS]
@@ -81,7 +81,7 @@ def test_every_table_of_ours_is_there_and_nobody_can_edit_it(operator, rf):
 
 def test_every_list_opens_and_searches_and_no_hash_is_shown(operator):
     client = _enter(operator)
-    ApiClient().login(UserFactory()).post("/auth/logout")
+    ApiClient().login(UserFactory.create()).post("/auth/logout")
 
     for model in admin.site._registry:
         if model.__module__.split(".")[0] in OURS:

@@ -70,7 +70,7 @@ class Execute(APIView):
                 principal=str(user.public_id),
                 account=str(account.public_id),
                 key=key,
-                fingerprint=records.fingerprint(method="POST", path="/trading/execute", body=form.initial_data),
+                fingerprint=records.fingerprint(method="POST", path="/trading/execute", body=form.validated_data),
             ),
             at=now(),
         )
@@ -100,8 +100,11 @@ class Ledger(APIView):
     """Orders, the newest first."""
 
     @extend_schema(
-        operation_id="trading_ledger_list", parameters=[forms.LedgerQuery], responses=forms.LedgerView, summary="List orders"
-    )  # fmt: skip
+        operation_id="trading_ledger_list",
+        parameters=[forms.LedgerQuery],
+        responses=forms.LedgerView,
+        summary="List orders",
+    )
     def get(self, request: Request) -> Response:
         """List the orders this person may see."""
         form = forms.LedgerQuery(data=request.query_params.dict())

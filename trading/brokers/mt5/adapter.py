@@ -225,23 +225,21 @@ class Mt5Broker:
                 raise Unreachable(f"the terminal has no quote of {symbol}")
             ticks[symbol] = batch.result(index)
         with wire.understanding():
-            times = {symbol: wire.integer(tick["time_msc"]) for symbol, tick in ticks.items()}
-            self._clock.observe(times, utc_s=batch.utc_s)
             return {
-                symbol: wire.quote(symbol, tick, at=self._clock.utc_of_quote(times[symbol]))
+                symbol: wire.quote(symbol, tick, at=self._clock.utc_of_quote(wire.integer(tick["time_msc"])))
                 for symbol, tick in ticks.items()
             }
 
     def _learn_clock(self, symbols: Sequence[str]) -> None:
-        """Watch the quotes until one moves, for a moment, when this process does not know the server's clock yet."""
+        """Let the gateway watch the quotes until one moves, for a moment, when it does not know the server's clock."""
         started = time.monotonic()
-        if self._clock.is_known or not symbols or started - self._clock_tried_at < CLOCK_RETRY_S:
+        if self._clock.offset_s is not None or not symbols or started - self._clock_tried_at < CLOCK_RETRY_S:
             return
         self._clock_tried_at = started
-        while not self._clock.is_known and time.monotonic() - started < CLOCK_WAIT_S:
-            batch = self._batch([readings.call("symbol_info_tick", symbol) for symbol in symbols])
-            with readings.reading():
-                self._quotes(symbols, batch, first=0)
+        while True:
+            self._batch([readings.call("symbol_info_tick", symbol) for symbol in symbols])
+            if self._clock.offset_s is not None or time.monotonic() - started > CLOCK_WAIT_S:
+                return
             time.sleep(CLOCK_POLL_S)
 
     def _select(self, symbols: Sequence[str]) -> None:
@@ -281,6 +279,8 @@ class Mt5Broker:
         with readings.reading():
             if (document["login"], document["server"]) != (self._profile.login, self._profile.server):
                 raise Unreachable(f"another account answers: {document['login']} at {document['server']}")
+            offset_s = document["server_offset_s"]
+            self._clock.adopt(None if offset_s is None else wire.integer(offset_s))
             results = document["results"]
             if len(results) != len(calls):
                 raise wire.BadAnswer("the gateway did not answer every call")

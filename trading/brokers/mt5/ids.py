@@ -2,7 +2,7 @@
 
 `magic = tag * 2^42 + number`: the tag (1 to 2047) names the installation and account, the number comes from a database
 sequence. The text is 'N1', eleven digits of Crockford's base 32, and a check character of ISO 7064 MOD 37,36, which
-notices every single wrong character and every pair swapped. Fourteen characters of [A-Z0-9]: brokers keep those best.
+notices every single wrong character and nearly every swapped pair. Brokers keep fourteen characters of [A-Z0-9] best.
 """
 
 import re

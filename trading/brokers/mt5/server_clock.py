@@ -15,7 +15,7 @@ OFFSET_S_MAX = 14 * 3600  # no zone is further ahead
 
 
 class ServerClock:
-    """What one link has learned of its server's clock. Safe to share between threads."""
+    """What is known of one server's clock. Safe to share between threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -23,9 +23,14 @@ class ServerClock:
         self._seen: dict[str, tuple[int, float]] = {}  # symbol → tick time in ms, when it was polled
 
     @property
-    def is_known(self) -> bool:
-        """Tell whether the offset has been learned."""
-        return self._offset_s is not None
+    def offset_s(self) -> int | None:
+        """Return by how much the server is ahead of UTC, or None while that is not known."""
+        return self._offset_s
+
+    def adopt(self, offset_s: int | None) -> None:
+        """Take over what somebody else has learned; their not knowing takes nothing away."""
+        if offset_s is not None:
+            self._offset_s = offset_s
 
     def observe(self, ticks: dict[str, int], *, utc_s: float) -> None:
         """Learn from one poll. Takes: server time in ms of the newest tick by symbol; the gateway's UTC at the poll."""

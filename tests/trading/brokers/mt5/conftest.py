@@ -13,7 +13,7 @@ import pytest
 from tests.trading.brokers.mt5.fake_terminal import FakeTerminal
 from tests.trading.brokers.mt5.gateway_in_thread import TAG, Running, gateway
 from trading.brokers.base import OrderRequest, Side
-from trading.brokers.mt5 import ids
+from trading.brokers.mt5 import adapter, ids
 from trading.brokers.mt5.adapter import Mt5Broker
 
 _numbers = count(1)
@@ -24,6 +24,12 @@ def terminal() -> Iterator[FakeTerminal]:
     fake = FakeTerminal()
     yield fake
     fake.hang.set()
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapter, "CLOCK_WAIT_S", 0.15)
+    monkeypatch.setattr(adapter, "CLOCK_POLL_S", 0.01)
 
 
 @pytest.fixture

@@ -48,13 +48,15 @@ def link(url: str, /, **settings: str) -> Link:
 
 
 @contextmanager
-def gateway(module: Any, journal: Path, *, limits: Limits = LIMITS) -> Iterator[Running]:
-    """Serve `module` until the end of the block."""
+def gateway(
+    module: Any, journal: Path, *, limits: Limits = LIMITS, terminal: Terminal | None = None
+) -> Iterator[Running]:
+    """Serve `module`, or a whole terminal, until the end of the block."""
     config = Config(
         host="127.0.0.1", port=0, token=TOKEN, journal=journal, limits=limits,
         terminal=TerminalConfig("emulator", LOGIN, "secret", SERVER, {}),
     )  # fmt: skip
-    terminal = Terminal(module, {"path": "C:/t.exe"}, LOGIN, SERVER, time.time, lambda: None)
+    terminal = terminal or Terminal(module, {"path": "C:/t.exe"}, LOGIN, SERVER, time.time, lambda: None)
     book = Journal(journal)
     desk = Desk(terminal)
     worker = assemble(desk, book, config)

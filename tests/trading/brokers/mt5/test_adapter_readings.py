@@ -41,7 +41,7 @@ def test_gives_quotes_their_own_time_in_utc(broker):
 
 def test_does_not_call_a_quote_fresh_that_stands_still(broker, terminal):
     still = terminal.symbol_select("EURUSD") and terminal.symbol_info_tick("EURUSD")
-    terminal.symbol_info_tick = lambda symbol: still
+    terminal.symbol_info_tick = lambda _: still
 
     quote = broker.snapshot(symbols=["EURUSD"]).quotes["EURUSD"]
 
@@ -113,7 +113,7 @@ def test_selects_a_symbol_again_that_the_terminal_has_forgotten(broker, terminal
 def test_takes_no_price_that_cannot_be(broker, terminal, bid, ask):
     terminal.symbol_select("EURUSD")
     tick = terminal.symbol_info_tick("EURUSD")
-    terminal.symbol_info_tick = lambda symbol: tick._replace(bid=bid, ask=ask)
+    terminal.symbol_info_tick = lambda _: tick._replace(bid=bid, ask=ask)
 
     with pytest.raises(Unreachable):
         broker.snapshot(symbols=["EURUSD"])

@@ -81,7 +81,7 @@ def test_reports_recorded_refusals_as_rejected(broker, report, terminal, order):
     with pytest.raises(Refused):
         broker.submit(checked)
     terminal.check_retcode = 0
-    terminal.next_send = lambda request: terminal.answer(10006, comment="Request rejected")
+    terminal.next_send = lambda _: terminal.answer(10006, comment="Request rejected")
     with pytest.raises(Refused):
         broker.submit(refused)
 
@@ -185,7 +185,7 @@ def test_does_not_take_the_stop_of_a_position_for_a_fill_of_its_order(lost, brok
 
 
 def test_one_empty_search_is_no_trace(lost, report):
-    assert report(lost(lambda request: None)).state is VenueState.NO_TRACE
+    assert report(lost(lambda _: None)).state is VenueState.NO_TRACE
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_one_empty_search_is_no_trace(lost, report):
     + [{"none_from": {"terminal_info"}}, {"none_from": {"account_info"}}, {"connected": False}, {"login_now": 1}],
 )
 def test_a_search_that_was_not_complete_proves_nothing(lost, report, terminal, trouble):
-    wanted = lost(lambda request: None)
+    wanted = lost(lambda _: None)
     for name, value in trouble.items():
         setattr(terminal, name, value)
 

@@ -26,6 +26,7 @@ def test_reports_filled_from_the_deals(broker, terminal, order):
 
 def test_sends_the_same_order_once_however_often_it_is_submitted(broker, terminal, order):
     wanted = order()
+    broker.snapshot(symbols=["EURUSD"])  # as every order is preceded by one; it learns the server's clock
 
     reports = [broker.submit(wanted) for _ in range(3)]
 
@@ -53,7 +54,7 @@ def test_reports_the_canceled_rest_of_a_partial_fill(broker, terminal, order):
 
 @pytest.mark.parametrize("retcode", [10008, 10009, 10010])
 def test_believes_no_success_without_deals(broker, terminal, order, retcode):
-    terminal.next_send = lambda request: terminal.answer(retcode, order=2**53 + 7)
+    terminal.next_send = lambda _: terminal.answer(retcode, order=2**53 + 7)
 
     report = broker.submit(order())
 
@@ -78,7 +79,7 @@ UNKNOWNS = [0, 1, 9999, *sorted(code for code, out in outcomes.RETCODES.items() 
 
 @pytest.mark.parametrize("retcode", REFUSALS)
 def test_raises_refused_for_every_code_that_refuses(broker, terminal, order, retcode):
-    terminal.next_send = lambda request: terminal.answer(retcode, comment="No")
+    terminal.next_send = lambda _: terminal.answer(retcode, comment="No")
 
     with pytest.raises(Refused) as refused:
         broker.submit(order())
@@ -87,7 +88,7 @@ def test_raises_refused_for_every_code_that_refuses(broker, terminal, order, ret
 
 @pytest.mark.parametrize("retcode", UNKNOWNS)
 def test_raises_unknown_for_every_code_that_proves_nothing(broker, terminal, order, retcode):
-    terminal.next_send = lambda request: terminal.answer(retcode)
+    terminal.next_send = lambda _: terminal.answer(retcode)
 
     with pytest.raises(OutcomeUnknown):
         broker.submit(order())

@@ -24,7 +24,7 @@ def test_learns_the_offset_from_ticks_that_move(offset_h):
     poll(clock, NOON, EURUSD=offset_h)
     poll(clock, NOON + timedelta(seconds=1), EURUSD=offset_h)
 
-    assert clock.is_known
+    assert clock.offset_s == offset_h * 3600
     assert clock.utc(ms(NOON, offset_h)) == NOON
     assert clock.utc_of_quote(ms(NOON, offset_h)) == NOON
 
@@ -36,7 +36,7 @@ def test_learns_nothing_from_a_first_look_or_a_tick_that_stands():
     clock.observe(tick, utc_s=NOON.timestamp())
     clock.observe(tick, utc_s=NOON.timestamp() + 1)
 
-    assert not clock.is_known
+    assert clock.offset_s is None
 
 
 def test_learns_nothing_when_the_look_before_was_long_ago():
@@ -44,19 +44,19 @@ def test_learns_nothing_when_the_look_before_was_long_ago():
     poll(clock, NOON, EURUSD=3)
     poll(clock, NOON + timedelta(seconds=301), EURUSD=3)
 
-    assert not clock.is_known
+    assert clock.offset_s is None
 
 
 def test_learns_nothing_from_symbols_that_disagree_or_a_rest_too_large():
     clock = ServerClock()
     poll(clock, NOON, EURUSD=3, USDJPY=2)
     poll(clock, NOON + timedelta(seconds=1), EURUSD=3, USDJPY=2)
-    assert not clock.is_known
+    assert clock.offset_s is None
 
     late = timedelta(seconds=-61) / timedelta(hours=1)
     poll(clock, NOON + timedelta(seconds=2), EURUSD=3 + late, USDJPY=3 + late)
 
-    assert not clock.is_known
+    assert clock.offset_s is None
 
 
 def test_keeps_what_it_knows_over_a_weekend_and_follows_a_change():
@@ -90,3 +90,11 @@ def test_never_calls_a_quote_fresh_while_it_does_not_know():
 )
 def test_books_by_the_usual_zone_while_it_does_not_know(at, offset_h):
     assert ServerClock().utc(ms(at, offset_h)) == at
+
+
+def test_takes_over_what_others_know_but_not_their_ignorance():
+    clock = ServerClock()
+    clock.adopt(7200)
+    clock.adopt(None)
+
+    assert clock.utc_of_quote(ms(NOON, 2)) == NOON

@@ -45,6 +45,8 @@ def open_broker(
     """
     if (mode == "replay") != (csv is not None) or (speed is not None and mode != "replay"):
         raise ValueError("recordings, and a speed, belong to mode `replay`")
+    if start is not None and start.tzinfo is None:
+        raise ValueError("`start` needs its time zone")
     instruments = built_in(always_open=profile.always_open)
     _require_conversions(instruments, accounts)
     beneath: Quotes | None = None

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from trading.brokers.mt5.gateway import logs, plain
 from trading.brokers.mt5.gateway.terminal import Terminal
+from trading.brokers.mt5.server_clock import ServerClock
 
 # What may be read over the wire. Connecting is the gateway's own business, sending has a door of its own with a
 # journal, and the wheel's Buy, Sell and Close are never called: they loop, and set no stops.
@@ -63,6 +64,8 @@ class Desk:
         self._down: TerminalDown | None = None
         self._retry_at = 0.0
         self._backoff_s = 0.5
+        self._ticks: dict[str, int] = {}  # of the unit in hand
+        self.clock = ServerClock()
         self.server_tick_time: int | None = None
         self.identity: tuple[int, str] | None = None  # as last seen
 
@@ -99,11 +102,10 @@ class Desk:
     def verify(self) -> None:
         """Check that the right account answers and that its broker is there. Raises: TerminalDown."""
         self.connect()
-        self._stamp_identity()
-        if self.identity is None:
+        if not self.call("account_info").ok:
             raise TerminalDown("the terminal does not say which account it serves")
         if self.identity != (self._terminal.login, self._terminal.server):
-            raise TerminalDown(f"another account answers: {self.identity[0]} at {self.identity[1]}")
+            raise TerminalDown(f"another account answers: {self.identity}")
         terminal = self.call("terminal_info")
         if not terminal.ok or not terminal.result["connected"]:
             raise TerminalDown("the terminal is not connected to the broker")
@@ -113,19 +115,24 @@ class Desk:
         answer = self._raw(function, args, kwargs, where)
         if answer.code in LOST:
             self._is_connected = False
-        if function == "symbol_info_tick" and answer.ok:
-            self.server_tick_time = max(self.server_tick_time or 0, int(answer.result["time"]))
+        if answer.ok:
+            self._note(function, args, answer.result)
+        elif function == "account_info":
+            self.identity = None
         return answer
 
     def read(self, calls: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Make the calls one after the other with nobody in between, and stamp the whole. Raises: TerminalDown."""
         self.connect()
         started = time.perf_counter()
+        self._ticks = {}
         answers = [
             self.call(call["function"], *call["args"], where=call["where"], **call["kwargs"]).as_dict()
             for call in calls
         ]
-        self._stamp_identity()
+        if all(call["function"] != "account_info" for call in calls):
+            self.call("account_info")
+        self.clock.observe(self._ticks, utc_s=self.now())
         return {"ok": all(answer["ok"] for answer in answers), "results": answers, **self.stamp(started)}
 
     def stamp(self, started: float) -> dict[str, Any]:
@@ -133,12 +140,16 @@ class Desk:
         login, server = self.identity or (None, None)
         return {
             "login": login, "server": server, "server_tick_time": self.server_tick_time,
-            "gateway_utc": round(self.now(), 6), "call_ms": round(1000 * (time.perf_counter() - started), 3),
+            "server_offset_s": self.clock.offset_s, "gateway_utc": round(self.now(), 6),
+            "call_ms": round(1000 * (time.perf_counter() - started), 3),
         }  # fmt: skip
 
-    def _stamp_identity(self) -> None:
-        account = self.call("account_info")
-        self.identity = (int(account.result["login"]), account.result["server"]) if account.ok else None
+    def _note(self, function: str, args: Sequence[Any], result: Any) -> None:
+        if function == "account_info":
+            self.identity = (int(result["login"]), result["server"])
+        elif function == "symbol_info_tick":
+            self._ticks[args[0]] = int(result["time_msc"])
+            self.server_tick_time = max(self.server_tick_time or 0, int(result["time"]))
 
     def _raw(self, function: str, args: Sequence[Any], kwargs: dict[str, Any], where: Where | None = None) -> Answer:
         entry: Callable[..., Any] = getattr(self._terminal.module, function)

@@ -13,7 +13,7 @@ QUEUE_MAX = 256
 
 
 class Busy(Exception):
-    """The queue is full; nothing was called."""
+    """No place in the queue, or the gateway is stopping; nothing was called."""
 
 
 class Late(Exception):
@@ -36,10 +36,13 @@ class Worker:
         self._queue: queue.Queue[tuple[str, dict[str, Any], Future[dict[str, Any]]] | None] = queue.Queue(QUEUE_MAX)
         self._thread = threading.Thread(target=self._loop, name="terminal", daemon=True)
         self._busy_since: float | None = None
+        self._is_closing = False
         self._thread.start()
 
     def run(self, unit: str, payload: dict[str, Any], *, timeout_s: float) -> dict[str, Any]:
         """Run the unit and return its answer. Raises: Busy, Late, and whatever the unit raises."""
+        if self._is_closing or not self._thread.is_alive():
+            raise Busy("the gateway is stopping")
         future: Future[dict[str, Any]] = Future()
         try:
             self._queue.put_nowait((unit, payload, future))
@@ -68,6 +71,7 @@ class Worker:
 
     def close(self, *, timeout_s: float) -> bool:
         """Let the current unit end, then stop; tell whether that worked in time."""
+        self._is_closing = True
         self._cancel_waiting()
         self._queue.put(None)
         self._thread.join(timeout_s)
