@@ -5,7 +5,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -28,7 +28,6 @@ from trading.brokers.mt5.server_clock import ServerClock
 
 CLOCK_CHANGE = timedelta(hours=1)
 CLOCK_WAIT_S, CLOCK_POLL_S, CLOCK_RETRY_S = 1.5, 0.1, 60.0
-NOT_FOUND = frozenset({1, -1, -4})  # with these the terminal says that a symbol does not exist
 # A journal younger than the order cannot prove that the order was never sent. Covers two machines' clocks.
 JOURNAL_AGE_MIN_S = 5
 
@@ -48,7 +47,6 @@ class Mt5Broker:
             raise Refused(f"the link of {link.account} is misconfigured: {exc}", code="LINK_MISCONFIGURED") from exc
         self._clock = ServerClock()
         self._clock_tried_at = -math.inf
-        self._selected: set[str] = set()
 
     def close(self) -> None:
         """Close the connections to the gateway."""
@@ -56,9 +54,8 @@ class Mt5Broker:
 
     def snapshot(self, *, symbols: Sequence[str]) -> AccountSnapshot:
         """Read the account, its positions and the quotes of `symbols` as one unit."""
-        self._select(symbols)
         self._learn_clock(symbols)
-        ticks = [readings.call("symbol_info_tick", symbol) for symbol in symbols]
+        ticks = readings.quote_calls(symbols)
         batch = self._batch(
             [readings.call("account_info"), readings.call("terminal_info"), readings.call("positions_get"), *ticks]
         )
@@ -73,10 +70,10 @@ class Mt5Broker:
 
     def instrument(self, *, symbol: str) -> Instrument:
         """Read one instrument. Raises: Refused when the venue does not know it."""
-        self._select([symbol])
-        batch = self._batch([readings.call("symbol_info", symbol)])
+        batch = self._batch([readings.select_call(symbol), readings.call("symbol_info", symbol)])
         with readings.reading():
-            return wire.instrument(batch.result(0))
+            readings.require_selected(symbol, batch.answers[0])
+            return wire.instrument(batch.result(1))
 
     def submit(self, order: OrderRequest) -> OrderReport:
         """Send the order, exactly once for its `client_order_id` however often this is called.
@@ -132,13 +129,10 @@ class Mt5Broker:
         return [fill for fill in fills if fill.filled_at >= at - CLOCK_CHANGE]
 
     def _request(self, order: OrderRequest) -> market_order.TerminalRequest:
-        self._select([order.symbol])
-        batch = self._batch(
-            [readings.call("symbol_info", order.symbol), readings.call("symbol_info_tick", order.symbol)]
-        )
+        batch = self._batch([*readings.quote_calls([order.symbol]), readings.call("symbol_info", order.symbol)])
         with readings.reading():
-            terms = market_order.Terms.of_symbol(batch.result(0))
-            quote = wire.quote(order.symbol, batch.result(1), at=datetime.fromtimestamp(batch.utc_s, UTC))
+            quote = self._quotes([order.symbol], batch, first=0)[order.symbol]
+            terms = market_order.Terms.of_symbol(batch.result(2))
             return market_order.build(order, terms=terms, quote=quote, policy=self._profile.fillings)
 
     def _refuse(self, order: OrderRequest, magic: int, refusal: Refused) -> OrderReport:
@@ -218,17 +212,13 @@ class Mt5Broker:
         )
 
     def _quotes(self, symbols: Sequence[str], batch: readings.Batch, *, first: int) -> dict[str, Quote]:
-        ticks: dict[str, wire.Plain] = {}
-        for index, symbol in enumerate(symbols, start=first):
-            if batch.answers[index]["result"] is None:
-                self._selected.discard(symbol)  # the terminal may have been restarted without it
-                raise Unreachable(f"the terminal has no quote of {symbol}")
-            ticks[symbol] = batch.result(index)
-        with wire.understanding():
-            return {
-                symbol: wire.quote(symbol, tick, at=self._clock.utc_of_quote(wire.integer(tick["time_msc"])))
-                for symbol, tick in ticks.items()
-            }
+        """Read the answers to `readings.quote_calls`, which begin at `first`."""
+        quotes = {}
+        for index, symbol in enumerate(symbols):
+            readings.require_selected(symbol, batch.answers[first + 2 * index])
+            tick = batch.result(first + 2 * index + 1)
+            quotes[symbol] = wire.quote(symbol, tick, at=self._clock.utc_of_quote(wire.integer(tick["time_msc"])))
+        return quotes
 
     def _learn_clock(self, symbols: Sequence[str]) -> None:
         """Let the gateway watch the quotes until one moves, for a moment, when it does not know the server's clock."""
@@ -237,26 +227,10 @@ class Mt5Broker:
             return
         self._clock_tried_at = started
         while True:
-            self._batch([readings.call("symbol_info_tick", symbol) for symbol in symbols])
+            self._batch(readings.quote_calls(symbols))
             if self._clock.offset_s is not None or time.monotonic() - started > CLOCK_WAIT_S:
                 return
             time.sleep(CLOCK_POLL_S)
-
-    def _select(self, symbols: Sequence[str]) -> None:
-        """Put symbols into the terminal's Market Watch. Raises: Refused for one that the venue does not know."""
-        wanted = [symbol for symbol in dict.fromkeys(symbols) if symbol not in self._selected]
-        if not wanted:
-            return
-        batch = self._batch([readings.call("symbol_select", symbol, True) for symbol in wanted])  # noqa: FBT003 - theirs
-        for symbol, answer in zip(wanted, batch.answers, strict=True):
-            with readings.reading():
-                code = wire.integer(answer["last_error"][0])
-            if answer["result"] is True:
-                self._selected.add(symbol)
-            elif code in NOT_FOUND:
-                raise Refused(f"the venue does not know {symbol!r}", code="SYMBOL_UNKNOWN")
-            else:
-                raise Unreachable(f"the terminal answered {answer['last_error']}")
 
     def _magic(self, client_order_id: str) -> int:
         try:

@@ -12,6 +12,7 @@ from typing import Any
 from nexus.core.errors import OutcomeUnknown, Unreachable
 
 POOL_MAX = 16
+DEADLINE_S_MAX = 60.0  # the gateway takes no longer one
 IDLE_S_MAX = 30.0  # below the gateway's own limit, so that it never closes a connection that we are about to use
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 MARGIN_S = 0.5  # what the network may add to the gateway's own deadline
@@ -33,6 +34,8 @@ class GatewayClient:
         parts = urllib.parse.urlsplit(url)
         if parts.scheme != "http" or not parts.hostname or not parts.port:
             raise ValueError(f"{url!r} is not an address of the form http://HOST:PORT")
+        if not 0 < deadline_s <= DEADLINE_S_MAX:
+            raise ValueError(f"a deadline of {deadline_s} s is not within 0 to {DEADLINE_S_MAX} s")
         self._host, self._port = parts.hostname, parts.port
         self._deadline_s = deadline_s
         self._head = {

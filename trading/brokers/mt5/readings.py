@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from nexus.core.errors import Unreachable
+from nexus.core.errors import Refused, Unreachable
 from trading.brokers.mt5 import wire
 
+NOT_FOUND = frozenset({1, -1, -4})  # with these the terminal says that a symbol does not exist
 WINDOW_PAD_S = 26 * 3600  # covers every server zone without knowing it
 
 
@@ -31,6 +32,25 @@ def call(
 ) -> dict[str, Any]:
     """Describe one call. `where` keeps of a listing what has one of the values in any of the fields."""
     return {"function": function, "args": list(args), "kwargs": kwargs, "where": dict(where or {})}
+
+
+def select_call(symbol: str) -> dict[str, Any]:
+    """Describe the call that puts a symbol into the Market Watch: a terminal that was restarted has forgotten it."""
+    return call("symbol_select", symbol, True)  # noqa: FBT003 - the terminal's own argument
+
+
+def quote_calls(symbols: Sequence[str]) -> list[dict[str, Any]]:
+    """Describe the two calls that quote each symbol."""
+    return [each for symbol in symbols for each in (select_call(symbol), call("symbol_info_tick", symbol))]
+
+
+def require_selected(symbol: str, answer: wire.Plain) -> None:
+    """Read the answer to `select_call`. Raises: Refused when the venue does not know the symbol, else Unreachable."""
+    if answer["result"] is True:
+        return
+    if wire.integer(answer["last_error"][0]) in NOT_FOUND:
+        raise Refused(f"the venue does not know {symbol!r}", code="SYMBOL_UNKNOWN")
+    raise Unreachable(f"the terminal answered {answer['last_error']}")
 
 
 def window(since_s: float, until_s: float) -> tuple[int, int]:

@@ -135,9 +135,10 @@ def test_a_reading_without_an_answer_is_unreachable(client, script):
 
 @pytest.mark.parametrize("status", [400, 401, 409, 413, 503, 504])
 def test_an_order_that_the_gateway_swears_it_did_not_send_may_be_sent_again(client, status):
-    with listening(answer(status, {"error": "e", "detail": "d", "sent": False})) as (url, _):
-        with pytest.raises(Unreachable):
-            client(url).send("/v1/order_send", {}, correlation_id="c")
+    script = answer(status, {"error": "e", "detail": "d", "sent": False})
+
+    with listening(script) as (url, _), pytest.raises(Unreachable):
+        client(url).send("/v1/order_send", {}, correlation_id="c")
 
 
 def test_nobody_listening_means_that_nothing_left_us(client):

@@ -63,7 +63,7 @@ class Journal:
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = FULL")
-        self._database.executescript(_SCHEMA)
+        self._database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT")
         self._database.execute("INSERT OR IGNORE INTO meta VALUES ('created_at', ?)", (repr(time.time()),))
         (created_at,) = self._database.execute("SELECT value FROM meta WHERE key = 'created_at'").fetchone()
         self.created_at = float(created_at)

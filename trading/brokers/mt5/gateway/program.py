@@ -16,13 +16,15 @@ from trading.brokers.mt5.gateway.worker import Late, Worker
 
 FIRST_CONNECT_S = 90.0
 STOP_S = 10.0
+SIGNAL_POLL_S = 0.25
 
 
 def serve(config: Config, terminal: Terminal) -> int:
     """Serve until SIGTERM or SIGINT. Raises: BadConfig when the terminal or the address will never do."""
     asked_to_stop = threading.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: asked_to_stop.set())
+    for name in ("SIGTERM", "SIGINT", "SIGBREAK"):  # the last one is how Windows stops a console program
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: asked_to_stop.set())
     journal = _open_journal(config)
     desk = Desk(terminal)
     worker = assemble(desk, journal, config)
@@ -32,7 +34,8 @@ def serve(config: Config, terminal: Terminal) -> int:
         listener = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="listener")
         listener.start()
         logs.write("gateway.started", host=config.host, port=server.server_port, calling=journal.calling())
-        asked_to_stop.wait()
+        while not asked_to_stop.wait(SIGNAL_POLL_S):
+            pass  # Windows delivers no signal to a wait without an end
         server.shutdown()
         server.server_close()
     finally:
