@@ -55,7 +55,7 @@ def paper(floor: None, tmp_path: Path, settings: Any, monkeypatch: pytest.Monkey
 @pytest.fixture
 def trader(paper: Paper) -> User:
     """A trader with one paper account, whose broker's clock is known."""
-    user = UserFactory()
+    user = UserFactory.create()
     account = link(user)
     broker = accounts.broker_of(account)
     broker.snapshot(symbols=["EURUSD"])

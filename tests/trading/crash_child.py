@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from decimal import Decimal
+from typing import Any
 
 import django
 
@@ -24,7 +25,7 @@ from trading.states import Side  # noqa: E402
 from trading.types import OrderIntent  # noqa: E402
 
 
-def die(*_: object, **__: object) -> None:
+def die(*_: Any, **__: Any) -> Any:
     """End like a process that lost its power."""
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -32,12 +33,12 @@ def die(*_: object, **__: object) -> None:
 def main(point: str, email: str) -> None:
     """Place the order and die on the way."""
     submit, record = Mt5Broker.submit, fills.record
-    if point == "before_send":
-        Mt5Broker.submit = die  # type: ignore[method-assign]
-    elif point == "after_send":
-        Mt5Broker.submit = lambda self, order: die(submit(self, order))  # type: ignore[method-assign]
-    elif point == "after_settle":
-        fills.record = lambda **arguments: die(record(**arguments))
+    doors: dict[str, tuple[Any, str, Any]] = {
+        "before_send": (Mt5Broker, "submit", die),
+        "after_send": (Mt5Broker, "submit", lambda self, order: die(submit(self, order))),
+        "after_settle": (fills, "record", lambda **arguments: die(record(**arguments))),
+    }
+    setattr(*doors[point])
     user = people.user_by_email(email)
     assert user is not None
     account = selectors.account_for(user, public_id=None)

@@ -143,7 +143,7 @@ def test_a_key_used_for_another_request_is_refused(client, paper):
 def test_the_same_key_of_somebody_else_is_another_key(client, paper, trader):
     key = uuid.uuid4().hex
     send(client, BRIEF, key=key)
-    other = ApiClient().login(UserFactory())
+    other = ApiClient().login(UserFactory.create())
 
     answer = send(other, BRIEF, key=key)
 
@@ -153,7 +153,7 @@ def test_the_same_key_of_somebody_else_is_another_key(client, paper, trader):
 
 @pytest.mark.parametrize("role", [Role.OPERATOR, Role.COMPLIANCE])
 def test_operators_do_not_trade(paper, role):
-    answer = send(ApiClient().login(UserFactory(role=role)), BRIEF)
+    answer = send(ApiClient().login(UserFactory.create(role=role)), BRIEF)
 
     assert (answer.status_code, answer.json()["code"]) == (403, "denied")
 
@@ -195,8 +195,8 @@ def test_a_broker_that_was_never_asked_is_a_503_with_nothing_written(client, set
 
 def test_others_orders_do_not_exist(client, paper):
     order = send(client, BRIEF).json()
-    other = ApiClient().login(UserFactory())
-    operator = ApiClient().login(UserFactory(role=Role.OPERATOR))
+    other = ApiClient().login(UserFactory.create())
+    operator = ApiClient().login(UserFactory.create(role=Role.OPERATOR))
 
     assert client.get(f"/trading/ledger/{order['id']}").json() == order
     assert other.get(f"/trading/ledger/{order['id']}").status_code == 404

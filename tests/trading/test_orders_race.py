@@ -11,6 +11,7 @@ from tests.client import ApiClient
 from tests.threads import together
 from tests.trading.conftest import brief, limit
 from trading.models import Fill, TradeLedger
+from trading.services import facts
 
 BODY = (
     '{"symbol": "EURUSD", "action": "BUY", "quantity": %s, "entry_price": 1.0850, "stop_loss": 1.0800, '
@@ -82,11 +83,10 @@ def test_the_same_order_under_40_keys_is_40_orders(client, settings, paper):
 
 def test_settling_between_the_read_and_the_lock_counts_an_order_once(execute, trader, paper, monkeypatch):
     """A fill booked after the broker was read is not in the facts: it counts in full, and then only once."""
-    from trading.services import facts
-
     limit(LimitKind.DAILY_LOSS, str(2 * RISK), user=trader)
     small = brief(quantity=Decimal("0.01"))
-    original, nested = facts.read, []
+    original = facts.read
+    nested: list[bool] = []
 
     def read_then_fill_another(**arguments):
         found = original(**arguments)

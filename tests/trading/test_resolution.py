@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 from django.db import connection
+from django.db.models import F
 from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
@@ -17,7 +18,8 @@ from trading.types import OrderReport
 
 def age(order: TradeLedger, seconds: int) -> None:
     """Let an order have been sent earlier than it was."""
-    TradeLedger.objects.filter(pk=order.pk).update(sent_at=order.sent_at - timedelta(seconds=seconds))
+    TradeLedger.objects.filter(pk=order.pk).update(sent_at=F("sent_at") - timedelta(seconds=seconds))
+    order.refresh_from_db()
 
 
 def resolve(order: TradeLedger) -> TradeLedger:
@@ -48,13 +50,12 @@ def test_an_order_the_broker_never_saw_stays_unknown_until_two_late_searches_agr
     assert resolve(order).delivery == Delivery.UNKNOWN
     assert order.absent_since is None  # too early to count
     age(order, 61)
-    order.refresh_from_db()
     assert resolve(order).delivery == Delivery.UNKNOWN
-    assert order.absent_since is not None
+    first = TradeLedger.objects.get().absent_since
+    assert first is not None
     assert Alert.objects.get().kind == "ORDER_UNKNOWN"
     assert resolve(order).delivery == Delivery.UNKNOWN  # twice without a trace, but not 180 s after sending
     age(order, 120)
-    order.refresh_from_db()
     resolve(order)
     assert (order.status, order.rejected_by, order.reason) == (
         OrderStatus.REJECTED,

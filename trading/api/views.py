@@ -84,11 +84,11 @@ class Execute(APIView):
     def handle_exception(self, exc: Exception) -> Response:
         """Answer a refusal, and keep that it happened: who tried what is evidence too."""
         error = as_error(exc)
-        if error is not None and 400 <= error.status < 500 and error.status != 401:
-            user = _person(self.request)
+        user = self.request.user
+        if error is not None and 400 <= error.status < 500 and user is not None:
             trail.record_denied(
                 action="order.refused",
-                actor=Actor.user(user.public_id),
+                actor=Actor.user(_person(self.request).public_id),
                 target=Target("order", ""),
                 outcome=Outcome.DENIED if error.status == 403 else Outcome.FAILURE,
                 detail={"code": error.code, "fields": [each.pointer for each in error.errors]},
