@@ -28,7 +28,7 @@ check: $(VENV)/.dev-installed ## The gate: format, lint, types, import contracts
 	$(BIN)/ruff check .
 	$(WITH_SETTINGS) $(BIN)/mypy .
 	$(BIN)/lint-imports
-	$(WITH_SETTINGS) $(BIN)/python manage.py makemigrations --check --dry-run
+	$(WITH_SETTINGS) $(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
 	$(WITH_SETTINGS) $(BIN)/python manage.py check --deploy --fail-level WARNING
 
 format: $(VENV)/.dev-installed ## Format the code and mend what the linter can

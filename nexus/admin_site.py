@@ -7,7 +7,6 @@ from django.contrib import admin
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.http import HttpRequest
 
-from accounts.models import User
 from accounts.services import sessions
 from accounts.types import ClientInfo
 from nexus.core.http import client_ip
@@ -42,4 +41,4 @@ class OperatorSite(admin.AdminSite):
 
     def has_permission(self, request: HttpRequest) -> bool:
         """Tell whether this session may be in the console. The one place where the second factor will be asked for."""
-        return isinstance(request.user, User) and request.user.is_active and request.user.is_staff
+        return request.user.is_active and request.user.is_staff

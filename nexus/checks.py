@@ -1,5 +1,6 @@
 """Refuse a bad boot: what must be true of the settings before anything may trade."""
 
+import ipaddress
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +18,7 @@ _EXAMPLES = ("changeme", "change-me", "change_me", "example", "insecure", "your-
 @register(Tags.security)
 def check_settings(app_configs: Any = None, **_kwargs: Any) -> list[CheckMessage]:
     """Return what is wrong with the settings."""
-    return [*_secrets(), *_exposure(), *_live_trading()]
+    return [*_secrets(), *_exposure(), *_proxies(), *_live_trading()]
 
 
 def refuse_bad_boot() -> None:
@@ -53,6 +54,14 @@ def _exposure() -> Iterator[Error]:
         yield Error("ALLOWED_HOSTS must name this site's hosts in production.", id="nexus.E008")
     if any("*" in host for host in settings.ALLOWED_HOSTS):
         yield Error("ALLOWED_HOSTS must not hold a wildcard in production.", id="nexus.E009")
+
+
+def _proxies() -> Iterator[Error]:
+    for cidr in settings.TRUSTED_PROXY_CIDRS:
+        try:
+            ipaddress.ip_network(cidr)
+        except ValueError:
+            yield Error(f"TRUSTED_PROXY_CIDRS holds {cidr!r}, which is not a network.", id="nexus.E012")
 
 
 def _live_trading() -> Iterator[Error]:

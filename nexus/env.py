@@ -42,11 +42,14 @@ def integer(name: str, default: int, *, least: int = 0) -> int:
     return number
 
 
-def decimal(name: str, default: str | None) -> Decimal | None:
-    """Read an exact positive number. An empty default means that nothing is set, which is not zero."""
-    value = text(name, default or "")
-    if not value:
-        return None
+def optional_decimal(name: str, default: str) -> Decimal | None:
+    """Read an exact positive number, or None for the word `none`: nothing is set, which is not zero."""
+    return None if text(name, default).lower() == "none" else decimal(name, default)
+
+
+def decimal(name: str, default: str) -> Decimal:
+    """Read an exact positive number."""
+    value = text(name, default)
     try:
         number = Decimal(value)
     except InvalidOperation as exc:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from nexus import env
 
@@ -141,9 +141,11 @@ SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
+    "PREPROCESSING_HOOKS": ["nexus.openapi.canonical_routes"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "ENUM_NAME_OVERRIDES": {"SideEnum": "trading.states.Side"},
 }
 SESSION_COOKIE_AGE = 8 * 3600
 SESSION_COOKIE_HTTPONLY = True
@@ -173,13 +175,8 @@ CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", "") or env.text(
 if CELERY_BROKER_URL.startswith("pgmq:"):  # the local run keeps its queues in its own PostgreSQL: docs/adr/0003
     CELERY_WORKER_ENABLE_REMOTE_CONTROL = False  # the names of its reply queues are too long for this broker
     CELERY_BROKER_TRANSPORT_OPTIONS = {
-        "conn_string": make_conninfo(
-            dbname=DATABASES["default"]["NAME"],
-            user=DATABASES["default"]["USER"],
-            password=DATABASES["default"]["PASSWORD"],
-            host=DATABASES["default"]["HOST"],
-            port=DATABASES["default"]["PORT"],
-        ),
+        # `pgmq` does not read a URL's `host=` and would knock at localhost: it is given libpq's own words.
+        "conn_string": make_conninfo("", **conninfo_to_dict(env.secret("DATABASE_URL"))),
         "init_extension": False,  # plain SQL instead, from nexus/local/queue.py
         "use_notify": True,
         "notify_throttle_interval_ms": 0,
@@ -205,13 +202,13 @@ CELERY_BEAT_SCHEDULE = {
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False  # an address is personal data, and that reader believes any proxy
 
-# --- What you may do: platform ceilings. Unset means that a tighter scope must set one, or orders are refused ---------
+# --- What you may do: platform ceilings. `none`: a tighter scope sets one, or orders are refused ----
 TRADING_ENABLED = env.boolean("TRADING_ENABLED", default=True)
-DAILY_LOSS_LIMIT = env.decimal("DAILY_LOSS_LIMIT", "1000")  # USD a user and day
-MAX_POSITION_SIZE = env.decimal("MAX_POSITION_SIZE", "10000")  # base units an instrument
-TRADE_VALUE_MIN = env.decimal("TRADE_VALUE_MIN", "0.01")  # USD
-TRADE_VALUE_MAX = env.decimal("TRADE_VALUE_MAX", "1000000")  # USD
-UNSTOPPED_MOVE = env.decimal("UNSTOPPED_MOVE", None)  # adverse move assumed without a stop-loss; unset refuses
+DAILY_LOSS_LIMIT = env.optional_decimal("DAILY_LOSS_LIMIT", "1000")  # USD a user and day
+MAX_POSITION_SIZE = env.optional_decimal("MAX_POSITION_SIZE", "10000")  # base units an instrument
+TRADE_VALUE_MIN = env.optional_decimal("TRADE_VALUE_MIN", "0.01")  # USD
+TRADE_VALUE_MAX = env.optional_decimal("TRADE_VALUE_MAX", "1000000")  # USD
+UNSTOPPED_MOVE = env.optional_decimal("UNSTOPPED_MOVE", "none")  # assumed adverse move without a stop-loss
 GAP_ALLOWANCE = env.decimal("GAP_ALLOWANCE", "0.0005")  # how far beyond its price a stop may fill
 COMMISSION_PER_LOT = env.decimal("COMMISSION_PER_LOT", "7")  # USD, round trip, counted into the worst case
 
@@ -220,8 +217,8 @@ PRICE_DEVIATION = env.decimal("PRICE_DEVIATION", "0.0002")  # of the reference, 
 PRICE_COLLAR = env.decimal("PRICE_COLLAR", "0.005")  # of the reference price
 SPREAD_MAX = env.decimal("SPREAD_MAX", "0.005")  # of the mid price
 QUOTE_AGE_MAX_S = env.integer("QUOTE_AGE_MAX_S", 10, least=1)
-_slippage_percent = env.decimal("MAX_SLIPPAGE_PERCENT", None)
-SLIPPAGE_THRESHOLD = env.decimal("SLIPPAGE_THRESHOLD", str(_slippage_percent / 100) if _slippage_percent else "0.005")
+_slippage_percent = env.decimal("MAX_SLIPPAGE_PERCENT", "0.5")
+SLIPPAGE_THRESHOLD = env.decimal("SLIPPAGE_THRESHOLD", str(_slippage_percent / 100))
 SENDING_LEASE_S = env.integer("SENDING_LEASE_S", 20, least=5)  # a mark older than this lost its process
 BROKER_DEADLINE_S = env.integer("BROKER_DEADLINE_S", 5, least=1)
 BROKER_TAG = env.integer("BROKER_TAG", 1, least=1)  # 1 to 2047, unique an installation: part of each order's id

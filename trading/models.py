@@ -1,8 +1,10 @@
 """The tables of trading. A row of `TradeLedger` is the order, and code calls it `order`."""
 
 import uuid
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 from django.db import models
@@ -229,13 +231,20 @@ class TradeLedger(models.Model):
         )
 
     def move(
-        self, to: State, *, at: datetime, reason: str = "", evidence: dict[str, Any] | None = None, **facts: Any
+        self,
+        to: State,
+        *,
+        at: datetime,
+        reason: str = "",
+        evidence: Mapping[str, Any] = MappingProxyType({}),
+        facts: Mapping[str, Any] = MappingProxyType({}),
     ) -> Self:
         """Move to `to`, write `facts` beside it and the OrderEvent, or raise IllegalTransition and change nothing.
 
         A closed order reserves nothing, whoever closes it.
         """
         came_from = self.state
+        facts = dict(facts)
         if to.delivery is Delivery.DONE:
             facts |= {"reserved": Decimal(0), "closed_at": self.closed_at or at}
         allowed = to in TRANSITIONS[came_from]
@@ -243,7 +252,7 @@ class TradeLedger(models.Model):
         if not allowed or not standing.update(status=to.status, delivery=to.delivery, **facts):
             raise IllegalTransition(f"{self}: {came_from} → {to}")
         OrderEvent.objects.create(
-            order=self, came_from=str(came_from), to=str(to), reason=reason, evidence=evidence or {}, at=at
+            order=self, came_from=str(came_from), to=str(to), reason=reason, evidence=dict(evidence), at=at
         )
         self.status, self.delivery = to.status, to.delivery
         for name, fact in facts.items():

@@ -50,16 +50,14 @@ def is_within_collar(price: Decimal | None, *, reference: Decimal, collar: Decim
 
 def stops_fault(intent: OrderIntent, *, quote: Quote, distance_min: Decimal) -> str:
     """Return why the stops cannot stand, or an empty text. A buy closes at the bid, a sell at the ask."""
-    direction = intent.side.direction
     closing = quote.bid if intent.side is Side.BUY else quote.ask
-    if intent.stop_loss is not None and direction * (closing - intent.stop_loss) < max(distance_min, ZERO):
-        return "STOP_LOSS_TOO_NEAR"
-    if intent.stop_loss is not None and direction * (closing - intent.stop_loss) <= 0:
-        return "STOP_LOSS_WRONG_SIDE"
-    if intent.take_profit is not None and direction * (intent.take_profit - closing) < max(distance_min, ZERO):
-        return "TAKE_PROFIT_TOO_NEAR"
-    if intent.take_profit is not None and direction * (intent.take_profit - closing) <= 0:
-        return "TAKE_PROFIT_WRONG_SIDE"
+    stops = (("STOP_LOSS", intent.stop_loss, 1), ("TAKE_PROFIT", intent.take_profit, -1))
+    for name, price, way in stops:
+        distance = None if price is None else way * intent.side.direction * (closing - price)
+        if distance is not None and distance <= 0:
+            return f"{name}_WRONG_SIDE"
+        if distance is not None and distance < distance_min:
+            return f"{name}_TOO_NEAR"
     return ""
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from accounts.states import Role
-from accounts.types import Principal
 from django.db.models import Q, QuerySet
 
+from accounts.states import Role
+from accounts.types import Principal
 from nexus.core.errors import FieldError, Invalid, NotFound
 from trading.models import BrokerPosition, Fill, OrderQuerySet, TradeLedger, TradingAccount
 from trading.states import Delivery

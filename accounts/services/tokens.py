@@ -119,17 +119,17 @@ def _typed(payload: dict[str, Any]) -> Claims:
     """Check the kind of every claim. Raises: ValueError, TypeError, KeyError."""
     methods = payload["amr"]
     version = payload["tv"]
-    jti = payload["jti"]
+    jti = _text(payload["jti"])
     if not (isinstance(methods, list) and all(isinstance(method, str) for method in methods)):
         raise TypeError("amr is a list of texts")
     if not isinstance(version, int) or isinstance(version, bool):
         raise TypeError("tv is a whole number")
-    if not isinstance(jti, str) or not jti:
-        raise TypeError("jti is a text")
+    if not jti:
+        raise ValueError("jti is empty")
     return Claims(
-        user_public_id=UUID(payload["sub"]),
-        family_id=UUID(payload["sid"]),
-        token_type=TokenType(str(payload["token_type"]).upper()),
+        user_public_id=UUID(_text(payload["sub"])),
+        family_id=UUID(_text(payload["sid"])),
+        token_type=TokenType(_text(payload["token_type"]).upper()),
         jti_hash=hashlib.sha256(jti.encode()).digest(),
         token_version=version,
         issued_at=_instant(payload["iat"]),
@@ -137,6 +137,12 @@ def _typed(payload: dict[str, Any]) -> Claims:
         authenticated_at=_instant(payload["auth_time"]),
         methods=tuple(methods),
     )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a text is required")
+    return value
 
 
 def _instant(seconds: Any) -> datetime:

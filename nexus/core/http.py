@@ -119,7 +119,7 @@ def _from_drf(exc: exceptions.APIException) -> NexusError:
             wait = max(1, int(getattr(exc, "wait", None) or 1))
             return TooManyRequests("Slow down.", headers={"Retry-After": str(wait)})
         case exceptions.ParseError():
-            return Malformed("The body is not valid JSON.", headers={})
+            return Malformed("The body is not valid JSON.")
     error = NexusError("The request failed.")
     error.status = exc.status_code
     error.code = str(exc.default_code)

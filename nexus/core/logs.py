@@ -24,7 +24,7 @@ _SECRET_WORDS = frozenset(
     {"authorization", "otp", "password", "passwd", "secret", "secrets", "token", "tokens", "key", "keys", "refresh",
      "access", "cookie"}
 )  # fmt: skip
-_WORD = re.compile(r"[A-Za-z][a-z]*|[A-Z]+")
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Za-z][a-z]*")
 _SECRET_TEXTS = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), r"\1 " + REDACTED),
     (re.compile(r"\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_=-]*"), REDACTED),

@@ -10,6 +10,8 @@ from typing import IO, Any, ClassVar
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest
 from drf_spectacular.utils import extend_schema_field
+from ninja import Schema
+from pydantic import ConfigDict
 from rest_framework import serializers
 from rest_framework.parsers import BaseParser
 
@@ -143,6 +145,12 @@ class StrictSerializer(serializers.Serializer[Any]):
         if refused:
             raise serializers.ValidationError(refused)
         return value
+
+
+class StrictSchema(Schema):
+    """A machine's form that refuses what it does not know; the ninja door's inputs derive from this."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 @extend_schema_field(

@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except (ChildFailed, FolderUnusable, PortTaken, PostgresUnusable, TradeFailed) as exc:
-        print(f"\nNexus stopped: {exc}", file=sys.stderr, flush=True)
+        print(f"\nNexus cannot go on: {exc}", file=sys.stderr, flush=True)
         return 1
     return 0
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from nexus.local.processes import RunAs
 
-OLDEST_MAJOR = 14
+OLDEST_MAJOR = 15  # the first where a right can be granted on one parameter, which tests need
 UNPRIVILEGED = ("postgres", "nobody", "daemon")
 # Where root keeps what an unprivileged user must reach when the project lies in a private home; the lasting one first.
 PUBLIC_FOLDERS = (Path("/var/lib"), Path("/var/tmp"))  # noqa: S108  made private below, and its owner is checked

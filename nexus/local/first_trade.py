@@ -33,7 +33,7 @@ LEDGER_COLUMNS = (
     "take_profit",
     "created_at",
 )
-FILL_COLUMNS = ("id", "side", "quantity", "price", "commission", "filled_at")
+FILL_COLUMNS = ("id", "side", "quantity", "price", "commission", "position", "filled_at")
 POSITION_COLUMNS = (
     "id",
     "symbol",
@@ -139,8 +139,8 @@ def run(folder: Folder, base: str, *, transport: httpx.BaseTransport | None = No
         positions = _open_positions(client)
     show(order, positions)
     if order is not None and order.get("status") != "FILLED":
-        reason = order.get("reason") or ""
-        raise TradeFailed(f"The order is {order.get('status')} {reason}, and not FILLED.")
+        why = " ".join(str(order.get(name) or "") for name in ("rejected_by", "reason", "reason_detail"))
+        raise TradeFailed(f"The order is {order.get('status')}, not FILLED: {why}")
 
 
 def _open_positions(client: Client) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from nexus.local.folder import Folder, write_private
 PAPER_LOGIN = 5001
 PAPER_SERVER = "Paper-Nexus"
 PAPER_SEED = 20200101
+PAPER_BALANCE = "10000"  # USD, at the first start
 
 
 def write_config(folder: Folder, *, port: int, known: Mapping[str, str]) -> Path:
@@ -25,6 +26,8 @@ def write_config(folder: Folder, *, port: int, known: Mapping[str, str]) -> Path
             "server": PAPER_SERVER,
             "mode": "wall",
             "seed": PAPER_SEED,
+            "currency": "USD",
+            "balance": PAPER_BALANCE,
         },
         "limits": {
             "lots_max": "50",

@@ -27,10 +27,8 @@ def create(*, base_url: str) -> None:
     folder = Folder(Path(settings.DATA_DIR))
     known = json.loads(folder.demo.read_text(encoding="utf-8"))["people"] if folder.demo.exists() else {}
     people = {role.value.lower(): _person(role, known=known, folder=folder) for role in Role}
-    trader = selectors.user_by_email(people["trader"]["email"])
-    assert trader is not None
     account = accounts.link(
-        user_id=trader.pk,
+        user_id=_user_id(people["trader"]["email"]),
         name="Paper account",
         venue="mt5",
         venue_account=str(PAPER_LOGIN),
@@ -47,6 +45,13 @@ def create(*, base_url: str) -> None:
         "account": str(account.public_id),
     }
     write_private(folder.demo, json.dumps(note, indent=2) + "\n")
+
+
+def _user_id(email: str) -> int:
+    user = selectors.user_by_email(email)
+    if user is None:
+        raise FolderUnusable(f"{email} is gone from the database. Begin anew with `make clean`.")
+    return user.pk
 
 
 def _person(role: Role, *, known: dict[str, dict[str, str]], folder: Folder) -> dict[str, str]:

@@ -31,6 +31,8 @@ DATABASE = "nexus"
 PORT = 5432  # only a part of the socket's name
 SOCKET_PATH_BYTES_MAX = 100  # 103 on macOS, 107 on Linux
 START_TIMEOUT_S = 60.0
+BUILTIN_LOCALE_SINCE = 17
+SELF_GRANT_SINCE = 16
 POLL_S = 0.02
 
 SETTINGS = {
@@ -159,7 +161,11 @@ def _initialize(server: Cluster) -> None:
     password.write_text(server.passwords.superuser)
     password.chmod(0o600)
     _give(server, password)
-    locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if server.programs.major >= 17 else []
+    locale = (
+        ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        if server.programs.major >= BUILTIN_LOCALE_SINCE
+        else []
+    )
     command = [server.programs.path("initdb"), "-D", str(draft), "-U", SUPERUSER, f"--pwfile={password}"]
     command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", *locale, "--no-instructions"]
     command += [] if server.durable else ["--no-sync"]
@@ -262,6 +268,17 @@ def _ensure_database(server: Cluster) -> None:
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
             make = sql.SQL("CREATE DATABASE {} OWNER {}")
             connection.execute(make.format(sql.Identifier(DATABASE), sql.Identifier(OWNER)))
+        if not server.durable:
+            _allow_trials(connection, server.programs.major)
+
+
+def _allow_trials(connection: psycopg.Connection, major: int) -> None:
+    """Give the tests' role what they need to try what production forbids; it is still no superuser."""
+    wanted = ["GRANT SET ON PARAMETER session_replication_role TO {}"]  # triggers must withstand it
+    if major >= SELF_GRANT_SINCE:  # tests make production's roles, and become them
+        wanted += ["ALTER ROLE {} CREATEROLE", "ALTER ROLE {} SET createrole_self_grant = 'set, inherit'"]
+    for statement in wanted:
+        connection.execute(sql.SQL(statement).format(sql.Identifier(OWNER)))
 
 
 def _stop_orphan(server: Cluster) -> None:

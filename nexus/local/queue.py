@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import psycopg
 from pgmq.install import get_embedded_install_sql
 
-URL = "pgmq://"
+URL = "pgmq://localhost"  # the true address is a socket, and reaches the transport by the settings
 
 
 def url(environment: Mapping[str, str]) -> str:

@@ -15,7 +15,7 @@ from nexus.local import first_trade, postgres, queue, servers
 from nexus.local.folder import ROOT, Folder, held, open_folder, passwords_of, secrets_of, write_private
 from nexus.local.processes import Supervisor
 
-STEPS = 6
+STEPS = 5
 
 
 class Progress:
@@ -52,8 +52,9 @@ def run() -> None:
             _people(supervisor, folder, env, base, progress, fresh=fresh)
             progress.step("One trade through the public API")
             first_trade.run(folder, base)
-            print(f"\nServing on {base} — Ctrl-C stops everything. (Ready after {progress.seconds:.1f} s)", flush=True)
-            print(f"    API documents {base}/docs    operator console {base}/admin/    logs {folder.logs}", flush=True)
+            print(f"\nReady after {progress.seconds:.1f} s. Logs are in {folder.logs}.")
+            print(f"API documents: {base}/docs    Operator console: {base}/admin/")
+            print(f"Serving on {base} — Ctrl-C stops everything.", flush=True)
             supervisor.watch()
 
 

@@ -143,7 +143,7 @@ def release_mark() -> str:
     """Return a mark that changes when a migration, a static file or an installed package of this checkout does."""
     digest = sha256()
     watched = [ROOT / "requirements.txt", *ROOT.glob("*/migrations/*.py"), *ROOT.glob("nexus/*/migrations/*.py")]
-    watched += [path for path in ROOT.glob("*/static/**/*") if path.is_file()]
+    watched += [path for path in ROOT.glob("[a-z]*/static/**/*") if path.is_file()]
     watched += [ROOT / "nexus" / "settings.py"]
     for path in sorted(watched):
         if path.exists():

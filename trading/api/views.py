@@ -3,7 +3,6 @@
 import uuid
 from typing import Any, cast
 
-from django.http import HttpResponse
 from django.utils.timezone import now
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.permissions import BasePermission
@@ -42,7 +41,7 @@ class MayTrade(BasePermission):
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         """Tell whether this person may place orders."""
-        return request.user.role in TRADERS
+        return _person(request).role in TRADERS
 
 
 class Execute(APIView):
@@ -71,7 +70,7 @@ class Execute(APIView):
                 principal=str(user.public_id),
                 account=str(account.public_id),
                 key=key,
-                fingerprint=records.fingerprint(method="POST", path="/trading/execute", body=request.data),
+                fingerprint=records.fingerprint(method="POST", path="/trading/execute", body=form.validated_data),
             ),
             at=now(),
         )
@@ -82,14 +81,14 @@ class Execute(APIView):
             headers={"Idempotency-Replayed": "true"} if execution.is_replay else None,
         )
 
-    def handle_exception(self, exc: Exception) -> HttpResponse:
+    def handle_exception(self, exc: Exception) -> Response:
         """Answer a refusal, and keep that it happened: who tried what is evidence too."""
         error = as_error(exc)
         user = self.request.user
-        if error is not None and 400 <= error.status < 500 and user is not None and error.status != 401:
+        if error is not None and 400 <= error.status < 500 and user is not None:
             trail.record_denied(
                 action="order.refused",
-                actor=Actor.user(user.public_id),
+                actor=Actor.user(_person(self.request).public_id),
                 target=Target("order", ""),
                 outcome=Outcome.DENIED if error.status == 403 else Outcome.FAILURE,
                 detail={"code": error.code, "fields": [each.pointer for each in error.errors]},
@@ -100,7 +99,12 @@ class Execute(APIView):
 class Ledger(APIView):
     """Orders, the newest first."""
 
-    @extend_schema(parameters=[forms.LedgerQuery], responses=forms.LedgerView, summary="List orders")
+    @extend_schema(
+        operation_id="trading_ledger_list",
+        parameters=[forms.LedgerQuery],
+        responses=forms.LedgerView,
+        summary="List orders",
+    )
     def get(self, request: Request) -> Response:
         """List the orders this person may see."""
         form = forms.LedgerQuery(data=request.query_params.dict())

@@ -65,3 +65,7 @@ class Broker(Protocol):
     def fills_since(self, at: datetime) -> Sequence[FillReport]:
         """Read every trade fill of the account since `at`, ours or not; repeats are harmless."""
         ...
+
+    def close(self) -> None:
+        """Let go of connections. The broker is of no use afterwards."""
+        ...

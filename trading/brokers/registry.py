@@ -26,6 +26,14 @@ def get(link: Link) -> Broker:
         return broker
 
 
+def close() -> None:
+    """Close every adapter's connections and drop it."""
+    with _lock:
+        for broker in _open.values():
+            broker.close()
+        _open.clear()
+
+
 def forget() -> None:
     """Drop every adapter: a forked child must not speak over its parent's connections."""
     global _lock  # noqa: PLW0603 - the parent's lock may be held by a thread that this process does not have

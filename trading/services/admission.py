@@ -163,7 +163,8 @@ def _exposure(
 
 
 def _contract_size(facts: Facts, account_id: int, symbol: str) -> Decimal:
-    return facts.instruments[(account_id, symbol)].contract_size
+    size: Decimal = facts.instruments[(account_id, symbol)].contract_size
+    return size
 
 
 def _starts(facts: Facts, *, at: datetime) -> Mapping[int, Decimal]:

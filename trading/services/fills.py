@@ -4,9 +4,10 @@ Limits gate intentions, never facts: whatever a broker has done is booked, howev
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -50,7 +51,7 @@ def lose(*, order_id: int, detail: str, at: datetime) -> TradeLedger:
 def ingest(*, account: TradingAccount, reports: Iterable[FillReport], at: datetime) -> int:
     """Book fills read from an account's history, ours or not, and return how many were new."""
     ours: dict[str, list[FillReport]] = defaultdict(list)
-    others = []
+    others: list[FillReport] = []
     for fill in reports:
         is_ours = bool(fill.client_order_id) and fill.kind is FillKind.ORDER
         (ours[fill.client_order_id] if is_ours else others).append(fill)
@@ -80,7 +81,7 @@ def _follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLe
         reason=_reason(report, to=to),
         evidence={"venue_state": report.state.value, "code": report.code, "words": report.reason[:300]},
         at=at,
-        **_facts(order, report=report, to=to, filled=filled, has_new_fill=bool(booked)),
+        facts=_facts(order, report=report, to=to, filled=filled, has_new_fill=bool(booked)),
     )
     _warn(order, booked=booked, at=at)
     return order
@@ -126,9 +127,17 @@ def _reason(report: OrderReport, *, to: State) -> str:
     return f"BROKER_{report.code}"[:64] if report.code else "BROKER_REFUSED"
 
 
-def _move(order: TradeLedger, to: State, *, reason: str, evidence: dict[str, Any], at: datetime, **facts: Any) -> None:
+def _move(
+    order: TradeLedger,
+    to: State,
+    *,
+    reason: str,
+    evidence: dict[str, Any],
+    at: datetime,
+    facts: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     came_from = order.state
-    order.move(to, at=at, reason=reason, evidence=evidence, **facts)
+    order.move(to, at=at, reason=reason, evidence=evidence, facts=facts)
     trail.record(
         action=f"order.{(to.delivery if to is UNKNOWN else to.status).lower()}",
         actor=BROKER,
@@ -239,13 +248,14 @@ def _book_other(account: TradingAccount, report: FillReport, *, at: datetime) ->
 
 def _warn(order: TradeLedger, *, booked: list[FillReport], at: datetime) -> None:
     """Alert people to what an order should not have done: fill late, fill too much, or fill far from its reference."""
-    worst = max((s for s in Fill.objects.filter(order=order).values_list("slippage", flat=True) if s), default=None)
+    known = Fill.objects.filter(order=order, slippage__isnull=False).values_list("slippage", flat=True)
+    worst = max((adverse for adverse in known if adverse is not None), default=rules.ZERO)
     conditions = {
         "LATE_FILL": (Severity.CRITICAL, bool(booked) and order.late_fill, "filled after it was closed"),
         "OVERFILL": (Severity.CRITICAL, order.overfill_quantity > 0, "filled for more than it asked"),
         "HIGH_SLIPPAGE": (
             Severity.WARNING,
-            bool(booked) and worst is not None and worst > settings.SLIPPAGE_THRESHOLD,
+            bool(booked) and worst > settings.SLIPPAGE_THRESHOLD,
             f"filled {worst} away from its reference",
         ),
     }

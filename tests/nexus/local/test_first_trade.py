@@ -26,7 +26,7 @@ class Api:
     def __call__(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path.removeprefix("/api/v1")
         answers: dict[str, Any] = {
-            "/auth/login": {"access": "token", "refresh": "other"},
+            "/auth/login": {"access_token": "token", "refresh_token": "other"},
             "/trading/quotes/EURUSD": self.quote,
             "/trading/ledger/7": self.order,
             "/trading/ledger": {"results": [self.order]},

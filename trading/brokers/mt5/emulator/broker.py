@@ -59,6 +59,7 @@ class Broker:
         self._stopped = ""
         self._terminals: dict[str, Terminal] = {}
         self._sent = [(login, at) for login, at, _, _ in store.requests(self.now_us - SECOND_US)]
+        clock.target_us(self.now_us)  # a paced clock begins to flow here
         self.verify()
 
     # time

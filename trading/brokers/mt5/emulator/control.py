@@ -95,7 +95,8 @@ class Control:
 
     def fault_log(self) -> list[dict[str, Any]]:
         """Return every fault that fired, with the request that it hit."""
-        return self._broker.store.fault_log()
+        with self._broker.lock:
+            return self._broker.store.fault_log()
 
     def terminal(self, path: str) -> Terminal:
         """Return a terminal, whose switches may be turned and whose pipe may be cut."""

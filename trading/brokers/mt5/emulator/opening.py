@@ -45,22 +45,22 @@ def open_broker(
     """
     if (mode == "replay") != (csv is not None) or (speed is not None and mode != "replay"):
         raise ValueError("recordings, and a speed, belong to mode `replay`")
+    if start is not None and start.tzinfo is None:
+        raise ValueError("`start` needs its time zone")
     instruments = built_in(always_open=profile.always_open)
     _require_conversions(instruments, accounts)
+    begin_us = wall() if mode == "wall" else round((start or DEFAULT_START).timestamp()) * 1_000_000
+    tape = None
     beneath: Quotes | None = None
-    tape: recordings.RecordedQuotes | None = None
-    begin = round((start or DEFAULT_START).timestamp()) * 1_000_000
     if csv is not None:
-        tape = recordings.load(csv, instruments, profile.zone)
-        beneath, begin = tape, begin if start else tape.first_ms * 1_000
+        beneath = tape = recordings.load(csv, instruments, profile.zone)
+        begin_us = begin_us if start else tape.first_ms * 1_000
     elif quotes == "generated":
         beneath = GeneratedQuotes(seed, instruments, profile.zone, profile.tick_interval_ms)
     store = Store(path)
     try:
-        _found(store, profile, profile.fingerprint(seed, f"{mode} {quotes}"), wall() if mode == "wall" else begin)
-        scripted = ScriptedQuotes(beneath)
-        for tick in sorted(store.load(Tick), key=lambda each: each.time_ms):
-            scripted.add(tick)
+        _found(store, profile, profile.fingerprint(seed, f"{mode} {quotes}"), begin_us)
+        scripted = ScriptedQuotes(beneath, sorted(store.load(Tick), key=lambda each: each.time_ms))
         broker = Broker(
             profile=profile, instruments=instruments, books=_books(store, accounts), quotes=scripted,
             clock=_clock(mode, speed, wall), store=store, tape=tape, sleep=sleep,

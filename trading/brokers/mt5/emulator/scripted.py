@@ -11,9 +11,11 @@ from trading.brokers.mt5.emulator.records import Tick
 class ScriptedQuotes:
     """Answer with the newer of the last scripted tick and the last tick beneath."""
 
-    def __init__(self, beneath: Quotes | None) -> None:
+    def __init__(self, beneath: Quotes | None, script: Iterable[Tick] = ()) -> None:
         self._beneath = beneath
         self._ticks: dict[str, list[Tick]] = {}
+        for tick in script:
+            self.add(tick)
 
     def add(self, tick: Tick) -> None:
         """Append a tick, not older than the last of its symbol."""

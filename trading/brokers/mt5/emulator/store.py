@@ -61,9 +61,10 @@ class Store:
         except sqlite3.OperationalError as exc:
             self._sql.close()
             raise StoreBusyError(f"{path}: {exc}") from exc
-        if self.meta()["schema"] != SCHEMA_VERSION:
+        schema = self.meta()["schema"]
+        if schema != SCHEMA_VERSION:
             self._sql.close()
-            raise StoreMismatchError(f"{path} has schema {self.meta()['schema']}, not {SCHEMA_VERSION}")
+            raise StoreMismatchError(f"{path} has schema {schema}, not {SCHEMA_VERSION}")
 
     def close(self) -> None:
         """Let go of the file."""

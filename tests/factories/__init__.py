@@ -1,0 +1,1 @@
+"""Makers of what tests need, through the services that the doors use."""

@@ -1,0 +1,103 @@
+"""A paper broker behind a real gateway on loopback: the code that trades real money, over the emulator."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from trading.brokers.mt5.emulator import AccountProfile, BrokerProfile, Control, facade, open_broker
+from trading.brokers.mt5.emulator import constants as mt5
+from trading.brokers.mt5.gateway.config import Config, Limits, TerminalConfig
+from trading.brokers.mt5.gateway.desk import Desk
+from trading.brokers.mt5.gateway.journal import Journal
+from trading.brokers.mt5.gateway.program import assemble
+from trading.brokers.mt5.gateway.server import Gateway, Server
+from trading.brokers.mt5.gateway.terminal import Terminal
+
+LOGIN, SERVER, PASSWORD, TOKEN = 5001, "Paper-Nexus", "a paper password", "a-token-of-the-tests-0123456789"
+TERMINAL = "C:/Paper/terminal64.exe"
+
+
+@dataclass
+class Paper:
+    """One running paper broker, and the strings that move it."""
+
+    url: str
+    control: Control
+    journal: Journal
+
+    def quote(self, symbol: str, bid: str, ask: str) -> None:
+        """Quote a symbol now."""
+        self.control.tick(symbol, bid, ask)
+
+    @contextmanager
+    def ticking(self) -> Iterator[None]:
+        """Let EURUSD tick on at an unchanged price, as a market does, so that another process can learn its clock."""
+        over = threading.Event()
+
+        def tick() -> None:
+            while not over.wait(0.05):
+                self.quote("EURUSD", "1.08490", "1.08500")
+
+        thread = threading.Thread(target=tick)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    @property
+    def now(self) -> datetime:
+        """Return the broker's present."""
+        return datetime.fromtimestamp(self.control.now_us / 1_000_000, UTC)
+
+    def truth(self) -> dict[str, Any]:
+        """Return the broker's real books."""
+        return self.control.truth(LOGIN)
+
+    def deals(self) -> list[dict[str, Any]]:
+        """Return the trades in the broker's books, without its cash movements."""
+        return [deal for deal in self.truth()["deals"] if deal["type"] in (mt5.DEAL_TYPE_BUY, mt5.DEAL_TYPE_SELL)]
+
+
+@contextmanager
+def paper(folder: Path, *, netting: bool = False, commission: str = "0", **opening: Any) -> Iterator[Paper]:
+    """Serve a paper broker until the end of the block. Takes: `opening` for `open_broker`, which lives on wall time."""
+    mode = mt5.ACCOUNT_MARGIN_MODE_RETAIL_NETTING if netting else mt5.ACCOUNT_MARGIN_MODE_RETAIL_HEDGING
+    account = AccountProfile(
+        login=LOGIN, password=PASSWORD, server=SERVER, margin_mode=mode, initial_balance="100000",
+        commission_per_lot=commission, requests_per_second=100_000,
+    )  # fmt: skip
+    usual = {"mode": "wall", "quotes": "scripted"} if "csv" not in opening else {"mode": "replay"}
+    broker = open_broker(
+        folder / "broker.db", accounts=[account], profile=BrokerProfile(always_open=True), **(usual | opening)
+    )
+    connect = {"path": TERMINAL, "login": LOGIN, "password": PASSWORD, "server": SERVER}
+    terminal = Terminal(
+        facade.module(broker, TERMINAL), connect, LOGIN, SERVER,
+        lambda: broker.clock.target_us(broker.now_us) / 1_000_000, broker.close,
+    )  # fmt: skip
+    journal = Journal(folder / "journal.db")
+    desk = Desk(terminal)
+    config = Config(
+        host="127.0.0.1", port=0, token=TOKEN, journal=folder / "journal.db",
+        limits=Limits(lots_max=Decimal(100), orders_per_minute=100_000, symbols=None, kill_file=None),
+        terminal=TerminalConfig("emulator", LOGIN, PASSWORD, SERVER, {}),
+    )  # fmt: skip
+    worker = assemble(desk, journal, config)
+    server = Server(("127.0.0.1", 0), gateway=Gateway(desk, worker, journal), token=TOKEN)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield Paper(f"http://127.0.0.1:{server.server_port}", Control(broker), journal)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+        worker.close(timeout_s=5)
+        journal.close()

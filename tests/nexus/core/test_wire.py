@@ -1,0 +1,138 @@
+"""Requests are read exactly, or refused by name."""
+
+import contextlib
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rest_framework.exceptions import ValidationError
+
+from nexus.core.http import BodyTooLarge, Malformed
+from nexus.core.wire import BODY_SIZE_MAX, ExactDecimalField, StrictSerializer, read_json
+
+
+class Leg(StrictSerializer):
+    quantity = ExactDecimalField()
+
+
+class Order(StrictSerializer):
+    legs = Leg(many=True)
+    price = ExactDecimalField(required=False, places=5, zero=False)
+
+
+def test_numbers_are_exactly_what_the_wire_says():
+    value = read_json(b'{"a": 0.1, "b": 1.0850, "c": 7, "d": -0.30, "e": 123456789012345678.12345678}')
+
+    assert value == {
+        "a": Decimal("0.1"), "b": Decimal("1.0850"), "c": 7, "d": Decimal("-0.30"),
+        "e": Decimal("123456789012345678.12345678"),
+    }  # fmt: skip
+    assert str(value["b"]) == "1.0850"
+    assert type(value["c"]) is int
+
+
+@pytest.mark.parametrize(
+    ("text", "pointer", "code"),
+    [
+        ('{"a": NaN}', "/a", "invalid"),
+        ('{"a": [1, -Infinity]}', "/a/1", "invalid"),
+        ('{"a": {"b/c~d": Infinity}}', "/a/b~1c~0d", "invalid"),
+        ('{"a": 1e400}', "/a", "exponent"),
+        ('{"a": 1E2}', "/a", "exponent"),
+        ('{"a": 1.5e-1}', "/a", "exponent"),
+        ('{"a": ' + "9" * 5000 + "}", "/a", "too_many_digits"),
+        ('{"a": 0.' + "9" * 5000 + "}", "/a", "too_many_digits"),
+        ('{"a": 1, "a": 2}', "/a", "duplicate"),
+        ('{"x": [{"a": 1, "a": 1}]}', "/x/0/a", "duplicate"),
+        ('{"a": "b\\u0000"}', "/a", "unsafe_text"),
+        ('{"a": "\\ud800"}', "/a", "unsafe_text"),
+        ('{"\\u0000": 1}', "", "unsafe_text"),
+        ("NaN", "", "invalid"),
+    ],
+)
+def test_what_is_refused_is_named(text, pointer, code):
+    with pytest.raises(Malformed) as caught:
+        read_json(text.encode())
+
+    assert [(error.pointer, error.code) for error in caught.value.errors] == [(pointer, code)]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"{", b'{"a": 01}', b'{"a": .5}', b'{"a": 1.}', b"{'a': 1}", b"\xff", b"\xef\xbb\xbf{}", b'{"a": 1} x',
+     b"[1,]", b'"\xed\xa0\x80"'],
+)  # fmt: skip
+def test_broken_json_is_refused(raw):
+    with pytest.raises(Malformed):
+        read_json(raw)
+
+
+@pytest.mark.parametrize("depth", [17, 500, 30_000])
+def test_too_deep_is_refused(depth):
+    with pytest.raises(Malformed):
+        read_json(b"[" * (depth + 1) + b"]" * (depth + 1))
+
+
+def test_sixteen_levels_and_64_kib_are_read_and_no_more():
+    assert read_json(b"[" * 16 + b"]" * 16)
+    assert len(read_json(b'"' + b"x" * (BODY_SIZE_MAX - 2) + b'"')) == BODY_SIZE_MAX - 2
+    with pytest.raises(BodyTooLarge):
+        read_json(b'"' + b"x" * (BODY_SIZE_MAX - 1) + b'"')
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, min_value=0, max_value=10**15, places=8))
+def test_a_number_and_its_text_are_the_same_number(number):
+    field = ExactDecimalField()
+    text = f"{number:f}"
+
+    from_number = field.run_validation(read_json(f"[{text}]".encode())[0])
+    from_text = field.run_validation(text)
+
+    assert from_number == from_text == number
+    assert from_number.as_tuple() == from_text.as_tuple()
+
+
+@given(st.binary(max_size=60))
+def test_nothing_but_malformed_comes_of_any_bytes(raw):
+    with contextlib.suppress(Malformed):
+        read_json(raw)
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        (True, "invalid"), ("NaN", "invalid"), ("Infinity", "invalid"), ("1e5", "invalid"), ("+1", "invalid"),
+        (" 1", "invalid"), ("1 ", "invalid"), ("01", "invalid"), (".5", "invalid"), ("1.", "invalid"), ("", "invalid"),
+        ("1,5", "invalid"), ("１", "invalid"), ([], "invalid"), ({}, "invalid"), (0.1, "invalid"), ("1\n", "invalid"),
+        ("1" * 19, "too_many_digits"), ("0.123456789", "too_many_places"), ("-1", "negative"), (-1, "negative"),
+        (Decimal("-0.5"), "negative"), (None, "null"), ("9" * 50, "invalid"),
+    ],
+)  # fmt: skip
+def test_a_number_is_plain_or_refused(value, code):
+    with pytest.raises(ValidationError) as caught:
+        ExactDecimalField().run_validation(value)
+
+    assert caught.value.get_codes() == [code]
+
+
+def test_zero_is_refused_where_it_means_nothing():
+    with pytest.raises(ValidationError, match="above zero"):
+        ExactDecimalField(zero=False).run_validation("0.00")
+    assert str(ExactDecimalField().run_validation("-0.0")) == "0.0"
+    assert ExactDecimalField(signed=True).run_validation("-1.5") == Decimal("-1.5")
+
+
+def test_answers_are_plain_text():
+    assert ExactDecimalField().to_representation(Decimal("1E+3")) == "1000"
+    assert ExactDecimalField().to_representation(Decimal("1.0850000000")) == "1.085"
+
+
+def test_a_strict_form_names_every_fault_at_any_depth():
+    form = Order(data={"legs": [{"quantity": "1"}, {"quantity": "x", "side": "BUY"}], "price": "1.123456", "y": 1})
+
+    assert not form.is_valid()
+    assert form.errors["y"][0].code == "unknown_field"
+    assert form.errors["price"][0].code == "too_many_places"
+    assert form.errors["legs"][1]["quantity"][0].code == "invalid"
+    assert form.errors["legs"][1]["side"][0].code == "unknown_field"

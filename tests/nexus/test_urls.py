@@ -1,0 +1,99 @@
+"""Every route is closed unless it is named here, and one document describes them all."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.urls import URLPattern, URLResolver, get_resolver
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from rest_framework.permissions import AllowAny, IsAuthenticated
+
+from nexus.api import api as machines
+from nexus.api import probe
+
+PUBLIC = {"api/v1/auth/login", "api/v1/auth/refresh", "api/auth/login", "api/auth/refresh", "docs"}
+PUBLIC_MACHINES = {"/health"}
+
+
+def _routes(patterns: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for entry in patterns:
+        route = prefix + str(entry.pattern)
+        if isinstance(entry, URLResolver):
+            yield from _routes(entry.url_patterns, route)
+        elif isinstance(entry, URLPattern):
+            yield route, entry.callback
+
+
+def test_a_view_is_closed_unless_it_says_otherwise():
+    views = [(route, view.cls) for route, view in _routes(get_resolver().url_patterns) if hasattr(view, "cls")]
+
+    assert len(views) > 10
+    for route, view in views:
+        if route in PUBLIC:
+            assert list(view.permission_classes) == [AllowAny], route
+        else:
+            assert AllowAny not in view.permission_classes, route
+            assert any(issubclass(each, IsAuthenticated) for each in view.permission_classes), route
+            assert view.authentication_classes, route
+
+
+@pytest.mark.parametrize("door", [machines, probe])
+def test_a_machine_route_is_closed_unless_it_says_otherwise(door):
+    operations = [
+        (path, operation)
+        for bound in door._get_bound_routers()
+        for path, view in bound.path_operations.items()
+        for operation in view.operations
+    ]
+
+    assert operations
+    for path, operation in operations:
+        assert bool(operation.auth_callbacks) is (path not in PUBLIC_MACHINES), path
+
+
+@pytest.mark.django_db
+def test_health_needs_nobody_and_its_database(anonymous, monkeypatch):
+    for path in ("/health", "/api/health", "/api/v1/health"):
+        response = anonymous.http.get(path)
+        assert (response.status_code, response.json()) == (200, {"status": "ok", "database": "ok"})
+
+    from django.db import OperationalError  # noqa: PLC0415
+    from django.db.backends.postgresql.base import DatabaseWrapper  # noqa: PLC0415
+
+    def down(*_args: object) -> None:
+        raise OperationalError("could not connect to 10.0.0.1")
+
+    monkeypatch.setattr(DatabaseWrapper, "cursor", down)
+    response = anonymous.http.get("/health")
+    monkeypatch.undo()
+
+    assert (response.status_code, response["Content-Type"]) == (503, "application/problem+json")
+    assert "10.0.0.1" not in response.content.decode()
+
+
+@pytest.mark.django_db
+def test_one_valid_document_describes_both_doors(anonymous):
+    response = anonymous.http.get("/docs/openapi.json")
+
+    document = json.loads(response.content)
+    OpenAPIV31SpecValidator(document).validate()
+    assert document["openapi"].startswith("3.1")
+    assert {"/api/v1/auth/login", "/api/v1/auth/profile", "/api/v1/health"} <= set(document["paths"])
+    assert all(path.startswith("/api/v1/") for path in document["paths"])
+    assert set(document["components"]["securitySchemes"]) == {"bearer"}
+    assert document["paths"]["/api/v1/auth/profile"]["get"]["security"] == [{"bearer": []}]
+    assert document["paths"]["/api/v1/auth/login"]["post"]["security"] == []
+    assert document["paths"]["/api/v1/health"]["get"]["security"] == []
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            assert "application/problem+json" in operation["responses"]["default"]["content"]
+
+
+@pytest.mark.django_db
+def test_the_docs_load_nothing_from_elsewhere(anonymous):
+    response = anonymous.http.get("/docs")
+
+    assert response.status_code == 200
+    assert "/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js" in response.content.decode()
+    assert "//cdn" not in response.content.decode()

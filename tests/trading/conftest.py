@@ -1,0 +1,127 @@
+"""The trading floor of the tests: a paper broker behind a real gateway, a trader with an account, orders to place."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.utils.timezone import now
+
+from accounts.models import User
+from nexus.audit.types import Actor
+from nexus.idempotency.services import records
+from nexus.idempotency.services.records import RequestKey
+from risk.models import TradingControl
+from risk.services import limits
+from risk.states import ControlScope, LimitKind, LimitScope, StopLevel
+from tests.factories.accounts import UserFactory
+from tests.fakes import paper as paper_broker
+from tests.fakes.paper import Paper
+from trading.brokers import registry
+from trading.brokers.mt5 import adapter
+from trading.models import TradeLedger, TradingAccount
+from trading.services import accounts, orders
+from trading.states import Side
+from trading.types import OrderIntent
+
+TESTER = Actor.system("tests")
+
+
+@pytest.fixture
+def floor(transactional_db: None, settings: Any) -> None:
+    """An installed system: the switch has its row, which the flush between tests takes away."""
+    settings.GATEWAY_TOKEN = paper_broker.TOKEN
+    TradingControl.objects.get_or_create(
+        scope=ControlScope.SYSTEM,
+        key="",
+        defaults={"level": StopLevel.ACTIVE, "reason": "Installed.", "set_by": "tests", "set_at": now()},
+    )
+
+
+@pytest.fixture
+def paper(floor: None, tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Paper]:
+    """A paper broker that quotes EURUSD at 1.08490 / 1.08500."""
+    monkeypatch.setattr(adapter, "CLOCK_WAIT_S", 0)
+    with paper_broker.paper(tmp_path) as running:
+        settings.MT5_GATEWAY_URL = running.url
+        running.quote("EURUSD", "1.08490", "1.08500")
+        yield running
+        registry.close()
+
+
+@pytest.fixture
+def trader(paper: Paper) -> User:
+    """A trader with one paper account, whose broker's clock is known."""
+    user = UserFactory.create()
+    account = link(user)
+    broker = accounts.broker_of(account)
+    broker.snapshot(symbols=["EURUSD"])
+    paper.quote("EURUSD", "1.08490", "1.08500")
+    broker.snapshot(symbols=["EURUSD"])
+    return user
+
+
+def link(user: User) -> TradingAccount:
+    """Link the paper account to somebody."""
+    return accounts.link(
+        user_id=user.pk,
+        name="Paper",
+        venue="mt5",
+        venue_account=str(paper_broker.LOGIN),
+        server=paper_broker.SERVER,
+        is_live=False,
+        actor=TESTER,
+        at=now(),
+    )
+
+
+@pytest.fixture
+def account(trader: User) -> TradingAccount:
+    """The trader's account."""
+    return TradingAccount.objects.get(user=trader)
+
+
+def brief(**changes: Any) -> OrderIntent:
+    """The brief's own trade; `changes` replaces fields."""
+    usual: dict[str, Any] = {
+        "symbol": "EURUSD",
+        "side": Side.BUY,
+        "quantity": Decimal("0.1"),
+        "entry_price": Decimal("1.0850"),
+        "stop_loss": Decimal("1.0800"),
+        "take_profit": Decimal("1.0900"),
+    }
+    return OrderIntent(**(usual | changes))
+
+
+@pytest.fixture
+def execute(trader: User, account: TradingAccount) -> Callable[..., TradeLedger]:
+    """Place an order through the service and return it as it stands."""
+
+    def place(intent: OrderIntent | None = None, *, key: str = "", at: datetime | None = None) -> TradeLedger:
+        request = RequestKey(
+            principal=str(trader.public_id),
+            account=str(account.public_id),
+            key=key or uuid.uuid4().hex,
+            fingerprint=records.fingerprint(method="POST", path="/trading/execute", body={}),
+        )
+        found = orders.execute(user=trader, account=account, intent=intent or brief(), key=request, at=at or now())
+        return found.order
+
+    return place
+
+
+def limit(kind: LimitKind, value: str, *, user: User) -> None:
+    """Set a limit of a user."""
+    limits.set_limit(
+        scope=LimitScope.USER,
+        key=str(user.pk),
+        kind=kind,
+        value=Decimal(value),
+        reason="A test.",
+        actor=TESTER,
+        at=now(),
+    )

@@ -1,0 +1,151 @@
+"""Lost answers: asked for, never sent again, and resolved by evidence alone."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from django.db import connection
+from django.db.models import F
+from django.utils.timezone import now
+
+from nexus.alerts.models import Alert
+from tests.trading.conftest import brief
+from trading.models import Fill, TradeLedger
+from trading.services import fills, resolution
+from trading.states import Delivery, OrderStatus, RejectedBy, VenueState
+from trading.types import OrderReport
+
+
+def age(order: TradeLedger, seconds: int) -> None:
+    """Let an order have been sent earlier than it was."""
+    TradeLedger.objects.filter(pk=order.pk).update(sent_at=F("sent_at") - timedelta(seconds=seconds))
+    order.refresh_from_db()
+
+
+def resolve(order: TradeLedger) -> TradeLedger:
+    resolution.resolve(order_id=order.pk, at=now())
+    order.refresh_from_db()
+    return order
+
+
+def test_an_answer_lost_after_the_broker_accepted_is_found_filled(execute, paper):
+    paper.control.inject("timeout_after_accept")
+
+    order = execute()
+
+    assert (order.public_status, order.delivery) == ("UNKNOWN", Delivery.UNKNOWN)
+    assert order.reserved == order.risk > 0
+    assert resolution.due() == [order.pk]
+    resolve(order)
+    assert (order.status, order.delivery, order.reserved) == (OrderStatus.FILLED, Delivery.DONE, 0)
+    assert order.average_price == Decimal("1.08500")
+    assert len(paper.deals()) == 1
+    assert resolution.due() == []
+
+
+def test_an_order_the_broker_never_saw_stays_unknown_until_two_late_searches_agree(execute, paper):
+    paper.control.inject("timeout_before_accept")
+    order = execute()
+
+    assert resolve(order).delivery == Delivery.UNKNOWN
+    assert order.absent_since is None  # too early to count
+    age(order, 61)
+    assert resolve(order).delivery == Delivery.UNKNOWN
+    first = TradeLedger.objects.get().absent_since
+    assert first is not None
+    assert Alert.objects.get().kind == "ORDER_UNKNOWN"
+    assert resolve(order).delivery == Delivery.UNKNOWN  # twice without a trace, but not 180 s after sending
+    age(order, 120)
+    resolve(order)
+    assert (order.status, order.rejected_by, order.reason) == (
+        OrderStatus.REJECTED,
+        RejectedBy.BROKER,
+        "NOT_AT_BROKER",
+    )
+    assert order.reserved == 0
+    assert Alert.objects.get().closed_at is not None
+    assert paper.deals() == []
+
+
+def test_one_failed_search_breaks_the_row_of_absences(execute, paper, settings):
+    paper.control.inject("timeout_before_accept")
+    order = execute()
+    age(order, 61)
+    resolve(order)
+    settings.MT5_GATEWAY_URL = "http://127.0.0.1:1"
+
+    resolve(order)
+
+    assert (order.delivery, order.absent_since) == (Delivery.UNKNOWN, None)
+
+
+def test_time_alone_never_resolves(execute, paper, settings):
+    paper.control.inject("timeout_before_accept")
+    order = execute()
+    age(order, 1_000_000)
+    settings.MT5_GATEWAY_URL = "http://127.0.0.1:1"
+
+    for _ in range(3):
+        resolve(order)
+
+    assert order.delivery == Delivery.UNKNOWN
+    assert order.reserved > 0
+
+
+def test_an_unknown_order_blocks_its_instrument_and_no_other(execute, paper):
+    paper.control.inject("timeout_before_accept")
+    execute(brief(quantity=Decimal("0.01")))
+
+    second = execute(brief(quantity=Decimal("0.01")))
+
+    assert (second.status, second.reason) == (OrderStatus.REJECTED, "UNKNOWN_ORDER_ON_INSTRUMENT")
+
+
+def test_the_same_report_any_number_of_times_changes_nothing(execute, paper):
+    order = execute()
+    fill = Fill.objects.get()
+    report = OrderReport(order.client_order_id, VenueState.FILLED, venue_order_id=order.venue_order_id)
+    before = (TradeLedger.objects.values().get(), order.events.count())
+
+    for state in (VenueState.FILLED, VenueState.WORKING, VenueState.CANCELED, VenueState.REJECTED, VenueState.EXPIRED):
+        fills.record(order_id=order.pk, report=OrderReport(report.client_order_id, state), at=now())
+
+    assert (TradeLedger.objects.values().get(), order.events.count()) == before
+    assert Fill.objects.get() == fill
+
+
+def test_a_process_that_died_sending_leaves_its_order_to_the_resolver(execute, paper, monkeypatch):
+    """The mark alone says that it may have left: after the lease somebody asks."""
+
+    def die(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fills, "record", die)
+    with pytest.raises(KeyboardInterrupt):
+        execute()
+    monkeypatch.undo()
+    order = TradeLedger.objects.get()
+    assert (order.delivery, resolution.due()) == (Delivery.SENDING, [])
+    age(order, 21)
+
+    assert resolution.due() == [order.pk]
+    resolve(order)
+
+    assert order.status == OrderStatus.FILLED
+    assert [event.to for event in order.events.order_by("pk")] == [
+        "PENDING/QUEUED",
+        "PENDING/SENDING",
+        "PENDING/UNKNOWN",
+        "FILLED/DONE",
+    ]
+    assert len(paper.deals()) == 1
+
+
+def test_history_cannot_be_rewritten(execute):
+    execute()
+
+    for table in ("fill", "order_event"):
+        with connection.cursor() as cursor, pytest.raises(Exception, match="append-only"):
+            cursor.execute(f"UPDATE {table} SET id = id")  # noqa: S608
+        with connection.cursor() as cursor, pytest.raises(Exception, match="append-only"):
+            cursor.execute(f"DELETE FROM {table}")  # noqa: S608
