@@ -65,7 +65,7 @@ def _mt5(running, stack):
 VENUES = {"mt5 over a fake terminal": mt5_over_fake, "mt5 over the emulator": mt5_over_emulator}
 
 
-@pytest.fixture(params=VENUES.values(), ids=VENUES.keys())
+@pytest.fixture(params=list(VENUES.values()), ids=list(VENUES))
 def venue(request, tmp_path) -> Iterator[Venue]:
     with request.param(tmp_path) as venue:
         yield venue

@@ -61,7 +61,7 @@ def order() -> Callable[..., OrderRequest]:
     """Make orders to buy 0.1 EURUSD, each with an id of its own; `changes` replaces fields."""
 
     def make(**changes: Any) -> OrderRequest:
-        usual = {
+        usual: dict[str, Any] = {
             "client_order_id": ids.client_order_id(tag=TAG, number=next(_numbers)),
             "symbol": "EURUSD",
             "side": Side.BUY,

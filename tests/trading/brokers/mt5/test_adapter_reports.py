@@ -184,6 +184,17 @@ def test_does_not_take_the_stop_of_a_position_for_a_fill_of_its_order(lost, brok
     assert kinds[str(entry.ticket)] == (FillKind.ORDER, wanted.client_order_id)
 
 
+def test_does_not_take_the_order_of_a_stop_for_the_order_itself(lost, report, terminal):
+    wanted = lost(lambda request: terminal.fill(request, parts=(0.04,), rest=0.06))
+    (closed,) = terminal.closed
+    stop = closed._replace(ticket=1, reason=4, type=1, state=4, volume_initial=0.04, volume_current=0.0)
+    terminal.closed.insert(0, stop)
+
+    found = report(wanted)
+
+    assert (found.state, found.venue_order_id) == (VenueState.CANCELED, str(closed.ticket))
+
+
 def test_one_empty_search_is_no_trace(lost, report):
     assert report(lost(lambda _: None)).state is VenueState.NO_TRACE
 

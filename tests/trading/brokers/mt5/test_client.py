@@ -16,7 +16,7 @@ def listening(*scripts):
     """Serve one connection per script; a script gets the connection and what was read, and does as it likes."""
     listener = socket.create_server(("127.0.0.1", 0))
     listener.settimeout(5)
-    seen = []
+    seen: list[bytes] = []
 
     def serve():
         for script in scripts:

@@ -127,8 +127,10 @@ def test_a_batch_is_one_unit_that_nobody_enters(ask, terminal):
     results = []
 
     threads = [threading.Thread(target=lambda: results.append(ask("/v1/batch", calls))) for _ in range(12)]
-    [thread.start() for thread in threads]
-    [thread.join() for thread in threads]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
     assert len(results) == 12
     assert all(status == 200 and len(body["results"]) == 3 and body["ok"] for status, body in results)

@@ -50,6 +50,7 @@ class Place:
             env=os.environ | {"GATEWAY_TOKEN": TOKEN},
         )  # fmt: skip
         self.processes.append(process)
+        assert process.stdout is not None
         for line in process.stdout:
             document = json.loads(line)
             if document["event"] == "gateway.started":

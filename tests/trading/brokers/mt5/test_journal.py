@@ -27,8 +27,13 @@ def receive(journal, intent_id="i1"):
 def together(*works):
     """Run the works at the same moment and return what each returned."""
     gate = threading.Barrier(len(works))
+
+    def start(work):
+        gate.wait()
+        return work()
+
     with ThreadPoolExecutor(len(works)) as pool:
-        return [done.result() for done in [pool.submit(lambda work=work: (gate.wait(), work())[1]) for work in works]]
+        return [done.result() for done in [pool.submit(start, work) for work in works]]
 
 
 def test_gives_the_right_to_call_once_to_many_who_ask(journal):
@@ -89,7 +94,7 @@ def test_finishing_and_refusing_need_their_own_state(journal):
     with pytest.raises(LookupError):
         journal.refuse("i1", {"code": "Y"})
     assert journal.claim("i1", called_utc=1.0) is None
-    assert journal.find("i1").reply == {"code": "X"}
+    assert journal.settle("i1").reply == {"code": "X"}
 
 
 def test_remembers_everything_when_opened_again(path):
@@ -106,14 +111,16 @@ def test_remembers_everything_when_opened_again(path):
     again = Journal(path)
 
     assert again.created_at == created_at
-    assert [again.find(name).state for name in ("called", "done", "received", "gone")] == [
+    records = [again.find(name) for name in ("called", "done", "received", "gone", "unheard of")]
+    assert [record and record.state for record in records] == [
         State.CALLING,
         State.RESULT,
         State.RECEIVED,
         State.TOMBSTONE,
+        None,
     ]
-    assert again.find("called").called_utc == 7.5
-    assert again.find("done").reply == {"price": 1.08501}
+    assert again.settle("called").called_utc == 7.5
+    assert again.settle("done").reply == {"price": 1.08501}
     assert again.calling() == 1
     assert again.called_since(0) == 2
     again.close()

@@ -1,6 +1,7 @@
 """The request is complete, exact, and never worse for the client than what was asked."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -19,7 +20,7 @@ TERMS = Terms(
     quantity_max=Decimal(100),
     quantity_step=Decimal("0.01"),
 )
-QUOTE = Quote("EURUSD", Decimal("1.10000"), Decimal("1.10012"), at=None)
+QUOTE = Quote("EURUSD", Decimal("1.10000"), Decimal("1.10012"), at=datetime(2026, 7, 1, tzinfo=UTC))
 
 
 def test_builds_every_key_with_its_type(order):

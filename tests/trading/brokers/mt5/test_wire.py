@@ -1,13 +1,13 @@
 """Numbers arrive exactly, wide integers whole, and what is malformed is never taken for an answer."""
 
 import json
-from collections import namedtuple
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.trading.brokers.mt5.fake_terminal import structure
 from trading.brokers.base import Side
 from trading.brokers.mt5 import wire
 from trading.brokers.mt5.gateway import plain
@@ -57,8 +57,8 @@ def test_takes_nothing_else_for_an_integer(value):
 
 
 def test_structures_travel_as_objects_one_inside_the_other():
-    inner = namedtuple("Inner", "order volume")(2**60, 0.1)
-    outer = namedtuple("Outer", "retcode request flag nothing rows")(10009, inner, True, None, (inner,))
+    inner = structure("Inner", order=2**60, volume=0.1)
+    outer = structure("Outer", retcode=10009, request=inner, flag=True, nothing=None, rows=(inner,))
 
     assert plain.of_value(outer) == {
         "retcode": 10009,
