@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,7 +80,7 @@ def account(trader, market) -> TradingAccount:
 
 def test_fills_at_the_ask_in_force_and_follows_the_bids(market, trader, account, execute, tape):
     path, steps = tape
-    ticks, number = read(path), 1  # the fixture has stepped to the second tick
+    ticks, number = read(path), 2  # the fixture has stepped twice
     broker = accounts.broker_of(account)
 
     for step in steps:
@@ -118,5 +119,5 @@ def test_fills_at_the_ask_in_force_and_follows_the_bids(market, trader, account,
 def test_the_sample_is_like_the_day(tape):
     ticks = read(tape[0])
 
-    assert all(one.at <= other.at for one, other in zip(ticks, ticks[1:], strict=False))
+    assert all(one.at <= other.at for one, other in pairwise(ticks))
     assert all(0 < tick.bid <= tick.ask for tick in ticks)

@@ -16,7 +16,7 @@ from accounts.types import Principal
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
 from nexus.core import money
-from nexus.core.errors import FieldError, Invalid, OutcomeUnknown, Refused, Unreachable
+from nexus.core.errors import FieldError, Invalid, OutcomeUnknown, Refused, Unavailable, Unreachable
 from nexus.core.logs import correlation_id
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
@@ -53,7 +53,10 @@ def execute(
     made = records.find(key)
     if made is not None:
         return Execution(TradeLedger.objects.get(public_id=made), is_replay=True)
-    broker = accounts.broker_of(account)
+    try:
+        broker = accounts.broker_of(account)
+    except Refused as exc:
+        raise Unavailable(f"This account cannot be traded now: {exc}") from exc
     instrument = instruments.get(account=account, broker=broker, symbol=intent.symbol, at=at)
     _refuse_misshapen(intent, instrument=instrument)
     read = facts.read(user_id=user.pk, account=account, symbol=intent.symbol, at=at)
