@@ -22,8 +22,8 @@ from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
 from risk.services import control, stats
 from trading import selectors
+from trading.brokers import ids
 from trading.brokers.base import Broker
-from trading.brokers.mt5 import ids
 from trading.models import OrderEvent, TradableInstrument, TradeLedger, TradingAccount
 from trading.rules import ZERO
 from trading.services import accounts, admission, facts, fills, instruments
