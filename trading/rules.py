@@ -154,6 +154,8 @@ def next_state(
         return FILLED if is_new_fill or state != FILLED else None
     if state.delivery is Delivery.DONE:
         return CANCELED if is_new_fill else None
+    if state == QUEUED and not filled:
+        return None  # it has not left us: whatever this report tells, it is not of this order
     if filled > 0:
         ended = {VenueState.CANCELED: CANCELED, VenueState.EXPIRED: EXPIRED}.get(reported)
         return ended or (PARTIAL if is_new_fill or state != PARTIAL else None)

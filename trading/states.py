@@ -116,7 +116,7 @@ REJECTED = State(OrderStatus.REJECTED, Delivery.DONE)
 # Where an order may go from where it stands. The numbers are those of execution reference §2; a move that is not here
 # is a report that came too late (16) and changes nothing.
 TRANSITIONS: dict[State, frozenset[State]] = {
-    QUEUED: frozenset({SENDING, REJECTED, CANCELED}),  # 3, 4
+    QUEUED: frozenset({SENDING, REJECTED, CANCELED, EXPIRED, PARTIAL, FILLED}),  # 3, 4; 11, 12 from anywhere
     SENDING: frozenset({ACKED, REJECTED, UNKNOWN, PARTIAL, FILLED, CANCELED, EXPIRED}),  # 5, 6, 7, 11, 12, 5 with 13
     UNKNOWN: frozenset({ACKED, REJECTED, CANCELED, EXPIRED, PARTIAL, FILLED}),  # 8, 9, 10, 11, 12
     ACKED: frozenset({PARTIAL, FILLED, CANCELED, EXPIRED, REJECTED}),  # 11, 12, 13, and a refusal after acceptance

@@ -53,6 +53,7 @@ def test_somebody_elses_trade_is_booked_as_external_and_told(execute, paper, acc
 
 def test_an_external_position_counts_against_the_daily_loss(execute, paper, account, settings):
     settings.MAX_POSITION_SIZE = Decimal(1_000_000)
+    watch.look(account_id=account.pk, at=now())
     paper.control.manual_trade(LOGIN, "EURUSD", mt5.ORDER_TYPE_BUY, "2", sl="1.0800")
 
     order = execute()
