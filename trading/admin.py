@@ -13,8 +13,8 @@ class OrderAdmin(RecordAdmin):
     """Every order, the newest first."""
 
     list_display = (
-        "client_order_id", "created_at", "user", "symbol", "side", "quantity", "status", "delivery", "reason",
-        "filled_quantity", "average_price", "reserved",
+        "client_order_id", "status", "delivery", "symbol", "side", "quantity", "average_price", "reason", "reserved",
+        "user", "created_at",
     )  # fmt: skip
     list_filter: ClassVar = ["status", "delivery", "rejected_by", "side"]
     list_select_related = ("user",)

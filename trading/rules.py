@@ -9,7 +9,19 @@ from decimal import Decimal
 
 from nexus.core import money
 from nexus.core.money import CENT
-from trading.states import ACKED, CANCELED, EXPIRED, FILLED, PARTIAL, REJECTED, Delivery, Side, State, VenueState
+from trading.states import (
+    ACKED,
+    CANCELED,
+    EXPIRED,
+    FILLED,
+    PARTIAL,
+    QUEUED,
+    REJECTED,
+    Delivery,
+    Side,
+    State,
+    VenueState,
+)
 from trading.types import Conversion, Holding, Instrument, OrderIntent, Quote, Rates, Reservation, VenuePosition
 
 ZERO = Decimal(0)
