@@ -3,8 +3,8 @@
 from typing import ClassVar
 
 from django.contrib import admin
-from nexus.core.operator import RecordAdmin
 
+from nexus.core.operator import RecordAdmin
 from risk.models import AccountDay, RiskLimit, TradingControl, UserDailyStats
 
 

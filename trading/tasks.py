@@ -3,8 +3,8 @@
 import structlog
 from celery import shared_task
 from django.utils.timezone import now
-from nexus.core.jobs import enqueue
 
+from nexus.core.jobs import enqueue
 from trading.services import resolution, watch
 
 log = structlog.get_logger(__name__)

@@ -96,8 +96,8 @@ class Profile(APIView):
 
 
 def _session(request: Request) -> tuple[User, Claims]:
-    assert isinstance(request.user, User)  # noqa: S101 — BearerAuthentication set both, or the view was not reached
-    assert isinstance(request.auth, Claims)  # noqa: S101
+    assert isinstance(request.user, User)
+    assert isinstance(request.auth, Claims)
     return request.user, request.auth
 
 

@@ -13,8 +13,8 @@ import pytest
 from nexus.core.errors import OutsideError, Refused, Unreachable
 from tests.trading.brokers.mt5.fake_terminal import LOGIN, SERVER, FakeTerminal
 from tests.trading.brokers.mt5.gateway_in_thread import TAG, gateway
+from trading.brokers import ids
 from trading.brokers.base import Broker, FillKind, OrderRequest, Side, VenueState
-from trading.brokers.mt5 import ids
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.gateway.config import TerminalConfig
 from trading.brokers.mt5.gateway.terminal import open_terminal

@@ -14,7 +14,7 @@ from risk.models import AccountDay, TradingControl, UserDailyStats
 from risk.services import control
 from risk.states import ControlScope, LimitKind, StopLevel
 from tests.trading.conftest import TESTER, brief, limit
-from trading.brokers.mt5 import ids
+from trading.brokers import ids
 from trading.models import BrokerPosition, Fill, OrderEvent, TradeLedger
 from trading.states import Delivery, OrderStatus, RejectedBy, Side
 

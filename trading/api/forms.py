@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from nexus.core.wire import ExactDecimalField, StrictSerializer
 from rest_framework import serializers
 
 from nexus.core import money
+from nexus.core.wire import ExactDecimalField, StrictSerializer
 from trading.models import Fill, TradeLedger
 from trading.selectors import AccountView, PositionView
 from trading.states import PUBLIC_STATUSES, CancelState, Delivery, OrderType, RejectedBy, Side

@@ -7,7 +7,7 @@ from django.db import transaction
 
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
-from nexus.core.errors import Conflict
+from nexus.core.errors import Conflict, Refused
 from trading.brokers import registry
 from trading.brokers.base import Broker
 from trading.models import TradingAccount
@@ -22,7 +22,9 @@ class WrongKind(Conflict):
 
 
 def broker_of(account: TradingAccount) -> Broker:
-    """Return the broker that holds the account."""
+    """Return the broker that holds the account. Raises: Refused for a live account while live trading is off."""
+    if account.is_live and not settings.LIVE_TRADING_ENABLED:
+        raise Refused("Live trading is switched off in the settings.", code="LIVE_TRADING_OFF")
     return registry.get(link_of(account))
 
 

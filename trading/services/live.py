@@ -25,8 +25,8 @@ def snapshots(owned: Iterable[TradingAccount]) -> dict[int, AccountSnapshot]:
 
 def quote(account: TradingAccount, *, symbol: str) -> Quote:
     """Read one price. Raises: NotFound for an unknown symbol, Unavailable when the broker has none to give."""
-    broker = accounts.broker_of(account)
     try:
+        broker = accounts.broker_of(account)
         broker.instrument(symbol=symbol)
         found = broker.snapshot(symbols=[symbol]).quotes.get(symbol)
     except Refused as exc:

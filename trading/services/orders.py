@@ -16,14 +16,14 @@ from accounts.types import Principal
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
 from nexus.core import money
-from nexus.core.errors import FieldError, Invalid, OutcomeUnknown, Refused, Unreachable
+from nexus.core.errors import FieldError, Invalid, OutcomeUnknown, Refused, Unavailable, Unreachable
 from nexus.core.logs import correlation_id
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
 from risk.services import control, stats
 from trading import selectors
+from trading.brokers import ids
 from trading.brokers.base import Broker
-from trading.brokers.mt5 import ids
 from trading.models import OrderEvent, TradableInstrument, TradeLedger, TradingAccount
 from trading.rules import ZERO
 from trading.services import accounts, admission, facts, fills, instruments
@@ -53,7 +53,10 @@ def execute(
     made = records.find(key)
     if made is not None:
         return Execution(TradeLedger.objects.get(public_id=made), is_replay=True)
-    broker = accounts.broker_of(account)
+    try:
+        broker = accounts.broker_of(account)
+    except Refused as exc:
+        raise Unavailable(f"This account cannot be traded now: {exc}") from exc
     instrument = instruments.get(account=account, broker=broker, symbol=intent.symbol, at=at)
     _refuse_misshapen(intent, instrument=instrument)
     read = facts.read(user_id=user.pk, account=account, symbol=intent.symbol, at=at)

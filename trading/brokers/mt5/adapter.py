@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from nexus.core.errors import OutcomeUnknown, Refused, Unreachable
+from trading.brokers import ids
 from trading.brokers.base import (
     AccountSnapshot,
     FillReport,
@@ -21,7 +22,7 @@ from trading.brokers.base import (
     Quote,
     VenueState,
 )
-from trading.brokers.mt5 import answers, evidence, ids, market_order, outcomes, readings, wire
+from trading.brokers.mt5 import answers, evidence, market_order, outcomes, readings, wire
 from trading.brokers.mt5.client import GatewayClient
 from trading.brokers.mt5.profile import Profile
 from trading.brokers.mt5.server_clock import ServerClock

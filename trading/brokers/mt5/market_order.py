@@ -7,8 +7,9 @@ from enum import IntEnum
 from typing import TypedDict
 
 from nexus.core.errors import Refused
+from trading.brokers import ids
 from trading.brokers.base import OrderRequest, Quote, Side
-from trading.brokers.mt5 import ids, wire
+from trading.brokers.mt5 import wire
 
 ACTION_DEAL = 1
 TIME_GTC = 0

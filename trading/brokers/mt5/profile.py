@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from nexus.core.errors import Refused
+from trading.brokers import ids
 from trading.brokers.base import Link
-from trading.brokers.mt5 import ids, market_order
+from trading.brokers.mt5 import market_order
 
 PAPER_PREFIX = "Paper-"
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Protocol, TypeAlias
 
+from trading.brokers import ids
 from trading.brokers.base import (
     AccountSnapshot,
     FillKind,
@@ -16,7 +17,6 @@ from trading.brokers.base import (
     Side,
     VenuePosition,
 )
-from trading.brokers.mt5 import ids
 
 Plain: TypeAlias = Mapping[str, Any]
 

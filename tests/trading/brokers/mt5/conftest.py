@@ -12,8 +12,9 @@ import pytest
 
 from tests.trading.brokers.mt5.fake_terminal import FakeTerminal
 from tests.trading.brokers.mt5.gateway_in_thread import TAG, Running, gateway
+from trading.brokers import ids
 from trading.brokers.base import OrderRequest, Side
-from trading.brokers.mt5 import adapter, ids
+from trading.brokers.mt5 import adapter
 from trading.brokers.mt5.adapter import Mt5Broker
 
 _numbers = count(1)

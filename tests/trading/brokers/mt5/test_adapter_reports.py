@@ -7,8 +7,8 @@ from decimal import Decimal
 import pytest
 
 from nexus.core.errors import OutcomeUnknown, Refused, Unreachable
+from trading.brokers import ids
 from trading.brokers.base import FillKind, VenueState
-from trading.brokers.mt5 import ids
 
 OLD = timedelta(seconds=6)  # an order sent when the journal was old enough to know
 

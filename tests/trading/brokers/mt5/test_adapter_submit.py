@@ -5,8 +5,9 @@ from decimal import Decimal
 import pytest
 
 from nexus.core.errors import OutcomeUnknown, Refused, Unreachable
+from trading.brokers import ids
 from trading.brokers.base import Side, VenueState
-from trading.brokers.mt5 import ids, outcomes
+from trading.brokers.mt5 import outcomes
 
 
 def test_reports_filled_from_the_deals(broker, terminal, order):

@@ -7,8 +7,9 @@ from decimal import Decimal
 import pytest
 
 from nexus.core.errors import Refused
+from trading.brokers import ids
 from trading.brokers.base import Quote, Side
-from trading.brokers.mt5 import ids, wire
+from trading.brokers.mt5 import wire
 from trading.brokers.mt5.market_order import Execution, Filling, Terms, build, choose_filling
 
 TERMS = Terms(

@@ -88,7 +88,7 @@ class Journal:
                 (intent_id, json.dumps(request), correlation_id, time.time()),
             )
             record = self._find(intent_id)
-        assert record is not None  # noqa: S101 - the row was written two lines above
+        assert record is not None
         return record
 
     def claim(self, intent_id: str, request: dict[str, Any], *, called_utc: float) -> bool:
@@ -119,7 +119,7 @@ class Journal:
                 (intent_id, time.time()),
             )
             record = self._find(intent_id)
-        assert record is not None  # noqa: S101 - the row was written two lines above
+        assert record is not None
         return record
 
     def called_since(self, at: float) -> int:

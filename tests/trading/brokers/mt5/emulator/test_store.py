@@ -91,6 +91,13 @@ def test_failed_commit_answers_nothing_changes_nothing_and_stops_the_broker(hedg
     assert len(hedger.broker.books[HEDGER].deals) == len(before["deals"])
 
 
+def test_no_deal_is_ever_overwritten(hedger):
+    hedger.broker._next_deal = 1  # the ticket of the deposit: only a bug could do this
+
+    with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
+        hedger.buy("EURUSD", 0.1)
+
+
 def test_the_file_is_durable_and_has_one_writer(path):
     world = build(path=path)
     sql = world.broker.store._sql

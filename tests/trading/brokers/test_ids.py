@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trading.brokers.mt5 import ids
+from trading.brokers import ids
 
 tags, numbers = st.integers(1, ids.TAG_MAX), st.integers(1, ids.NUMBER_MAX)
 

@@ -1,0 +1,89 @@
+"""Fills that nobody here asked for: booked once, shown, and never mistaken for an order's own."""
+
+from decimal import Decimal
+
+from django.utils.timezone import now
+
+from nexus.alerts.models import Alert
+from risk.models import AccountDay
+from tests.fakes.paper import LOGIN
+from trading.brokers.mt5.emulator import constants as mt5
+from trading.models import BrokerPosition, Fill, TradeLedger
+from trading.services import watch
+from trading.states import FillKind, OrderStatus
+
+
+def test_keeps_the_first_equity_of_the_day(paper, account):
+    watch.look(account_id=account.pk, at=now())
+    paper.control.balance(LOGIN, "500")
+    watch.look(account_id=account.pk, at=now())
+
+    assert AccountDay.objects.get().equity_start == 100_000
+
+
+def test_a_stop_that_was_hit_closes_the_position_and_is_not_a_fill_of_the_order(execute, paper, account):
+    order = execute()
+    paper.quote("EURUSD", "1.07990", "1.08000")
+
+    assert watch.look(account_id=account.pk, at=now()) == 1
+    assert watch.look(account_id=account.pk, at=now()) == 0
+
+    order.refresh_from_db()
+    assert (order.status, order.filled_quantity, order.overfill_quantity) == (OrderStatus.FILLED, Decimal("0.1"), 0)
+    exit_fill = Fill.objects.get(order=None)
+    assert (exit_fill.kind, exit_fill.price, exit_fill.profit) == (FillKind.STOP_LOSS, Decimal("1.07990"), -51)
+    position = BrokerPosition.objects.get()
+    assert position.quantity == 0
+    assert position.closed_at is not None
+    assert not Alert.objects.exists()
+
+
+def test_somebody_elses_trade_is_booked_as_external_and_told(execute, paper, account, new_events):
+    paper.control.manual_trade(LOGIN, "EURUSD", mt5.ORDER_TYPE_SELL, "0.5", sl="1.09")
+
+    watch.look(account_id=account.pk, at=now())
+    watch.look(account_id=account.pk, at=now())
+
+    fill = Fill.objects.get()
+    assert (fill.order, fill.kind, fill.quantity) == (None, FillKind.ORDER, Decimal("0.5"))
+    assert BrokerPosition.objects.get().quantity == Decimal("-0.5")
+    assert Alert.objects.get().kind == "EXTERNAL_FILL"
+    assert [event.action for event in new_events() if event.action.startswith("fill.")] == ["fill.booked_external"]
+
+
+def test_an_external_position_counts_against_the_daily_loss(execute, paper, account, settings):
+    settings.MAX_POSITION_SIZE = Decimal(1_000_000)
+    paper.control.manual_trade(LOGIN, "EURUSD", mt5.ORDER_TYPE_BUY, "2", sl="1.0800")
+
+    order = execute()
+
+    # From bid 1.08490 to 1.0800·0.9995 = 1.07946 on 200,000 units: 1,088 of the 1,000 are taken.
+    assert (order.status, order.reason) == (OrderStatus.REJECTED, "DAILY_LOSS_EXCEEDS_LIMIT")
+    loss = next(check for check in order.checks if check["name"] == "DAILY_LOSS")
+    assert loss["used"] == "1108"  # 20 lost at the spread, 1,088 still open
+
+
+def test_an_external_position_without_a_stop_admits_nothing(execute, paper):
+    paper.control.manual_trade(LOGIN, "EURUSD", mt5.ORDER_TYPE_BUY, "0.01")
+
+    assert execute().reason == "OPEN_RISK_NOT_BOUNDED"
+
+
+def test_an_order_of_ours_found_in_the_history_first_is_settled_there(execute, paper, account):
+    paper.control.inject("timeout_after_accept")
+    order = execute()
+
+    watch.look(account_id=account.pk, at=now())
+
+    assert TradeLedger.objects.get(pk=order.pk).status == OrderStatus.FILLED
+    assert Fill.objects.count() == 1
+
+
+def test_a_broker_that_cannot_be_asked_changes_nothing(execute, account, settings):
+    execute()
+    before = (TradeLedger.objects.values().get(), BrokerPosition.objects.values().get(), Fill.objects.count())
+    settings.MT5_GATEWAY_URL = "http://127.0.0.1:1"
+
+    assert watch.look(account_id=account.pk, at=now()) == 0
+
+    assert (TradeLedger.objects.values().get(), BrokerPosition.objects.values().get(), Fill.objects.count()) == before
