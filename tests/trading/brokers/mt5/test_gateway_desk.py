@@ -5,7 +5,6 @@ import time
 import pytest
 
 from tests.trading.brokers.mt5.fake_terminal import LOGIN, SERVER
-from trading.brokers.mt5.gateway import desk as desks
 from trading.brokers.mt5.gateway.desk import Desk, TerminalDown
 from trading.brokers.mt5.gateway.terminal import Terminal
 
@@ -37,7 +36,7 @@ def desk(terminal):
 def clock(monkeypatch):
     """Stand still; the test moves the time."""
     at = [1000.0]
-    monkeypatch.setattr(desks.time, "monotonic", lambda: at[0])
+    monkeypatch.setattr(time, "monotonic", lambda: at[0])
     return at
 
 
