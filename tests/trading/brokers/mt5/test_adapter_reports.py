@@ -10,8 +10,6 @@ from nexus.core.errors import OutcomeUnknown, Refused, Unreachable
 from trading.brokers import ids
 from trading.brokers.base import FillKind, VenueState
 
-OLD = timedelta(seconds=6)  # an order sent when the journal was old enough to know
-
 
 @pytest.fixture
 def old_journal(running):

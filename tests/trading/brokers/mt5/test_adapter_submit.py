@@ -131,6 +131,17 @@ def test_a_request_that_could_not_be_built_is_refused(broker, terminal, order):
     assert refused.value.code == "SystemError"
 
 
+def test_an_answer_that_cannot_be_read_is_unknown_whatever_went_wrong(broker, terminal, order):
+    class Broken:
+        def _asdict(self):
+            raise SystemError("broken structure")
+
+    terminal.next_send = lambda _: Broken()
+
+    with pytest.raises(OutcomeUnknown):
+        broker.submit(order())
+
+
 def test_a_failed_check_is_refused_and_nothing_is_sent(broker, terminal, order):
     terminal.check_retcode, terminal.check_comment = 10019, "No money"
 
@@ -166,7 +177,7 @@ def test_our_own_refusal_does_not_deny_an_order_that_was_sent_before(broker, ter
 def test_our_own_refusal_says_nothing_of_an_order_whose_call_has_no_answer(running, broker, terminal, order):
     wanted = order()
     running.journal.receive(wanted.client_order_id, {"volume": 0.1}, correlation_id="")
-    running.journal.claim(wanted.client_order_id, called_utc=1.0)
+    running.journal.claim(wanted.client_order_id, {"volume": 0.1}, called_utc=1.0)
 
     with pytest.raises(OutcomeUnknown):
         broker.submit(order(client_order_id=wanted.client_order_id, reference_price=Decimal("1.05")))

@@ -68,20 +68,35 @@ def test_refuses_an_intent_that_was_settled_before_it_arrived(running, send, ter
 
 
 def test_a_settlement_during_the_check_keeps_the_order_from_being_sent(running, send, terminal):
-    terminal.order_check = SlowCheck(terminal, running.journal, "i1")
+    terminal.order_check = SlowCheck(terminal, lambda: running.journal.settle("i1"))
 
     assert send()["state"] == "TOMBSTONE"
     assert terminal.sent == []
 
 
-class SlowCheck:
-    """An `order_check` that is so slow that the intent is settled meanwhile."""
+def test_a_copy_that_arrives_during_the_check_does_not_slip_its_own_request_past_it(running, send, terminal):
+    def exchange():
+        running.journal.receive("i1", {"action": 1, "symbol": "EURUSD", "volume": 99.0}, correlation_id="")
 
-    def __init__(self, terminal, journal, intent_id):
-        self.check, self.journal, self.intent_id = terminal.order_check, journal, intent_id
+    check, terminal.order_check = terminal.order_check, SlowCheck(terminal, exchange)
+
+    with pytest.raises(Unreachable):
+        send()
+    assert terminal.sent == []
+
+    terminal.order_check = check
+    assert send()["state"] == "RESULT"
+    assert [request["volume"] for request in terminal.sent] == [0.1]
+
+
+class SlowCheck:
+    """An `order_check` that is so slow that something happens meanwhile."""
+
+    def __init__(self, terminal, happens):
+        self.check, self.happens = terminal.order_check, happens
 
     def __call__(self, request):
-        self.journal.settle(self.intent_id)
+        self.happens()
         return self.check(request)
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from trading.brokers.mt5.gateway.journal import Journal, State
 
+REQUEST = {"volume": 0.1, "comment": "ünï", "price": 1.08501}
+
 
 @pytest.fixture
 def path(tmp_path):
@@ -21,7 +23,7 @@ def journal(path):
 
 
 def receive(journal, intent_id="i1"):
-    return journal.receive(intent_id, {"volume": 0.1}, correlation_id="c")
+    return journal.receive(intent_id, REQUEST, correlation_id="c")
 
 
 def together(*works):
@@ -39,9 +41,9 @@ def together(*works):
 def test_gives_the_right_to_call_once_to_many_who_ask(journal):
     receive(journal)
 
-    claims = together(*[lambda: journal.claim("i1", called_utc=1.0)] * 12)
+    claims = together(*[lambda: journal.claim("i1", REQUEST, called_utc=1.0)] * 12)
 
-    assert sum(claim is not None for claim in claims) == 1
+    assert sum(claims) == 1
 
 
 def test_lets_either_the_call_or_the_tombstone_win_never_both(journal):
@@ -50,24 +52,25 @@ def test_lets_either_the_call_or_the_tombstone_win_never_both(journal):
         receive(journal, intent_id)
 
         claim, settled = together(
-            lambda name=intent_id: journal.claim(name, called_utc=1.0), lambda name=intent_id: journal.settle(name)
+            lambda name=intent_id: journal.claim(name, REQUEST, called_utc=1.0),
+            lambda name=intent_id: journal.settle(name),
         )
 
-        assert (claim is not None) == (settled.state is State.CALLING)
-        assert (claim is None) == (settled.state is State.TOMBSTONE)
+        assert claim == (settled.state is State.CALLING)
+        assert claim != (settled.state is State.TOMBSTONE)
 
 
 def test_a_tombstone_comes_before_the_request_and_stays(journal):
     assert journal.settle("i1").state is State.TOMBSTONE
 
     assert receive(journal).state is State.TOMBSTONE
-    assert journal.claim("i1", called_utc=1.0) is None
+    assert journal.claim("i1", REQUEST, called_utc=1.0) is False
     assert journal.settle("i1").state is State.TOMBSTONE
 
 
 def test_settling_changes_nothing_that_was_called(journal):
     receive(journal)
-    journal.claim("i1", called_utc=5.0)
+    journal.claim("i1", REQUEST, called_utc=5.0)
     assert journal.settle("i1").state is State.CALLING
 
     journal.finish("i1", {"ok": True})
@@ -79,8 +82,9 @@ def test_settling_changes_nothing_that_was_called(journal):
 def test_a_request_replaces_one_that_was_never_called_and_no_other(journal):
     receive(journal)
     assert journal.receive("i1", {"volume": 0.2}, correlation_id="").request == {"volume": 0.2}
+    assert journal.claim("i1", REQUEST, called_utc=1.0) is False  # it is not the request in hand
 
-    journal.claim("i1", called_utc=1.0)
+    assert journal.claim("i1", {"volume": 0.2}, called_utc=1.0)
 
     assert journal.receive("i1", {"volume": 0.3}, correlation_id="").request == {"volume": 0.2}
 
@@ -93,7 +97,7 @@ def test_finishing_and_refusing_need_their_own_state(journal):
 
     with pytest.raises(LookupError):
         journal.refuse("i1", {"code": "Y"})
-    assert journal.claim("i1", called_utc=1.0) is None
+    assert journal.claim("i1", REQUEST, called_utc=1.0) is False
     assert journal.settle("i1").reply == {"code": "X"}
 
 
@@ -102,8 +106,8 @@ def test_remembers_everything_when_opened_again(path):
     created_at = journal.created_at
     for name in ("called", "done", "received"):
         receive(journal, name)
-    journal.claim("called", called_utc=7.5)
-    journal.claim("done", called_utc=8.5)
+    journal.claim("called", REQUEST, called_utc=7.5)
+    journal.claim("done", REQUEST, called_utc=8.5)
     journal.finish("done", {"price": 1.08501})
     journal.settle("gone")
     journal.close()

@@ -1,4 +1,18 @@
-"""What the gateway is told at its start: one JSON file, read once, refused with one clear line."""
+"""What the gateway is told at its start: one JSON file, read once, refused with one clear line.
+
+    {
+      "listen": "127.0.0.1:8765",          loopback only; port 0 takes a free one and logs it
+      "token_env": "GATEWAY_TOKEN",        the variable that holds the bearer token
+      "journal": "journal.db",             the memory of every intent; lose it and nothing can be proven never sent
+      "terminal": {"kind": "metatrader5", "path": "C:/…/terminal64.exe", "portable": true, "login": 1,
+                   "password_env": "MT5_PASSWORD", "server": "Broker-Live"},
+      "limits": {"lots_max": "5", "symbols": ["EURUSD"], "orders_per_minute": 60, "kill_file": "STOP"}
+    }
+
+A paper broker instead: {"kind": "emulator", "store", "login", "password", "server": "Paper-…"} and, if need be, "mode"
+(wall, replay), "seed", "csv" ({symbol: file}, for replay), "speed", "start", "currency", "leverage", "balance",
+"margin_mode" (hedging, netting), "always_open", "tick_interval_ms".
+"""
 
 import ipaddress
 import json

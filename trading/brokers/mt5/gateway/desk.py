@@ -155,10 +155,13 @@ class Desk:
         entry: Callable[..., Any] = getattr(self._terminal.module, function)
         try:
             value = entry(*args, **kwargs)
-            code, message = self._terminal.module.last_error()
-            return Answer(plain.of_value(_chosen(value, where)), int(code), str(message))
         except Exception as exc:  # noqa: BLE001 - whatever the package raises, the one thread that owns it must live
             return Answer(None, 0, str(exc), type(exc).__name__)
+        try:
+            code, message = self._terminal.module.last_error()
+            return Answer(plain.of_value(_chosen(value, where)), int(code), str(message))
+        except Exception as exc:  # noqa: BLE001 - the call was made; that its answer cannot be read proves nothing
+            return Answer(None, 0, f"{type(exc).__name__}: {exc}", "UnreadableAnswer")
 
 
 def _chosen(listing: Any, where: Where | None) -> Any:

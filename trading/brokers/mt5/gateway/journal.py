@@ -91,15 +91,15 @@ class Journal:
         assert record is not None
         return record
 
-    def claim(self, intent_id: str, *, called_utc: float) -> Record | None:
-        """Take the one right to call the terminal for this intent, or return None when it is gone."""
+    def claim(self, intent_id: str, request: dict[str, Any], *, called_utc: float) -> bool:
+        """Take the one right to call the terminal for this intent, and only with the request that was checked."""
         with self._lock:
             claimed = self._database.execute(
                 "UPDATE intents SET state = 'CALLING', called_at = ?, called_utc = ?"
-                " WHERE intent_id = ? AND state = 'RECEIVED'",
-                (time.time(), called_utc, intent_id),
+                " WHERE intent_id = ? AND request = ? AND state = 'RECEIVED'",
+                (time.time(), called_utc, intent_id, json.dumps(request)),
             ).rowcount
-            return self._find(intent_id) if claimed else None
+        return claimed == 1
 
     def finish(self, intent_id: str, reply: dict[str, Any]) -> None:
         """Record the terminal's answer, whatever it was, before anyone hears of it."""

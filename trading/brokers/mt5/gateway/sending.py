@@ -36,8 +36,11 @@ class Sender:
             logs.write("gateway.intent.refused", correlation_id=correlation_id, intent_id=intent_id, **refusal)
             self._refuse(intent_id, refusal)
         else:
-            self._call(intent_id, correlation_id)
-        return as_dict(self._journal.find(intent_id), self._journal, now=self._desk.now())
+            self._call(intent_id, record.request, correlation_id)
+        outcome = self._journal.find(intent_id)
+        if outcome is not None and outcome.state is State.RECEIVED:
+            raise TerminalDown("the request was exchanged while it was checked; nothing was sent")
+        return as_dict(outcome, self._journal, now=self._desk.now())
 
     def _refuse(self, intent_id: str, refusal: dict[str, str]) -> None:
         try:
@@ -45,13 +48,12 @@ class Sender:
         except LookupError:
             logs.write("gateway.intent.settled_meanwhile", intent_id=intent_id)
 
-    def _call(self, intent_id: str, correlation_id: str) -> None:
-        claimed = self._journal.claim(intent_id, called_utc=self._desk.now())
-        if claimed is None:
-            return  # settled meanwhile: it was told that it would never be sent, so it is not
+    def _call(self, intent_id: str, request: dict[str, Any], correlation_id: str) -> None:
+        if not self._journal.claim(intent_id, request, called_utc=self._desk.now()):
+            return  # settled meanwhile and promised never to be sent, or another request has taken the place
         logs.write("gateway.intent.calling", correlation_id=correlation_id, intent_id=intent_id)
         started = time.perf_counter()
-        answer = self._desk.call("order_send", claimed.request)
+        answer = self._desk.call("order_send", request)
         self._journal.finish(intent_id, answer.as_dict() | self._desk.stamp(started))
         logs.write(
             "gateway.intent.answered", correlation_id=correlation_id, intent_id=intent_id, last_error=answer.code,

@@ -1,0 +1,109 @@
+"""Connecting to the terminal: with pauses, never again after a refusal that only a person can change."""
+
+import time
+
+import pytest
+
+from tests.trading.brokers.mt5.fake_terminal import LOGIN, SERVER
+from trading.brokers.mt5.gateway.desk import Desk, TerminalDown
+from trading.brokers.mt5.gateway.terminal import Terminal
+
+PASSWORD = "the-terminal-s-password"
+
+
+@pytest.fixture
+def refuse(terminal):
+    """Let the terminal refuse to connect with an error until the returned function is called."""
+
+    def refuse(code):
+        def initialize(**_):
+            terminal.initialized += 1
+            terminal.error = (code, "IPC initialize failed")
+            return False
+
+        terminal.initialize = initialize
+        return lambda: delattr(terminal, "initialize")
+
+    return refuse
+
+
+@pytest.fixture
+def desk(terminal):
+    return Desk(Terminal(terminal, {"password": PASSWORD}, LOGIN, SERVER, time.time, lambda: None))
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Stand still; the test moves the time."""
+    at = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: at[0])
+    return at
+
+
+@pytest.mark.parametrize("code", [-10003, -10005, -1])
+def test_connects_again_with_growing_pauses(desk, terminal, refuse, clock, code):
+    relent = refuse(code)
+    attempts = []
+    for _ in range(40):
+        with pytest.raises(TerminalDown):
+            desk.read([])
+        attempts.append(terminal.initialized)
+        clock[0] += 0.25
+
+    assert attempts[0] == 1
+    assert attempts[-1] == 5  # at 0, 0.5, 1.5, 3.5 and 7.5 seconds
+    relent()
+    clock[0] += 60
+    assert desk.read([])["login"] == LOGIN
+
+
+@pytest.mark.parametrize("code", [-2, -5, -6, -7])
+def test_does_not_try_again_what_only_a_person_can_change(desk, terminal, refuse, clock, code):
+    refuse(code)
+    for _ in range(5):
+        with pytest.raises(TerminalDown) as down:
+            desk.read([])
+        assert down.value.is_final
+        clock[0] += 1000
+
+    assert terminal.initialized == 1
+
+
+def test_connects_once_for_many_readings_and_again_when_the_pipe_is_lost(desk, terminal):
+    for _ in range(3):
+        desk.read([])
+    assert terminal.initialized == 1
+
+    terminal.none_from.add("account_info")
+    desk.read([])
+    terminal.none_from.clear()
+
+    assert desk.read([])["login"] == LOGIN
+    assert terminal.initialized == 2
+
+
+def test_forgets_who_answered_when_nobody_says_so(desk, terminal):
+    desk.read([])
+    terminal.none_from.add("account_info")
+
+    assert (desk.read([])["login"], desk.identity) == (None, None)
+
+
+def test_tells_no_password_when_it_cannot_connect(desk, refuse, capsys):
+    refuse(-6)
+    with pytest.raises(TerminalDown) as down:
+        desk.verify()
+
+    assert PASSWORD not in capsys.readouterr().out + str(down.value)
+
+
+def test_learns_the_server_s_clock_from_the_ticks_it_reads(desk, terminal):
+    tick = {"function": "symbol_info_tick", "args": ["EURUSD"], "kwargs": {}, "where": {}}
+    desk.call("symbol_select", "EURUSD")
+
+    first = desk.read([tick])
+    time.sleep(0.005)
+    second = desk.read([tick])
+
+    assert (first["server_offset_s"], second["server_offset_s"]) == (None, 10_800)
+    assert abs(second["server_tick_time"] - time.time() - 10_800) < 5
