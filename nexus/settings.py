@@ -224,6 +224,7 @@ BROKER_DEADLINE_S = env.integer("BROKER_DEADLINE_S", 5, least=1)
 BROKER_TAG = env.integer("BROKER_TAG", 1, least=1)  # 1 to 2047, unique an installation: part of each order's id
 MT5_GATEWAY_URL = env.text("MT5_GATEWAY_URL", "")
 GATEWAY_TOKEN = env.secret("GATEWAY_TOKEN") if MT5_GATEWAY_URL else ""
+MT5_FILLINGS = env.listing("MT5_FILLINGS", "FOK,IOC")  # in order of preference; without FOK an order may fill in part
 LIVE_TRADING_ENABLED = env.boolean("LIVE_TRADING_ENABLED", default=False)
 
 # --- Logs -------------------------------------------------------------------------------------------------------------

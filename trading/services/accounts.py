@@ -41,6 +41,7 @@ def link_of(account: TradingAccount) -> Link:
             "mode": "live" if account.is_live else "paper",
             "tag": str(settings.BROKER_TAG),
             "deadline_s": str(settings.BROKER_DEADLINE_S),
+            "fillings": ",".join(settings.MT5_FILLINGS),
         },
     )
 

@@ -63,7 +63,7 @@ def execute(
     order, is_new = _admit(user=user, account=account, instrument=instrument, intent=intent, read=read, key=key, at=at)
     if not is_new or order.delivery != Delivery.SENDING:
         return Execution(order, is_replay=not is_new)
-    return Execution(_send(order, broker=broker, at=at), is_replay=False)
+    return Execution(_send(order, broker=broker), is_replay=False)
 
 
 def _refuse_misshapen(intent: OrderIntent, *, instrument: TradableInstrument) -> None:
@@ -196,19 +196,19 @@ def _next_number() -> int:
     return number
 
 
-def _send(order: TradeLedger, *, broker: Broker, at: datetime) -> TradeLedger:
+def _send(order: TradeLedger, *, broker: Broker) -> TradeLedger:
     """Send the order, once, and settle what came of it. Nothing here may run inside a transaction."""
     assert not connection.in_atomic_block
     try:
         report = broker.submit(as_request(order))
     except OutcomeUnknown as exc:
         log.warning("trading.order.outcome_unknown", order_id=str(order.public_id), error=str(exc))
-        return fills.lose(order_id=order.pk, detail=str(exc), at=at)
+        return fills.lose(order_id=order.pk, detail=str(exc), at=facts.database_clock())
     except Unreachable as exc:
         report = OrderReport(order.client_order_id, VenueState.REJECTED, reason=str(exc), code="UNREACHABLE")
     except Refused as exc:
         report = OrderReport(order.client_order_id, VenueState.REJECTED, reason=str(exc), code=exc.code)
-    return fills.record(order_id=order.pk, report=report, at=at)
+    return fills.record(order_id=order.pk, report=report, at=facts.database_clock())
 
 
 def as_request(order: TradeLedger) -> OrderRequest:
