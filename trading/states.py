@@ -84,6 +84,19 @@ class OrderType(StrEnum):
     """How an order asks for its price."""
 
     MARKET = "MARKET"
+    LIMIT = "LIMIT"  # at its price or better
+    STOP = "STOP"  # at the market once its trigger is touched
+    STOP_LIMIT = "STOP_LIMIT"  # a limit once its trigger is touched
+
+
+class TimeInForce(StrEnum):
+    """How long an order works."""
+
+    GTC = "GTC"  # until it is canceled
+    DAY = "DAY"
+    GTD = "GTD"  # until its own time
+    IOC = "IOC"  # what can be filled now; the rest is canceled
+    FOK = "FOK"  # all of it now, or nothing
 
 
 class RejectedBy(StrEnum):

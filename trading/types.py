@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from trading.states import FillKind, PositionMode, Side, VenueState
+from trading.states import FillKind, OrderType, PositionMode, Side, TimeInForce, VenueState
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,9 @@ class Instrument:
     quantity_step: Decimal
     stops_distance_min: Decimal
     is_tradable: bool
+    freeze_distance: Decimal = Decimal(0)  # nearer than this to the market, nothing can be changed
+    order_types: frozenset[OrderType] = frozenset({OrderType.MARKET})
+    times_in_force: frozenset[TimeInForce] = frozenset({TimeInForce.IOC, TimeInForce.FOK})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,26 @@ class VenuePosition:
 
 
 @dataclass(frozen=True, slots=True)
+class VenueOrder:
+    """One order that works at the venue.
+
+    Units: quantities in lots, `quantity_left` is what may still fill.
+    """
+
+    venue_order_id: str
+    client_order_id: str  # empty when it is not ours
+    symbol: str
+    side: Side
+    order_type: OrderType
+    quantity: Decimal
+    quantity_left: Decimal
+    price: Decimal  # of the limit, or the trigger of a stop
+    stop_loss: Decimal | None
+    take_profit: Decimal | None
+    placed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class AccountSnapshot:
     """The account, its positions and the quotes asked for, read from the venue as one unit.
 
@@ -88,13 +111,16 @@ class AccountSnapshot:
     leverage: int
     positions: tuple[VenuePosition, ...]
     quotes: dict[str, Quote]
+    orders: tuple[VenueOrder, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class OrderRequest:
     """One order to send, once. `client_order_id` is ours, unique for ever, and travels with it.
 
-    Units: `quantity` in lots; `price_limit` is the worst price the caller accepts (the collar), or None.
+    Units: `quantity` in lots; prices in the instrument's quote currency; `deviation` is how far from the reference a
+    market order may fill, where the venue can hold it to that. An order with a `venue_position_id` only reduces or
+    closes that position.
     """
 
     client_order_id: str
@@ -103,6 +129,37 @@ class OrderRequest:
     quantity: Decimal
     reference_price: Decimal
     deviation: Decimal
+    stop_loss: Decimal | None
+    take_profit: Decimal | None
+    order_type: OrderType = OrderType.MARKET
+    limit_price: Decimal | None = None  # of LIMIT and STOP_LIMIT
+    stop_price: Decimal | None = None  # the trigger of STOP and STOP_LIMIT
+    time_in_force: TimeInForce | None = None  # None leaves it to the venue's own rules for market orders
+    expires_at: datetime | None = None  # of GTD
+    venue_position_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderChange:
+    """New terms of a working order, all of them: what is left out is taken away. Sent once for its `change_id`."""
+
+    change_id: str
+    venue_order_id: str
+    limit_price: Decimal | None
+    stop_price: Decimal | None
+    stop_loss: Decimal | None
+    take_profit: Decimal | None
+    time_in_force: TimeInForce
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StopsChange:
+    """New stops of a position, both of them: None takes one away. Sent once for its `change_id`."""
+
+    change_id: str
+    venue_position_id: str
+    symbol: str
     stop_loss: Decimal | None
     take_profit: Decimal | None
 

@@ -2,17 +2,21 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Protocol
 
-from trading.states import FillKind, PositionMode, Side, VenueState
+from trading.states import FillKind, OrderType, PositionMode, Side, TimeInForce, VenueState
 from trading.types import (
     AccountSnapshot,
     FillReport,
     Instrument,
     Link,
+    OrderChange,
     OrderReport,
     OrderRequest,
     Quote,
+    StopsChange,
+    VenueOrder,
     VenuePosition,
 )
 
@@ -23,11 +27,16 @@ __all__ = [
     "FillReport",
     "Instrument",
     "Link",
+    "OrderChange",
     "OrderReport",
     "OrderRequest",
+    "OrderType",
     "PositionMode",
     "Quote",
     "Side",
+    "StopsChange",
+    "TimeInForce",
+    "VenueOrder",
     "VenuePosition",
     "VenueState",
 ]
@@ -52,6 +61,32 @@ class Broker(Protocol):
 
         Raises: Refused for a definitive refusal, Unreachable when nothing left us, OutcomeUnknown for all else.
         """
+        ...
+
+    def cancel(self, *, cancel_id: str, venue_order_id: str) -> None:
+        """Ask the venue to cancel a working order, once for its `cancel_id`. Only `order_report` proves that it did.
+
+        Raises: Refused (too late, unknown there), Unreachable when nothing left us, OutcomeUnknown for all else.
+        """
+        ...
+
+    def change_order(self, change: OrderChange) -> None:
+        """Change a working order, once for its `change_id`. Raises: Refused, Unreachable, OutcomeUnknown."""
+        ...
+
+    def change_stops(self, change: StopsChange) -> None:
+        """Change a position's stops, once for its `change_id`. Raises: Refused, Unreachable, OutcomeUnknown."""
+        ...
+
+    def close_by(self, *, client_order_id: str, venue_position_id: str, other_position_id: str) -> OrderReport:
+        """Close a position against an opposite one of the same instrument, once for its `client_order_id`.
+
+        Raises: Refused, also where the venue knows no such thing; Unreachable; OutcomeUnknown.
+        """
+        ...
+
+    def margin(self, *, symbol: str, side: Side, quantity: Decimal, price: Decimal) -> Decimal:
+        """Ask the venue how much margin an order would take, in account currency. Raises: Refused, Unreachable."""
         ...
 
     def order_report(self, *, client_order_id: str, sent_at: datetime) -> OrderReport:
