@@ -226,10 +226,12 @@ class Mt5Broker:
         started = time.monotonic()
         if self._clock.offset_s is not None or not symbols or started - self._clock_tried_at < CLOCK_RETRY_S:
             return
-        self._clock_tried_at = started
         while True:
             self._batch(readings.quote_calls(symbols))
-            if self._clock.offset_s is not None or time.monotonic() - started > CLOCK_WAIT_S:
+            if self._clock.offset_s is not None:
+                return
+            if time.monotonic() - started > CLOCK_WAIT_S:
+                self._clock_tried_at = started
                 return
             time.sleep(CLOCK_POLL_S)
 

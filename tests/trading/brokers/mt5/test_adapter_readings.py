@@ -48,6 +48,30 @@ def test_does_not_call_a_quote_fresh_that_stands_still(broker, terminal):
     assert datetime.now(UTC) - quote.at > timedelta(hours=5)
 
 
+def test_waits_for_quotes_that_stand_still_once_and_not_at_every_reading(broker, terminal):
+    still = terminal.symbol_select("EURUSD") and terminal.symbol_info_tick("EURUSD")
+    asked = []
+    terminal.symbol_info_tick = lambda symbol: asked.append(symbol) or still
+    broker.snapshot(symbols=["EURUSD"])
+    at_first = len(asked)
+
+    broker.snapshot(symbols=["EURUSD"])
+
+    assert at_first > 2
+    assert len(asked) == at_first + 1
+
+
+def test_learns_the_clock_as_soon_as_the_terminal_is_there(broker, terminal):
+    terminal.connected, terminal.none_from = False, {"account_info"}
+    with pytest.raises(Unreachable):
+        broker.snapshot(symbols=["EURUSD"])
+    terminal.connected, terminal.none_from = True, set()
+
+    quote = broker.snapshot(symbols=["EURUSD"]).quotes["EURUSD"]
+
+    assert datetime.now(UTC) - quote.at < timedelta(seconds=2)
+
+
 def test_reads_an_account_without_asking_for_quotes(broker):
     assert broker.snapshot(symbols=[]).quotes == {}
 
