@@ -195,6 +195,7 @@ CELERY_TASK_SERIALIZER = "json"
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {
     "resolve-orders": {"task": "trading.resolve_orders", "schedule": 5.0},
+    "dispatch-orders": {"task": "trading.dispatch_orders", "schedule": 2.0},
     "watch-accounts": {"task": "trading.watch_accounts", "schedule": 5.0},
     "purge-auth-tokens": {"task": "accounts.purge_tokens", "schedule": 3600.0},
     "purge-idempotency-records": {"task": "idempotency.purge_records", "schedule": 3600.0},
@@ -220,6 +221,9 @@ QUOTE_AGE_MAX_S = env.integer("QUOTE_AGE_MAX_S", 10, least=1)
 _slippage_percent = env.decimal("MAX_SLIPPAGE_PERCENT", "0.5")
 SLIPPAGE_THRESHOLD = env.decimal("SLIPPAGE_THRESHOLD", str(_slippage_percent / 100))
 SENDING_LEASE_S = env.integer("SENDING_LEASE_S", 20, least=5)  # a mark older than this lost its process
+MARKET_TTL_S = env.integer("MARKET_TTL_S", 5, least=1)  # how old an accepted market order may be when it is sent
+PENDING_TTL_S = env.integer("PENDING_TTL_S", 30, least=1)
+CHANGE_PROOF_S = env.integer("CHANGE_PROOF_S", 180, least=60)  # how long a lost change may still arrive
 BROKER_DEADLINE_S = env.integer("BROKER_DEADLINE_S", 5, least=1)
 BROKER_TAG = env.integer("BROKER_TAG", 1, least=1)  # 1 to 2047, unique an installation: part of each order's id
 MT5_GATEWAY_URL = env.text("MT5_GATEWAY_URL", "")

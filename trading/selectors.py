@@ -11,8 +11,8 @@ from django.db.models import Q, QuerySet
 from accounts.states import Role
 from accounts.types import Principal
 from nexus.core.errors import FieldError, Invalid, NotFound
-from trading.models import BrokerPosition, Fill, OrderQuerySet, TradeLedger, TradingAccount
-from trading.states import Delivery
+from trading.models import BrokerPosition, ChangeRequest, Fill, OrderQuerySet, TradeLedger, TradingAccount
+from trading.states import ChangeState, Delivery
 from trading.types import AccountSnapshot, VenuePosition
 
 READS_ALL = frozenset({Role.OPERATOR, Role.COMPLIANCE})
@@ -72,6 +72,24 @@ def order_of(user: Principal, *, public_id: uuid.UUID) -> TradeLedger:
     if order is None:
         raise NotFound("You have no such order.")
     return order
+
+
+def position_of(user: Principal, *, public_id: uuid.UUID) -> BrokerPosition:
+    """Return one position the person may act on. Raises: NotFound, the same for absent and for somebody else's."""
+    rows = BrokerPosition.objects.select_related("account").filter(account__user_id=user.pk, public_id=public_id)
+    position = rows.first()
+    if position is None:
+        raise NotFound("You have no such position.")
+    return position
+
+
+def changing_risk(*, user_id: int, since: datetime) -> Decimal:
+    """Return the USD that changes of stops add while nobody knows them, or that a broker read begun at `since` may not
+    show yet.
+    """
+    unknown = Q(state__in=[ChangeState.SENDING, ChangeState.UNKNOWN]) | Q(state=ChangeState.DONE, settled_at__gte=since)
+    rows = ChangeRequest.objects.filter(unknown, position__account__user_id=user_id)
+    return sum(rows.values_list("extra_risk", flat=True), start=Decimal(0))
 
 
 def with_public_status(orders: OrderQuerySet, status: str) -> OrderQuerySet:

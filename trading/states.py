@@ -99,6 +99,23 @@ class TimeInForce(StrEnum):
     FOK = "FOK"  # all of it now, or nothing
 
 
+class ChangeKind(StrEnum):
+    """What a request about something that stands asks for."""
+
+    CANCEL = "CANCEL"  # of an order
+    TERMS = "TERMS"  # of an order: its prices, stops and time
+    STOPS = "STOPS"  # of a position
+
+
+class ChangeState(StrEnum):
+    """What has become of such a request. It is sent at most once, like an order."""
+
+    SENDING = "SENDING"
+    UNKNOWN = "UNKNOWN"
+    DONE = "DONE"
+    REFUSED = "REFUSED"
+
+
 class RejectedBy(StrEnum):
     """Who rejected an order."""
 
@@ -138,6 +155,15 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     EXPIRED: frozenset({CANCELED, FILLED}),  # 14
     REJECTED: frozenset({CANCELED, FILLED}),  # 14
     FILLED: frozenset({FILLED}),  # 12: an overfill is booked too
+}
+
+# The cancel axis: what may follow what. DONE needs the broker's own word that the order has ended.
+CANCEL_TRANSITIONS: dict[CancelState, frozenset[CancelState]] = {
+    CancelState.NONE: frozenset({CancelState.REQUESTED, CancelState.DONE}),
+    CancelState.REQUESTED: frozenset({CancelState.UNKNOWN, CancelState.REFUSED, CancelState.DONE}),
+    CancelState.UNKNOWN: frozenset({CancelState.REFUSED, CancelState.DONE, CancelState.NONE}),
+    CancelState.REFUSED: frozenset({CancelState.REQUESTED, CancelState.DONE}),
+    CancelState.DONE: frozenset(),
 }
 
 OPEN_DELIVERIES = (Delivery.QUEUED, Delivery.SENDING, Delivery.ACKED, Delivery.UNKNOWN)

@@ -9,6 +9,9 @@ urlpatterns = [
     path("ledger", views.Ledger.as_view(), name="ledger"),
     path("ledger/<uuid:order_id>", views.LedgerRow.as_view(), name="ledger-row"),
     path("positions", views.Positions.as_view(), name="positions"),
+    path("positions/<uuid:position_id>", views.PositionStops.as_view(), name="position-stops"),
+    path("positions/<uuid:position_id>/close", views.PositionClose.as_view(), name="position-close"),
+    path("orders/<uuid:order_id>/cancel", views.OrderCancel.as_view(), name="order-cancel"),
     path("accounts", views.Accounts.as_view(), name="accounts"),
     path("quotes/<str:symbol>", views.Quotes.as_view(), name="quotes"),
 ]

@@ -8,6 +8,7 @@ from django.db import transaction
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
 from nexus.core.errors import Conflict, Refused
+from risk.states import ControlScope
 from trading.brokers import registry
 from trading.brokers.base import Broker
 from trading.models import TradingAccount
@@ -43,6 +44,16 @@ def link_of(account: TradingAccount) -> Link:
             "deadline_s": str(settings.BROKER_DEADLINE_S),
             "fillings": ",".join(settings.MT5_FILLINGS),
         },
+    )
+
+
+def control_scopes(account: TradingAccount, *, symbol: str) -> tuple[tuple[ControlScope, str], ...]:
+    """Return every scope of the stop switch that covers an order of this account on this instrument."""
+    return (
+        (ControlScope.BROKER, account.venue),
+        (ControlScope.ACCOUNT, str(account.pk)),
+        (ControlScope.USER, str(account.user_id)),
+        (ControlScope.INSTRUMENT, symbol),
     )
 
 

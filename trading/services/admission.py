@@ -11,12 +11,12 @@ from nexus.core import money
 from nexus.core.money import CENT
 from risk import rules as risk_rules
 from risk.services import control, limits, stats
-from risk.states import ControlScope
+from risk.states import ControlScope, LimitKind
 from risk.types import Check, Exposure, Verdict
 from trading import rules
 from trading.models import TradableInstrument, TradeLedger, TradingAccount
 from trading.services.facts import AccountFacts, Facts, Missing
-from trading.states import Delivery, PositionMode
+from trading.states import Delivery, PositionMode, Side
 from trading.types import OrderIntent, Reservation, VenuePosition
 
 ZERO = Decimal(0)
@@ -218,3 +218,23 @@ def _open_risk(each: AccountFacts, positions: list[VenuePosition], *, facts: Fac
             return Unknowable("OPEN_RISK_NOT_BOUNDED")
         total += stands
     return money.ceil_to(total, CENT)
+
+
+def judge_more_risk(
+    *,
+    account: TradingAccount,
+    extra: Decimal,
+    symbol: str,
+    facts: Facts,
+    in_doubt: list[TradeLedger],
+    at: datetime,
+) -> Check:
+    """Judge whether the day's loss has room for `extra` USD more, as for an order. The caller holds the same locks."""
+    nothing = OrderIntent(symbol=symbol, side=Side.BUY, quantity=ZERO)
+    reservation = Reservation(risk=extra, value=ZERO, units=ZERO, deviation=ZERO)
+    exposure = _exposure(intent=nothing, facts=facts, in_doubt=in_doubt, reservation=reservation, at=at)
+    if isinstance(exposure, Unknowable):
+        return Check("EXPOSURE", exposure.reason, passed=False)
+    profile = limits.in_force(user_id=account.user_id, account_id=account.pk, symbol=symbol)
+    verdict = risk_rules.judge(profile, exposure=exposure)
+    return next(check for check in verdict.checks if check.name == LimitKind.DAILY_LOSS)

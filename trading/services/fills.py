@@ -22,7 +22,7 @@ from nexus.core import money
 from nexus.idempotency.services import records
 from trading import rules, selectors
 from trading.models import BrokerPosition, Fill, TradeLedger, TradingAccount
-from trading.states import UNKNOWN, Delivery, FillKind, OrderStatus, RejectedBy, Side, State, VenueState
+from trading.states import UNKNOWN, CancelState, Delivery, FillKind, OrderStatus, RejectedBy, Side, State, VenueState
 from trading.types import FillReport, Holding, OrderReport
 
 log = structlog.get_logger(__name__)
@@ -67,7 +67,10 @@ def ingest(*, account: TradingAccount, reports: Iterable[FillReport], at: dateti
 
 def _follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLedger:
     """Book the report's fills and move the order to where they put it."""
-    booked = [fill for fill in report.fills if _belongs(order, fill) and _book(order.account, fill, order=order, at=at)]
+    own = [fill for fill in report.fills if _belongs(order, fill)]
+    booked = [fill for fill in own if _book(order.account, fill, order=order, at=at)]
+    for stray in (fill for fill in report.fills if fill not in own):
+        _book_other(order.account, stray, at=at)  # it carries our mark and another ticket: a fact all the same
     filled = selectors.filled_quantity(order)
     to = rules.next_state(
         order.state, reported=report.state, filled=filled, quantity=order.quantity, is_new_fill=bool(booked)
@@ -116,6 +119,9 @@ def _facts(
         }
     if order.delivery == Delivery.DONE and has_new_fill:
         facts |= {"late_fill": True, "rejected_by": "", "reason": "LATE_FILL"}
+    if to.delivery is Delivery.DONE and order.cancel in (CancelState.REQUESTED, CancelState.UNKNOWN):
+        # Filled wins over canceled; any other end is the broker's own word that the order has ended.
+        facts["cancel"] = CancelState.REFUSED if to.status is OrderStatus.FILLED else CancelState.DONE
     return facts
 
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import structlog
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import F, Q
 
 from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
@@ -31,7 +31,8 @@ def due() -> list[int]:
     """Return orders to ask about: lost, or acknowledged and not closed, or marked by a process that is gone."""
     abandoned = facts.database_clock() - timedelta(seconds=settings.SENDING_LEASE_S)
     wanted = Q(delivery__in=[Delivery.UNKNOWN, Delivery.ACKED]) | Q(delivery=Delivery.SENDING, sent_at__lt=abandoned)
-    return list(TradeLedger.objects.filter(wanted).order_by("pk").values_list("pk", flat=True)[:BATCH])
+    longest_unasked = TradeLedger.objects.filter(wanted).order_by(F("asked_at").asc(nulls_first=True), "pk")
+    return list(longest_unasked.values_list("pk", flat=True)[:BATCH])
 
 
 def resolve(*, order_id: int, at: datetime) -> TradeLedger:
@@ -43,6 +44,7 @@ def resolve(*, order_id: int, at: datetime) -> TradeLedger:
         return order
     assert order.sent_at is not None
     asked_at = facts.database_clock()
+    TradeLedger.objects.filter(pk=order_id).update(asked_at=asked_at)
     try:
         broker = accounts.broker_of(order.account)
         report = broker.order_report(client_order_id=order.client_order_id, sent_at=order.sent_at)
