@@ -93,8 +93,9 @@ def _send(change: ChangeRequest) -> None:
 @transaction.atomic(durable=True)
 def _settle(change: ChangeRequest, *, state: ChangeState, cancel: CancelState, answer: OutsideError | None) -> None:
     """Keep what the broker answered. It says nothing of the order yet."""
+    assert change.order is not None
     at = facts.database_clock()
-    order = TradeLedger.objects.locked().get(pk=order.pk)
+    order = TradeLedger.objects.locked().get(pk=change.order.pk)
     ChangeRequest.objects.filter(pk=change.pk).update(state=state, answer=str(answer or "")[:300], settled_at=at)
     if order.cancel == CancelState.REQUESTED:
         TradeLedger.objects.filter(pk=order.pk).update(cancel=cancel)
