@@ -185,6 +185,7 @@ class FillReport:
     profit: Decimal
     kind: FillKind
     filled_at: datetime  # UTC
+    reverses: str = ""  # of a BUST: the `venue_fill_id` that it takes back, whole
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ def ingest(*, account: TradingAccount, reports: Iterable[FillReport], at: dateti
     ours: dict[str, list[FillReport]] = defaultdict(list)
     others: list[FillReport] = []
     for fill in reports:
-        is_ours = bool(fill.client_order_id) and fill.kind is FillKind.ORDER
+        is_ours = bool(fill.client_order_id) and fill.kind in (FillKind.ORDER, FillKind.BUST)
         (ours[fill.client_order_id] if is_ours else others).append(fill)
     before = Fill.objects.filter(account=account).count()
     orders = TradeLedger.objects.locked().filter(account=account, client_order_id__in=list(ours))
@@ -71,20 +71,22 @@ def _follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLe
     booked = [fill for fill in own if _book(order.account, fill, order=order, at=at)]
     for stray in (fill for fill in report.fills if fill not in own):
         _book_other(order.account, stray, at=at)  # it carries our mark and another ticket: a fact all the same
-    filled = selectors.filled_quantity(order)
+    standing = selectors.standing_fills(order)
+    filled = sum((fill.quantity for fill in standing), start=rules.ZERO)
     to = rules.next_state(
         order.state, reported=report.state, filled=filled, quantity=order.quantity, is_new_fill=bool(booked)
     )
     if to is None:
         log.info("trading.order.nothing_new", order_id=str(order.public_id), reported=report.state.value)
         return order
+    is_late = any(fill.kind is FillKind.ORDER for fill in booked)
     _move(
         order,
         to,
         reason=_reason(report, to=to),
         evidence={"venue_state": report.state.value, "code": report.code, "words": report.reason[:300]},
         at=at,
-        facts=_facts(order, report=report, to=to, filled=filled, has_new_fill=bool(booked)),
+        facts=_facts(order, report=report, to=to, standing=standing, is_late=is_late),
     )
     _warn(order, booked=booked, at=at)
     return order
@@ -92,16 +94,18 @@ def _follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLe
 
 def _belongs(order: TradeLedger, fill: FillReport) -> bool:
     """Tell whether a fill is of this order itself: the exit of its position carries the same mark, and is not."""
+    if fill.kind is FillKind.BUST:
+        return Fill.objects.filter(order=order, venue_fill_id=fill.reverses).exists()
     same_ticket = not order.venue_order_id or not fill.venue_order_id or order.venue_order_id == fill.venue_order_id
     return fill.kind is FillKind.ORDER and same_ticket
 
 
 def _facts(
-    order: TradeLedger, *, report: OrderReport, to: State, filled: Decimal, has_new_fill: bool
+    order: TradeLedger, *, report: OrderReport, to: State, standing: list[Fill], is_late: bool
 ) -> dict[str, Any]:
     """Return what is written beside the move: sums of the stored fills, never figures from the report."""
-    pairs = Fill.objects.filter(order=order).values_list("quantity", "price")
-    average = rules.average_price(pairs)
+    average = rules.average_price((fill.quantity, fill.price) for fill in standing)
+    filled = sum((fill.quantity for fill in standing), start=rules.ZERO)
     leaves = max(rules.ZERO, order.quantity - filled)
     ticket = report.venue_order_id or next((fill.venue_order_id for fill in report.fills), "")
     facts: dict[str, Any] = {
@@ -117,7 +121,7 @@ def _facts(
             "reason": _reason(report, to=to),
             "reason_detail": report.reason[:300],
         }
-    if order.delivery == Delivery.DONE and has_new_fill:
+    if order.delivery == Delivery.DONE and is_late:
         facts |= {"late_fill": True, "rejected_by": "", "reason": "LATE_FILL"}
     if to.delivery is Delivery.DONE and order.cancel in (CancelState.REQUESTED, CancelState.UNKNOWN):
         # Filled wins over canceled; any other end is the broker's own word that the order has ended.
@@ -166,23 +170,22 @@ def _move(
 
 def _book(account: TradingAccount, report: FillReport, *, order: TradeLedger | None, at: datetime) -> bool:
     """Book one fill and its effect on the position. Returns False, and changes nothing, when it is known."""
-    reference = None
-    if order is not None:
-        reference = order.reference_ask if order.side == Side.BUY else order.reference_bid
+    reference = _reference(order) if order is not None and report.kind is FillKind.ORDER else None
     adverse = rules.slippage(side=report.side, price=report.price, reference=reference) if reference else None
     with connection.cursor() as cursor:
         cursor.execute(
             """
             INSERT INTO fill
                 (account_id, order_id, venue_fill_id, venue_order_id, venue_position_id, symbol, side, quantity, price,
-                 commission, swap, fee, profit, kind, slippage, filled_at, booked_at)
-            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp())
+                 commission, swap, fee, profit, kind, reverses, slippage, filled_at, booked_at)
+            VALUES
+                (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp())
             ON CONFLICT (account_id, venue_fill_id) DO NOTHING RETURNING id
             """,
             [
                 account.pk, order.pk if order else None, report.venue_fill_id, report.venue_order_id,
                 report.venue_position_id, report.symbol, report.side.value, report.quantity, report.price,
-                report.commission, report.swap, report.fee, report.profit, report.kind.value,
+                report.commission, report.swap, report.fee, report.profit, report.kind.value, report.reverses,
                 None if adverse is None else money.half_even_to(adverse, PRICE_STEP), report.filled_at,
             ],
         )  # fmt: skip
@@ -190,6 +193,15 @@ def _book(account: TradingAccount, report: FillReport, *, order: TradeLedger | N
     if is_new:
         _hold(account, report, order=order)
     return is_new
+
+
+def _reference(order: TradeLedger) -> Decimal | None:
+    """Return the price that slippage is measured from: where a pending order waited, else the market at sending."""
+    resting = order.intent.resting_price
+    if resting is not None:
+        return resting
+    reference: Decimal | None = order.reference_ask if order.side == Side.BUY else order.reference_bid
+    return reference
 
 
 def _hold(account: TradingAccount, report: FillReport, *, order: TradeLedger | None) -> None:
