@@ -8,9 +8,10 @@ import pytest
 
 from nexus.core.errors import Refused
 from trading.brokers import ids
-from trading.brokers.base import Quote, Side
+from trading.brokers.base import OrderType, Quote, Side, TimeInForce
 from trading.brokers.mt5 import wire
-from trading.brokers.mt5.market_order import Execution, Filling, Terms, build, choose_filling
+from trading.brokers.mt5.orders import market
+from trading.brokers.mt5.terms import Execution, Filling, Terms, choose_filling
 
 TERMS = Terms(
     execution=Execution.MARKET,
@@ -20,6 +21,9 @@ TERMS = Terms(
     quantity_min=Decimal("0.01"),
     quantity_max=Decimal(100),
     quantity_step=Decimal("0.01"),
+    order_types=frozenset(OrderType),
+    times_in_force=frozenset(TimeInForce),
+    offers_close_by=True,
 )
 QUOTE = Quote("EURUSD", Decimal("1.10000"), Decimal("1.10012"), at=datetime(2026, 7, 1, tzinfo=UTC))
 
@@ -27,7 +31,7 @@ QUOTE = Quote("EURUSD", Decimal("1.10000"), Decimal("1.10012"), at=datetime(2026
 def test_builds_every_key_with_its_type(order):
     wanted = order()
 
-    request = build(wanted, terms=TERMS, quote=QUOTE, policy=[Filling.FOK])
+    request = market(wanted, terms=TERMS, quote=QUOTE, policy=[Filling.FOK])
 
     assert request == {
         "action": 1, "symbol": "EURUSD", "volume": 0.1, "type": 0, "price": 1.10012, "sl": 1.095, "tp": 1.105,
@@ -41,7 +45,7 @@ def test_builds_every_key_with_its_type(order):
 def test_sells_at_the_bid_and_sends_absent_stops_as_zero(order):
     wanted = order(side=Side.SELL, stop_loss=None, take_profit=None)
 
-    request = build(wanted, terms=TERMS, quote=QUOTE, policy=[Filling.FOK])
+    request = market(wanted, terms=TERMS, quote=QUOTE, policy=[Filling.FOK])
 
     assert (request["type"], request["price"], request["sl"], request["tp"]) == (1, 1.1, 0.0, 0.0)
 
@@ -54,7 +58,7 @@ def test_rounds_stops_so_that_the_risk_does_not_grow(order, side, stop_loss, tak
     terms = replace(TERMS, tick_size=Decimal("0.0005"))
     stops = {"stop_loss": Decimal("1.09501"), "take_profit": Decimal("1.10499")}
 
-    request = build(order(side=side, **stops), terms=terms, quote=QUOTE, policy=[Filling.FOK])
+    request = market(order(side=side, **stops), terms=terms, quote=QUOTE, policy=[Filling.FOK])
 
     assert (request["sl"], request["tp"]) == (stop_loss, take_profit)
 
@@ -73,7 +77,7 @@ def test_rounds_stops_so_that_the_risk_does_not_grow(order, side, stop_loss, tak
 def test_leaves_as_much_room_as_the_collar_has_left(order, side, reference, deviation, points):
     wanted = order(side=side, reference_price=Decimal(reference), deviation=Decimal(deviation))
 
-    assert build(wanted, terms=TERMS, quote=QUOTE, policy=[Filling.FOK])["deviation"] == points
+    assert market(wanted, terms=TERMS, quote=QUOTE, policy=[Filling.FOK])["deviation"] == points
 
 
 @pytest.mark.parametrize(("side", "reference"), [(Side.BUY, "1.09999"), (Side.SELL, "1.10013")])
@@ -81,7 +85,7 @@ def test_refuses_a_price_outside_the_collar(order, side, reference):
     wanted = order(side=side, reference_price=Decimal(reference), deviation=Decimal("0.00012"))
 
     with pytest.raises(Refused) as refused:
-        build(wanted, terms=TERMS, quote=QUOTE, policy=[Filling.FOK])
+        market(wanted, terms=TERMS, quote=QUOTE, policy=[Filling.FOK])
     assert refused.value.code == "PRICE_OUTSIDE_COLLAR"
 
 
@@ -101,7 +105,7 @@ def test_refuses_a_price_outside_the_collar(order, side, reference):
 )
 def test_refuses_what_the_venue_must_not_see(order, changes, code):
     with pytest.raises(Refused) as refused:
-        build(order(**changes), terms=TERMS, quote=QUOTE, policy=[Filling.FOK])
+        market(order(**changes), terms=TERMS, quote=QUOTE, policy=[Filling.FOK])
     assert refused.value.code == code
 
 
