@@ -27,7 +27,6 @@ class ServerClock:
         """Return by how much the server is ahead of UTC, or None while that is not known."""
         return self._offset_s
 
-    @property
     def is_known(self) -> bool:
         """Tell whether the offset is known."""
         return self._offset_s is not None

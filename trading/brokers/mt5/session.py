@@ -104,11 +104,11 @@ class Session:
     def learn_clock(self, symbols: Sequence[str]) -> None:
         """Let the gateway watch the quotes until one moves, for a moment, when it does not know the server's clock."""
         started = time.monotonic()
-        if self.clock.is_known or not symbols or started - self._clock_tried_at < CLOCK_RETRY_S:
+        if self.clock.is_known() or not symbols or started - self._clock_tried_at < CLOCK_RETRY_S:
             return
         while True:
             self.batch(readings.quote_calls(symbols))
-            if self.clock.is_known:
+            if self.clock.is_known():
                 return
             if time.monotonic() - started > CLOCK_WAIT_S:
                 self._clock_tried_at = started
