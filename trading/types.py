@@ -91,6 +91,10 @@ class VenueOrder:
     stop_loss: Decimal | None
     take_profit: Decimal | None
     placed_at: datetime
+    limit_price: Decimal | None = None  # what a STOP_LIMIT becomes once its trigger is touched
+    time_in_force: TimeInForce | None = None
+    expires_at: datetime | None = None
+    venue_position_id: str = ""  # of the position that it closes
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +202,8 @@ class OrderReport:
     fills: tuple[FillReport, ...] = ()
     reason: str = ""  # the venue's own words for a refusal
     code: str = ""  # the venue's own code
+    halts: bool = False  # the refusal says that the account cannot trade until a person acts
+    stops_missing: bool = False  # a position that these fills made stands without a stop that the order asked for
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,11 @@ def quote_calls(symbols: Sequence[str]) -> list[dict[str, Any]]:
     return [each for symbol in symbols for each in (select_call(symbol), call("symbol_info_tick", symbol))]
 
 
+def terms_calls(symbol: str) -> list[dict[str, Any]]:
+    """Describe the two calls that read a symbol's own rules."""
+    return [select_call(symbol), call("symbol_info", symbol)]
+
+
 def require_selected(symbol: str, answer: wire.Plain) -> None:
     """Read the answer to `select_call`. Raises: Refused when the venue does not know the symbol, else Unreachable."""
     if answer["result"] is True:

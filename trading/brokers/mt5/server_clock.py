@@ -27,6 +27,10 @@ class ServerClock:
         """Return by how much the server is ahead of UTC, or None while that is not known."""
         return self._offset_s
 
+    def is_known(self) -> bool:
+        """Tell whether the offset is known."""
+        return self._offset_s is not None
+
     def adopt(self, offset_s: int | None) -> None:
         """Take over what somebody else has learned; their not knowing takes nothing away."""
         if offset_s is not None:

@@ -140,7 +140,8 @@ def test_counts_the_orders_of_a_minute_through_a_restart(terminal, tmp_path):
         assert [post(running, f"a{number}")["state"] for number in range(2)] == ["RESULT", "RESULT"]
     with gateway(terminal, tmp_path / "j.db", limits=limits) as running:
         assert post(running, "b1")["reply"]["code"] == "RATE_EXCEEDS_LIMIT"
-        assert post(running, "b2", position=5)["state"] == "RESULT"  # a close is never held back
+        position = terminal.positions[0].ticket
+        assert post(running, "b2", position=position, type=1)["state"] == "RESULT"  # a close is never held back
 
     assert len(terminal.sent) == 3
 
@@ -148,9 +149,10 @@ def test_counts_the_orders_of_a_minute_through_a_restart(terminal, tmp_path):
 def test_stops_all_but_closing_while_the_kill_file_stands(terminal, tmp_path):
     kill_file = tmp_path / "STOP"
     with gateway(terminal, tmp_path / "j.db", limits=replace(LIMITS, kill_file=kill_file)) as running:
+        post(running, "i0")
         kill_file.touch()
         assert post(running, "i1")["reply"]["code"] == "KILL_FILE_PRESENT"
-        assert post(running, "i2", position=5)["state"] == "RESULT"
+        assert post(running, "i2", position=terminal.positions[0].ticket, type=1)["state"] == "RESULT"
         kill_file.unlink()
         assert post(running, "i3")["state"] == "RESULT"
 

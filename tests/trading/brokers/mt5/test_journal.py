@@ -7,7 +7,7 @@ import pytest
 
 from trading.brokers.mt5.gateway.journal import Journal, State
 
-REQUEST = {"volume": 0.1, "comment": "ünï", "price": 1.08501}
+REQUEST = {"action": 1, "volume": 0.1, "comment": "ünï", "price": 1.08501}
 
 
 @pytest.fixture
@@ -126,5 +126,5 @@ def test_remembers_everything_when_opened_again(path):
     assert again.settle("called").called_utc == 7.5
     assert again.settle("done").reply == {"price": 1.08501}
     assert again.calling() == 1
-    assert again.called_since(0) == 2
+    assert again.orders_since(0) == 2
     again.close()

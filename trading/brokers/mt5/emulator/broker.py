@@ -7,20 +7,23 @@ import heapq
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from fractions import Fraction
 
-from trading.brokers.mt5.emulator import checks, ledger, matching, triggers, valuation
+from trading.brokers.mt5.emulator import amounts, due, judging, ledger, triggers, valuation
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.books import AccountBooks, Plan
+from trading.brokers.mt5.emulator.case import Case, Desk
 from trading.brokers.mt5.emulator.clock import Clock
 from trading.brokers.mt5.emulator.faults import Fault, FaultPlan
 from trading.brokers.mt5.emulator.instruments import Instrument
+from trading.brokers.mt5.emulator.liquidity import ENDLESS, Liquidity
 from trading.brokers.mt5.emulator.profiles import BrokerProfile
-from trading.brokers.mt5.emulator.rates import NoRateError
 from trading.brokers.mt5.emulator.recordings import RecordedQuotes
 from trading.brokers.mt5.emulator.records import Tick
-from trading.brokers.mt5.emulator.requests import Answer, CheckAnswer, Request
+from trading.brokers.mt5.emulator.requests import NO_LIQUIDITY, Answer, CheckAnswer, Request
+from trading.brokers.mt5.emulator.scene import Scene
 from trading.brokers.mt5.emulator.scripted import ScriptedQuotes
 from trading.brokers.mt5.emulator.store import Changes, Store
 from trading.brokers.mt5.emulator.terminal import Terminal
@@ -55,6 +58,7 @@ class Broker:
         meta = store.meta()
         self.now_us = int(meta["now_us"])
         self._next_order, self._next_deal = int(meta["next_order"]), int(meta["next_deal"])
+        self.liquidity = Liquidity(meta.get("taken", "{}"))
         self._sleep = sleep
         self._stopped = ""
         self._terminals: dict[str, Terminal] = {}
@@ -80,23 +84,33 @@ class Broker:
         self.run_to(self.clock.target_us(self.now_us))
 
     def run_to(self, target_us: int) -> None:
-        """Live up to an instant: every tick that concerns a position is seen, oldest first.
+        """Live up to an instant: all that falls due, and every tick that concerns somebody, oldest first.
 
         After a long sleep the ticks of generated quotes are thinned out to `catch_up_ticks` per symbol.
         """
         if target_us <= self.now_us:
             return
-        held = sorted({each.symbol for books in self.books.values() for each in books.positions.values()})
         limit, until_ms = self.profile.catch_up_ticks, target_us // 1_000
-        streams = [self.quotes.between(symbol, self.now_ms, until_ms, limit) for symbol in held]
+        streams: list[Iterable[due.Event]] = [
+            self.quotes.between(symbol, self.now_ms, until_ms, limit) for symbol in self._symbols_at_stake()
+        ]
+        streams.append(due.between(self.books.values(), self.now_us, target_us))
         seen = False
-        for tick in heapq.merge(*streams, key=lambda each: (each.time_ms, each.symbol)):
+        for event in heapq.merge(*streams, key=due.order_of):
             seen = True
-            self.now_us = max(self.now_us, tick.time_ms * 1_000)
-            self._fire(tick)
+            self.now_us = max(self.now_us, event.time_ms * 1_000)
+            if isinstance(event, Tick):
+                self._fire(event)
+            else:
+                books = self.books[event.login]
+                self.carry_out(books, due.plan(event, books, self.scene()))
         self.now_us = target_us
         if seen or not self.clock.flows:
             self._commit(Changes(self.now_us))
+
+    def _symbols_at_stake(self) -> list[str]:
+        """Return the symbols whose ticks can do something."""
+        return sorted({symbol for books in self.books.values() for symbol in books.symbols})
 
     def pause(self, seconds: float) -> None:
         """Let time pass: virtual time jumps, flowing time is waited for."""
@@ -113,18 +127,22 @@ class Broker:
         self._fire(tick)
 
     def _fire(self, tick: Tick) -> None:
-        """Close every position whose stop the tick reached, if its market is open."""
+        """Let a tick close positions and fill orders, if its market is open."""
         instrument = self.instruments[tick.symbol]
         if not self.is_open(instrument):
             return
         for books in self.books.values():
-            for intent in triggers.reached(books.of_symbol(tick.symbol), tick, instrument):
-                self.carry_out(books, self.execution(books, instrument, tick).plan(intent))
+            for position, reason, limit in triggers.reached(books.of_symbol(tick.symbol), tick):
+                comment = triggers.stop_comment(position, reason, instrument)
+                plan = triggers.close(self.scene(), books, position, tick, reason=reason, comment=comment, limit=limit)
+                self.carry_out(books, plan, tick=tick)
+            for order in books.waiting(tick.symbol):
+                self.carry_out(books, triggers.activate(self.scene(), books, order, tick), tick=tick)
 
     # requests
 
     def send(
-        self, login: int, request: Request, desk: checks.Desk, *, fault: Fault | None = None, reason: int | None = None
+        self, login: int, request: Request, desk: Desk, *, fault: Fault | None = None, reason: int | None = None
     ) -> Answer:
         """Judge a request, execute it, commit it with its answer, and only then answer."""
         with self.lock:
@@ -132,33 +150,32 @@ class Broker:
             books = self.books[login]
             delay_us = round(fault.params["seconds"] * SECOND_US) if fault and fault.name == "history_delay" else 0
             case = self._case(books, request, desk)
-            code, plan = self._judge(case, delay_us, mt5.ORDER_REASON_EXPERT if reason is None else reason)
+            code, plan = judging.judge(
+                case, self.scene(delay_us), mt5.ORDER_REASON_EXPERT if reason is None else reason
+            )
             answer = self._answer(code, plan, case)
             logged = json.dumps(request.plain(), sort_keys=True)
             entry = (login, self.now_us, logged, json.dumps([answer.retcode, answer.deal, answer.order]))
-            self.carry_out(books, plan, request=entry)
+            self.carry_out(books, plan, request=entry, tick=case.tick)
             self._sent = [sent for sent in self._sent if sent[1] > self.now_us - SECOND_US] + [(login, self.now_us)]
             return answer
 
-    def check(self, login: int, request: Request, desk: checks.Desk) -> CheckAnswer:
+    def check(self, login: int, request: Request, desk: Desk) -> CheckAnswer:
         """Judge a request without any trace: 0 and the figures after the trade, or the code of the refusal."""
         with self.lock:
             self.sync()
             books = self.books[login]
-            case = self._case(books, request, desk)
-            code, plan = self._judge(case, 0, mt5.ORDER_REASON_EXPERT)
-            if code != mt5.TRADE_RETCODE_DONE:
+            scene = replace(self.scene(), depth=ENDLESS)
+            code, plan = judging.judge(self._case(books, request, desk), scene, mt5.ORDER_REASON_EXPERT)
+            if code not in judging.DONE:
                 return CheckAnswer(code)
-            after = plan.positions_after(books.positions.values())
-            sums = valuation.figures(books.profile, books.balance + plan.total, after, self.market)
+            sums = scene.figures_after(books, plan)
             return CheckAnswer(0, sums.balance, sums.equity, sums.profit, sums.margin, sums.free, sums.level)
 
-    def execution(
-        self, books: AccountBooks, instrument: Instrument, tick: Tick, history_delay_us: int = 0
-    ) -> matching.Execution:
+    def scene(self, history_delay_us: int = 0) -> Scene:
         """Return what an execution at this instant needs."""
-        return matching.Execution(
-            profile=books.profile, instrument=instrument, market=self.market, tick=tick, now_us=self.now_us,
+        return Scene(
+            market=self.market, house=self.profile, liquidity=self.liquidity, now_us=self.now_us,
             next_order=self._next_order, next_deal=self._next_deal, history_delay_us=history_delay_us,
         )  # fmt: skip
 
@@ -171,65 +188,37 @@ class Broker:
         """Say whether a symbol's market is open now."""
         return instrument.sessions.is_open(self.profile.zone.to_server_ms(self.now_ms))
 
-    def _case(self, books: AccountBooks, request: Request, desk: checks.Desk) -> checks.Case:
-        instrument = self.instruments.get(request.symbol)
-        return checks.Case(
+    def _case(self, books: AccountBooks, request: Request, desk: Desk) -> Case:
+        about = books.working.get(request.order) if request.action in judging.ABOUT_ORDERS else None
+        symbol = about.symbol if about else request.symbol
+        instrument = self.instruments.get(symbol)
+        return Case(
             request=request,
             desk=desk,
             books=books,
             recent=sum(sent == books.profile.login and at > self.now_us - SECOND_US for sent, at in self._sent),
             instrument=instrument,
             is_open=instrument is not None and self.is_open(instrument),
-            tick=self.quotes.at(request.symbol, self.now_ms) if instrument else None,
+            tick=self.quotes.at(symbol, self.now_ms) if instrument else None,
+            now_us=self.now_us,
+            zone=self.profile.zone,
         )
 
-    def _judge(self, case: checks.Case, history_delay_us: int, reason: int) -> tuple[int, Plan]:
-        """Return the code and, if it is DONE, what is to be done."""
-        refusal = checks.first_refusal(case)
-        if refusal is not None:
-            return refusal, Plan()
-        if not case.is_deal:
-            return self._move_stops(case)
-        intent = self._intent(case, reason)
-        books, quote = case.books, case.quote
-        try:
-            plan = self.execution(books, case.symbol, quote, history_delay_us).plan(intent)
-            before = valuation.figures(books.profile, books.balance, books.positions.values(), self.market)
-            held = plan.positions_after(books.positions.values())
-            after = valuation.figures(books.profile, books.balance + plan.total, held, self.market)
-        except NoRateError:
-            return mt5.TRADE_RETCODE_PRICE_OFF, Plan()
-        if after.margin > before.margin and after.free < 0:
-            return mt5.TRADE_RETCODE_NO_MONEY, Plan()
-        return mt5.TRADE_RETCODE_DONE, plan
-
-    @staticmethod
-    def _intent(case: checks.Case, reason: int) -> matching.Intent:
-        request = case.request
-        sl, tp = (0, 0) if case.is_closing else case.stops
-        return matching.Intent(
-            side=request.type, volume=case.volume, position=case.position, sl=sl, tp=tp, magic=request.magic,
-            comment=case.profile.keep_comment(request.comment), reason=reason,
-            type_filling=request.type_filling, type_time=request.type_time,
-        )  # fmt: skip
-
-    def _move_stops(self, case: checks.Case) -> tuple[int, Plan]:
-        position, (sl, tp) = case.target, case.stops
-        if (position.sl, position.tp) == (sl, tp):
-            return mt5.TRADE_RETCODE_NO_CHANGES, Plan()
-        return mt5.TRADE_RETCODE_DONE, Plan(kept=(replace(position, sl=sl, tp=tp, update_us=self.now_us),))
-
-    def _answer(self, code: int, plan: Plan, case: checks.Case) -> Answer:
-        deal = plan.deals[0] if plan.deals else None
+    def _answer(self, code: int, plan: Plan, case: Case) -> Answer:
+        volume = sum(deal.volume for deal in plan.deals)
+        worth = sum(deal.volume * deal.price for deal in plan.deals)
+        if plan.working and not plan.deals and not case.is_about_order:
+            volume = plan.working.volume_initial
         return Answer(
             retcode=code,
-            deal=deal.ticket if deal else 0,
-            order=plan.order.ticket if plan.order else 0,
-            volume=deal.volume if deal else 0,
-            price=deal.price if deal else 0,
+            deal=plan.deals[0].ticket if plan.deals else 0,
+            order=plan.subject.ticket if plan.subject else 0,
+            volume=volume if not case.is_close_by else plan.deals[0].volume if plan.deals else 0,
+            price=amounts.half_away(Fraction(worth, volume)) if plan.deals else 0,
             bid=case.tick.bid if case.tick else 0,
             ask=case.tick.ask if case.tick else 0,
             digits=case.instrument.digits if case.instrument else 0,
+            comment=NO_LIQUIDITY if code == mt5.TRADE_RETCODE_REJECT else "",
         )
 
     def terminal(self, path: str) -> Terminal:
@@ -249,18 +238,38 @@ class Broker:
 
     # books
 
-    def carry_out(self, books: AccountBooks, plan: Plan, *, request: tuple[int, int, str, str] | None = None) -> None:
-        """Commit a plan, then take it over."""
-        orders = 1 if plan.order else 0
-        counters = {"next_order": self._next_order + orders, "next_deal": self._next_deal + len(plan.deals)}
-        changes = Changes(self.now_us, request=request, removed_positions=plan.removed)
+    def carry_out(
+        self,
+        books: AccountBooks,
+        plan: Plan,
+        *,
+        request: tuple[int, int, str, str] | None = None,
+        tick: Tick | None = None,
+    ) -> None:
+        """Commit a plan, then take it over. Takes: `tick`: whose liquidity the plan uses up."""
+        if request is None and plan == Plan():
+            return
+        is_new = plan.subject is not None and plan.subject.ticket == self._next_order
+        counters = {"next_order": self._next_order + is_new, "next_deal": self._next_deal + len(plan.deals)}
+        changes = Changes(self.now_us, request=request, removed_positions=plan.removed, removed_orders=plan.gone)
         changes.meta = {key: str(value) for key, value in counters.items()}
-        changes.rows = [*((plan.order,) if plan.order else ()), *plan.deals, *plan.kept]
+        changes.rows = [each for each in (plan.order, plan.working, *plan.deals, *plan.kept) if each is not None]
         if plan.deals:
             changes.balances = {books.profile.login: books.balance + plan.total}
+        liquidity = self._drained(plan, tick)
+        if liquidity is not self.liquidity:
+            changes.meta["taken"] = liquidity.text
         self._commit(changes)
         self._next_order, self._next_deal = counters["next_order"], counters["next_deal"]
+        self.liquidity = liquidity
         books.apply(plan)
+
+    def _drained(self, plan: Plan, tick: Tick | None) -> Liquidity:
+        """Return what a plan leaves of the liquidity of its tick; closing by another position uses none."""
+        trades = [deal for deal in plan.deals if deal.symbol and deal.entry != mt5.DEAL_ENTRY_OUT_BY]
+        if tick is None or not trades:
+            return self.liquidity
+        return self.liquidity.after(tick, trades[0].type, sum(deal.volume for deal in trades)) or self.liquidity
 
     @property
     def next_deal(self) -> int:

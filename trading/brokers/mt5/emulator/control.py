@@ -1,13 +1,13 @@
 """Move the emulated world: time, quotes, money, other people's trades and faults. Never reachable through a facade."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from decimal import Decimal
 from typing import Any
 
 from trading.brokers.mt5.emulator import amounts, faults, opening
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.broker import Broker
-from trading.brokers.mt5.emulator.checks import Desk
+from trading.brokers.mt5.emulator.case import Desk
 from trading.brokers.mt5.emulator.records import Tick
 from trading.brokers.mt5.emulator.requests import NOTHING, Answer, Request
 from trading.brokers.mt5.emulator.terminal import Terminal
@@ -40,8 +40,11 @@ class Control:
                 broker.run_to(upcoming * 1_000)
         return ticks
 
-    def tick(self, symbol: str, bid: str, ask: str) -> Tick:
-        """Quote a symbol now. Takes: prices as decimal texts."""
+    def tick(self, symbol: str, bid: str, ask: str, *, bid_vol: str = "0", ask_vol: str = "0", levels: int = 1) -> Tick:
+        """Quote a symbol now.
+
+        Takes: prices and lots as decimal texts; each of `levels` price levels offers so many lots, 0 without limit.
+        """
         broker = self._broker
         instrument = broker.instruments[symbol]
         points = [amounts.scaled(Decimal(text), instrument.digits) for text in (bid, ask)]
@@ -52,6 +55,7 @@ class Control:
             broker.sync()
             before = broker.quotes.last_scripted(symbol)
             row = Tick(symbol, before.number + 1 if before else 1, broker.now_ms, *good)
+            row = replace(row, bid_vol=amounts.units(bid_vol), ask_vol=amounts.units(ask_vol), levels=levels)
             broker.script(row)
         return row
 
@@ -118,6 +122,7 @@ class Control:
                 "deals": [asdict(row) for row in books.deals],
                 "orders": [asdict(row) for row in books.orders],
                 "positions": [asdict(row) for row in books.positions.values()],
+                "working": [asdict(row) for row in books.working.values()],
                 "requests": [row[1:] for row in broker.store.requests() if row[0] == login],
             }  # fmt: skip
 

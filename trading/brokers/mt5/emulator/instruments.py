@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass, replace
 
-from trading.brokers.mt5.emulator import amounts
+from trading.brokers.mt5.emulator import amounts, expiry
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.sessions import ALWAYS, FIVE_DAYS, FIVE_DAYS_FROM_ONE, Sessions
 
 FILL_FOK, FILL_IOC, FILL_BOC = 1, 2, 4  # bits of `filling_mode`; the wheel does not name them
+ORDERS_MARKET, ORDERS_LIMIT, ORDERS_STOP, ORDERS_STOP_LIMIT = 1, 2, 4, 8  # bits of `order_mode`; nor these
+ORDERS_SL, ORDERS_TP, ORDERS_CLOSE_BY = 16, 32, 64
+ORDERS_ALL = 127
 LOT = amounts.UNIT
 
 
@@ -38,6 +41,9 @@ class Instrument:
     freeze_level: int = 0
     volume_limit: int = 0
     expires_s: int = 0
+    order_bits: int = ORDERS_ALL
+    expiration_bits: int = expiry.ALL_BITS
+    order_gtc_mode: int = mt5.SYMBOL_ORDERS_GTC
     sessions: Sessions = FIVE_DAYS
 
     @property

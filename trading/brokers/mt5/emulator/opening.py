@@ -14,7 +14,7 @@ from trading.brokers.mt5.emulator.clock import Clock, ManualClock, Mode, PacedCl
 from trading.brokers.mt5.emulator.instruments import Instrument, built_in
 from trading.brokers.mt5.emulator.profiles import AccountProfile, BrokerProfile
 from trading.brokers.mt5.emulator.quotes import GeneratedQuotes, Quotes
-from trading.brokers.mt5.emulator.records import Deal, Order, Position, Tick
+from trading.brokers.mt5.emulator.records import Deal, Order, Position, Tick, WorkingOrder
 from trading.brokers.mt5.emulator.scripted import ScriptedQuotes
 from trading.brokers.mt5.emulator.store import Changes, Store, StoreMismatchError
 
@@ -115,6 +115,8 @@ def _books(store: Store, accounts: Sequence[AccountProfile]) -> dict[int, Accoun
         books[deal.login].deals.append(deal)
     for order in store.load(Order):
         books[order.login].orders.append(order)
+    for waiting in store.load(WorkingOrder):
+        books[waiting.login].working[waiting.ticket] = waiting
     for position in store.load(Position):
         books[position.login].positions[position.ticket] = position
     return books

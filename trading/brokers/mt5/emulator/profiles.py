@@ -31,6 +31,7 @@ class AccountProfile:
     fifo_close: bool = False
     hedge_allowed: bool = True
     limit_positions: int = 0
+    limit_orders: int = 0
     requests_per_second: int = 20
 
     def __post_init__(self) -> None:

@@ -11,14 +11,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from trading.brokers.mt5.emulator.faults import Fault
-from trading.brokers.mt5.emulator.records import Deal, Order, Position, Tick
+from trading.brokers.mt5.emulator.records import Deal, Order, Position, Tick, WorkingOrder
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
+OLDER_SCHEMAS = frozenset({"1"})  # lacked columns that may begin empty
 WIDE = frozenset({"magic"})  # unsigned 64 bits do not fit an SQLite integer: kept as text
-Row = Deal | Order | Position | Tick
-R = TypeVar("R", Deal, Order, Position, Tick)
-TABLES: dict[type[Row], str] = {Deal: "deals", Order: "orders", Position: "positions", Tick: "ticks"}
-KEYS = {"deals": "ticket", "orders": "ticket", "positions": "ticket", "ticks": "symbol, number"}
+Row = Deal | Order | WorkingOrder | Position | Tick
+R = TypeVar("R", Deal, Order, WorkingOrder, Position, Tick)
+TABLES: dict[type[Row], str] = {
+    Deal: "deals",
+    Order: "orders",
+    WorkingOrder: "working",
+    Position: "positions",
+    Tick: "ticks",
+}
+KEYS = {table: "symbol, number" if table == "ticks" else "ticket" for table in TABLES.values()}
+REPLACED = (Position, WorkingOrder)
 
 
 class StoreBusyError(RuntimeError):
@@ -37,6 +45,7 @@ class Changes:
     meta: dict[str, str] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     removed_positions: tuple[int, ...] = ()
+    removed_orders: tuple[int, ...] = ()
     balances: dict[int, int] = field(default_factory=dict)
     new_accounts: dict[int, str] = field(default_factory=dict)
     request: tuple[int, int, str, str] | None = None  # login, time, request, answer
@@ -57,6 +66,8 @@ class Store:
             for statement in _schema():
                 self._sql.execute(statement)
             self._sql.execute("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (SCHEMA_VERSION,))
+            if self.meta()["schema"] in OLDER_SCHEMAS:
+                self._add_columns()
             self._sql.execute("COMMIT")
         except sqlite3.OperationalError as exc:
             self._sql.close()
@@ -65,6 +76,16 @@ class Store:
         if schema != SCHEMA_VERSION:
             self._sql.close()
             raise StoreMismatchError(f"{path} has schema {schema}, not {SCHEMA_VERSION}")
+
+    def _add_columns(self) -> None:
+        """Bring a file of an older version up to this one: new columns begin empty."""
+        for kind, table in TABLES.items():
+            known = {row[1] for row in self._sql.execute(f"PRAGMA table_info({table})")}
+            for name in _names(kind):
+                if name not in known:
+                    start = 1 if name == "levels" else 0
+                    self._sql.execute(f"ALTER TABLE {table} ADD COLUMN {name} INTEGER NOT NULL DEFAULT {start}")
+        self._sql.execute("UPDATE meta SET value = ? WHERE key = 'schema'", (SCHEMA_VERSION,))
 
     def close(self) -> None:
         """Let go of the file."""
@@ -128,10 +149,13 @@ class Store:
         many("INSERT OR REPLACE INTO meta VALUES (?, ?)", [*changes.meta.items(), ("now_us", str(changes.now_us))])
         many("INSERT INTO accounts VALUES (?, ?, 0)", changes.new_accounts.items())
         many("DELETE FROM positions WHERE ticket = ?", [(ticket,) for ticket in changes.removed_positions])
+        many("DELETE FROM working WHERE ticket = ?", [(ticket,) for ticket in changes.removed_orders])
         for row in changes.rows:
-            verb = "INSERT OR REPLACE" if isinstance(row, Position) else "INSERT"
-            values = [str(getattr(row, f.name)) if f.name in WIDE else getattr(row, f.name) for f in fields(row)]
-            run(f"{verb} INTO {TABLES[type(row)]} VALUES ({', '.join('?' * len(values))})", values)
+            verb = "INSERT OR REPLACE" if isinstance(row, REPLACED) else "INSERT"
+            names = _names(type(row))
+            values = [str(getattr(row, name)) if name in WIDE else getattr(row, name) for name in names]
+            columns, marks = ", ".join(names), ", ".join("?" * len(names))
+            run(f"{verb} INTO {TABLES[type(row)]} ({columns}) VALUES ({marks})", values)
         many(
             "UPDATE accounts SET balance = ? WHERE login = ?",
             [(balance, login) for login, balance in changes.balances.items()],

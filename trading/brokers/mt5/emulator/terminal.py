@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from trading.brokers.mt5.emulator.checks import Desk
+from trading.brokers.mt5.emulator.case import Desk
 
 
 @dataclass(slots=True)

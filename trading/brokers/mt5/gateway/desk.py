@@ -99,16 +99,26 @@ class Desk:
         self._is_connected = False
         self._terminal.close()
 
-    def verify(self) -> None:
-        """Check that the right account answers and that its broker is there. Raises: TerminalDown."""
+    def verify(self) -> tuple[Any, Any]:
+        """Check that the right account answers and that its broker is there, and return what both say.
+
+        Raises: TerminalDown.
+        """
         self.connect()
-        if not self.call("account_info").ok:
-            raise TerminalDown("the terminal does not say which account it serves")
+        account = self.require("account_info")
         if self.identity != (self._terminal.login, self._terminal.server):
             raise TerminalDown(f"another account answers: {self.identity}")
-        terminal = self.call("terminal_info")
-        if not terminal.ok or not terminal.result["connected"]:
+        terminal = self.require("terminal_info")
+        if not terminal["connected"]:
             raise TerminalDown("the terminal is not connected to the broker")
+        return account, terminal
+
+    def require(self, function: str, **kwargs: Any) -> Any:
+        """Call once and return the result. Raises: TerminalDown when there is none."""
+        answer = self.call(function, **kwargs)
+        if not answer.ok:
+            raise TerminalDown(f"the terminal does not answer {function}: {answer.code} {answer.message}")
+        return answer.result
 
     def call(self, function: str, *args: Any, where: Where | None = None, **kwargs: Any) -> Answer:
         """Call once; whatever happens is in the answer. `where` keeps of a listing what has one of its values."""

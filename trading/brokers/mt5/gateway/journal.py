@@ -122,10 +122,14 @@ class Journal:
         assert record is not None
         return record
 
-    def called_since(self, at: float) -> int:
-        """Count the calls made since `at`."""
+    def orders_since(self, at: float) -> int:
+        """Count the calls made since `at` that may have added risk: no closes, no cancels, no stops."""
         with self._lock:
-            (count,) = self._database.execute("SELECT count(*) FROM intents WHERE called_at > ?", (at,)).fetchone()
+            (count,) = self._database.execute(
+                "SELECT count(*) FROM intents WHERE called_at > ? AND json_extract(request, '$.action') IN (1, 5, 7)"
+                " AND json_extract(request, '$.position') IS NULL",
+                (at,),
+            ).fetchone()
         return int(count)
 
     def calling(self) -> int:

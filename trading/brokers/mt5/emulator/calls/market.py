@@ -65,12 +65,13 @@ class MarketCalls(Calls):
 
     @answering(failure=False)
     def symbol_select(self, *args: Any, **named: Any) -> bool:
-        """Watch a symbol, or stop watching it; one with an open position stays watched."""
+        """Watch a symbol, or stop watching it; one with a position or a working order stays watched."""
         name, enable = arguments.positional((*args, True) if len(args) == 1 else args, named, str, (bool, int))
         login = self._enter("symbol_select")
         self._instrument(name)
         with self._broker.lock:
-            if not enable and self._broker.books[login].of_symbol(name):
+            books = self._broker.books[login]
+            if not enable and (books.of_symbol(name) or books.waiting(name)):
                 raise CallError(mt5.RES_E_FAIL)
             self._broker.watch(self._terminal, name, enable=bool(enable))
         return True

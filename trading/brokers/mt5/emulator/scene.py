@@ -1,0 +1,43 @@
+"""Gather what an execution at one instant needs to know."""
+
+from dataclasses import dataclass
+
+from trading.brokers.mt5.emulator.books import AccountBooks, Plan
+from trading.brokers.mt5.emulator.liquidity import Depth, Fill, Liquidity
+from trading.brokers.mt5.emulator.profiles import BrokerProfile
+from trading.brokers.mt5.emulator.records import Tick, WorkingOrder
+from trading.brokers.mt5.emulator.valuation import Figures, Market, figures
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One instant of a broker: its prices, what may be traded at them, its next tickets."""
+
+    market: Market
+    house: BrokerProfile
+    liquidity: Liquidity
+    now_us: int
+    next_order: int
+    next_deal: int
+    seed: int = 1
+    history_delay_us: int = 0
+    depth: Depth | None = None
+
+    def fills(self, order: WorkingOrder, tick: Tick, *, limit: int | None = None) -> tuple[Fill, ...]:
+        """Return the executions that the tick offers an order."""
+        instrument = self.market.instruments[order.symbol]
+        return self.liquidity.fills(tick, instrument, order.side, order.volume_current, limit=limit, depth=self.depth)
+
+    def figures(self, books: AccountBooks) -> Figures:
+        """Return the sums of an account as it is."""
+        return figures(books.profile, books.balance, books.positions.values(), self.market)
+
+    def figures_after(self, books: AccountBooks, plan: Plan) -> Figures:
+        """Return the sums of an account as a plan would leave it."""
+        held = plan.positions_after(books.positions.values())
+        return figures(books.profile, books.balance + plan.total, held, self.market)
+
+    def is_affordable(self, books: AccountBooks, plan: Plan) -> bool:
+        """Say whether the plan binds no more margin than there is. Raises: NoRateError."""
+        before, after = self.figures(books), self.figures_after(books, plan)
+        return after.margin <= before.margin or after.free >= 0
