@@ -21,7 +21,7 @@ from tests.factories.accounts import UserFactory
 from tests.fakes import paper as paper_broker
 from tests.fakes.paper import Paper
 from trading.brokers import registry
-from trading.brokers.mt5 import adapter
+from trading.brokers.mt5 import session
 from trading.models import TradeLedger, TradingAccount
 from trading.services import accounts, orders
 from trading.states import Side
@@ -44,7 +44,7 @@ def floor(transactional_db: None, settings: Any) -> None:
 @pytest.fixture
 def paper(floor: None, tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Paper]:
     """A paper broker that quotes EURUSD at 1.08490 / 1.08500."""
-    monkeypatch.setattr(adapter, "CLOCK_WAIT_S", 0)
+    monkeypatch.setattr(session, "CLOCK_WAIT_S", 0)
     with paper_broker.paper(tmp_path) as running:
         settings.MT5_GATEWAY_URL = running.url
         running.quote("EURUSD", "1.08490", "1.08500")
