@@ -27,6 +27,7 @@ from trading import selectors
 from trading.models import OrderEvent, TradableInstrument, TradeLedger, TradingAccount
 from trading.rules import ZERO
 from trading.services import accounts, admission, facts, fills, identifiers, instruments, reduction, shapes
+from trading.services.evidence import Question
 from trading.services.facts import Facts, Missing
 from trading.states import QUEUED, REJECTED, SENDING, Delivery, RejectedBy, State, VenueState
 from trading.types import OrderIntent, OrderReport, OrderRequest
@@ -116,7 +117,16 @@ def _admit(
     else:
         in_doubt = selectors.in_doubt(user_id=user.pk, since=read.read_at) if isinstance(read, Facts) else []
         judgement = admission.judge(
-            account=account, instrument=instrument, intent=intent, facts=read, in_doubt=in_doubt, at=at
+            Question(
+                user=user,
+                account=account,
+                instrument=instrument,
+                intent=intent,
+                facts=read,
+                in_doubt=in_doubt,
+                day=day,
+                at=at,
+            )
         )
     order = TradeLedger(
         public_id=public_id,
