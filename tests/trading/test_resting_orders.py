@@ -164,8 +164,8 @@ def test_a_working_order_moves_to_new_prices(client, paper):
     moved = reread(client, order)
     assert (moved["limit_price"], moved["stop_loss"], moved["take_profit"]) == ("1.0835", "1.078", "1.09")
     assert (moved["risk"], moved["reserved"]) == ("6.11", "6.11")  # (1.0835 − 1.0780·0.9995)·1000 + 0.07
-    (working,) = [row for row in paper.truth()["orders"] if row["state"] == 1]
-    assert working["price_open"] == 108350
+    (working,) = paper.truth()["working"]
+    assert working["price"] == 108350
 
 
 def test_a_worse_change_needs_room_and_leaves_the_old_terms(client, trader, paper):

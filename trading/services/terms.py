@@ -53,7 +53,8 @@ def change(
     if order.delivery != Delivery.ACKED:
         raise NotChangeable(f"The order is {order.public_status}: only an order that works can be changed.")
     account = order.account
-    wanted = replace(order.intent, **dict(terms))
+    named: Any = dict(terms)
+    wanted = replace(order.intent, **named)
     broker = accounts.broker_of(account)
     instrument = instruments.get(account=account, broker=broker, symbol=order.symbol, at=at)
     priced = replace(wanted, expires_at=None, time_in_force=None)  # the time stays as it was accepted
