@@ -11,6 +11,7 @@ from django.db.models import F, Sum
 from risk.models import AccountDay, UserDailyStats
 
 HISTORY = timedelta(days=30)
+USER_LOCK = 0x55534552  # the space of advisory locks whose second number is a user
 Day = UserDailyStats  # for those above, who hold the row and never the table
 
 
@@ -26,8 +27,13 @@ class History:
 
 
 def lock(*, user_id: int, trading_date: date) -> UserDailyStats:
-    """Lock the user's day, creating it when it is new. Whatever it guards is read in the next statement."""
+    """Lock the user, then the user's day, creating it when it is new. What it guards is read in the next statement.
+
+    The day alone would not do: around midnight two requests lock two days, and each misses what the other admits.
+    """
     assert connection.in_atomic_block
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [USER_LOCK, user_id])
     mine = UserDailyStats.objects.locked().filter(user_id=user_id, trading_date=trading_date)
     row: UserDailyStats | None = mine.first()
     if row is None:

@@ -177,7 +177,7 @@ def _stop(q: Question) -> Stop:
 
 
 def _freshness(q: Question, *, clock: datetime) -> Freshness:
-    lost = [o for o in q.in_doubt if o.delivery == Delivery.UNKNOWN and o.symbol == q.intent.symbol]
+    lost = [o for o in q.in_doubt if o.symbol == q.intent.symbol and _is_lost(o, clock=clock)]
     return Freshness(
         broker_fault=q.missing.reason if q.missing else "",
         broker_detail=q.missing.detail if q.missing else "",
@@ -189,6 +189,13 @@ def _freshness(q: Question, *, clock: datetime) -> Freshness:
         sight_age_s=sights.age_s(account_id=q.account.pk),
         lost_orders=", ".join(map(str, lost)),
     )
+
+
+def _is_lost(order: TradeLedger, *, clock: datetime) -> bool:
+    """Tell whether nobody knows where an order is: it is UNKNOWN, or the process that was sending it is gone."""
+    if order.delivery == Delivery.SENDING and order.sent_at is not None:
+        return clock - order.sent_at > timedelta(seconds=settings.SENDING_LEASE_S)
+    return order.delivery == Delivery.UNKNOWN
 
 
 def _shape(q: Question) -> Shape:

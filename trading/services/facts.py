@@ -63,7 +63,8 @@ def read(*, user_id: int, account: TradingAccount, symbol: str | None, at: datet
     known: dict[tuple[int, str], TradableInstrument] = {}
     taken = []
     for each, (snapshot, met) in zip(owned, parts, strict=True):
-        quotes |= snapshot.quotes
+        # The order's own account speaks for its own prices, whatever another account shows under the same name.
+        quotes = snapshot.quotes | quotes if each != account else quotes | snapshot.quotes
         known |= {(each.pk, name): instrument for name, instrument in met.items()}
         taken.append(AccountFacts(each, snapshot))
     return Facts(tuple(taken), known, quotes, read_at)
