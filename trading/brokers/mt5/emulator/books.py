@@ -64,6 +64,11 @@ class AccountBooks:
         self.positions = {each.ticket: each for each in plan.positions_after(self.positions.values())}
         self.working = {each.ticket: each for each in plan.working_after(self.working.values())}
 
+    @property
+    def credit(self) -> int:
+        """Return what the broker has lent."""
+        return sum(deal.profit for deal in self.deals if deal.is_credit)
+
     def of_symbol(self, symbol: str) -> list[Position]:
         """Return the positions in a symbol, oldest first."""
         return [each for each in self.positions.values() if each.symbol == symbol]

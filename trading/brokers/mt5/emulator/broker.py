@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 
-from trading.brokers.mt5.emulator import amounts, due, judging, ledger, triggers, valuation
+from trading.brokers.mt5.emulator import amounts, due, judging, ledger, stop_out, triggers, valuation
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.books import AccountBooks, Plan
 from trading.brokers.mt5.emulator.case import Case, Desk
@@ -21,7 +21,7 @@ from trading.brokers.mt5.emulator.instruments import Instrument
 from trading.brokers.mt5.emulator.liquidity import ENDLESS, Liquidity
 from trading.brokers.mt5.emulator.profiles import BrokerProfile
 from trading.brokers.mt5.emulator.recordings import RecordedQuotes
-from trading.brokers.mt5.emulator.records import Tick
+from trading.brokers.mt5.emulator.records import Deal, Tick
 from trading.brokers.mt5.emulator.requests import NO_LIQUIDITY, Answer, CheckAnswer, Request
 from trading.brokers.mt5.emulator.scene import Scene
 from trading.brokers.mt5.emulator.scripted import ScriptedQuotes
@@ -94,7 +94,7 @@ class Broker:
         streams: list[Iterable[due.Event]] = [
             self.quotes.between(symbol, self.now_ms, until_ms, limit) for symbol in self._symbols_at_stake()
         ]
-        streams.append(due.between(self.books.values(), self.now_us, target_us))
+        streams.append(due.between(self.books.values(), self.profile.zone, self.now_us, target_us))
         seen = False
         for event in heapq.merge(*streams, key=due.order_of):
             seen = True
@@ -132,12 +132,21 @@ class Broker:
         if not self.is_open(instrument):
             return
         for books in self.books.values():
+            self._stop_out(books)
             for position, reason, limit in triggers.reached(books.of_symbol(tick.symbol), tick):
                 comment = triggers.stop_comment(position, reason, instrument)
                 plan = triggers.close(self.scene(), books, position, tick, reason=reason, comment=comment, limit=limit)
                 self.carry_out(books, plan, tick=tick)
             for order in books.waiting(tick.symbol):
                 self.carry_out(books, triggers.activate(self.scene(), books, order, tick), tick=tick)
+
+    def _stop_out(self, books: AccountBooks) -> None:
+        """Close an account's positions, the worst first, while it lacks margin."""
+        tried: set[int] = set()
+        while (step := stop_out.step(self.scene(), books, tried, self.is_open)) is not None:
+            self.carry_out(books, step.plan, tick=step.tick)
+        if tried and (missing := stop_out.shortfall(books)):
+            self.pay(books.profile.login, missing, kind=mt5.DEAL_TYPE_CORRECTION, comment="Negative balance")
 
     # requests
 
@@ -181,8 +190,7 @@ class Broker:
 
     def figures(self, login: int) -> valuation.Figures:
         """Return the sums of an account at this instant."""
-        books = self.books[login]
-        return valuation.figures(books.profile, books.balance, books.positions.values(), self.market)
+        return self.scene().figures(self.books[login])
 
     def is_open(self, instrument: Instrument) -> bool:
         """Say whether a symbol's market is open now."""
@@ -270,6 +278,18 @@ class Broker:
         if tick is None or not trades:
             return self.liquidity
         return self.liquidity.after(tick, trades[0].type, sum(deal.volume for deal in trades)) or self.liquidity
+
+    def pay(self, login: int, amount: int, *, kind: int = mt5.DEAL_TYPE_BALANCE, comment: str = "") -> int:
+        """Book a balance operation and return the ticket of its deal. Units: `amount` in 10^-8."""
+        if amount % (amounts.UNIT // 10 ** self.books[login].profile.currency_digits):
+            raise ValueError("the amount is finer than the account's currency")
+        deal = Deal(
+            ticket=self._next_deal, login=login, order_ticket=0, time_us=self.now_us, type=kind,
+            entry=mt5.DEAL_ENTRY_IN, magic=0, position_id=0, reason=mt5.DEAL_REASON_CLIENT, volume=0, price=0,
+            commission=0, swap=0, profit=amount, fee=0, symbol="", comment=comment, visible_us=self.now_us,
+        )  # fmt: skip
+        self.carry_out(self.books[login], Plan(deals=(deal,)))
+        return deal.ticket
 
     @property
     def next_deal(self) -> int:

@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 from decimal import Decimal
 from typing import Any
 
-from trading.brokers.mt5.emulator import amounts, faults, opening
+from trading.brokers.mt5.emulator import amounts, faults
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.broker import Broker
 from trading.brokers.mt5.emulator.case import Desk
@@ -65,7 +65,7 @@ class Control:
             raise ValueError(f"deal type {kind} is not a cash movement")
         with self._broker.lock:
             self._broker.sync()
-            return opening.pay(self._broker, login, amounts.units(amount), kind=kind, comment=comment)
+            return self._broker.pay(login, amounts.units(amount), kind=kind, comment=comment)
 
     def manual_trade(
         self, login: int, symbol: str, side: int, volume: str, *, position: int = 0, sl: str = "0", tp: str = "0"

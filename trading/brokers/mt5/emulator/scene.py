@@ -30,12 +30,15 @@ class Scene:
 
     def figures(self, books: AccountBooks) -> Figures:
         """Return the sums of an account as it is."""
-        return figures(books.profile, books.balance, books.positions.values(), self.market)
+        return self.figures_after(books, Plan())
 
     def figures_after(self, books: AccountBooks, plan: Plan) -> Figures:
         """Return the sums of an account as a plan would leave it."""
         held = plan.positions_after(books.positions.values())
-        return figures(books.profile, books.balance + plan.total, held, self.market)
+        waiting = plan.working_after(books.working.values())
+        return figures(
+            books.profile, books.balance + plan.total, held, self.market, credit=books.credit, working=waiting
+        )
 
     def is_affordable(self, books: AccountBooks, plan: Plan) -> bool:
         """Say whether the plan binds no more margin than there is. Raises: NoRateError."""
