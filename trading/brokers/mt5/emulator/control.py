@@ -8,6 +8,7 @@ from trading.brokers.mt5.emulator import amounts, faults
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.broker import Broker
 from trading.brokers.mt5.emulator.case import Desk
+from trading.brokers.mt5.emulator.core import SECOND_US
 from trading.brokers.mt5.emulator.records import Tick
 from trading.brokers.mt5.emulator.requests import NOTHING, Answer, Request
 from trading.brokers.mt5.emulator.terminal import Terminal
@@ -85,15 +86,32 @@ class Control:
             return self._broker.send(login, request, PERSON, reason=mt5.ORDER_REASON_CLIENT)
 
     def inject(
-        self, name: str, *, function: str = "order_send", nth: int = 1, times: int | None = 1, **params: object
+        self,
+        name: str,
+        *,
+        function: str | None = None,
+        nth: int = 1,
+        times: int | None = 1,
+        probability: float | None = None,
+        seed: int = 1,
+        after_s: float = 0,
+        for_s: float = 0,
+        **params: object,
     ) -> int:
         """Plan a fault for the nth matching call and the following, `times` in all (None: for ever); return its id.
 
-        Takes: `login`, `symbol`, `magic` to match, and the fault's own parameters (`faults.PARAMETERS`).
+        Takes: `function`: one of the package, or `*` for any; `probability` with its own `seed`; a window that begins
+        in `after_s` seconds and lasts `for_s` (0: for ever); `login`, `symbol`, `magic` to match; and the fault's own
+        parameters (`faults.KINDS`).
         """
         with self._broker.lock:
             fault_id = max(self._broker.faults.faults, default=0) + 1
-            fault = faults.plan(fault_id, name, function=function, nth=nth, times=times, **params)
+            begin_us = self._broker.now_us + round(after_s * SECOND_US)
+            window = (begin_us if after_s else 0, begin_us + round(for_s * SECOND_US) if for_s else 0)
+            fault = faults.plan(
+                fault_id, name, function=function, nth=nth, times=times, probability=probability, seed=seed,
+                window_us=window, **params,
+            )  # fmt: skip
             self._broker.plan_fault(fault)
         return fault_id
 

@@ -1,6 +1,6 @@
 """Say what falls due on its own, without a tick. At equal times it comes before the tick."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from trading.brokers.mt5.emulator import constants as mt5
@@ -14,11 +14,12 @@ from trading.brokers.mt5.emulator.zones import ServerZone
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """An instant at which an order expires, or (with no ticket) at which the server's day ends."""
+    """An instant at which an order expires, or (with no ticket) at which the server's day ends, or a late send."""
 
     time_ms: int
     login: int
     ticket: int = 0
+    is_send: bool = False
 
 
 Event = Due | Tick
@@ -38,6 +39,12 @@ def between(books: Collection[AccountBooks], zone: ServerZone, after_us: int, un
         found += [Due(midnight_us // 1_000, login) for login in concerned]
         midnight_us = expiry.midnight_after_us(midnight_us, zone)
     return sorted(found, key=order_of)
+
+
+def sends(late: Iterable[Sequence[object]], until_us: int) -> list[Due]:
+    """Return the accepted requests that are executed up to an instant. Takes: rows that begin with it."""
+    instants = sorted(int(str(row[0])) for row in late)
+    return [Due(-(-each // 1_000), 0, is_send=True) for each in instants if each <= until_us]
 
 
 def order_of(event: Event) -> tuple[int, int, str]:

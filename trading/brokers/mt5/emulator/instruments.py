@@ -11,6 +11,7 @@ FILL_FOK, FILL_IOC, FILL_BOC = 1, 2, 4  # bits of `filling_mode`; the wheel does
 ORDERS_MARKET, ORDERS_LIMIT, ORDERS_STOP, ORDERS_STOP_LIMIT = 1, 2, 4, 8  # bits of `order_mode`; nor these
 ORDERS_SL, ORDERS_TP, ORDERS_CLOSE_BY = 16, 32, 64
 ORDERS_ALL = 127
+PRICE_IS_ASKED = (mt5.SYMBOL_TRADE_EXECUTION_REQUEST, mt5.SYMBOL_TRADE_EXECUTION_INSTANT)
 LOT = amounts.UNIT
 WEDNESDAY = 3  # the package counts from Sunday
 

@@ -64,7 +64,7 @@ class Execution:
     def finished(self, order: WorkingOrder, state: int) -> Order:
         """Return the order as history will show it."""
         now_us = self.scene.now_us
-        return order.finish(state, done_us=now_us, visible_us=now_us + self.scene.history_delay_us)
+        return order.finish(state, done_us=now_us, visible_us=now_us + self.scene.late.history_us)
 
     def close_by(self, order: WorkingOrder, first: Position, second: Position) -> Plan:
         """Close two opposite positions against each other: the first at the second's price, which books all profit."""
@@ -129,7 +129,7 @@ class Execution:
             type=order.side, entry=step.entry, magic=order.magic, position_id=step.identifier, reason=order.reason,
             volume=fill.volume, price=fill.price, commission=self._commission(fill.volume, step.entry), swap=step.swap,
             profit=step.gained, fee=self._fee(), symbol=self.instrument.name, comment=order.comment,
-            visible_us=self.scene.now_us + self.scene.history_delay_us,
+            visible_us=self.scene.now_us + self.scene.late.history_us,
         )  # fmt: skip
 
     def _average(self, fill: Fill) -> int:

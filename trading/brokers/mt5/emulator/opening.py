@@ -62,7 +62,7 @@ def open_broker(
         scripted = ScriptedQuotes(beneath, sorted(store.load(Tick), key=lambda each: each.time_ms))
         broker = Broker(
             profile=profile, instruments=instruments, books=_books(store, accounts), quotes=scripted,
-            clock=_clock(mode, speed, wall), store=store, tape=tape, sleep=sleep,
+            clock=_clock(mode, speed, wall), store=store, tape=tape, sleep=sleep, seed=seed,
         )  # fmt: skip
     except BaseException:
         store.close()
@@ -105,7 +105,7 @@ def _books(store: Store, accounts: Sequence[AccountProfile]) -> dict[int, Accoun
         books[waiting.login].working[waiting.ticket] = waiting
     for position in store.load(Position):
         books[position.login].positions[position.ticket] = position
-    return books
+    return {login: each.loaded() for login, each in books.items()}
 
 
 def _clock(mode: Mode, speed: int | None, wall: Callable[[], int]) -> Clock:

@@ -53,7 +53,7 @@ def _swap(position: Position, instrument: Instrument, profile: AccountProfile, s
 
 def _nights(instrument: Instrument, scene: Scene) -> int:
     """Return for how many nights the day that ends now counts: Saturday and Sunday are paid on the triple day."""
-    ended_s = scene.house.zone.to_server_ms(scene.now_us // 1_000) // 1_000 - 1
+    ended_s = scene.zone.to_server_ms(scene.now_us // 1_000) // 1_000 - 1
     weekday = (ended_s // DAY_S + 4) % 7  # the epoch was a Thursday; Sunday is 0
     if weekday in (0, 6):
         return 0

@@ -89,6 +89,9 @@ class BrokerProfile:
 
     `always_open` gives every symbol a market around the clock: convenient for paper trading, true of no broker.
     `instruments` adds to the built-in ones, or replaces those of the same name.
+    A good request is executed `latency_ms` (least, most) after it was checked, and at a price up to `slippage_ticks`
+    worse, or better too with `positive_slippage`; limit orders and instant execution do not slip. What has changed at
+    the broker shows in the terminal only after the delays: orders, positions and history each have their own.
     `first_ticket` above 2^53 catches clients that read tickets through floats.
     """
 
@@ -100,6 +103,12 @@ class BrokerProfile:
     selected: tuple[str, ...] = ()
     strict_zero_dates: bool = False
     host_offset_s: int = 0
+    latency_ms: tuple[int, int] = (0, 0)
+    slippage_ticks: int = 0
+    positive_slippage: bool = False
+    orders_delay_ms: int = 0
+    positions_delay_ms: int = 0
+    history_delay_ms: int = 0
     instruments: tuple[Instrument, ...] = ()
 
     def fingerprint(self, seed: int, mode: str) -> str:

@@ -19,7 +19,7 @@ TICK_FLAGS = mt5.TICK_FLAG_BID | mt5.TICK_FLAG_ASK
 
 def server_ms(broker: Broker, time_us: int) -> int:
     """Return server time, in milliseconds, of an instant."""
-    return broker.profile.zone.to_server_ms(time_us // 1_000)
+    return broker.zone.to_server_ms(time_us // 1_000)
 
 
 def server_s(broker: Broker, time_us: int) -> int:
@@ -163,9 +163,10 @@ def terminal(row: Terminal) -> structures.TerminalInfo:
     return structures.build(structures.TerminalInfo, values)
 
 
-def symbol(broker: Broker, profile: AccountProfile, row: Instrument, *, selected: bool) -> structures.SymbolInfo:
+def symbol(
+    broker: Broker, profile: AccountProfile, row: Instrument, quote: Tick | None, *, selected: bool
+) -> structures.SymbolInfo:
     """Show a symbol; prices stay zero until it is watched."""
-    quote = broker.quotes.at(row.name, broker.now_ms) if selected else None
     values: dict[str, object] = {
         "select": selected, "visible": selected, "digits": row.digits, "spread_float": True, "name": row.name,
         "trade_calc_mode": row.calc_mode, "trade_mode": row.trade_mode, "expiration_time": row.expires_s,
