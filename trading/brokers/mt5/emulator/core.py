@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from trading.brokers.mt5.emulator import amounts, ledger
 from trading.brokers.mt5.emulator import constants as mt5
@@ -30,6 +31,9 @@ from trading.brokers.mt5.emulator.terminal import Terminal
 from trading.brokers.mt5.emulator.valuation import Figures, Market
 from trading.brokers.mt5.emulator.zones import ServerZone
 
+if TYPE_CHECKING:
+    from trading.brokers.mt5.emulator.broker import Broker
+
 SECOND_US = 1_000_000
 
 
@@ -38,7 +42,10 @@ class BrokerStoppedError(RuntimeError):
 
 
 class Core:
-    """The state of one broker with all its accounts."""
+    """The state of one broker with all its accounts. Whoever opens it says how it is reloaded and reopened."""
+
+    load_books: Callable[[], Mapping[int, AccountBooks]]
+    reopen: Callable[[str], "Broker"]
 
     def __init__(
         self,
@@ -54,24 +61,35 @@ class Core:
         seed: int = 1,
     ) -> None:
         """Take over loaded books and check them against their deals. Raises: BooksDifferError."""
-        self.profile, self.instruments, self.books = profile, dict(instruments), dict(books)
+        self.profile, self.instruments = profile, dict(instruments)
         self.quotes, self.store, self.clock, self.tape = quotes, store, clock, tape
         self.lock = threading.RLock()
-        self.faults = FaultPlan(store.faults())
-        meta = store.meta()
+        self.exit_process: Callable[[int], object] = os._exit
+        self._sleep, self._seed = sleep, seed
+        self._stopped = ""
+        self._terminals: dict[str, Terminal] = {}
+        self._take_over(books)
+        clock.target_us(self.now_us)  # a paced clock begins to flow here
+
+    def _take_over(self, books: Mapping[int, AccountBooks]) -> None:
+        """Begin where the file ends."""
+        meta = self.store.meta()
+        self.books = dict(books)
+        self.faults = FaultPlan(self.store.faults())
         self.now_us = int(meta["now_us"])
         self._next_order, self._next_deal = int(meta["next_order"]), int(meta["next_deal"])
         self.liquidity = Liquidity(meta.get("taken", "{}"))
         self.moods = Moods.read(meta.get("moods", "{}"))
-        self.exit_process: Callable[[int], object] = os._exit
         for login, leverage in self.moods.leverage.items():
             self.books[int(login)].profile = replace(self.books[int(login)].profile, leverage=leverage)
-        self._sleep, self._seed = sleep, seed
-        self._stopped = ""
-        self._terminals: dict[str, Terminal] = {}
-        self._sent = [(login, at) for login, at, _, _ in store.requests(self.now_us - SECOND_US)]
-        clock.target_us(self.now_us)  # a paced clock begins to flow here
+        self._sent = [(login, at) for login, at, _, _ in self.store.requests(self.now_us - SECOND_US)]
         self.verify()
+
+    def reload(self) -> None:
+        """Begin anew where the file ends, after the file was replaced."""
+        with self.lock:
+            self.quotes.rewrite(self.store.load(Tick))
+            self._take_over(self.load_books())
 
     # time
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -59,10 +60,15 @@ def open_broker(
     store = Store(path)
     try:
         _found(store, profile, profile.fingerprint(seed, f"{mode} {quotes}"), begin_us)
-        scripted = ScriptedQuotes(beneath, sorted(store.load(Tick), key=lambda each: each.time_ms))
+        scripted = ScriptedQuotes(beneath, store.load(Tick))
         broker = Broker(
             profile=profile, instruments=instruments, books=_books(store, accounts), quotes=scripted,
             clock=_clock(mode, speed, wall), store=store, tape=tape, sleep=sleep, seed=seed,
+        )  # fmt: skip
+        broker.load_books = partial(_books, store, accounts)
+        broker.reopen = partial(
+            open_broker, accounts=accounts, profile=profile, mode=mode, quotes=quotes, seed=seed, csv=csv,
+            start=start, speed=speed, wall=wall, sleep=sleep,
         )  # fmt: skip
     except BaseException:
         store.close()
