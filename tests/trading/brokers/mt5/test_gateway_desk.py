@@ -5,7 +5,8 @@ import time
 import pytest
 
 from tests.trading.brokers.mt5.fake_terminal import LOGIN, SERVER
-from trading.brokers.mt5.gateway.desk import Desk, TerminalDown
+from trading.brokers.mt5.gateway.desk import Desk
+from trading.brokers.mt5.gateway.remote import TerminalDown
 from trading.brokers.mt5.gateway.terminal import Terminal
 
 PASSWORD = "the-terminal-s-password"

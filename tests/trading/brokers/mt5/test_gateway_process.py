@@ -44,6 +44,8 @@ class Place:
 
     def start(self, behavior=None):
         """Start the gateway over the emulator, or over the fake terminal with a behavior; return it and its URL."""
+        if behavior not in {None, "fill"}:
+            Path(f"{self.sends}.hang").touch()
         command = [FAKE, str(self.write()), str(self.sends), behavior] if behavior else [REAL, *self.serve()]
         process = subprocess.Popen(
             [sys.executable, "-m", *command], cwd=ROOT, stdout=subprocess.PIPE, text=True,

@@ -6,7 +6,8 @@
       "journal": "journal.db",             the memory of every intent; lose it and nothing can be proven never sent
       "terminal": {"kind": "metatrader5", "path": "C:/…/terminal64.exe", "portable": true, "login": 1,
                    "password_env": "MT5_PASSWORD", "server": "Broker-Live"},
-      "limits": {"lots_max": "5", "symbols": ["EURUSD"], "orders_per_minute": 60, "kill_file": "STOP"}
+      "limits": {"lots_max": "5", "symbols": ["EURUSD"], "orders_per_minute": 60, "kill_file": "STOP"},
+      "watchdog": {"stall_s": 30, "kill_s": 180}     seconds of one call; may be left out
     }
 
 A paper broker instead: {"kind": "emulator", "store", "login", "password", "server": "Paper-…"} and, if need be, "mode"
@@ -55,6 +56,14 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Watchdog:
+    """How long one call of the terminal may last: before nothing new is sent, and before its process is killed."""
+
+    stall_s: float = 30.0
+    kill_s: float = 180.0
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole file, with the secrets that it names taken from the environment."""
 
@@ -64,6 +73,7 @@ class Config:
     journal: Path
     terminal: TerminalConfig
     limits: Limits
+    watchdog: Watchdog = Watchdog()
 
 
 def load(path: Path, *, environment: Mapping[str, str] = os.environ) -> Config:
@@ -88,6 +98,7 @@ def parse(document: object, *, environment: Mapping[str, str]) -> Config:
         journal=Path(root.take("journal", str)),
         terminal=_terminal(root.section("terminal"), environment),
         limits=_limits(root.section("limits")),
+        watchdog=_watchdog(root.section("watchdog", default={})),
     )
     root.finish()
     return config
@@ -176,6 +187,14 @@ def _limits(section: "_Section") -> Limits:
     return limits
 
 
+def _watchdog(section: "_Section") -> Watchdog:
+    watchdog = Watchdog(float(section.amount("stall_s", "30")), float(section.amount("kill_s", "180")))
+    section.finish()
+    if watchdog.kill_s <= watchdog.stall_s:
+        raise BadConfig("watchdog.kill_s: must be longer than stall_s")
+    return watchdog
+
+
 class _Section:
     """One object of the file; whatever nobody took from it is a mistake."""
 
@@ -194,9 +213,9 @@ class _Section:
             raise BadConfig(f"{self._prefix}{key}: must be of type {kind.__name__}")
         return value
 
-    def amount(self, key: str) -> Decimal:
+    def amount(self, key: str, default: str | None = None) -> Decimal:
         """Take a positive number, written as a number or as text."""
-        value = self._rest.pop(key, None)
+        value = self._rest.pop(key, default)
         text = str(value) if type(value) in {int, str, Decimal} else ""
         try:
             amount = Decimal(text)
@@ -206,9 +225,9 @@ class _Section:
             raise BadConfig(f"{self._prefix}{key}: must be a positive number")
         return amount
 
-    def section(self, key: str) -> "_Section":
+    def section(self, key: str, default: Any = None) -> "_Section":
         """Take an object."""
-        return _Section(self._rest.pop(key, None), f"{self._prefix}{key}")
+        return _Section(self._rest.pop(key, default), f"{self._prefix}{key}")
 
     def finish(self) -> None:
         """Refuse keys that nobody knows: a limit with a typing error would not limit."""

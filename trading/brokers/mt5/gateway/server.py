@@ -8,13 +8,15 @@ import socket
 import socketserver
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from trading.brokers.mt5.gateway import logs, plain, sending
-from trading.brokers.mt5.gateway.desk import READINGS, Desk, TerminalDown
+from trading.brokers.mt5.gateway.desk import READINGS, Desk
 from trading.brokers.mt5.gateway.journal import Journal, State
-from trading.brokers.mt5.gateway.worker import Busy, Late, Worker
+from trading.brokers.mt5.gateway.remote import TerminalDown
+from trading.brokers.mt5.gateway.watch import Watch
+from trading.brokers.mt5.gateway.worker import Busy, Late, Urgency, Worker
 
 BODY_MAX = 256 * 1024
 BATCH_MAX = 64
@@ -39,24 +41,25 @@ class Problem(Exception):
 class Gateway:
     """What the paths do, in plain data; knows nothing of HTTP but its status numbers."""
 
-    def __init__(self, desk: Desk, worker: Worker, journal: Journal) -> None:
+    def __init__(self, desk: Desk, worker: Worker, journal: Journal, watch: Watch | None = None) -> None:
         self._desk = desk
         self._worker = worker
         self._journal = journal
+        self._watch = watch
 
     def call(self, function: str, body: Any, timeout_s: float) -> dict[str, Any]:
         """Make one reading."""
-        reply = self._run("read", {"calls": [_reading(body, function)]}, timeout_s)
+        reply = self._run("read", {"calls": [_reading(body, function)]}, timeout_s, _urgency("", [body]))
         (answer,) = reply.pop("results")
         reply.update(answer)
         return reply
 
-    def batch(self, body: Any, timeout_s: float) -> dict[str, Any]:
+    def batch(self, body: Any, timeout_s: float, urgency: str) -> dict[str, Any]:
         """Make several readings as one unit."""
         if not isinstance(body, list) or not 1 <= len(body) <= BATCH_MAX:
             raise Problem(400, "bad_request", f"a batch is a list of 1 to {BATCH_MAX} calls")
         calls = [_reading(entry, entry.get("function") if isinstance(entry, dict) else None) for entry in body]
-        return self._run("read", {"calls": calls}, timeout_s)
+        return self._run("read", {"calls": calls}, timeout_s, _urgency(urgency, calls))
 
     def order_send(self, body: Any, timeout_s: float, correlation_id: str) -> dict[str, Any]:
         """Send an intent, or say what became of it before."""
@@ -67,7 +70,19 @@ class Gateway:
         record = self._journal.receive(intent_id, request, correlation_id=correlation_id)
         if record.state is not State.RECEIVED and record.state is not State.CALLING:
             return sending.as_dict(record, self._journal, now=self._desk.now())
-        return self._run("send", {"intent_id": intent_id, "correlation_id": correlation_id}, timeout_s)
+        if self._watch and self._watch.is_stalled():
+            raise Problem(503, "stalled", "a call of the terminal does not end; nothing new is sent")
+        urgency = Urgency.CLOSE if sending.reduces(request) else Urgency.SEND
+        return self._run("send", {"intent_id": intent_id, "correlation_id": correlation_id}, timeout_s, urgency)
+
+    def reconciled(self, body: Any) -> dict[str, Any]:
+        """Take the word that the books were compared with what this generation of workers shows."""
+        generation = body.get("generation") if isinstance(body, dict) else None
+        if type(generation) is not int:
+            raise Problem(400, "bad_request", "generation must be a number")
+        self._desk.reconciled(generation)
+        logs.write("gateway.reconciled", generation=generation, reconcile_first=self._desk.must_reconcile)
+        return {"generation": self._desk.generation, "reconcile_first": self._desk.must_reconcile}
 
     def settle(self, intent_id: str) -> dict[str, Any]:
         """Say what became of an intent; if it was never called, make sure that it never will be."""
@@ -77,16 +92,21 @@ class Gateway:
         """Say how the gateway is, without entering the terminal."""
         busy_s = self._worker.busy_s()
         is_well = self._worker.is_alive() and busy_s < DEADLINE_S_DEFAULT and self._desk.identity is not None
+        status = "ok" if is_well and not self._desk.must_reconcile else "degraded"
+        if self._watch and self._watch.is_stalled():
+            status = "stalled"
         login, server = self._desk.identity or (None, None)
         return {
-            "status": "ok" if is_well else "degraded", "busy_s": round(busy_s, 3), "waiting": self._worker.waiting(),
+            "status": status, "busy_s": round(busy_s, 3), "waiting": self._worker.waiting(),
             "calling": self._journal.calling(), "login": login, "server": server,
+            "generation": self._desk.generation, "reconcile_first": self._desk.must_reconcile,
+            "kills": self._watch.kills if self._watch else 0,
             "server_tick_time": self._desk.server_tick_time, "gateway_utc": round(self._desk.now(), 6),
         }  # fmt: skip
 
-    def _run(self, unit: str, payload: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    def _run(self, unit: str, payload: dict[str, Any], timeout_s: float, urgency: Urgency) -> dict[str, Any]:
         try:
-            return self._worker.run(unit, payload, timeout_s=timeout_s)
+            return self._worker.run(unit, payload, timeout_s=timeout_s, urgency=urgency)
         except Late as exc:
             raise Problem(504, "deadline", str(exc), is_sent=None if exc.has_started else False) from exc
         except Busy as exc:
@@ -106,6 +126,14 @@ def _reading(body: Any, function: object) -> dict[str, Any]:
     if not isinstance(where, dict) or not all(isinstance(values, list) for values in where.values()):
         raise Problem(400, "bad_request", "where must give a list of values for each field")
     return {"function": function, "args": args, "kwargs": plain.arguments(kwargs), "where": where}
+
+
+def _urgency(asked: str, calls: Sequence[dict[str, Any]]) -> Urgency:
+    """Return the urgency that the caller gave, or what its calls tell: history is read to reconcile."""
+    if asked in {"CLOSE", "SEND"}:  # the readings that an order needs are as urgent as the order
+        return Urgency[asked]
+    is_history = any(str(call.get("function", "")).startswith("history_") for call in calls)
+    return Urgency.RECONCILE if is_history else Urgency.QUOTE
 
 
 def _intent_id(value: object) -> str:
@@ -173,7 +201,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _post(self) -> dict[str, Any]:
         gateway, body, timeout_s = self.server.gateway, self._body(), self._timeout_s()
         if self.path == "/v1/batch":
-            return gateway.batch(body, timeout_s)
+            return gateway.batch(body, timeout_s, self.headers.get("X-Urgency", ""))
+        if self.path == "/v1/reconciled":
+            return gateway.reconciled(body)
         if self.path == "/v1/order_send":
             return gateway.order_send(body, timeout_s, self.correlation_id)
         if self.path.startswith("/v1/call/"):
