@@ -44,6 +44,11 @@ class Hands(Protocol):
         ...
 
     @property
+    def pid(self) -> int | None:
+        """Return the process that makes the calls, None when there is none."""
+        ...
+
+    @property
     def now(self) -> Callable[[], float]:
         """Return the clock that the terminal's own times follow."""
         ...
@@ -167,6 +172,11 @@ class Desk:
     def generation(self) -> int:
         """Return which worker in a row serves the terminal."""
         return self._hands.generation
+
+    @property
+    def worker_pid(self) -> int | None:
+        """Return the process that serves the terminal, None when there is none."""
+        return self._hands.pid
 
     @property
     def must_reconcile(self) -> bool:

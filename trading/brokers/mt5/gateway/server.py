@@ -99,7 +99,8 @@ class Gateway:
         return {
             "status": status, "busy_s": round(busy_s, 3), "waiting": self._worker.waiting(),
             "calling": self._journal.calling(), "login": login, "server": server,
-            "generation": self._desk.generation, "reconcile_first": self._desk.must_reconcile,
+            "worker_pid": self._desk.worker_pid, "generation": self._desk.generation,
+            "reconcile_first": self._desk.must_reconcile,
             "kills": self._watch.kills if self._watch else 0,
             "server_tick_time": self._desk.server_tick_time, "gateway_utc": round(self._desk.now(), 6),
         }  # fmt: skip

@@ -4,6 +4,7 @@ Both are loaded by name, because the package exists on Windows only and the emul
 """
 
 import importlib
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -35,6 +36,11 @@ class Terminal:
             callings.make(self.module, replace(call, kwargs=self.connect) if call.function == "initialize" else call)
             for call in calls
         ]
+
+    @property
+    def pid(self) -> int:
+        """Return this process."""
+        return os.getpid()
 
     def kill(self) -> None:
         """Do nothing: what runs in this process cannot be ended from within it."""
