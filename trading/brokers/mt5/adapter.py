@@ -147,7 +147,7 @@ class Mt5Broker:
                         return answers.rejected(client_order_id, refused)
                     is_accepted = outcome is not Outcome.UNKNOWN
                     return search.confirm(self._session, document, trail, since_s, is_accepted=is_accepted)
-                case "CALLING" | "TOMBSTONE":
+                case "CALLING" | "TOMBSTONE" | "FORGOTTEN":
                     until_s = float(document["gateway_utc"])
                     found = search.search(self._session, trail, since_s=since_s, until_s=until_s)
                     return found or OrderReport(client_order_id, VenueState.NO_TRACE)

@@ -3,7 +3,9 @@
     {
       "listen": "127.0.0.1:8765",          loopback only; port 0 takes a free one and logs it
       "token_env": "GATEWAY_TOKEN",        the variable that holds the bearer token
+      "metrics_token_env": "METRICS_TOKEN", may be left out; a token that opens /metrics and /v1/health only
       "journal": "journal.db",             the memory of every intent; lose it and nothing can be proven never sent
+      "journal_days": 90,                  how long it keeps the words of what has ended; names are kept for ever
       "terminal": {"kind": "metatrader5", "path": "C:/…/terminal64.exe", "portable": true, "login": 1,
                    "password_env": "MT5_PASSWORD", "server": "Broker-Live"},
       "limits": {"lots_max": "5", "symbols": ["EURUSD"], "orders_per_minute": 60, "kill_file": "STOP"},
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 TOKEN_LENGTH_MIN = 16
+JOURNAL_DAYS_MIN = 2  # an order may be repeated for a day
 
 
 class BadConfig(Exception):
@@ -74,6 +77,8 @@ class Config:
     terminal: TerminalConfig
     limits: Limits
     watchdog: Watchdog = Watchdog()
+    journal_days: int = 90
+    metrics_token: str = field(default="", repr=False)
 
 
 def load(path: Path, *, environment: Mapping[str, str] = os.environ) -> Config:
@@ -98,10 +103,18 @@ def parse(document: object, *, environment: Mapping[str, str]) -> Config:
         journal=Path(root.take("journal", str)),
         terminal=_terminal(root.section("terminal"), environment),
         limits=_limits(root.section("limits")),
+        journal_days=root.take("journal_days", int, 90),
+        metrics_token=_metrics_token(root.take("metrics_token_env", str, ""), environment),
         watchdog=_watchdog(root.section("watchdog", default={})),
     )
     root.finish()
+    if config.journal_days < JOURNAL_DAYS_MIN:
+        raise BadConfig(f"journal_days: must be {JOURNAL_DAYS_MIN} or more")
     return config
+
+
+def _metrics_token(name: str, environment: Mapping[str, str]) -> str:
+    return _token(name, environment, key="metrics_token_env") if name else ""
 
 
 def _address(listen: str) -> tuple[str, int]:
@@ -117,10 +130,10 @@ def _address(listen: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _token(name: str, environment: Mapping[str, str]) -> str:
+def _token(name: str, environment: Mapping[str, str], *, key: str = "token_env") -> str:
     token = environment.get(name, "")
     if len(token) < TOKEN_LENGTH_MIN:
-        raise BadConfig(f"token_env: the variable {name} must hold a token of {TOKEN_LENGTH_MIN} characters or more")
+        raise BadConfig(f"{key}: the variable {name} must hold a token of {TOKEN_LENGTH_MIN} characters or more")
     return token
 
 

@@ -7,8 +7,10 @@ from typing import Any, Protocol
 
 from trading.brokers.mt5.gateway import logs
 from trading.brokers.mt5.gateway.calls import Answer, Call, Where
+from trading.brokers.mt5.gateway.journal import Journal
+from trading.brokers.mt5.gateway.metrics import Meter
 from trading.brokers.mt5.gateway.remote import TerminalDown, TerminalLost
-from trading.brokers.mt5.server_clock import ServerClock
+from trading.brokers.mt5.server_clock import ServerClock, is_still_valid
 
 # What may be read over the wire. Connecting is the gateway's own business, sending has a door of its own with a
 # journal, and the wheel's Buy, Sell and Close are never called: they loop, and set no stops.
@@ -22,6 +24,7 @@ READINGS = frozenset({
 
 LOST = frozenset({-10002, -10004})  # the pipe is gone: connect again
 FINAL = frozenset({-2, -5, -6, -7})  # trying again changes nothing, and wrong passwords lock accounts
+CLOCK_NOTE_S = 60.0
 BACKOFF_S_MAX = 60.0
 
 
@@ -72,13 +75,17 @@ class Desk:
 
     def __init__(self, hands: Hands) -> None:
         self._hands = hands
+        self._counted = 0  # the generation that is in the figures
         self._reconciled = 1  # the generation of hands that the control plane has compared its books with
         self._is_connected = False
         self._down: TerminalDown | None = None
         self._retry_at = 0.0
         self._backoff_s = 0.5
         self._ticks: dict[str, int] = {}  # of the unit in hand
+        self._journal: Journal | None = None
+        self._noted: tuple[int | None, float] = (None, 0.0)  # the offset on disk, and since when
         self.clock = ServerClock()
+        self.meter = Meter()
         self.server_tick_time: int | None = None
         self.identity: tuple[int, str] | None = None  # as last seen
 
@@ -106,6 +113,8 @@ class Desk:
             logs.write("gateway.terminal.down", code=error.code, detail=error.message)
             raise self._down
         self._is_connected, self._down, self._backoff_s = True, None, 0.5
+        self.meter.count("worker_starts_total" if self.generation > self._counted else "terminal_connects_total")
+        self._counted = self.generation
         logs.write("gateway.terminal.connected", login=self._hands.login, server=self._hands.server)
 
     def close(self) -> None:
@@ -156,8 +165,28 @@ class Desk:
         wanted = [Call(**call) for call in calls]
         witness = [] if any(call.function == "account_info" for call in wanted) else [Call("account_info")]
         answers = [answer.as_dict() for answer in self.make([*wanted, *witness])[: len(wanted)]]
-        self.clock.observe(self._ticks, utc_s=self.now())
+        self._learn_clock()
         return {"ok": all(answer["ok"] for answer in answers), "results": answers, **self.stamp(started)}
+
+    def keep_clock(self, journal: Journal) -> None:
+        """Begin with the server's offset that the journal remembers, if it must still hold, and keep it up to date."""
+        self._journal = journal
+        remembered = journal.offset()
+        if remembered is not None and is_still_valid(seen_s=remembered[1], now_s=self.now()):
+            self.clock.adopt(remembered[0])
+
+    def _learn_clock(self) -> None:
+        now = self.now()
+        if not self.clock.observe(self._ticks, utc_s=now) or self._journal is None:
+            return
+        offset_s, noted_at = self._noted
+        if self.clock.offset_s == offset_s and abs(now - noted_at) < CLOCK_NOTE_S:
+            return
+        assert self.clock.offset_s is not None
+        self._noted = (self.clock.offset_s, now)
+        if self._journal.note_offset(self.clock.offset_s, at=now):
+            self.meter.count("clock_changes_total")
+            logs.write("gateway.clock.changed", level="warning", offset_s=self.clock.offset_s)
 
     def beat(self) -> None:
         """Hear from the worker, and bring it back when it is gone. Raises: TerminalDown."""

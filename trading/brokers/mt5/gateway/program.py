@@ -3,6 +3,7 @@
 import signal
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from trading.brokers.mt5.gateway.worker import Late, Worker
 
 FIRST_CONNECT_S = 90.0
 STOP_S = 10.0
+FORGET_EVERY_S = 3600.0
 SIGNAL_POLL_S = 0.25
 
 
@@ -40,8 +42,11 @@ def serve(config: Config, worker_command: Sequence[str]) -> int:
         listener = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="listener")
         listener.start()
         logs.write("gateway.started", host=config.host, port=server.server_port, calling=journal.calling())
-        while not asked_to_stop.wait(SIGNAL_POLL_S):
-            pass  # Windows delivers no signal to a wait without an end
+        forget_at = time.monotonic()
+        while not asked_to_stop.wait(SIGNAL_POLL_S):  # Windows delivers no signal to a wait without an end
+            if time.monotonic() >= forget_at:
+                forgotten = journal.forget(done_before=time.time() - 86_400 * config.journal_days)
+                forget_at = time.monotonic() + (0 if forgotten else FORGET_EVERY_S)
         server.shutdown()
         server.server_close()
     finally:
@@ -57,6 +62,7 @@ def serve(config: Config, worker_command: Sequence[str]) -> int:
 
 def assemble(desk: Desk, journal: Journal, config: Config) -> Worker:
     """Give the terminal its one thread, and the units that may run there."""
+    desk.keep_clock(journal)
     sender = Sender(desk, journal, config.limits)
 
     def connect() -> dict[str, Any]:
@@ -96,6 +102,8 @@ def _open_journal(config: Config) -> Journal:
 
 def _listen(config: Config, gateway: Gateway) -> Server:
     try:
-        return Server((config.host, config.port), gateway=gateway, token=config.token)
+        return Server(
+            (config.host, config.port), gateway=gateway, token=config.token, metrics_token=config.metrics_token
+        )
     except OSError as exc:
         raise BadConfig(f"listen: {config.host}:{config.port} cannot be bound ({exc.strerror})") from exc

@@ -42,11 +42,13 @@ class Sender:
         else:
             self._call(intent_id, record.request, correlation_id)
         outcome = self._journal.find(intent_id)
+        self._desk.meter.count("intents_total", action=record.request.get("action"), state=outcome and outcome.state)
         if outcome is not None and outcome.state is State.RECEIVED:
             raise TerminalDown("the request was exchanged while it was checked; nothing was sent")
         return as_dict(outcome, self._journal, now=self._desk.now())
 
     def _refuse(self, intent_id: str, refusal: dict[str, str]) -> None:
+        self._desk.meter.count("refusals_total", stage=refusal["stage"], code=refusal["code"])
         try:
             self._journal.refuse(intent_id, refusal)
         except LookupError:
@@ -62,6 +64,8 @@ class Sender:
         except TerminalLost:
             logs.write("gateway.intent.lost", correlation_id=correlation_id, intent_id=intent_id)
             return  # it stays CALLING: nobody knows what the terminal did
+        self._desk.meter.time("send_seconds", time.perf_counter() - started)
+        self._desk.meter.count("answers_total", code=answer.result["retcode"] if answer.result else answer.code)
         self._journal.finish(intent_id, answer.as_dict() | self._desk.stamp(started))
         logs.write(
             "gateway.intent.answered", correlation_id=correlation_id, intent_id=intent_id, last_error=answer.code,

@@ -37,6 +37,7 @@ class Watch:
             busy_s = self._worker.busy_s()
             if busy_s > self._limits.kill_s:
                 self.kills += 1
+                self._desk.meter.count("worker_kills_total")
                 logs.write("gateway.worker.killed", busy_s=round(busy_s, 1), kills=self.kills)
                 self._worker.restart_watch()
                 self._desk.kill()
