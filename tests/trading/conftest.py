@@ -20,6 +20,7 @@ from risk.states import ControlScope, LimitKind, LimitScope, StopLevel
 from tests.factories.accounts import UserFactory
 from tests.fakes import paper as paper_broker
 from tests.fakes.paper import Paper
+from tests.invariants import assert_always_true
 from trading.brokers import registry
 from trading.brokers.mt5 import adapter
 from trading.models import TradeLedger, TradingAccount
@@ -50,6 +51,16 @@ def paper(floor: None, tmp_path: Path, settings: Any, monkeypatch: pytest.Monkey
         running.quote("EURUSD", "1.08490", "1.08500")
         yield running
         registry.close()
+
+
+@pytest.fixture(autouse=True)
+def _always_true(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever a test has done, the invariants hold afterwards. A module that speaks for the broker says so."""
+    names = set(request.fixturenames)
+    running = request.getfixturevalue("paper") if "paper" in names else None
+    yield
+    if "floor" in names:
+        assert_always_true(running, is_invented=getattr(request.module, "SPEAKS_FOR_THE_BROKER", False))
 
 
 @pytest.fixture
