@@ -74,6 +74,13 @@ def order_of(user: Principal, *, public_id: uuid.UUID) -> TradeLedger:
     return order
 
 
+def unexplained_fills(order: TradeLedger) -> QuerySet[Fill]:
+    """Return fills on the order's instrument and account since it was sent that no order of ours explains."""
+    return Fill.objects.filter(
+        account_id=order.account_id, symbol=order.symbol, order=None, kind=FillKind.ORDER, filled_at__gte=order.sent_at
+    )
+
+
 def unknown_orders() -> list[TradeLedger]:
     """Return every order that nobody can find, the oldest first, with its proposals."""
     rows = TradeLedger.objects.filter(delivery=Delivery.UNKNOWN).prefetch_related("decisions").order_by("sent_at")

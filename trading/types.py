@@ -202,6 +202,7 @@ class OrderReport:
     fills: tuple[FillReport, ...] = ()
     reason: str = ""  # the venue's own words for a refusal
     code: str = ""  # the venue's own code
+    is_local: bool = False  # we refused it on the way: the venue never said a word
     halts: bool = False  # the refusal says that the account cannot trade until a person acts
     stops_missing: bool = False  # a position that these fills made stands without a stop that the order asked for
 

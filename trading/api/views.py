@@ -61,11 +61,11 @@ class TradingView(APIView):
     def handle_exception(self, exc: Exception) -> Response:
         """Answer a refusal, and keep that it happened: who tried what is evidence too."""
         error = as_error(exc)
-        user = self.request.user
+        user = getattr(self.request, "_user", None)  # asking for `user` would authenticate once more, and fail again
         if error is not None and 400 <= error.status < 500 and user is not None:
             trail.record_denied(
                 action="order.refused",
-                actor=Actor.user(_person(self.request).public_id),
+                actor=Actor.user(user.public_id),
                 target=Target("order", ""),
                 outcome=Outcome.DENIED if error.status == 403 else Outcome.FAILURE,
                 detail={"code": error.code, "fields": [each.pointer for each in error.errors]},

@@ -35,7 +35,7 @@ BROKER = Actor.system("broker")
 def record(*, order_id: int, report: OrderReport, at: datetime) -> TradeLedger:
     """Book what a broker says of one of our orders. Safe to repeat: a report that tells nothing new changes nothing."""
     order = TradeLedger.objects.locked().get(pk=order_id)
-    return _follow(order, report=report, at=at)
+    return follow(order, report=report, at=at)
 
 
 @transaction.atomic(durable=True)
@@ -52,21 +52,31 @@ def ingest(*, account: TradingAccount, reports: Iterable[FillReport], at: dateti
     """Book fills read from an account's history, ours or not, and return how many were new."""
     ours: dict[str, list[FillReport]] = defaultdict(list)
     others: list[FillReport] = []
-    for fill in reports:
+    for fill in _unknown(account, reports):
         is_ours = bool(fill.client_order_id) and fill.kind in (FillKind.ORDER, FillKind.BUST)
         (ours[fill.client_order_id] if is_ours else others).append(fill)
     before = Fill.objects.filter(account=account).count()
     orders = TradeLedger.objects.locked().filter(account=account, client_order_id__in=list(ours))
     for order in orders:
         fills = tuple(ours.pop(order.client_order_id))
-        _follow(order, report=OrderReport(order.client_order_id, VenueState.WORKING, fills=fills), at=at)
+        follow(order, report=OrderReport(order.client_order_id, VenueState.WORKING, fills=fills), at=at)
     for fill in [*others, *(fill for stray in ours.values() for fill in stray)]:
         _book_other(account, fill, at=at)
     return Fill.objects.filter(account=account).count() - before
 
 
-def _follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLedger:
-    """Book the report's fills and move the order to where they put it."""
+def _unknown(account: TradingAccount, reports: Iterable[FillReport]) -> list[FillReport]:
+    """Drop what is booked already, so that a look at a busy hour locks nothing but what is new."""
+    by_id = {fill.venue_fill_id: fill for fill in reports}
+    booked = Fill.objects.filter(account=account, venue_fill_id__in=list(by_id)).values_list("venue_fill_id", flat=True)
+    for known in booked:
+        del by_id[known]
+    return list(by_id.values())
+
+
+def follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLedger:
+    """Book the report's fills and move the order to where they put it. The caller holds the order's lock."""
+    assert connection.in_atomic_block
     own = [fill for fill in report.fills if _belongs(order, fill)]
     booked = [fill for fill in own if _book(order.account, fill, order=order, at=at)]
     for stray in (fill for fill in report.fills if fill not in own):
@@ -77,7 +87,7 @@ def _follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLe
         order.state, reported=report.state, filled=filled, quantity=order.quantity, is_new_fill=bool(booked)
     )
     if to is None:
-        log.info("trading.order.nothing_new", order_id=str(order.public_id), reported=report.state.value)
+        log.debug("trading.order.nothing_new", order_id=str(order.public_id), reported=report.state.value)
         return order
     is_late = any(fill.kind is FillKind.ORDER for fill in booked)
     _move(
@@ -117,7 +127,7 @@ def _facts(
     }
     if to.status is OrderStatus.REJECTED:
         facts |= {
-            "rejected_by": RejectedBy.BROKER,
+            "rejected_by": RejectedBy.LOCAL if report.is_local else RejectedBy.BROKER,
             "reason": _reason(report, to=to),
             "reason_detail": report.reason[:300],
         }
@@ -207,23 +217,23 @@ def _reference(order: TradeLedger) -> Decimal | None:
 def _hold(account: TradingAccount, report: FillReport, *, order: TradeLedger | None) -> None:
     """Apply a new fill to the position it belongs to, making the position when it is the first."""
     signed = report.quantity * report.side.direction
-    position = (
-        BrokerPosition.objects.filter(account=account, venue_position_id=report.venue_position_id)
-        .select_for_update(no_key=True)
-        .first()
+    BrokerPosition.objects.bulk_create(
+        [
+            BrokerPosition(
+                account=account,
+                venue_position_id=report.venue_position_id,
+                symbol=report.symbol,
+                quantity=0,
+                price_open=report.price,
+                stop_loss=order.stop_loss if order else None,
+                take_profit=order.take_profit if order else None,
+                opened_at=report.filled_at,
+            )
+        ],
+        ignore_conflicts=True,
     )
-    if position is None:
-        BrokerPosition.objects.create(
-            account=account,
-            venue_position_id=report.venue_position_id,
-            symbol=report.symbol,
-            quantity=signed,
-            price_open=report.price,
-            stop_loss=order.stop_loss if order else None,
-            take_profit=order.take_profit if order else None,
-            opened_at=report.filled_at,
-        )
-        return
+    same = BrokerPosition.objects.filter(account=account, venue_position_id=report.venue_position_id)
+    position = same.select_for_update(no_key=True).get()
     after = rules.apply_fill(
         Holding(position.quantity, position.price_open), signed_quantity=signed, price=report.price
     )
