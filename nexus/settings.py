@@ -85,6 +85,7 @@ TRUSTED_PROXY_CIDRS = env.listing("TRUSTED_PROXY_CIDRS")
 # --- Database ---------------------------------------------------------------------------------------------------------
 _database = urlsplit(env.secret("DATABASE_URL"))
 _database_query = dict(parse_qsl(_database.query))
+LOCK_TIMEOUT_MS = env.integer("LOCK_TIMEOUT_MS", 4000, least=100)  # then the request is refused, and may be repeated
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.postgresql",
@@ -99,7 +100,8 @@ DATABASES = {
         "OPTIONS": {
             **_database_query,
             "application_name": "nexus",
-            "options": "-c statement_timeout=15s -c lock_timeout=2s -c idle_in_transaction_session_timeout=5s",
+            "options": f"-c statement_timeout=15s -c lock_timeout={LOCK_TIMEOUT_MS}ms"
+            " -c idle_in_transaction_session_timeout=5s",
         },
     },
 }

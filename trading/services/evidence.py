@@ -94,7 +94,7 @@ def gather(q: Question) -> tuple[Evidence, Reservation | None]:
         shape=_shape(q),
         market=_market(q),
         exposure=_exposure(q, worst=worst),
-        usage=usage_of(counts, day=q.day, facts=q.facts, at=q.at),
+        usage=usage_of(counts, day=q.day, facts=q.facts),
         limits=limits.in_force(user_id=q.user.pk, account_id=q.account.pk, symbol=q.intent.symbol),
         policy=policy.current(),
         is_reducing=q.reduction is not None,
@@ -127,7 +127,7 @@ def worst_case(q: Question) -> Reservation | Unknown:
     return reservation
 
 
-def usage_of(counts: Counts, *, day: stats.Day, facts: Facts | Missing, at: datetime) -> Usage:
+def usage_of(counts: Counts, *, day: stats.Day, facts: Facts | Missing) -> Usage:
     """Return what the day's row and the ledger say together.
 
     Value and quantity: admitted today, less what ended unfilled, plus what orders of earlier days still may fill and
