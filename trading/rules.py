@@ -201,6 +201,8 @@ def next_state(
         return CANCELED if is_new_fill else None
     if state == QUEUED and not filled:
         return None  # it has not left us: whatever this report tells, it is not of this order
+    if not filled and state == PARTIAL:
+        return ACKED if is_new_fill else None
     if filled > 0:
         ended = {VenueState.CANCELED: CANCELED, VenueState.EXPIRED: EXPIRED}.get(reported)
         return ended or (PARTIAL if is_new_fill or state != PARTIAL else None)

@@ -46,6 +46,7 @@ class FillKind(StrEnum):
     STOP_LOSS = "STOP_LOSS"
     TAKE_PROFIT = "TAKE_PROFIT"
     STOP_OUT = "STOP_OUT"
+    BUST = "BUST"  # the venue takes another fill back
     OTHER = "OTHER"  # rollover, split, correction: booked as it is
 
 
@@ -116,6 +117,15 @@ class ChangeState(StrEnum):
     REFUSED = "REFUSED"
 
 
+class DecisionState(StrEnum):
+    """What has become of an operator's proposal about an unknown order."""
+
+    PROPOSED = "PROPOSED"
+    APPLIED = "APPLIED"
+    REFUSED = "REFUSED"
+    STALE = "STALE"  # the broker was faster
+
+
 class RejectedBy(StrEnum):
     """Who rejected an order."""
 
@@ -150,11 +160,11 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     SENDING: frozenset({ACKED, REJECTED, UNKNOWN, PARTIAL, FILLED, CANCELED, EXPIRED}),  # 5, 6, 7, 11, 12, 5 with 13
     UNKNOWN: frozenset({ACKED, REJECTED, CANCELED, EXPIRED, PARTIAL, FILLED}),  # 8, 9, 10, 11, 12
     ACKED: frozenset({PARTIAL, FILLED, CANCELED, EXPIRED, REJECTED}),  # 11, 12, 13, and a refusal after acceptance
-    PARTIAL: frozenset({PARTIAL, FILLED, CANCELED, EXPIRED}),  # 11, 12, 13
+    PARTIAL: frozenset({PARTIAL, FILLED, CANCELED, EXPIRED, ACKED}),  # 11, 12, 13, 15
     CANCELED: frozenset({CANCELED, FILLED}),  # 14
     EXPIRED: frozenset({CANCELED, FILLED}),  # 14
     REJECTED: frozenset({CANCELED, FILLED}),  # 14
-    FILLED: frozenset({FILLED}),  # 12: an overfill is booked too
+    FILLED: frozenset({FILLED, CANCELED}),  # 12: an overfill is booked too; 15: what is closed stays closed
 }
 
 # The cancel axis: what may follow what. DONE needs the broker's own word that the order has ended.

@@ -91,6 +91,10 @@ class VenueOrder:
     stop_loss: Decimal | None
     take_profit: Decimal | None
     placed_at: datetime
+    limit_price: Decimal | None = None  # what a STOP_LIMIT becomes once its trigger is touched
+    time_in_force: TimeInForce | None = None
+    expires_at: datetime | None = None
+    venue_position_id: str = ""  # of the position that it closes
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +189,7 @@ class FillReport:
     profit: Decimal
     kind: FillKind
     filled_at: datetime  # UTC
+    reverses: str = ""  # of a BUST: the `venue_fill_id` that it takes back, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +202,9 @@ class OrderReport:
     fills: tuple[FillReport, ...] = ()
     reason: str = ""  # the venue's own words for a refusal
     code: str = ""  # the venue's own code
+    is_local: bool = False  # we refused it on the way: the venue never said a word
+    halts: bool = False  # the refusal says that the account cannot trade until a person acts
+    stops_missing: bool = False  # a position that these fills made stands without a stop that the order asked for
 
 
 @dataclass(frozen=True, slots=True)

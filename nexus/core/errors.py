@@ -107,11 +107,15 @@ class OutsideError(Exception):
 
 
 class Refused(OutsideError):
-    """The other side said no, for certain and for good. `code` is its own code, as text."""
+    """The other side said no, for certain and for good. `code` is its own code, as text.
 
-    def __init__(self, message: str, *, code: str = "") -> None:
+    `halts` when it said more than that: nothing will be accepted until a person acts, so the account must be stopped.
+    """
+
+    def __init__(self, message: str, *, code: str = "", halts: bool = False) -> None:
         super().__init__(message)
         self.code = code
+        self.halts = halts
 
 
 class Unreachable(OutsideError):

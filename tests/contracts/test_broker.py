@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -14,7 +15,18 @@ from nexus.core.errors import OutsideError, Refused, Unreachable
 from tests.trading.brokers.mt5.fake_terminal import LOGIN, SERVER, FakeTerminal
 from tests.trading.brokers.mt5.gateway_in_thread import TAG, gateway
 from trading.brokers import ids
-from trading.brokers.base import Broker, FillKind, OrderRequest, Side, VenueState
+from trading.brokers.base import (
+    Broker,
+    FillKind,
+    OrderChange,
+    OrderRequest,
+    OrderType,
+    PositionMode,
+    Side,
+    StopsChange,
+    TimeInForce,
+    VenueState,
+)
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.gateway.config import TerminalConfig
 from trading.brokers.mt5.gateway.terminal import open_terminal
@@ -39,9 +51,9 @@ def mt5_over_fake(folder: Path) -> Iterator[Venue]:
 
 
 @contextmanager
-def mt5_over_emulator(folder: Path) -> Iterator[Venue]:
+def mt5_over_emulator(folder: Path, margin_mode: str = "hedging") -> Iterator[Venue]:
     options = {
-        "mode": "wall", "csv": {}, "margin_mode": "hedging", "store": folder / "broker.db", "seed": 11, "speed": 1,
+        "mode": "wall", "csv": {}, "margin_mode": margin_mode, "store": folder / "broker.db", "seed": 11, "speed": 1,
         "start": "", "currency": "USD", "leverage": 100, "balance": "10000", "always_open": True,
         "tick_interval_ms": 50,
     }  # fmt: skip
@@ -62,7 +74,11 @@ def _mt5(running, stack):
     )
 
 
-VENUES = {"mt5 over a fake terminal": mt5_over_fake, "mt5 over the emulator": mt5_over_emulator}
+VENUES = {
+    "mt5 over a fake terminal": mt5_over_fake,
+    "mt5 over the emulator": mt5_over_emulator,
+    "mt5 over a netting emulator": partial(mt5_over_emulator, margin_mode="netting"),
+}
 
 
 @pytest.fixture(params=list(VENUES.values()), ids=list(VENUES))
@@ -188,6 +204,181 @@ def test_amounts_are_exact_and_add_up(venue, buy):
         assert isinstance(amount, Decimal)
         assert amount == round(amount, 2)
     assert not snapshot.is_live
+
+
+@pytest.fixture
+def rest(venue, buy):
+    """Make an order to buy far below the market, which rests."""
+
+    def make(**changes):
+        instrument = venue.broker.instrument(symbol=venue.symbol)
+        order = buy()
+        price = order.reference_price * Decimal("0.9")
+        usual = {
+            "order_type": OrderType.LIMIT, "time_in_force": TimeInForce.GTC,
+            "limit_price": price - price % instrument.tick_size,
+        }  # fmt: skip
+        resting: OrderRequest = replace(order, **(usual | changes))
+        return resting
+
+    return make
+
+
+def test_a_resting_order_is_listed_until_it_is_canceled(venue, rest):
+    order, sent_at = rest(), datetime.now(UTC)
+
+    report = venue.broker.submit(order)
+
+    assert (report.state, report.fills) == (VenueState.WORKING, ())
+    (listed,) = venue.broker.snapshot(symbols=[]).orders
+    assert (listed.venue_order_id, listed.client_order_id) == (report.venue_order_id, order.client_order_id)
+    assert (listed.side, listed.order_type, listed.price) == (Side.BUY, OrderType.LIMIT, order.limit_price)
+    assert (listed.quantity, listed.quantity_left) == (order.quantity, order.quantity)
+
+    for _ in range(2):
+        venue.broker.cancel(cancel_id="cancel-1", venue_order_id=report.venue_order_id)
+
+    report = venue.broker.order_report(client_order_id=order.client_order_id, sent_at=sent_at)
+    assert (report.state, report.fills) == (VenueState.CANCELED, ())
+    assert venue.broker.snapshot(symbols=[]).orders == ()
+
+
+def test_an_order_that_does_not_work_cannot_be_canceled_or_changed(venue, rest):
+    order = rest()
+    ticket = venue.broker.submit(order).venue_order_id
+    venue.broker.cancel(cancel_id="cancel-1", venue_order_id=ticket)
+
+    with pytest.raises(OutsideError):
+        venue.broker.cancel(cancel_id="cancel-2", venue_order_id=ticket)
+    with pytest.raises(Refused):
+        venue.broker.change_order(_change(order, ticket))
+
+
+def _change(order, ticket, **changes):
+    usual = OrderChange(
+        change_id="change-1", venue_order_id=ticket, limit_price=order.limit_price, stop_price=None, stop_loss=None,
+        take_profit=None, time_in_force=TimeInForce.GTC,
+    )  # fmt: skip
+    return replace(usual, **changes)
+
+
+def test_a_changed_order_has_its_new_terms(venue, rest):
+    order = rest()
+    ticket = venue.broker.submit(order).venue_order_id
+    step = venue.broker.instrument(symbol=venue.symbol).tick_size
+
+    for _ in range(2):
+        venue.broker.change_order(_change(order, ticket, limit_price=order.limit_price - 100 * step))
+
+    (listed,) = venue.broker.snapshot(symbols=[]).orders
+    assert (listed.venue_order_id, listed.price) == (ticket, order.limit_price - 100 * step)
+
+
+@pytest.mark.parametrize("order_type", [OrderType.STOP, OrderType.STOP_LIMIT])
+def test_stops_rest_above_the_market(venue, rest, order_type):
+    base = rest()
+    step = venue.broker.instrument(symbol=venue.symbol).tick_size
+    trigger = base.reference_price + 5000 * step
+    trigger -= trigger % step
+    limit = trigger - 100 * step if order_type is OrderType.STOP_LIMIT else None
+    order = replace(base, order_type=order_type, stop_price=trigger, limit_price=limit)
+
+    assert venue.broker.submit(order).state is VenueState.WORKING
+
+    (listed,) = venue.broker.snapshot(symbols=[]).orders
+    assert (listed.order_type, listed.price, listed.limit_price) == (order_type, trigger, limit)
+
+
+def test_an_order_ends_at_its_own_time(venue, rest):
+    ends = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+
+    venue.broker.submit(rest(time_in_force=TimeInForce.GTD, expires_at=ends))
+
+    (listed,) = venue.broker.snapshot(symbols=[]).orders
+    assert (listed.time_in_force, listed.expires_at) == (TimeInForce.GTD, ends)
+
+
+def test_a_time_or_type_that_is_not_offered_is_refused(venue, buy, rest):
+    for order in (
+        rest(time_in_force=TimeInForce.IOC),
+        rest(time_in_force=TimeInForce.GTD, expires_at=datetime.now(UTC) - timedelta(hours=1)),
+        rest(order_type=OrderType.STOP),
+        buy(time_in_force=TimeInForce.GTC),
+    ):
+        with pytest.raises(Refused):
+            venue.broker.submit(order)
+    snapshot = venue.broker.snapshot(symbols=[])
+    assert (snapshot.positions, snapshot.orders) == ((), ())
+
+
+@pytest.mark.parametrize("time_in_force", [TimeInForce.FOK, TimeInForce.IOC])
+def test_an_order_may_say_itself_what_becomes_of_its_rest(venue, buy, time_in_force):
+    assert venue.broker.submit(buy(time_in_force=time_in_force)).state is VenueState.FILLED
+
+
+def _close(order, position_id, quote, **changes):
+    usual = {"side": Side.SELL, "reference_price": quote.bid, "venue_position_id": position_id}
+    return replace(order, **(usual | changes))
+
+
+def test_a_position_is_closed_in_parts_and_never_turned_around(venue, buy):
+    step = venue.broker.instrument(symbol=venue.symbol).quantity_min
+    position_id = venue.broker.submit(buy(quantity=3 * step)).fills[0].venue_position_id
+    quote = venue.broker.snapshot(symbols=[venue.symbol]).quotes[venue.symbol]
+
+    with pytest.raises(Refused):
+        venue.broker.submit(_close(buy(quantity=4 * step), position_id, quote))
+    part = venue.broker.submit(_close(buy(quantity=step), position_id, quote))
+
+    assert (part.state, part.fills[0].venue_position_id) == (VenueState.FILLED, position_id)
+    (left,) = venue.broker.snapshot(symbols=[]).positions
+    assert (left.venue_position_id, left.quantity) == (position_id, 2 * step)
+    assert venue.broker.submit(_close(buy(quantity=2 * step), position_id, quote)).state is VenueState.FILLED
+    assert venue.broker.snapshot(symbols=[]).positions == ()
+    with pytest.raises(Refused):
+        venue.broker.submit(_close(buy(quantity=step), position_id, quote))
+    assert venue.broker.snapshot(symbols=[]).positions == ()
+
+
+def test_stops_are_set_changed_and_taken_away(venue, buy):
+    order = buy()
+    level = order.reference_price * Decimal("0.95")
+    level -= level % venue.broker.instrument(symbol=venue.symbol).tick_size
+
+    report = venue.broker.submit(replace(order, stop_loss=level))
+
+    assert not report.stops_missing
+    position_id = report.fills[0].venue_position_id
+    assert venue.broker.snapshot(symbols=[]).positions[0].stop_loss == level
+    for change_id, stop_loss in (("stops-1", None), ("stops-2", level), ("stops-3", level)):
+        venue.broker.change_stops(StopsChange(change_id, position_id, venue.symbol, stop_loss, None))
+        assert venue.broker.snapshot(symbols=[]).positions[0].stop_loss == stop_loss
+
+
+def test_opposite_positions_close_each_other_where_the_account_keeps_both(venue, buy):
+    if venue.broker.snapshot(symbols=[]).mode is PositionMode.NETTING:
+        return
+    long = venue.broker.submit(buy()).fills[0].venue_position_id
+    quote = venue.broker.snapshot(symbols=[venue.symbol]).quotes[venue.symbol]
+    short = venue.broker.submit(buy(side=Side.SELL, reference_price=quote.bid)).fills[0].venue_position_id
+
+    report = venue.broker.close_by(client_order_id=venue.new_id(), venue_position_id=long, other_position_id=short)
+
+    assert report.state is VenueState.FILLED
+    assert {fill.venue_position_id for fill in report.fills} == {long, short}
+    assert venue.broker.snapshot(symbols=[]).positions == ()
+
+
+def test_margin_and_profit_are_the_venue_s_own(venue):
+    quote = venue.broker.snapshot(symbols=[venue.symbol]).quotes[venue.symbol]
+    amounts = {"symbol": venue.symbol, "quantity": Decimal(1)}
+
+    assert venue.broker.margin(**amounts, side=Side.BUY, price=quote.ask) > 0
+    for side in Side:
+        profit = venue.broker.profit(
+            **amounts, side=side, price_open=quote.bid, price_close=quote.bid * Decimal("1.01")
+        )
+        assert (profit > 0) is (side is Side.BUY)
 
 
 def test_a_venue_that_cannot_be_reached_is_unreachable_and_nothing_else(venue, buy):

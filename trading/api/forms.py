@@ -11,7 +11,7 @@ from trading.selectors import AccountView, PositionView
 from trading.states import PUBLIC_STATUSES, CancelState, ChangeState, Delivery, OrderType, RejectedBy, Side, TimeInForce
 from trading.types import OrderIntent, Quote
 
-SYMBOL = r"^[A-Za-z0-9]{2,20}([-/._#][A-Za-z0-9]{1,20})?$"
+SYMBOL = r"^[A-Za-z0-9]{2,20}([-/._#][A-Za-z0-9]{1,20})?(?![\s\S])"  # `$` would let a line feed in
 
 
 def _price() -> ExactDecimalField:
@@ -21,7 +21,9 @@ def _price() -> ExactDecimalField:
 class ExecuteForm(StrictSerializer):
     """A trade somebody wants. `entry_price` without a limit type is the price the client saw: it is the collar."""
 
-    symbol = serializers.RegexField(SYMBOL, max_length=32, help_text="exactly as the broker writes it")
+    symbol = serializers.RegexField(
+        SYMBOL, trim_whitespace=False, max_length=32, help_text="exactly as the broker writes it"
+    )
     action = serializers.ChoiceField(choices=[side.value for side in Side])
     quantity = ExactDecimalField(whole_digits=12, places=8, zero=False, help_text="lots")
     type = serializers.ChoiceField(choices=[each.value for each in OrderType], required=False)
@@ -68,6 +70,20 @@ class CloseForm(StrictSerializer):
     quantity = ExactDecimalField(whole_digits=12, places=8, zero=False, required=False, help_text="lots")
 
 
+class TermsForm(StrictSerializer):
+    """New prices of a working order. One that is left out stays; null takes a stop away."""
+
+    limit_price = _price()
+    stop_price = _price()
+    stop_loss = _price()
+    take_profit = _price()
+    reason = serializers.CharField(max_length=500, required=False, default="", allow_blank=True)
+
+    def to_terms(self) -> dict[str, Any]:
+        """Return the prices that were named."""
+        return {name: value for name, value in self.validated_data.items() if name != "reason"}
+
+
 class StopsForm(StrictSerializer):
     """New stops of a position. One that is left out stays; null takes it away."""
 
@@ -87,7 +103,7 @@ class LedgerQuery(StrictSerializer):
 
     limit = serializers.IntegerField(min_value=1, max_value=200, default=50)
     status = serializers.ChoiceField(choices=PUBLIC_STATUSES, required=False)
-    symbol = serializers.RegexField(SYMBOL, max_length=32, required=False)
+    symbol = serializers.RegexField(SYMBOL, trim_whitespace=False, max_length=32, required=False)
     before = serializers.UUIDField(required=False, help_text="the last id of the page before this one")
 
     def get_fields(self) -> dict[str, Any]:
@@ -114,7 +130,7 @@ class LedgerQuery(StrictSerializer):
 class QuoteQuery(StrictSerializer):
     """Which price to read."""
 
-    symbol = serializers.RegexField(SYMBOL, max_length=32)
+    symbol = serializers.RegexField(SYMBOL, trim_whitespace=False, max_length=32)
     account = serializers.UUIDField(required=False)
 
 

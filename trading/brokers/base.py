@@ -66,6 +66,8 @@ class Broker(Protocol):
     def cancel(self, *, cancel_id: str, venue_order_id: str) -> None:
         """Ask the venue to cancel a working order, once for its `cancel_id`. Only `order_report` proves that it did.
 
+        Repeating it never cancels twice: it returns or raises what is known of the first.
+
         Raises: Refused (too late, unknown there), Unreachable when nothing left us, OutcomeUnknown for all else.
         """
         ...
@@ -81,12 +83,22 @@ class Broker(Protocol):
     def close_by(self, *, client_order_id: str, venue_position_id: str, other_position_id: str) -> OrderReport:
         """Close a position against an opposite one of the same instrument, once for its `client_order_id`.
 
+        The report carries one fill for each of the two positions.
         Raises: Refused, also where the venue knows no such thing; Unreachable; OutcomeUnknown.
         """
         ...
 
     def margin(self, *, symbol: str, side: Side, quantity: Decimal, price: Decimal) -> Decimal:
         """Ask the venue how much margin an order would take, in account currency. Raises: Refused, Unreachable."""
+        ...
+
+    def profit(
+        self, *, symbol: str, side: Side, quantity: Decimal, price_open: Decimal, price_close: Decimal
+    ) -> Decimal:
+        """Ask the venue what a trade between two prices would earn, in account currency, negative for a loss.
+
+        Raises: Refused, Unreachable.
+        """
         ...
 
     def order_report(self, *, client_order_id: str, sent_at: datetime) -> OrderReport:

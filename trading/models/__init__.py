@@ -2,13 +2,21 @@
 
 from trading.models.accounts import TradableInstrument, TradingAccount
 from trading.models.fills import BrokerPosition, Fill
-from trading.models.orders import ChangeRequest, IllegalTransition, OrderEvent, OrderQuerySet, TradeLedger
+from trading.models.orders import (
+    ChangeRequest,
+    IllegalTransition,
+    OrderDecision,
+    OrderEvent,
+    OrderQuerySet,
+    TradeLedger,
+)
 
 __all__ = [
     "BrokerPosition",
     "ChangeRequest",
     "Fill",
     "IllegalTransition",
+    "OrderDecision",
     "OrderEvent",
     "OrderQuerySet",
     "TradableInstrument",

@@ -29,6 +29,7 @@ class Fill(models.Model):
     swap = columns.money(default=0)
     fee = columns.money(default=0)
     profit = columns.money(default=0)
+    reverses = models.CharField(max_length=32, blank=True, help_text="the fill that this one takes back")
     kind = models.CharField(max_length=12, choices=columns.choices_of(FillKind))
     slippage = models.DecimalField(max_digits=16, decimal_places=10, null=True, help_text="adverse, of the reference")
     filled_at = models.DateTimeField()

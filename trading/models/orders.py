@@ -17,6 +17,7 @@ from trading.states import (
     CancelState,
     ChangeKind,
     ChangeState,
+    DecisionState,
     Delivery,
     OrderStatus,
     OrderType,
@@ -247,3 +248,32 @@ class ChangeRequest(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.change_id}"
+
+
+class OrderDecision(models.Model):
+    """What two operators have decided of an order that nobody could find."""
+
+    order = models.ForeignKey(TradeLedger, on_delete=models.PROTECT, related_name="decisions")
+    to = models.CharField(max_length=16, choices=columns.choices_of(OrderStatus))
+    evidence = models.TextField(max_length=2000)
+    state = models.CharField(max_length=8, choices=columns.choices_of(DecisionState))
+    proposed_by = models.CharField(max_length=64)
+    proposed_at = models.DateTimeField()
+    decided_by = models.CharField(max_length=64, blank=True)
+    decided_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "order_decision"
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=~models.Q(decided_by=models.F("proposed_by")), name="decision_by_a_second_person"
+            ),
+            models.UniqueConstraint(
+                fields=["order"],
+                condition=models.Q(state=DecisionState.PROPOSED),
+                name="decision_one_open_of_an_order",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.order}: {self.to}, {self.state}"

@@ -8,6 +8,7 @@ from django.db import transaction
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
 from nexus.core.errors import Conflict, Refused
+from risk.services import sights
 from risk.states import ControlScope
 from trading.brokers import registry
 from trading.brokers.base import Broker
@@ -88,6 +89,7 @@ def link(
 @transaction.atomic(durable=True)
 def _save(account: TradingAccount, *, actor: Actor, at: datetime) -> TradingAccount:
     account.save()
+    sights.note(account_id=account.pk)
     trail.record(
         action="trading.account_linked",
         actor=actor,

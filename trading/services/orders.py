@@ -3,13 +3,16 @@
 Source: execution reference §3. After the first commit the order may have left us: it is asked for, never sent again.
 """
 
+import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import structlog
-from django.db import connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 
 from accounts.types import Principal
 from nexus.audit.services import trail
@@ -24,6 +27,7 @@ from trading import selectors
 from trading.models import OrderEvent, TradableInstrument, TradeLedger, TradingAccount
 from trading.rules import ZERO
 from trading.services import accounts, admission, facts, fills, identifiers, instruments, reduction, shapes
+from trading.services.evidence import Question
 from trading.services.facts import Facts, Missing
 from trading.states import QUEUED, REJECTED, SENDING, Delivery, RejectedBy, State, VenueState
 from trading.types import OrderIntent, OrderReport, OrderRequest
@@ -76,9 +80,11 @@ def _take(
         raise Unavailable(f"This account cannot be traded now: {exc}") from exc
     instrument = instruments.get(account=account, broker=broker, symbol=intent.symbol, at=at)
     shapes.refuse_misshapen(intent, instrument=instrument.as_instrument(), at=at)
+    began = time.monotonic()
     read = facts.read(user_id=user.pk, account=account, symbol=intent.symbol, at=at)
+    judged_at = at + timedelta(seconds=time.monotonic() - began)  # a slow read makes a quote older, not newer
     order, is_new = _admit(
-        user=user, account=account, instrument=instrument, intent=intent, read=read, key=key, to=to, at=at
+        user=user, account=account, instrument=instrument, intent=intent, read=read, key=key, to=to, at=judged_at
     )
     return Execution(order, is_replay=not is_new)
 
@@ -111,7 +117,16 @@ def _admit(
     else:
         in_doubt = selectors.in_doubt(user_id=user.pk, since=read.read_at) if isinstance(read, Facts) else []
         judgement = admission.judge(
-            account=account, instrument=instrument, intent=intent, facts=read, in_doubt=in_doubt, at=at
+            Question(
+                user=user,
+                account=account,
+                instrument=instrument,
+                intent=intent,
+                facts=read,
+                in_doubt=in_doubt,
+                day=day,
+                at=at,
+            )
         )
     order = TradeLedger(
         public_id=public_id,
@@ -205,12 +220,25 @@ def send(order: TradeLedger) -> TradeLedger:
         report = accounts.broker_of(order.account).submit(as_request(order))
     except OutcomeUnknown as exc:
         log.warning("trading.order.outcome_unknown", order_id=str(order.public_id), error=str(exc))
-        return fills.lose(order_id=order.pk, detail=str(exc), at=facts.database_clock())
+        return _settle(order, fills.lose, detail=str(exc))
     except Unreachable as exc:
-        report = OrderReport(order.client_order_id, VenueState.REJECTED, reason=str(exc), code="UNREACHABLE")
+        report = OrderReport(
+            order.client_order_id, VenueState.REJECTED, reason=str(exc), code="UNREACHABLE", is_local=True
+        )
     except Refused as exc:
         report = OrderReport(order.client_order_id, VenueState.REJECTED, reason=str(exc), code=exc.code)
-    return fills.record(order_id=order.pk, report=report, at=facts.database_clock())
+    return _settle(order, fills.record, report=report)
+
+
+def _settle(order: TradeLedger, book: Callable[..., TradeLedger], **what: Any) -> TradeLedger:
+    """Book what came of a sent order. When the database fails now, the order was sent all the same: say so, and let the
+    resolver find it, rather than invite a second try.
+    """
+    try:
+        return book(order_id=order.pk, at=facts.database_clock(), **what)
+    except (OperationalError, InterfaceError) as exc:
+        log.error("trading.order.not_settled", order_id=str(order.public_id), error=str(exc))  # noqa: TRY400
+        return order
 
 
 def as_request(order: TradeLedger) -> OrderRequest:

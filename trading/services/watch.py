@@ -7,7 +7,7 @@ from django.db import transaction
 from django.db.models import Max
 
 from nexus.core.errors import OutsideError
-from risk.services import stats
+from risk.services import sights, stats
 from trading.models import Fill, TradeLedger, TradingAccount
 from trading.services import accounts, fills
 from trading.types import AccountSnapshot
@@ -39,7 +39,9 @@ def look(*, account_id: int, at: datetime) -> int:
         log.warning("trading.account.not_read", account_id=account_id, error=str(exc))
         return 0
     _open_day(account, snapshot, at=at)
-    return fills.ingest(account=account, reports=reports, at=at)
+    new_fills = fills.ingest(account=account, reports=reports, at=at)
+    sights.note(account_id=account.pk)
+    return new_fills
 
 
 def _watch_list(account: TradingAccount, *, at: datetime) -> list[datetime]:

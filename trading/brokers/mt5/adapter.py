@@ -1,14 +1,10 @@
 """MetaTrader 5 as a broker in our words. It speaks to our gateway, which runs beside the terminal."""
 
-import math
-import time
-import uuid
-from collections.abc import Sequence
-from dataclasses import replace
+import re
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
-
-import structlog
 
 from nexus.core.errors import OutcomeUnknown, Refused, Unreachable
 from trading.brokers import ids
@@ -17,223 +13,267 @@ from trading.brokers.base import (
     FillReport,
     Instrument,
     Link,
+    OrderChange,
     OrderReport,
     OrderRequest,
-    Quote,
+    OrderType,
+    Side,
+    StopsChange,
     VenueState,
 )
-from trading.brokers.mt5 import answers, evidence, market_order, outcomes, readings, wire
-from trading.brokers.mt5.client import GatewayClient
-from trading.brokers.mt5.profile import Profile
-from trading.brokers.mt5.server_clock import ServerClock
+from trading.brokers.mt5 import answers, changes, orders, readings, search, wire
+from trading.brokers.mt5.orders import TerminalRequest
+from trading.brokers.mt5.outcomes import Outcome
+from trading.brokers.mt5.session import Session
+from trading.brokers.mt5.terms import Terms, instrument
 
 CLOCK_CHANGE = timedelta(hours=1)
-CLOCK_WAIT_S, CLOCK_POLL_S, CLOCK_RETRY_S = 1.5, 0.1, 60.0
 # A journal younger than the order cannot prove that the order was never sent. Covers two machines' clocks.
 JOURNAL_AGE_MIN_S = 5
+
+_INTENT = re.compile(r"[A-Za-z0-9_-]{1,64}")  # what the gateway's journal takes for a name
 
 
 class Mt5Broker:
     """One account behind one gateway. Safe to share between threads."""
 
     def __init__(self, link: Link) -> None:
-        self._profile = Profile.of_link(link)
-        try:
-            self._client = GatewayClient(
-                url=link.settings["url"],
-                token=link.settings["token"],
-                deadline_s=float(link.settings.get("deadline_s", "5")),
-            )
-        except (KeyError, ValueError) as exc:
-            raise Refused(f"the link of {link.account} is misconfigured: {exc}", code="LINK_MISCONFIGURED") from exc
-        self._clock = ServerClock()
-        self._clock_tried_at = -math.inf
+        self._session = Session(link)
+        self._profile = self._session.profile
 
     def close(self) -> None:
         """Close the connections to the gateway."""
-        self._client.close()
+        self._session.close()
 
     def snapshot(self, *, symbols: Sequence[str]) -> AccountSnapshot:
-        """Read the account, its positions and the quotes of `symbols` as one unit."""
-        self._learn_clock(symbols)
-        ticks = readings.quote_calls(symbols)
-        batch = self._batch(
-            [readings.call("account_info"), readings.call("terminal_info"), readings.call("positions_get"), *ticks]
-        )
+        """Read the account, its positions and orders and the quotes of `symbols` as one unit."""
+        session = self._session
+        session.learn_clock(symbols)
+        names = ("account_info", "terminal_info", "positions_get", "orders_get")
+        batch = session.batch([*map(readings.call, names), *readings.quote_calls(symbols)])
         with readings.reading():
             readings.require_connected(batch.result(1))
             self._require_mode(batch.result(0))
-            quotes = self._quotes(symbols, batch, first=3)
             positions = tuple(
-                wire.position(entry, zone=self._clock, tag=self._profile.tag) for entry in batch.result(2)
+                wire.position(entry, zone=session.clock, tag=self._profile.tag) for entry in batch.result(2)
             )
-            return wire.snapshot(batch.result(0), positions, quotes, name=self._profile.account)
+            snapshot = wire.snapshot(
+                batch.result(0),
+                positions=positions,
+                orders=session.working(batch.result(3)),
+                quotes=session.quotes(symbols, batch, first=4),
+                name=self._profile.account,
+            )
+        session.compared("account", batch)
+        return snapshot
 
     def instrument(self, *, symbol: str) -> Instrument:
         """Read one instrument. Raises: Refused when the venue does not know it."""
-        batch = self._batch([readings.select_call(symbol), readings.call("symbol_info", symbol)])
+        batch = self._session.batch(readings.terms_calls(symbol))
         with readings.reading():
             readings.require_selected(symbol, batch.answers[0])
-            return wire.instrument(batch.result(1))
+            return instrument(batch.result(1))
 
     def submit(self, order: OrderRequest) -> OrderReport:
         """Send the order, exactly once for its `client_order_id` however often this is called.
 
         Raises: Refused for a definitive refusal, Unreachable when nothing left us, OutcomeUnknown for all else.
         """
-        magic = self._magic(order.client_order_id)
-        try:
-            request = self._request(order)
-        except Refused as refusal:
-            return self._refuse(order, magic, refusal)
-        document = self._client.send(
-            "/v1/order_send",
-            {"intent_id": order.client_order_id, "request": request},
-            correlation_id=_correlation_id(),
-        )
-        return self._answer(document, evidence.Trail(order.client_order_id, magic, order.quantity))
+        build = self._market if order.order_type is OrderType.MARKET else self._pending
+        return self._trade(order.client_order_id, lambda: build(order))
+
+    def close_by(self, *, client_order_id: str, venue_position_id: str, other_position_id: str) -> OrderReport:
+        """Close a position against an opposite one, once for its `client_order_id`. Its fills are one of each."""
+
+        def build() -> TerminalRequest:
+            pair = [venue_position_id, other_position_id]
+            batch = self._session.batch([readings.call("positions_get", where={"identifier": list[object](pair)})])
+            with readings.reading():
+                first, second = (self._session.held(name, batch.result(0)) for name in pair)
+                symbol = self._terms(first.position.symbol)
+                return changes.close_by(client_order_id, first, second, terms=symbol)
+
+        return self._trade(client_order_id, build)
+
+    def cancel(self, *, cancel_id: str, venue_order_id: str) -> None:
+        """Ask the venue to cancel a working order, once for its `cancel_id`. Only `order_report` proves that it did."""
+        self._change(cancel_id, lambda: changes.remove(venue_order_id))
+
+    def change_order(self, change: OrderChange) -> None:
+        """Change a working order, once for its `change_id`. Raises: Refused, Unreachable, OutcomeUnknown."""
+
+        def build() -> TerminalRequest:
+            where: dict[str, list[object]] = {"ticket": [changes.ticket(change.venue_order_id)]}
+            batch = self._session.batch([readings.call("orders_get", where=where)], urgency="SEND")
+            with readings.reading():
+                working = self._session.resting(change.venue_order_id, batch.result(0))
+                terms = self._terms(working.symbol)
+                orders.check_time(change.time_in_force, change.expires_at, now_s=batch.utc_s, terms=terms)
+                expiration = self._session.server_s(change.expires_at, symbol=working.symbol)
+                return changes.modify(change, working, terms=terms, expiration=expiration)
+
+        self._change(change.change_id, build)
+
+    def change_stops(self, change: StopsChange) -> None:
+        """Change a position's stops, once for its `change_id`. Raises: Refused, Unreachable, OutcomeUnknown."""
+
+        def build() -> TerminalRequest:
+            where: dict[str, list[object]] = {"identifier": [change.venue_position_id]}
+            batch = self._session.batch(
+                [*readings.terms_calls(change.symbol), readings.call("positions_get", where=where)], urgency="CLOSE"
+            )
+            with readings.reading():
+                readings.require_selected(change.symbol, batch.answers[0])
+                held = self._session.held(change.venue_position_id, batch.result(2))
+                return changes.stops(change, held, terms=Terms.of_symbol(batch.result(1)))
+
+        self._change(change.change_id, build)
 
     def order_report(self, *, client_order_id: str, sent_at: datetime) -> OrderReport:
         """Ask the gateway's journal, then the venue. Raises: Unreachable when the search was not complete."""
-        trail = evidence.Trail(client_order_id, self._magic(client_order_id), None)
-        document = self._settle(client_order_id)
+        magic = self._magic(client_order_id)
+        document = self._session.settle(client_order_id)
         with readings.reading():
             since_s = min(sent_at.timestamp(), float(document["called_utc"] or document["gateway_utc"]))
-            trail = replace(trail, quantity=answers.requested_quantity(document))
+            trail = answers.trail(client_order_id, magic, document)
             match document["state"]:
                 case "REFUSED":
                     return answers.rejected(client_order_id, answers.refusal(document["reply"]))
                 case "TOMBSTONE" if float(document["journal_created_at"]) <= sent_at.timestamp() - JOURNAL_AGE_MIN_S:
                     return OrderReport(client_order_id, VenueState.NEVER_SENT)
                 case "RESULT":
-                    outcome, refused = answers.classify(document["reply"])
+                    outcome, refused = answers.classify(document)
                     if outcome.is_refusal:
                         return answers.rejected(client_order_id, refused)
-                    return self._confirm(document, trail, since_s, is_accepted=outcome is not outcomes.Outcome.UNKNOWN)
-                case "CALLING" | "TOMBSTONE":
-                    found = self._search(trail, since_s=since_s, until_s=float(document["gateway_utc"]))
+                    is_accepted = outcome is not Outcome.UNKNOWN
+                    return search.confirm(self._session, document, trail, since_s, is_accepted=is_accepted)
+                case "CALLING" | "TOMBSTONE" | "FORGOTTEN":
+                    until_s = float(document["gateway_utc"])
+                    found = search.search(self._session, trail, since_s=since_s, until_s=until_s)
                     return found or OrderReport(client_order_id, VenueState.NO_TRACE)
         raise Unreachable(f"the gateway speaks of a state {document['state']!r} that we do not know")
 
     def fills_since(self, at: datetime) -> Sequence[FillReport]:
         """Read every trade fill of the account since `at`, ours or not; repeats are harmless."""
-        now = self._batch([readings.call("terminal_info")])
+        now = self._session.batch([readings.call("terminal_info")])
         window = readings.window(min(at.timestamp(), now.utc_s), now.utc_s)
-        batch = self._batch([readings.call("history_deals_get", *window), readings.call("terminal_info")])
+        batch = self._session.batch([readings.call("history_deals_get", *window), readings.call("terminal_info")])
         with readings.reading():
             readings.require_connected(batch.result(1))
             fills = [
-                wire.fill(deal, zone=self._clock, client_order_id=wire.owner(deal, tag=self._profile.tag))
+                wire.fill(deal, zone=self._session.clock, client_order_id=wire.owner(deal, tag=self._profile.tag))
                 for deal in batch.result(0)
                 if wire.is_trade(deal)
             ]
+        self._session.compared("fills", batch)
         return [fill for fill in fills if fill.filled_at >= at - CLOCK_CHANGE]
 
-    def _request(self, order: OrderRequest) -> market_order.TerminalRequest:
-        batch = self._batch([*readings.quote_calls([order.symbol]), readings.call("symbol_info", order.symbol)])
+    def margin(self, *, symbol: str, side: Side, quantity: Decimal, price: Decimal) -> Decimal:
+        """Ask the venue how much margin an order would take, in account currency. Raises: Refused, Unreachable."""
+        return self._calculate("order_calc_margin", symbol, side, quantity, price)
+
+    def profit(
+        self, *, symbol: str, side: Side, quantity: Decimal, price_open: Decimal, price_close: Decimal
+    ) -> Decimal:
+        """Ask the venue what a trade between two prices would earn, in account currency. Raises: as `margin`."""
+        return self._calculate("order_calc_profit", symbol, side, quantity, price_open, price_close)
+
+    def _calculate(self, function: str, symbol: str, side: Side, quantity: Decimal, *prices: Decimal) -> Decimal:
+        action = wire.BUY if side is Side.BUY else wire.SELL
+        numbers = [float(number) for number in (quantity, *prices)]
+        batch = self._session.batch([readings.select_call(symbol), readings.call(function, action, symbol, *numbers)])
         with readings.reading():
-            quote = self._quotes([order.symbol], batch, first=0)[order.symbol]
-            terms = market_order.Terms.of_symbol(batch.result(2))
-            return market_order.build(order, terms=terms, quote=quote, policy=self._profile.fillings)
+            readings.require_selected(symbol, batch.answers[0])
+            return wire.number(batch.result(1))
 
-    def _refuse(self, order: OrderRequest, magic: int, refusal: Refused) -> OrderReport:
-        """Raise our own refusal once the journal has sworn that the order was not sent before, and never will be."""
-        document = self._settle(order.client_order_id)
-        if document.get("state") == "TOMBSTONE":
-            raise refusal
-        return self._answer(document, evidence.Trail(order.client_order_id, magic, order.quantity))
+    def _market(self, order: OrderRequest) -> TerminalRequest:
+        calls = [*readings.quote_calls([order.symbol]), readings.call("symbol_info", order.symbol)]
+        if order.venue_position_id:
+            calls.append(readings.call("positions_get", where={"identifier": [order.venue_position_id]}))
+        batch = self._session.batch(calls, urgency="CLOSE" if order.venue_position_id else "SEND")
+        with readings.reading():
+            quote = self._session.quotes([order.symbol], batch, first=0)[order.symbol]
+            held = self._session.held(order.venue_position_id, batch.result(3)) if order.venue_position_id else None
+            terms = Terms.of_symbol(batch.result(2))
+            return orders.market(order, terms=terms, quote=quote, policy=self._profile.fillings, held=held)
 
-    def _answer(self, document: Any, trail: evidence.Trail) -> OrderReport:
-        """Turn the journal's word on a sent order into a report, or raise what it means."""
+    def _pending(self, order: OrderRequest) -> TerminalRequest:
+        batch = self._session.batch(readings.terms_calls(order.symbol), urgency="SEND")
+        with readings.reading():
+            readings.require_selected(order.symbol, batch.answers[0])
+            terms = Terms.of_symbol(batch.result(1))
+            orders.check_time(order.time_in_force, order.expires_at, now_s=batch.utc_s, terms=terms)
+            expiration = self._session.server_s(order.expires_at, symbol=order.symbol)
+            return orders.pending(order, terms=terms, expiration=expiration)
+
+    def _terms(self, symbol: str) -> Terms:
+        batch = self._session.batch(readings.terms_calls(symbol))
+        readings.require_selected(symbol, batch.answers[0])
+        return Terms.of_symbol(batch.result(1))
+
+    def _trade(self, client_order_id: str, build: Callable[[], TerminalRequest]) -> OrderReport:
+        """Send what may be filled, and report what became of it."""
+        magic = self._magic(client_order_id)
+        document = self._send(client_order_id, build)
+        try:
+            with wire.understanding():
+                trail = answers.trail(client_order_id, magic, document)
+                outcome, refused = answers.classify(document)
+                since_s = float(document["called_utc"])
+        except wire.BadAnswer as exc:
+            raise OutcomeUnknown(str(exc)) from exc
+        if outcome.is_refusal:
+            raise refused
+        if outcome is Outcome.UNKNOWN:
+            raise OutcomeUnknown(str(refused)) from refused
+        try:
+            return search.confirm(self._session, document, trail, since_s, is_accepted=True)
+        except Unreachable:
+            return answers.accepted(client_order_id, document)
+
+    def _change(self, intent_id: str, build: Callable[[], TerminalRequest]) -> None:
+        """Send what changes something that stands, and return when the venue has accepted it."""
+        if not _INTENT.fullmatch(intent_id):
+            raise Refused(f"{intent_id!r} is no name for a change", code="CHANGE_ID_NOT_VALID")
+        document = self._send(intent_id, build)
+        try:
+            outcome, refused = answers.classify(document)
+        except wire.BadAnswer as exc:
+            raise OutcomeUnknown(str(exc)) from exc
+        if outcome.is_refusal:
+            raise refused
+        if outcome is Outcome.UNKNOWN:
+            raise OutcomeUnknown(str(refused)) from refused
+
+    def _send(self, intent_id: str, build: Callable[[], TerminalRequest]) -> Any:
+        """Return the journal's word on a request that was called and answered, or raise what it means.
+
+        Our own refusal is raised only once the journal has sworn that nothing was sent before, and never will be.
+        """
+        request: TerminalRequest | None = None
+        try:
+            request = build()
+        except Refused as refusal:
+            document = self._session.settle(intent_id)
+            if document.get("state") == "TOMBSTONE":
+                raise refusal from None
+        else:
+            document = self._session.send(intent_id, request)
         try:
             with wire.understanding():
                 match document["state"]:
                     case "REFUSED":
                         raise answers.refusal(document["reply"])
                     case "TOMBSTONE":
-                        raise Refused("the order was settled as never sent, and stays so", code="NEVER_SENT")
-                    case "RESULT":
-                        outcome, refused = answers.classify(document["reply"])
-                    case _:
-                        raise OutcomeUnknown("the terminal was called and its answer is not known")
-                since_s = float(document["called_utc"])
+                        raise Refused("this was settled as never sent, and stays so", code="NEVER_SENT")
+                    case "RESULT" | "CALLING" as state:
+                        if request is not None and not answers.is_answer_to(request, document):
+                            raise Refused(f"{intent_id} has named another request before", code="ID_IN_USE")
+                        if state == "RESULT":
+                            return document
         except wire.BadAnswer as exc:
             raise OutcomeUnknown(str(exc)) from exc
-        if outcome.is_refusal:
-            raise refused
-        if outcome is outcomes.Outcome.UNKNOWN:
-            raise OutcomeUnknown(str(refused)) from refused
-        try:
-            return self._confirm(document, trail, since_s, is_accepted=True)
-        except Unreachable:
-            return answers.accepted(trail.client_order_id, document)
-
-    def _confirm(
-        self, document: wire.Plain, trail: evidence.Trail, since_s: float, *, is_accepted: bool
-    ) -> OrderReport:
-        """Find the deals of an order that was answered; an accepted one that shows none yet is working."""
-        with readings.reading():
-            ticket = answers.order_ticket(document)
-            trail = replace(trail, tickets=frozenset({ticket} if ticket else ()))
-            report = self._search(trail, since_s=since_s, until_s=float(document["gateway_utc"]))
-        if report is None and not is_accepted:
-            return OrderReport(trail.client_order_id, VenueState.NO_TRACE)
-        if report is None:
-            return answers.accepted(trail.client_order_id, document)
-        return report
-
-    def _search(self, trail: evidence.Trail, *, since_s: float, until_s: float) -> OrderReport | None:
-        """Look through everything the venue lists, orders first, since an order moves to the history as we read."""
-        window = readings.window(since_s, until_s)
-        marks: dict[str, list[object]] = {"magic": [trail.magic], "comment": [trail.client_order_id]}
-        by_ticket = marks | {"ticket": list[object](trail.tickets)}
-        first = [
-            readings.call("terminal_info"), readings.call("orders_get", where=by_ticket),
-            readings.call("history_orders_get", *window, where=by_ticket),
-        ]  # fmt: skip
-
-        def second(tickets: Sequence[int]) -> list[dict[str, Any]]:
-            deals = readings.call("history_deals_get", *window, where=marks | {"order": list[object](tickets)})
-            return [deals, readings.call("positions_get", where=marks), readings.call("terminal_info")]
-
-        if trail.tickets:
-            batch = self._batch([*first, *second(sorted(trail.tickets))])
-            results = [batch.result(index) for index in range(6)]
-        else:
-            batch = self._batch(first)
-            results = [batch.result(index) for index in range(3)]
-            with wire.understanding():
-                tickets = [wire.integer(entry["ticket"]) for entry in (*results[1], *results[2])]
-            batch = self._batch(second(tickets))
-            results += [batch.result(index) for index in range(3)]
-        readings.require_connected(results[0])
-        readings.require_connected(results[5])
-        return evidence.judge(
-            trail, working=results[1], closed=results[2], deals=results[3], positions=results[4], zone=self._clock
-        )
-
-    def _quotes(self, symbols: Sequence[str], batch: readings.Batch, *, first: int) -> dict[str, Quote]:
-        """Read the answers to `readings.quote_calls`, which begin at `first`."""
-        quotes = {}
-        for index, symbol in enumerate(symbols):
-            readings.require_selected(symbol, batch.answers[first + 2 * index])
-            tick = batch.result(first + 2 * index + 1)
-            quotes[symbol] = wire.quote(symbol, tick, at=self._clock.utc_of_quote(wire.integer(tick["time_msc"])))
-        return quotes
-
-    def _learn_clock(self, symbols: Sequence[str]) -> None:
-        """Let the gateway watch the quotes until one moves, for a moment, when it does not know the server's clock."""
-        started = time.monotonic()
-        if self._clock.offset_s is not None or not symbols or started - self._clock_tried_at < CLOCK_RETRY_S:
-            return
-        while True:
-            self._batch(readings.quote_calls(symbols))
-            if self._clock.offset_s is not None:
-                return
-            if time.monotonic() - started > CLOCK_WAIT_S:
-                self._clock_tried_at = started
-                return
-            time.sleep(CLOCK_POLL_S)
+        raise OutcomeUnknown("the terminal was called and its answer is not known")
 
     def _magic(self, client_order_id: str) -> int:
         try:
@@ -247,24 +287,3 @@ class Mt5Broker:
     def _require_mode(self, account: wire.Plain) -> None:
         if self._profile.is_paper and account["trade_mode"] == wire.REAL:
             raise Refused("a paper link reached an account with real money", code="PAPER_AND_LIVE_MIXED")
-
-    def _settle(self, client_order_id: str) -> Any:
-        return self._client.read(f"/v1/intents/{client_order_id}/settle", {}, correlation_id=_correlation_id())
-
-    def _batch(self, calls: Sequence[dict[str, Any]]) -> readings.Batch:
-        document = self._client.read("/v1/batch", list(calls), correlation_id=_correlation_id())
-        with readings.reading():
-            if (document["login"], document["server"]) != (self._profile.login, self._profile.server):
-                raise Unreachable(f"another account answers: {document['login']} at {document['server']}")
-            offset_s = document["server_offset_s"]
-            self._clock.adopt(None if offset_s is None else wire.integer(offset_s))
-            results = document["results"]
-            if len(results) != len(calls):
-                raise wire.BadAnswer("the gateway did not answer every call")
-            return readings.Batch(results, float(document["gateway_utc"]))
-
-
-def _correlation_id() -> str:
-    """Return the id that came with the request in hand, so that the gateway's log tells the same story."""
-    context = structlog.contextvars.get_contextvars()
-    return str(context.get("correlation_id") or context.get("request_id") or uuid.uuid4().hex)

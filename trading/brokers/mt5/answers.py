@@ -1,34 +1,80 @@
 """The journal's word on one intent, in our words."""
 
-from decimal import Decimal
-
 from nexus.core.errors import Refused
 from trading.brokers.base import OrderReport, VenueState
-from trading.brokers.mt5 import outcomes, wire
+from trading.brokers.mt5 import evidence, outcomes, wire
+from trading.brokers.mt5.orders import Action, TerminalRequest
 from trading.brokers.mt5.outcomes import Outcome, Purpose
 
+# Which of a request's fields name what it is about.
+_TARGETS: dict[int, tuple[str, ...]] = {
+    Action.DEAL: ("symbol", "magic"),
+    Action.PENDING: ("symbol", "magic"),
+    Action.CHANGE_STOPS: ("symbol",),  # the ticket may have changed meanwhile
+    Action.MODIFY: ("order",),
+    Action.REMOVE: ("order",),
+    Action.CLOSE_BY: ("magic",),
+}
+_PURPOSES: dict[int, Purpose] = {
+    Action.DEAL: Purpose.OPEN,
+    Action.PENDING: Purpose.PENDING,
+    Action.CHANGE_STOPS: Purpose.CHANGE,
+    Action.MODIFY: Purpose.CHANGE,
+    Action.REMOVE: Purpose.CANCEL,
+    Action.CLOSE_BY: Purpose.CLOSE,
+}
 
-def classify(reply: wire.Plain) -> tuple[Outcome, Refused]:
-    """Say what the terminal's answer to an opening order proves, and the refusal it would be."""
-    result = reply["result"]
-    if result is None:
-        code, message = reply["last_error"]
-        exception = wire.text(reply.get("exception", ""))
-        outcome = outcomes.of_silence(wire.integer(code), exception=exception)
-        return outcome, Refused(wire.text(message), code=exception or str(code))
-    retcode = wire.integer(result["retcode"])
-    outcome = outcomes.of_retcode(retcode, Purpose.OPEN)
-    return outcome, Refused(wire.text(result["comment"]) or str(retcode), code=str(retcode))
+
+def purpose(request: wire.Plain | TerminalRequest) -> Purpose:
+    """Say what a request was for."""
+    with wire.understanding():
+        purpose = _PURPOSES[request["action"]]
+        return Purpose.CLOSE if purpose is Purpose.OPEN and request.get("position") else purpose
+
+
+def is_answer_to(request: TerminalRequest, document: wire.Plain) -> bool:
+    """Tell whether the journal speaks of such a request, and not of another that had the same id.
+
+    Prices may differ: an order that is submitted again is built anew, and the journal keeps what was sent.
+    """
+    with wire.understanding():
+        recorded = document["request"]
+        if wire.integer(recorded["action"]) != request["action"]:
+            return False
+        names = _TARGETS[request["action"]]
+        return all(str(recorded.get(name)) == str(request.get(name)) for name in names)
+
+
+def classify(document: wire.Plain) -> tuple[Outcome, Refused]:
+    """Say what the terminal's answer proves about the request, and the refusal it would be."""
+    with wire.understanding():
+        reply = document["reply"]
+        result = reply["result"]
+        if result is None:
+            code, message = reply["last_error"]
+            exception = wire.text(reply.get("exception", ""))
+            outcome = outcomes.of_silence(wire.integer(code), exception=exception)
+            return outcome, _refused(outcome, wire.text(message), exception or str(code))
+        retcode = wire.integer(result["retcode"])
+        outcome = outcomes.of_retcode(retcode, purpose(document["request"]))
+        return outcome, _refused(outcome, wire.text(result["comment"]) or str(retcode), str(retcode))
+
+
+def _refused(outcome: Outcome, message: str, code: str) -> Refused:
+    return Refused(message, code=code, halts=outcome is Outcome.HALT)
 
 
 def refusal(reply: wire.Plain) -> Refused:
-    """Return the gateway's own refusal, made before any call."""
-    return Refused(wire.text(reply["reason"]), code=wire.text(reply["code"]))
+    """Return the gateway's own refusal, made before any call; it may repeat a code of the venue."""
+    code = wire.text(reply["code"])
+    return Refused(wire.text(reply["reason"]), code=code, halts=outcomes.halts(code))
 
 
 def rejected(client_order_id: str, refused: Refused) -> OrderReport:
     """Report a refusal."""
-    return OrderReport(client_order_id, VenueState.REJECTED, reason=str(refused), code=refused.code)
+    return OrderReport(
+        client_order_id, VenueState.REJECTED, reason=str(refused), code=refused.code, halts=refused.halts
+    )
 
 
 def accepted(client_order_id: str, document: wire.Plain) -> OrderReport:
@@ -43,7 +89,15 @@ def order_ticket(document: wire.Plain) -> int:
     return wire.integer(result["order"]) if result else 0
 
 
-def requested_quantity(document: wire.Plain) -> Decimal | None:
-    """Return the lots that were asked for, when the journal holds the request."""
-    request = document["request"]
-    return None if request is None else wire.number(request["volume"])
+def trail(client_order_id: str, magic: int, document: wire.Plain) -> evidence.Trail:
+    """Say by what the order is known, and what was asked for when the journal holds the request."""
+    with wire.understanding():
+        request = document["request"] or {}
+        return evidence.Trail(
+            client_order_id,
+            magic,
+            quantity=wire.number(request["volume"]) if "volume" in request else None,
+            symbol=wire.text(request.get("symbol", "")),
+            wants_stop_loss=bool(wire.level(request.get("sl", 0))),
+            wants_take_profit=bool(wire.level(request.get("tp", 0))),
+        )

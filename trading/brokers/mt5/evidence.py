@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import IntEnum
 
-from trading.brokers.base import OrderReport, VenueState
+from trading.brokers.base import FillReport, OrderReport, VenueState
 from trading.brokers.mt5 import wire
 
 
@@ -33,8 +33,16 @@ class Trail:
 
     client_order_id: str
     magic: int
-    quantity: Decimal | None  # as requested, when we still know it
+    quantity: Decimal | None = None  # as requested, when we still know it
     tickets: frozenset[int] = frozenset()
+    symbol: str = ""
+    wants_stop_loss: bool = False
+    wants_take_profit: bool = False
+
+    @property
+    def wants_stops(self) -> bool:
+        """Tell whether the position must carry a stop or a target."""
+        return self.wants_stop_loss or self.wants_take_profit
 
     def marks(self, entry: wire.Plain) -> bool:
         """Tell whether an order or position carries our number or text, and is no stop that copied them."""
@@ -70,7 +78,25 @@ def judge(
         return None
     state = _state(trail, filled, working=[entry for entry in ours if entry in working], ours=ours)
     ticket = fills[0].venue_order_id if fills else str(wire.integer(ours[0]["ticket"])) if ours else ""
-    return OrderReport(trail.client_order_id, state, venue_order_id=ticket, fills=fills)
+    return OrderReport(
+        trail.client_order_id,
+        state,
+        venue_order_id=ticket,
+        fills=fills,
+        stops_missing=_lacks_stops(trail, fills, positions),
+    )
+
+
+def _lacks_stops(trail: Trail, fills: Sequence[FillReport], positions: Sequence[wire.Plain]) -> bool:
+    """Tell whether a position that our fills made stands without a stop that we asked for."""
+    filled = {fill.venue_position_id for fill in fills}
+    with wire.understanding():
+        return any(
+            (trail.wants_stop_loss and wire.level(position["sl"]) is None)
+            or (trail.wants_take_profit and wire.level(position["tp"]) is None)
+            for position in positions
+            if str(wire.integer(position["identifier"])) in filled
+        )
 
 
 def _is_ours(deal: wire.Plain, trail: Trail, tickets: frozenset[int]) -> bool:
@@ -86,7 +112,7 @@ def _is_ours(deal: wire.Plain, trail: Trail, tickets: frozenset[int]) -> bool:
 def _state(trail: Trail, filled: Decimal, *, working: Sequence[wire.Plain], ours: Sequence[wire.Plain]) -> VenueState:
     with wire.understanding():
         requested = trail.quantity or next((wire.number(entry["volume_initial"]) for entry in ours), None)
-        if requested is not None and filled >= requested:
+        if requested and filled >= requested:
             return VenueState.FILLED
         if working or not ours:
             return VenueState.WORKING

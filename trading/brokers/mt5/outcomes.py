@@ -31,6 +31,7 @@ class Purpose(StrEnum):
     CLOSE = "CLOSE"
     PENDING = "PENDING"
     CHANGE = "CHANGE"
+    CANCEL = "CANCEL"
 
 
 RETCODES: dict[int, Outcome] = {
@@ -80,6 +81,10 @@ RETCODES: dict[int, Outcome] = {
 _BY_PURPOSE: dict[tuple[int, Purpose], Outcome] = {
     (10009, Purpose.PENDING): Outcome.PLACED,
     (10009, Purpose.CHANGE): Outcome.DONE,
+    (10009, Purpose.CANCEL): Outcome.DONE,
+    (10008, Purpose.CHANGE): Outcome.UNKNOWN,  # accepted, but not in force yet
+    (10010, Purpose.CHANGE): Outcome.UNKNOWN,  # a change in part is not what was asked for
+    (10010, Purpose.CANCEL): Outcome.UNKNOWN,
     (10025, Purpose.CHANGE): Outcome.DONE,
     (10036, Purpose.CLOSE): Outcome.UNKNOWN,  # somebody closed it; perhaps we did
 }
@@ -102,3 +107,10 @@ def of_silence(last_error: int, *, exception: str = "") -> Outcome:
     if exception:
         return Outcome.REJECTED if exception == "SystemError" else Outcome.UNKNOWN
     return _NOTHING_SENT.get(last_error, Outcome.UNKNOWN)
+
+
+def halts(code: str) -> bool:
+    """Tell whether this code, of an answer or of a last error, says that the account cannot trade at all."""
+    if not code.removeprefix("-").isdecimal():
+        return False
+    return Outcome.HALT in {RETCODES.get(int(code)), _NOTHING_SENT.get(int(code))}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from nexus.core.errors import Refused
 from trading.brokers import ids
 from trading.brokers.base import Link
-from trading.brokers.mt5 import market_order
+from trading.brokers.mt5.terms import Filling
 
 PAPER_PREFIX = "Paper-"
 
@@ -19,7 +19,7 @@ class Profile:
     server: str
     is_paper: bool
     tag: int
-    fillings: tuple[market_order.Filling, ...]
+    fillings: tuple[Filling, ...]
 
     @classmethod
     def of_link(cls, link: Link) -> "Profile":
@@ -31,9 +31,7 @@ class Profile:
                 server=link.settings["server"],
                 is_paper={"paper": True, "live": False}[link.settings["mode"]],
                 tag=int(link.settings["tag"]),
-                fillings=tuple(
-                    market_order.Filling[name.strip()] for name in link.settings.get("fillings", "FOK").split(",")
-                ),
+                fillings=tuple(Filling[name.strip()] for name in link.settings.get("fillings", "FOK").split(",")),
             )
         except (KeyError, ValueError) as exc:
             raise Refused(f"the link of {link.account} is misconfigured: {exc}", code="LINK_MISCONFIGURED") from exc

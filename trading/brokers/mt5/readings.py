@@ -14,10 +14,14 @@ WINDOW_PAD_S = 26 * 3600  # covers every server zone without knowing it
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The answers of one unit, in the order of its calls, and the gateway's clock at its end."""
+    """The answers of one unit, in the order of its calls, and the gateway's clock at its end.
+
+    `unreconciled` is the generation of a worker that followed a lost one and sends nothing yet, else 0.
+    """
 
     answers: Sequence[wire.Plain]
     utc_s: float
+    unreconciled: int = 0
 
     def result(self, index: int) -> Any:
         """Return one result. Raises: Unreachable when that call failed: a failure is not an empty answer."""
@@ -42,6 +46,11 @@ def select_call(symbol: str) -> dict[str, Any]:
 def quote_calls(symbols: Sequence[str]) -> list[dict[str, Any]]:
     """Describe the two calls that quote each symbol."""
     return [each for symbol in symbols for each in (select_call(symbol), call("symbol_info_tick", symbol))]
+
+
+def terms_calls(symbol: str) -> list[dict[str, Any]]:
+    """Describe the two calls that read a symbol's own rules."""
+    return [select_call(symbol), call("symbol_info", symbol)]
 
 
 def require_selected(symbol: str, answer: wire.Plain) -> None:

@@ -11,10 +11,12 @@ from trading.brokers.base import (
     AccountSnapshot,
     FillKind,
     FillReport,
-    Instrument,
+    OrderType,
     PositionMode,
     Quote,
     Side,
+    TimeInForce,
+    VenueOrder,
     VenuePosition,
 )
 
@@ -22,9 +24,8 @@ Plain: TypeAlias = Mapping[str, Any]
 
 HEDGING = 2  # ACCOUNT_MARGIN_MODE_RETAIL_HEDGING
 REAL = 2  # ACCOUNT_TRADE_MODE_REAL
-TRADE_MODES_OPEN = frozenset({1, 2, 4})  # long only, short only, full
-ORDER_MODE_MARKET = 1  # bit of `order_mode`; not a constant of the package
 BUY, SELL = 0, 1  # of orders, positions and deals alike
+CLOSE_BY = 8  # the type of the order with which one position closes another
 REASON_STOP_LOSS, REASON_TAKE_PROFIT, REASON_STOP_OUT = 4, 5, 6
 REASONS_OF_ORDERS = frozenset({0, 1, 2, 3})  # client, mobile, web, expert
 
@@ -33,6 +34,9 @@ _KINDS = {
     REASON_TAKE_PROFIT: FillKind.TAKE_PROFIT,
     REASON_STOP_OUT: FillKind.STOP_OUT,
 }
+# By half of the order's type: even ones buy, odd ones sell.
+_ORDER_TYPES = {0: OrderType.MARKET, 1: OrderType.LIMIT, 2: OrderType.STOP, 3: OrderType.STOP_LIMIT}
+_TIMES = {0: TimeInForce.GTC, 1: TimeInForce.DAY}
 _FINEST = Decimal("1e-10")  # no venue price, lot or amount is finer; what lies below is noise of binary floats
 _WIDEST = Decimal("1e17")
 
@@ -102,9 +106,14 @@ def side(value: object) -> Side:
 
 
 def snapshot(
-    account: Plain, positions: tuple[VenuePosition, ...], quotes: dict[str, Quote], *, name: str
+    account: Plain,
+    *,
+    positions: tuple[VenuePosition, ...],
+    orders: tuple[VenueOrder, ...],
+    quotes: dict[str, Quote],
+    name: str,
 ) -> AccountSnapshot:
-    """Return the account as one unit with its positions and quotes."""
+    """Return the account as one unit with its positions, orders and quotes."""
     with understanding():
         cents = Decimal(1).scaleb(-integer(account["currency_digits"]))
         balance, equity, used, free = (
@@ -123,6 +132,7 @@ def snapshot(
             leverage=integer(account["leverage"]),
             positions=positions,
             quotes=quotes,
+            orders=orders,
         )
 
 
@@ -155,24 +165,31 @@ def quote(symbol: str, tick: Plain, *, at: datetime) -> Quote:
     return Quote(symbol=symbol, bid=bid, ask=ask, at=at)
 
 
-def instrument(entry: Plain) -> Instrument:
-    """Return one instrument."""
+def working_order(entry: Plain, *, zone: Zone, tag: int) -> VenueOrder | None:
+    """Return one order that works at the venue, or None for the venue's own business of closing one by another."""
     with understanding():
-        point = number(entry["point"])
-        return Instrument(
-            symbol=text(entry["name"]),
-            base_currency=text(entry["currency_base"]),
-            profit_currency=text(entry["currency_profit"]),
-            margin_currency=text(entry["currency_margin"]),
-            contract_size=number(entry["trade_contract_size"]),
-            tick_size=number(entry["trade_tick_size"]) or point,
-            digits=integer(entry["digits"]),
-            quantity_min=number(entry["volume_min"]),
-            quantity_max=number(entry["volume_max"]),
-            quantity_step=number(entry["volume_step"]),
-            stops_distance_min=number(integer(entry["trade_stops_level"]) * point),
-            is_tradable=integer(entry["trade_mode"]) in TRADE_MODES_OPEN
-            and bool(integer(entry["order_mode"]) & ORDER_MODE_MARKET),
+        kind = integer(entry["type"])
+        if kind == CLOSE_BY:
+            return None
+        price, limit = number(entry["price_open"]), level(entry["price_stoplimit"])
+        ends = integer(entry["time_expiration"])
+        position_id = integer(entry["position_id"])
+        return VenueOrder(
+            venue_order_id=str(integer(entry["ticket"])),
+            client_order_id=ids.from_magic(integer(entry["magic"]), tag=tag),
+            symbol=text(entry["symbol"]),
+            side=side(kind % 2),
+            order_type=_ORDER_TYPES[kind // 2],
+            quantity=number(entry["volume_initial"]),
+            quantity_left=number(entry["volume_current"]),
+            price=price,
+            stop_loss=level(entry["sl"]),
+            take_profit=level(entry["tp"]),
+            placed_at=zone.utc(integer(entry["time_setup_msc"])),
+            limit_price=limit,
+            time_in_force=_TIMES.get(integer(entry["type_time"]), TimeInForce.GTD),
+            expires_at=zone.utc(1000 * ends) if ends else None,
+            venue_position_id=str(position_id) if position_id else "",
         )
 
 

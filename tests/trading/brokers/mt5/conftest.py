@@ -14,7 +14,7 @@ from tests.trading.brokers.mt5.fake_terminal import FakeTerminal
 from tests.trading.brokers.mt5.gateway_in_thread import TAG, Running, gateway
 from trading.brokers import ids
 from trading.brokers.base import OrderRequest, Side
-from trading.brokers.mt5 import adapter
+from trading.brokers.mt5 import session
 from trading.brokers.mt5.adapter import Mt5Broker
 
 _numbers = count(1)
@@ -29,8 +29,8 @@ def terminal() -> Iterator[FakeTerminal]:
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter, "CLOCK_WAIT_S", 0.15)
-    monkeypatch.setattr(adapter, "CLOCK_POLL_S", 0.01)
+    monkeypatch.setattr(session, "CLOCK_WAIT_S", 0.15)
+    monkeypatch.setattr(session, "CLOCK_POLL_S", 0.01)
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 from nexus.core.errors import Refused, Unreachable
 from tests.trading.brokers.mt5.gateway_in_thread import link
 from trading.brokers.base import PositionMode, Side
-from trading.brokers.mt5 import market_order
 from trading.brokers.mt5.adapter import Mt5Broker
+from trading.brokers.mt5.terms import Filling
 
 
 def test_reads_the_account_as_one_unit(broker, terminal, order):
@@ -51,7 +51,12 @@ def test_does_not_call_a_quote_fresh_that_stands_still(broker, terminal):
 def test_waits_for_quotes_that_stand_still_once_and_not_at_every_reading(broker, terminal):
     still = terminal.symbol_select("EURUSD") and terminal.symbol_info_tick("EURUSD")
     asked = []
-    terminal.symbol_info_tick = lambda symbol: asked.append(symbol) or still
+
+    def look(symbol):
+        asked.append(symbol)
+        return still
+
+    terminal.symbol_info_tick = look
     broker.snapshot(symbols=["EURUSD"])
     at_first = len(asked)
 
@@ -177,5 +182,5 @@ def test_refuses_a_link_that_is_incomplete_or_mixes_paper_and_live(settings, cod
 def test_takes_a_live_link_to_a_live_server():
     broker = Mt5Broker(link("http://127.0.0.1:1", mode="live", server="Broker-Live", fillings="FOK, IOC"))
 
-    assert broker._profile.fillings == (market_order.Filling.FOK, market_order.Filling.IOC)
+    assert broker._profile.fillings == (Filling.FOK, Filling.IOC)
     assert not broker._profile.is_paper

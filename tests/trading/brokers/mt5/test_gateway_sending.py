@@ -140,7 +140,8 @@ def test_counts_the_orders_of_a_minute_through_a_restart(terminal, tmp_path):
         assert [post(running, f"a{number}")["state"] for number in range(2)] == ["RESULT", "RESULT"]
     with gateway(terminal, tmp_path / "j.db", limits=limits) as running:
         assert post(running, "b1")["reply"]["code"] == "RATE_EXCEEDS_LIMIT"
-        assert post(running, "b2", position=5)["state"] == "RESULT"  # a close is never held back
+        position = terminal.positions[0].ticket
+        assert post(running, "b2", position=position, type=1)["state"] == "RESULT"  # a close is never held back
 
     assert len(terminal.sent) == 3
 
@@ -148,9 +149,10 @@ def test_counts_the_orders_of_a_minute_through_a_restart(terminal, tmp_path):
 def test_stops_all_but_closing_while_the_kill_file_stands(terminal, tmp_path):
     kill_file = tmp_path / "STOP"
     with gateway(terminal, tmp_path / "j.db", limits=replace(LIMITS, kill_file=kill_file)) as running:
+        post(running, "i0")
         kill_file.touch()
         assert post(running, "i1")["reply"]["code"] == "KILL_FILE_PRESENT"
-        assert post(running, "i2", position=5)["state"] == "RESULT"
+        assert post(running, "i2", position=terminal.positions[0].ticket, type=1)["state"] == "RESULT"
         kill_file.unlink()
         assert post(running, "i3")["state"] == "RESULT"
 
@@ -216,3 +218,36 @@ def post(running, intent_id="i1", **changes):
         return client.send("/v1/order_send", intent(intent_id, changes), correlation_id="t")
     finally:
         client.close()
+
+
+@pytest.mark.parametrize("action", [0, 2, 3, 4, 9, 11, None, "1"])
+def test_sends_no_action_that_it_does_not_know(send, terminal, action):
+    assert send(action=action)["reply"]["code"] == "ACTION_NOT_ALLOWED"
+    assert terminal.sent == []
+
+
+@pytest.mark.parametrize(
+    ("structure_name", "changes", "code"),
+    [
+        ("terminal_info", {"tradeapi_disabled": True}, "-8"),
+        ("terminal_info", {"trade_allowed": False}, "10027"),
+        ("account_info", {"trade_allowed": False}, "10017"),
+        ("account_info", {"trade_expert": False}, "10026"),
+    ],
+)
+def test_sends_nothing_while_somebody_has_switched_trading_off(send, terminal, structure_name, changes, code):
+    real = getattr(terminal, structure_name)()
+    setattr(terminal, structure_name, lambda: real._replace(**changes))
+
+    reply = send()["reply"]
+
+    assert (reply["stage"], reply["code"]) == ("guards", code)
+    assert terminal.sent == []
+
+
+def test_sends_nothing_again_whose_words_were_forgotten(running, send, terminal):
+    send()
+    running.journal.forget(done_before=float("inf"))
+
+    assert send()["state"] == "FORGOTTEN"
+    assert len(terminal.sent) == 1

@@ -40,6 +40,13 @@ def test_takes_every_other_code_for_unknown():
         (10009, Purpose.PENDING, Outcome.PLACED),
         (10009, Purpose.CHANGE, Outcome.DONE),
         (10009, Purpose.CLOSE, Outcome.FILLED),
+        (10009, Purpose.CANCEL, Outcome.DONE),
+        (10008, Purpose.CANCEL, Outcome.PLACED),
+        (10008, Purpose.CHANGE, Outcome.UNKNOWN),
+        (10010, Purpose.CHANGE, Outcome.UNKNOWN),
+        (10010, Purpose.CANCEL, Outcome.UNKNOWN),
+        (10025, Purpose.CANCEL, Outcome.UNKNOWN),
+        (10036, Purpose.CANCEL, Outcome.REJECTED),
         (10025, Purpose.CHANGE, Outcome.DONE),
         (10025, Purpose.CLOSE, Outcome.UNKNOWN),
         (10036, Purpose.CLOSE, Outcome.UNKNOWN),
@@ -51,7 +58,7 @@ def test_lets_the_purpose_decide_where_the_code_alone_does_not(code, purpose, ou
 
 
 def test_lets_the_purpose_change_nothing_else():
-    special = {10009, 10025, 10036}
+    special = {10008, 10009, 10010, 10025, 10036}
 
     for code in EXPECTED.keys() - special:
         assert {of_retcode(code, purpose) for purpose in Purpose} == {EXPECTED[code]}

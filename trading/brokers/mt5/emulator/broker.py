@@ -1,78 +1,31 @@
-"""Be the broker: keep time, judge requests, execute them, and answer only what is committed.
-
-Everything runs under one lock per broker. A commit that fails, or books that contradict their deals, stop it for good.
-"""
+"""Be the broker: live through time, judge requests, execute them, and answer only what is committed."""
 
 import heapq
 import json
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
+from fractions import Fraction
 
-from trading.brokers.mt5.emulator import checks, ledger, matching, triggers, valuation
+from trading.brokers.mt5.emulator import altering, amounts, due, judging, stop_out, triggers
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.books import AccountBooks, Plan
-from trading.brokers.mt5.emulator.clock import Clock
-from trading.brokers.mt5.emulator.faults import Fault, FaultPlan
-from trading.brokers.mt5.emulator.instruments import Instrument
-from trading.brokers.mt5.emulator.profiles import BrokerProfile
-from trading.brokers.mt5.emulator.rates import NoRateError
-from trading.brokers.mt5.emulator.recordings import RecordedQuotes
+from trading.brokers.mt5.emulator.case import Case, Desk
+from trading.brokers.mt5.emulator.core import SECOND_US, BrokerStoppedError, Core
+from trading.brokers.mt5.emulator.faults import Fault
+from trading.brokers.mt5.emulator.late import late_of
+from trading.brokers.mt5.emulator.liquidity import ENDLESS
+from trading.brokers.mt5.emulator.quotes import splitmix64
 from trading.brokers.mt5.emulator.records import Tick
-from trading.brokers.mt5.emulator.requests import Answer, CheckAnswer, Request
-from trading.brokers.mt5.emulator.scripted import ScriptedQuotes
-from trading.brokers.mt5.emulator.store import Changes, Store
-from trading.brokers.mt5.emulator.terminal import Terminal
+from trading.brokers.mt5.emulator.requests import NO_LIQUIDITY, Answer, CheckAnswer, Request
+from trading.brokers.mt5.emulator.store import Changes
 
-SECOND_US = 1_000_000
-
-
-class BrokerStoppedError(RuntimeError):
-    """Say that the broker has stopped itself and answers nothing any more."""
+CRASH_CODE = 86
+__all__ = ["Broker", "BrokerStoppedError"]
 
 
-class Broker:
+class Broker(Core):
     """One broker with all its accounts. Make one with `open_broker`."""
-
-    def __init__(
-        self,
-        *,
-        profile: BrokerProfile,
-        instruments: Mapping[str, Instrument],
-        books: Mapping[int, AccountBooks],
-        quotes: ScriptedQuotes,
-        clock: Clock,
-        store: Store,
-        tape: RecordedQuotes | None = None,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        """Take over loaded books and check them against their deals. Raises: BooksDifferError."""
-        self.profile, self.instruments, self.books = profile, dict(instruments), dict(books)
-        self.quotes, self.store, self.clock, self.tape = quotes, store, clock, tape
-        self.lock = threading.RLock()
-        self.faults = FaultPlan(store.faults())
-        meta = store.meta()
-        self.now_us = int(meta["now_us"])
-        self._next_order, self._next_deal = int(meta["next_order"]), int(meta["next_deal"])
-        self._sleep = sleep
-        self._stopped = ""
-        self._terminals: dict[str, Terminal] = {}
-        self._sent = [(login, at) for login, at, _, _ in store.requests(self.now_us - SECOND_US)]
-        clock.target_us(self.now_us)  # a paced clock begins to flow here
-        self.verify()
-
-    # time
-
-    @property
-    def now_ms(self) -> int:
-        """Return the present in milliseconds of UTC."""
-        return self.now_us // 1_000
-
-    @property
-    def market(self) -> valuation.Market:
-        """Return all prices of the present."""
-        return valuation.Market(self.instruments, self.quotes, self.now_ms)
 
     def sync(self) -> None:
         """Live up to what the clock says."""
@@ -80,23 +33,43 @@ class Broker:
         self.run_to(self.clock.target_us(self.now_us))
 
     def run_to(self, target_us: int) -> None:
-        """Live up to an instant: every tick that concerns a position is seen, oldest first.
+        """Live up to an instant: all that falls due, and every tick that concerns somebody, oldest first.
 
         After a long sleep the ticks of generated quotes are thinned out to `catch_up_ticks` per symbol.
         """
         if target_us <= self.now_us:
             return
-        held = sorted({each.symbol for books in self.books.values() for each in books.positions.values()})
         limit, until_ms = self.profile.catch_up_ticks, target_us // 1_000
-        streams = [self.quotes.between(symbol, self.now_ms, until_ms, limit) for symbol in held]
+        streams: list[Iterable[due.Event]] = [
+            self.quotes.between(symbol, self.now_ms, until_ms, limit) for symbol in self._symbols_at_stake()
+        ]
+        streams.append(due.between(self.books.values(), self.zone, self.now_us, target_us))
+        streams.append(due.sends(self.moods.late_sends, target_us))
         seen = False
-        for tick in heapq.merge(*streams, key=lambda each: (each.time_ms, each.symbol)):
+        for event in heapq.merge(*streams, key=due.order_of):
             seen = True
-            self.now_us = max(self.now_us, tick.time_ms * 1_000)
-            self._fire(tick)
+            self.now_us = max(self.now_us, event.time_ms * 1_000)
+            if isinstance(event, Tick):
+                self._fire(event)
+            elif event.is_send:
+                self._send_late()
+            else:
+                books = self.books[event.login]
+                self.carry_out(books, due.plan(event, books, self.scene()))
         self.now_us = target_us
         if seen or not self.clock.flows:
             self._commit(Changes(self.now_us))
+
+    def _symbols_at_stake(self) -> list[str]:
+        """Return the symbols whose ticks can do something."""
+        return sorted({symbol for books in self.books.values() for symbol in books.symbols})
+
+    @property
+    def latency_s(self) -> float:
+        """Return how long the next good request travels before it is executed, by the broker's own dice."""
+        least, most = self.profile.latency_ms
+        luck = splitmix64(self._seed ^ splitmix64(self._next_order + 1))
+        return (least + luck % (most - least + 1)) / 1_000
 
     def pause(self, seconds: float) -> None:
         """Let time pass: virtual time jumps, flowing time is waited for."""
@@ -113,209 +86,135 @@ class Broker:
         self._fire(tick)
 
     def _fire(self, tick: Tick) -> None:
-        """Close every position whose stop the tick reached, if its market is open."""
+        """Let a tick close positions and fill orders, if its market is open."""
         instrument = self.instruments[tick.symbol]
         if not self.is_open(instrument):
             return
         for books in self.books.values():
-            for intent in triggers.reached(books.of_symbol(tick.symbol), tick, instrument):
-                self.carry_out(books, self.execution(books, instrument, tick).plan(intent))
+            self._stop_out(books)
+            for position, reason, limit in triggers.reached(books.of_symbol(tick.symbol), tick):
+                comment = triggers.stop_comment(position, reason, instrument)
+                plan = triggers.close(self.scene(), books, position, tick, reason=reason, comment=comment, limit=limit)
+                self.carry_out(books, plan, tick=tick)
+            for order in books.waiting(tick.symbol):
+                self.carry_out(books, triggers.activate(self.scene(), books, order, tick), tick=tick)
+
+    def _stop_out(self, books: AccountBooks) -> None:
+        """Close an account's positions, the worst first, while it lacks margin."""
+        tried: set[int] = set()
+        while (step := stop_out.step(self.scene(), books, tried, self.is_open)) is not None:
+            self.carry_out(books, step.plan, tick=step.tick)
+        if tried and (missing := stop_out.shortfall(books)):
+            self.pay(books.profile.login, missing, kind=mt5.DEAL_TYPE_CORRECTION, comment="Negative balance")
 
     # requests
 
+    def accept_late(self, login: int, request: Request, delay_us: int, retcode: int) -> None:
+        """Take a request now and execute it later; it is on record at once."""
+        with self.lock:
+            self.sync()
+            self.moods.delay_send(self.now_us + delay_us, login, request)
+            changes = Changes(self.now_us, {"moods": self.moods.text})
+            changes.request = (login, self.now_us, _logged(request), json.dumps([retcode, 0, 0]))
+            self._commit(changes)
+
+    def _send_late(self) -> None:
+        """Execute what was accepted earlier."""
+        found = self.moods.next_send(self.now_us)
+        if found is not None:
+            self.save_moods()
+            _, login, request = found
+            self._execute(self.books[login], request, Desk(), None, mt5.ORDER_REASON_EXPERT)
+
     def send(
-        self, login: int, request: Request, desk: checks.Desk, *, fault: Fault | None = None, reason: int | None = None
+        self, login: int, request: Request, desk: Desk, *, fault: Fault | None = None, reason: int | None = None
     ) -> Answer:
         """Judge a request, execute it, commit it with its answer, and only then answer."""
         with self.lock:
             self.sync()
-            books = self.books[login]
-            delay_us = round(fault.params["seconds"] * SECOND_US) if fault and fault.name == "history_delay" else 0
-            case = self._case(books, request, desk)
-            code, plan = self._judge(case, delay_us, mt5.ORDER_REASON_EXPERT if reason is None else reason)
-            answer = self._answer(code, plan, case)
-            logged = json.dumps(request.plain(), sort_keys=True)
-            entry = (login, self.now_us, logged, json.dumps([answer.retcode, answer.deal, answer.order]))
-            self.carry_out(books, plan, request=entry)
-            self._sent = [sent for sent in self._sent if sent[1] > self.now_us - SECOND_US] + [(login, self.now_us)]
-            return answer
+            return self._execute(
+                self.books[login], request, desk, fault, mt5.ORDER_REASON_EXPERT if reason is None else reason
+            )
 
-    def check(self, login: int, request: Request, desk: checks.Desk) -> CheckAnswer:
+    def _execute(self, books: AccountBooks, request: Request, desk: Desk, fault: Fault | None, reason: int) -> Answer:
+        login, late, crash = books.profile.login, late_of(self.profile, fault), self._crash_of(fault)
+        case = self._case(books, request, desk)
+        scene = replace(self.scene(late), depth=altering.depth(fault))
+        code, plan = judging.judge(case, scene, reason)
+        plan = altering.plan(fault, plan)
+        answer = self._answer(code, plan, case)
+        entry = (login, self.now_us, _logged(request), json.dumps([answer.retcode, answer.deal, answer.order]))
+        if crash == "before_commit":
+            self.exit_process(CRASH_CODE)
+        self.carry_out(books, plan, request=entry, tick=case.tick, late=late)
+        self._sent = [sent for sent in self._sent if sent[1] > self.now_us - SECOND_US] + [(login, self.now_us)]
+        if fault is not None and fault.name == "duplicate_deal":
+            again = judging.judge(self._case(books, request, desk), self.scene(late), reason)[1]
+            self.carry_out(books, again, tick=case.tick, late=late)
+        if crash == "after_commit":
+            self.exit_process(CRASH_CODE)
+        if fault is not None and crash == "after_reply":
+            threading.Timer(fault.params["seconds"], self.exit_process, (CRASH_CODE,)).start()
+        return answer
+
+    @staticmethod
+    def _crash_of(fault: Fault | None) -> str:
+        return fault.params["point"] if fault is not None and fault.name == "crash" else ""
+
+    def quoted_answer(self, retcode: int, request: Request) -> Answer:
+        """Return a bare code with the quote of the moment, as a server does that refuses a price."""
+        with self.lock:
+            instrument = self.instruments.get(request.symbol)
+            tick = self.quotes.at(request.symbol, self.now_ms) if instrument else None
+            if instrument is None or tick is None:
+                return Answer(retcode)
+            return Answer(retcode, bid=tick.bid, ask=tick.ask, digits=instrument.digits)
+
+    def check(self, login: int, request: Request, desk: Desk) -> CheckAnswer:
         """Judge a request without any trace: 0 and the figures after the trade, or the code of the refusal."""
         with self.lock:
             self.sync()
             books = self.books[login]
-            case = self._case(books, request, desk)
-            code, plan = self._judge(case, 0, mt5.ORDER_REASON_EXPERT)
-            if code != mt5.TRADE_RETCODE_DONE:
+            scene = replace(self.scene(), depth=ENDLESS)
+            code, plan = judging.judge(self._case(books, request, desk), scene, mt5.ORDER_REASON_EXPERT)
+            if code not in judging.DONE:
                 return CheckAnswer(code)
-            after = plan.positions_after(books.positions.values())
-            sums = valuation.figures(books.profile, books.balance + plan.total, after, self.market)
+            sums = scene.figures_after(books, plan)
             return CheckAnswer(0, sums.balance, sums.equity, sums.profit, sums.margin, sums.free, sums.level)
 
-    def execution(
-        self, books: AccountBooks, instrument: Instrument, tick: Tick, history_delay_us: int = 0
-    ) -> matching.Execution:
-        """Return what an execution at this instant needs."""
-        return matching.Execution(
-            profile=books.profile, instrument=instrument, market=self.market, tick=tick, now_us=self.now_us,
-            next_order=self._next_order, next_deal=self._next_deal, history_delay_us=history_delay_us,
-        )  # fmt: skip
-
-    def figures(self, login: int) -> valuation.Figures:
-        """Return the sums of an account at this instant."""
-        books = self.books[login]
-        return valuation.figures(books.profile, books.balance, books.positions.values(), self.market)
-
-    def is_open(self, instrument: Instrument) -> bool:
-        """Say whether a symbol's market is open now."""
-        return instrument.sessions.is_open(self.profile.zone.to_server_ms(self.now_ms))
-
-    def _case(self, books: AccountBooks, request: Request, desk: checks.Desk) -> checks.Case:
-        instrument = self.instruments.get(request.symbol)
-        return checks.Case(
+    def _case(self, books: AccountBooks, request: Request, desk: Desk) -> Case:
+        about = books.working.get(request.order) if request.action in judging.ABOUT_ORDERS else None
+        symbol = about.symbol if about else request.symbol
+        instrument = self.offers(symbol)
+        return Case(
             request=request,
             desk=desk,
             books=books,
             recent=sum(sent == books.profile.login and at > self.now_us - SECOND_US for sent, at in self._sent),
             instrument=instrument,
             is_open=instrument is not None and self.is_open(instrument),
-            tick=self.quotes.at(request.symbol, self.now_ms) if instrument else None,
+            tick=self.quotes.at(symbol, self.now_ms) if instrument else None,
+            now_us=self.now_us,
+            zone=self.zone,
         )
 
-    def _judge(self, case: checks.Case, history_delay_us: int, reason: int) -> tuple[int, Plan]:
-        """Return the code and, if it is DONE, what is to be done."""
-        refusal = checks.first_refusal(case)
-        if refusal is not None:
-            return refusal, Plan()
-        if not case.is_deal:
-            return self._move_stops(case)
-        intent = self._intent(case, reason)
-        books, quote = case.books, case.quote
-        try:
-            plan = self.execution(books, case.symbol, quote, history_delay_us).plan(intent)
-            before = valuation.figures(books.profile, books.balance, books.positions.values(), self.market)
-            held = plan.positions_after(books.positions.values())
-            after = valuation.figures(books.profile, books.balance + plan.total, held, self.market)
-        except NoRateError:
-            return mt5.TRADE_RETCODE_PRICE_OFF, Plan()
-        if after.margin > before.margin and after.free < 0:
-            return mt5.TRADE_RETCODE_NO_MONEY, Plan()
-        return mt5.TRADE_RETCODE_DONE, plan
-
-    @staticmethod
-    def _intent(case: checks.Case, reason: int) -> matching.Intent:
-        request = case.request
-        sl, tp = (0, 0) if case.is_closing else case.stops
-        return matching.Intent(
-            side=request.type, volume=case.volume, position=case.position, sl=sl, tp=tp, magic=request.magic,
-            comment=case.profile.keep_comment(request.comment), reason=reason,
-            type_filling=request.type_filling, type_time=request.type_time,
-        )  # fmt: skip
-
-    def _move_stops(self, case: checks.Case) -> tuple[int, Plan]:
-        position, (sl, tp) = case.target, case.stops
-        if (position.sl, position.tp) == (sl, tp):
-            return mt5.TRADE_RETCODE_NO_CHANGES, Plan()
-        return mt5.TRADE_RETCODE_DONE, Plan(kept=(replace(position, sl=sl, tp=tp, update_us=self.now_us),))
-
-    def _answer(self, code: int, plan: Plan, case: checks.Case) -> Answer:
-        deal = plan.deals[0] if plan.deals else None
+    def _answer(self, code: int, plan: Plan, case: Case) -> Answer:
+        volume = sum(deal.volume for deal in plan.deals)
+        worth = sum(deal.volume * deal.price for deal in plan.deals)
+        if plan.working and not plan.deals and not case.is_about_order:
+            volume = plan.working.volume_initial
         return Answer(
             retcode=code,
-            deal=deal.ticket if deal else 0,
-            order=plan.order.ticket if plan.order else 0,
-            volume=deal.volume if deal else 0,
-            price=deal.price if deal else 0,
+            deal=plan.deals[0].ticket if plan.deals else 0,
+            order=plan.subject.ticket if plan.subject else 0,
+            volume=volume if not case.is_close_by else plan.deals[0].volume if plan.deals else 0,
+            price=amounts.half_away(Fraction(worth, volume)) if plan.deals else 0,
             bid=case.tick.bid if case.tick else 0,
             ask=case.tick.ask if case.tick else 0,
             digits=case.instrument.digits if case.instrument else 0,
+            comment=NO_LIQUIDITY if code == mt5.TRADE_RETCODE_REJECT else "",
         )
 
-    def terminal(self, path: str) -> Terminal:
-        """Return the terminal of a path, with the symbols that it watched when it was last used."""
-        with self.lock:
-            if path not in self._terminals:
-                watched = self.store.selected(path) | set(self.profile.selected)
-                self._terminals[path] = Terminal(path, set(watched))
-            return self._terminals[path]
 
-    def watch(self, terminal: Terminal, symbol: str, *, enable: bool) -> None:
-        """Put a symbol into a terminal's Market Watch, or take it out."""
-        with self.lock:
-            self._require_running()
-            self.store.select(terminal.path, symbol, enable=enable)
-            (terminal.selected.add if enable else terminal.selected.discard)(symbol)
-
-    # books
-
-    def carry_out(self, books: AccountBooks, plan: Plan, *, request: tuple[int, int, str, str] | None = None) -> None:
-        """Commit a plan, then take it over."""
-        orders = 1 if plan.order else 0
-        counters = {"next_order": self._next_order + orders, "next_deal": self._next_deal + len(plan.deals)}
-        changes = Changes(self.now_us, request=request, removed_positions=plan.removed)
-        changes.meta = {key: str(value) for key, value in counters.items()}
-        changes.rows = [*((plan.order,) if plan.order else ()), *plan.deals, *plan.kept]
-        if plan.deals:
-            changes.balances = {books.profile.login: books.balance + plan.total}
-        self._commit(changes)
-        self._next_order, self._next_deal = counters["next_order"], counters["next_deal"]
-        books.apply(plan)
-
-    @property
-    def next_deal(self) -> int:
-        """Return the ticket that the next deal will get."""
-        return self._next_deal
-
-    @property
-    def next_order(self) -> int:
-        """Return the ticket that the next order will get."""
-        return self._next_order
-
-    def call_fault(self, function: str, login: int, request: Request | None = None) -> Fault | None:
-        """Return the fault that hits this call, if the plan holds one; its counters are committed first."""
-        with self.lock:
-            symbol, magic = (request.symbol, request.magic) if request else ("", 0)
-            fault, changed = self.faults.look(function, login, symbol, magic)
-            if changed:
-                changes = Changes(self.now_us, faults=changed)
-                if fault:
-                    body = json.dumps(request.plain() if request else {}, sort_keys=True)
-                    changes.fault_log = (fault.id, self.now_us, function, body)
-                self._commit(changes)
-                self.faults.take_over(changed)
-            return fault
-
-    def plan_fault(self, fault: Fault) -> None:
-        """Add a fault to the plan."""
-        self._commit(Changes(self.now_us, faults=[fault]))
-        self.faults.take_over([fault])
-
-    def verify(self) -> None:
-        """Compare balances and positions with a replay of the deals. Raises: BooksDifferError, and the broker stops."""
-        with self.lock:
-            try:
-                for login, books in self.books.items():
-                    held = books.positions.values()
-                    ledger.compare(login, books.deals, held, books.balance, self.instruments)
-            except ledger.BooksDifferError as exc:
-                self._stopped = str(exc)
-                raise
-
-    def close(self) -> None:
-        """Stop and let go of the file."""
-        with self.lock:
-            self._stopped = self._stopped or "closed"
-            self.store.close()
-
-    def _commit(self, changes: Changes) -> None:
-        self._require_running()
-        try:
-            self.store.commit(changes)
-        except Exception as exc:
-            self._stopped = f"a commit failed: {exc}"
-            raise
-
-    def _require_running(self) -> None:
-        if self._stopped:
-            raise BrokerStoppedError(self._stopped)
+def _logged(request: Request) -> str:
+    return json.dumps(request.plain(), sort_keys=True)

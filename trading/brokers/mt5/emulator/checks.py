@@ -1,100 +1,22 @@
 """Refuse a request as the trade server does: the first failed check answers. Order and codes: specification, part 6.
 
-Margin and unchanged levels are judged last, by the broker, because they need the outcome.
+Margin, liquidity and unchanged levels are judged last, in `judging`, because they need the outcome.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeVar
 
-from trading.brokers.mt5.emulator import amounts
+from trading.brokers.mt5.emulator import amounts, pending
 from trading.brokers.mt5.emulator import constants as mt5
-from trading.brokers.mt5.emulator.books import AccountBooks
-from trading.brokers.mt5.emulator.instruments import FILL_FOK, FILL_IOC, Instrument
-from trading.brokers.mt5.emulator.profiles import AccountProfile
-from trading.brokers.mt5.emulator.records import BUY, SELL, Position, Tick
-from trading.brokers.mt5.emulator.requests import HEDGE_PROHIBITED, Request
+from trading.brokers.mt5.emulator.case import PENDING, Case
+from trading.brokers.mt5.emulator.instruments import FILL_BOC, FILL_FOK, FILL_IOC, ORDERS_CLOSE_BY, PRICE_IS_ASKED
+from trading.brokers.mt5.emulator.records import BUY, SELL
+from trading.brokers.mt5.emulator.requests import HEDGE_PROHIBITED
 
-T = TypeVar("T")
-PRICE_IS_ASKED = (mt5.SYMBOL_TRADE_EXECUTION_REQUEST, mt5.SYMBOL_TRADE_EXECUTION_INSTANT)
-FILLING_BITS = {mt5.ORDER_FILLING_FOK: FILL_FOK, mt5.ORDER_FILLING_IOC: FILL_IOC}
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """Where a request comes from: what its terminal and its login allow. `selected` None means every symbol."""
-
-    connected: bool = True
-    algo_trading: bool = True
-    is_investor: bool = False
-    by_program: bool = True
-    selected: frozenset[str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A request and everything it is judged by."""
-
-    request: Request
-    desk: Desk
-    books: AccountBooks
-    recent: int
-    instrument: Instrument | None
-    is_open: bool
-    tick: Tick | None
-
-    @property
-    def profile(self) -> AccountProfile:
-        """Return the profile of the account."""
-        return self.books.profile
-
-    @property
-    def is_deal(self) -> bool:
-        """Say whether it is a market order, otherwise it moves stops."""
-        return self.request.action == mt5.TRADE_ACTION_DEAL
-
-    @property
-    def symbol(self) -> Instrument:
-        """Return the instrument, once its check has passed."""
-        return _present(self.instrument)
-
-    @property
-    def quote(self) -> Tick:
-        """Return the tick in force, once its check has passed."""
-        return _present(self.tick)
-
-    @property
-    def position(self) -> Position | None:
-        """Return the position that is meant: the named one, or on a netting account the one of the symbol."""
-        if self.request.position:
-            return self.books.positions.get(self.request.position)
-        if self.profile.is_hedging:
-            return None
-        return next(iter(self.books.of_symbol(self.request.symbol)), None)
-
-    @property
-    def target(self) -> Position:
-        """Return the position that is meant, once its check has passed."""
-        return _present(self.position)
-
-    @property
-    def volume(self) -> int:
-        """Return the volume in 10^-8 lots, once its check has passed."""
-        return _present(amounts.scaled(self.request.volume, 8))
-
-    @property
-    def stops(self) -> tuple[int, int]:
-        """Return stop loss and take profit in points, once their check has passed."""
-        digits = self.symbol.digits
-        return _present(amounts.scaled(self.request.sl, digits)), _present(amounts.scaled(self.request.tp, digits))
-
-    @property
-    def is_closing(self) -> bool:
-        """Say whether a market order only reduces or closes."""
-        held = self.position
-        if self.profile.is_hedging:
-            return self.request.position != 0
-        return held is not None and held.type != self.request.type and self.volume <= held.volume
+FILLING_BITS = {
+    mt5.ORDER_FILLING_FOK: FILL_FOK,
+    mt5.ORDER_FILLING_IOC: FILL_IOC,
+    mt5.ORDER_FILLING_BOC: FILL_BOC,
+}
 
 
 def first_refusal(case: Case) -> int | None:
@@ -122,33 +44,46 @@ def _rate(case: Case) -> int | None:
 
 
 def _kind(case: Case) -> int | None:
-    """Refuse what this broker does not do. There are no pending orders here, so none can be changed or removed."""
+    """Refuse unknown actions and types, and orders that wait no more."""
     request = case.request
-    if request.action in (mt5.TRADE_ACTION_MODIFY, mt5.TRADE_ACTION_REMOVE):
-        return mt5.TRADE_RETCODE_INVALID_ORDER
-    if request.action == mt5.TRADE_ACTION_SLTP:
-        return None
-    if request.action == mt5.TRADE_ACTION_DEAL and request.type in (BUY, SELL):
-        return None
-    return mt5.TRADE_RETCODE_INVALID
+    if case.is_about_order:
+        return None if case.order else mt5.TRADE_RETCODE_INVALID_ORDER
+    known = (
+        request.action == mt5.TRADE_ACTION_SLTP
+        or (case.is_deal and request.type in (BUY, SELL))
+        or (case.is_pending and request.type in PENDING)
+        or (case.is_close_by and case.profile.is_hedging)
+    )
+    return None if known else mt5.TRADE_RETCODE_INVALID
 
 
 def _symbol(case: Case) -> int | None:
     instrument, selected = case.instrument, case.desk.selected
     if instrument is None or (selected is not None and instrument.name not in selected):
         return mt5.TRADE_RETCODE_INVALID
+    if case.is_removal:
+        return None
     if instrument.trade_mode == mt5.SYMBOL_TRADE_MODE_DISABLED:
         return mt5.TRADE_RETCODE_TRADE_DISABLED
-    if case.is_deal and not _only_closes(case):
+    if case.is_pending or (case.is_deal and not _only_closes(case)):
         forbidden = {
             (mt5.SYMBOL_TRADE_MODE_LONGONLY, SELL): mt5.TRADE_RETCODE_LONG_ONLY,
             (mt5.SYMBOL_TRADE_MODE_SHORTONLY, BUY): mt5.TRADE_RETCODE_SHORT_ONLY,
             (mt5.SYMBOL_TRADE_MODE_CLOSEONLY, BUY): mt5.TRADE_RETCODE_CLOSE_ONLY,
             (mt5.SYMBOL_TRADE_MODE_CLOSEONLY, SELL): mt5.TRADE_RETCODE_CLOSE_ONLY,
-        }.get((instrument.trade_mode, case.request.type))
+        }.get((instrument.trade_mode, case.side))
         if forbidden is not None:
             return forbidden
+    if not instrument.order_bits & _order_bit(case):
+        return mt5.TRADE_RETCODE_INVALID
     return None if case.is_open else mt5.TRADE_RETCODE_MARKET_CLOSED
+
+
+def _order_bit(case: Case) -> int:
+    """Return the bit of `order_mode` that a request needs, or all of them if it needs none in particular."""
+    if case.is_close_by:
+        return ORDERS_CLOSE_BY
+    return pending.ORDER_BITS.get(case.type, -1) if case.is_pending else -1
 
 
 def _only_closes(case: Case) -> bool:
@@ -157,16 +92,15 @@ def _only_closes(case: Case) -> bool:
 
 
 def _volume(case: Case) -> int | None:
-    if not case.is_deal:
+    if not case.is_deal and not case.is_pending:
         return None
     volume, symbol = amounts.scaled(case.request.volume, 8), case.symbol
     if volume is None or volume % symbol.volume_step or not symbol.volume_min <= volume <= symbol.volume_max:
         return mt5.TRADE_RETCODE_INVALID_VOLUME
-    if symbol.volume_limit and not case.is_closing:
-        held = case.books.of_symbol(symbol.name)
-        signed = sum(each.volume if each.type == case.request.type else 0 for each in held)
+    if symbol.volume_limit and not (case.is_deal and case.is_closing):
+        signed = case.books.one_way(symbol.name, case.side)
         against = case.position
-        if against is not None and against.type != case.request.type:
+        if against is not None and against.type != case.side:
             signed -= against.volume  # a reversal opens only what exceeds the old position
         if signed + volume > symbol.volume_limit:
             return mt5.TRADE_RETCODE_LIMIT_VOLUME
@@ -174,25 +108,37 @@ def _volume(case: Case) -> int | None:
 
 
 def _filling(case: Case) -> int | None:
+    if case.is_pending:
+        return pending.filling_refusal(case)
     if not case.is_deal:
         return None
     filling, symbol = case.request.type_filling, case.symbol
-    has_bit = bool(symbol.filling_bits & FILLING_BITS.get(filling, 0))
+    has_bit = filling != mt5.ORDER_FILLING_BOC and bool(symbol.filling_bits & FILLING_BITS.get(filling, 0))
     if symbol.exemode in PRICE_IS_ASKED:
         fits = has_bit or filling in (mt5.ORDER_FILLING_FOK, mt5.ORDER_FILLING_RETURN)
     elif symbol.exemode == mt5.SYMBOL_TRADE_EXECUTION_EXCHANGE:
         fits = has_bit or filling == mt5.ORDER_FILLING_RETURN
     else:
         fits = has_bit
-    if not fits:
-        return mt5.TRADE_RETCODE_INVALID_FILL
+    return None if fits else mt5.TRADE_RETCODE_INVALID_FILL
+
+
+def _lifetime(case: Case) -> int | None:
+    if case.is_pending or (case.is_about_order and not case.is_removal):
+        return pending.lifetime_refusal(case)
+    if not case.is_deal:
+        return None
     known = mt5.ORDER_TIME_GTC <= case.request.type_time <= mt5.ORDER_TIME_SPECIFIED_DAY
     return None if known else mt5.TRADE_RETCODE_INVALID_EXPIRATION
 
 
 def _price(case: Case) -> int | None:
+    if case.is_removal:
+        return None
     if case.tick is None:
         return mt5.TRADE_RETCODE_PRICE_OFF
+    if case.is_pending or case.is_about_order:
+        return pending.price_refusal(case)
     if not case.is_deal or case.symbol.exemode not in PRICE_IS_ASKED:
         return None
     price = amounts.scaled(case.request.price, case.symbol.digits)
@@ -205,8 +151,10 @@ def _price(case: Case) -> int | None:
 def _stops(case: Case) -> int | None:
     """Check the stops against the price that would trigger them. Closing orders carry none that count."""
     held = case.position
-    if case.is_deal and case.is_closing:
+    if case.is_removal or case.is_close_by or (case.is_deal and case.is_closing):
         return None
+    if case.is_pending or case.is_about_order:
+        return pending.stops_refusal(case)
     side = case.request.type if case.is_deal else held.type if held else None
     levels = [amounts.scaled(each, case.symbol.digits) for each in (case.request.sl, case.request.tp)]
     if side is None:
@@ -221,7 +169,11 @@ def _stops(case: Case) -> int | None:
 
 
 def _frozen(case: Case) -> int | None:
-    """Refuse to move or close a position whose stop the market has nearly reached."""
+    """Refuse to move or close a position whose stop, or an order whose price, the market has nearly reached."""
+    if case.is_about_order:
+        return pending.frozen_refusal(case)
+    if case.is_pending or case.is_close_by:
+        return None
     held, freeze = case.position, case.symbol.freeze_level
     if held is None or not freeze or (case.is_deal and not case.is_closing):
         return None
@@ -232,6 +184,10 @@ def _frozen(case: Case) -> int | None:
 
 def _position(case: Case) -> int | None:
     request, held = case.request, case.position
+    if case.is_about_order or case.is_pending:
+        return _hedge(case) if case.is_pending else None
+    if case.is_close_by:
+        return _close_by(case)
     if held is None:
         missing = request.position or not case.is_deal
         return mt5.TRADE_RETCODE_POSITION_CLOSED if missing else _hedge(case)
@@ -248,23 +204,28 @@ def _position(case: Case) -> int | None:
     return None
 
 
+def _close_by(case: Case) -> int | None:
+    first, second = case.position, case.books.positions.get(case.request.position_by)
+    if first is None or second is None:
+        return mt5.TRADE_RETCODE_POSITION_CLOSED
+    fits = first.symbol == second.symbol and first.type != second.type
+    return None if fits else mt5.TRADE_RETCODE_INVALID
+
+
 def _hedge(case: Case) -> int | None:
-    opposite = any(each.type != case.request.type for each in case.books.of_symbol(case.request.symbol))
-    return HEDGE_PROHIBITED if opposite and not case.profile.hedge_allowed else None
+    opposite = any(each.type != case.side for each in case.books.of_symbol(case.request.symbol))
+    return HEDGE_PROHIBITED if opposite and case.profile.is_hedging and not case.profile.hedge_allowed else None
 
 
 def _limits(case: Case) -> int | None:
-    limit, opens = case.profile.limit_positions, case.is_deal and case.position is None
-    return mt5.TRADE_RETCODE_LIMIT_POSITIONS if limit and opens and len(case.books.positions) >= limit else None
-
-
-def _present(value: T | None) -> T:
-    """Return what an earlier check has made sure of."""
-    if value is None:
-        raise AssertionError("read before it was checked")
-    return value
+    profile, books = case.profile, case.books
+    if case.is_pending and profile.limit_orders and len(books.working) >= profile.limit_orders:
+        return mt5.TRADE_RETCODE_LIMIT_ORDERS
+    limit, opens = profile.limit_positions, case.is_deal and case.position is None
+    return mt5.TRADE_RETCODE_LIMIT_POSITIONS if limit and opens and len(books.positions) >= limit else None
 
 
 CHECKS: tuple[Callable[[Case], int | None], ...] = (
-    _connection, _permissions, _rate, _kind, _symbol, _volume, _filling, _price, _stops, _frozen, _position, _limits,
+    _connection, _permissions, _rate, _kind, _symbol, _volume, _filling, _lifetime, _price, _stops, _frozen, _position,
+    _limits,
 )  # fmt: skip

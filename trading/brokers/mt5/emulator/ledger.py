@@ -30,7 +30,7 @@ class Holding:
             total = self.volume + deal.volume
             worth = self.price_open * self.volume + price * deal.volume
             self.volume, self.price_open = total, amounts.half_away(Fraction(worth, total))
-        elif deal.entry == mt5.DEAL_ENTRY_OUT:
+        elif deal.entry in (mt5.DEAL_ENTRY_OUT, mt5.DEAL_ENTRY_OUT_BY):
             self.volume -= deal.volume
         else:
             self.ticket, self.type, self.volume = deal.order_ticket, deal.type, deal.volume - self.volume

@@ -3,7 +3,9 @@
 Units: see `amounts`; times in microseconds of UTC.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+
+from trading.brokers.mt5.emulator import constants as mt5
 
 BUY, SELL = 0, 1
 
@@ -34,12 +36,17 @@ class Deal:
     @property
     def total(self) -> int:
         """Return what the deal does to the balance."""
-        return self.profit + self.swap + self.commission + self.fee
+        return 0 if self.is_credit else self.profit + self.swap + self.commission + self.fee
+
+    @property
+    def is_credit(self) -> bool:
+        """Say whether it moves the credit, which is no part of the balance."""
+        return self.type == mt5.DEAL_TYPE_CREDIT
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One finished order; `price` is what it was filled at."""
+    """One order. `price` is what a pending order waits for, or what a market order was filled at on average."""
 
     ticket: int
     login: int
@@ -60,6 +67,29 @@ class Order:
     symbol: str
     comment: str
     visible_us: int
+    stoplimit: int = 0
+    expires_us: int = 0
+    position_by_id: int = 0
+
+    @property
+    def side(self) -> int:
+        """Return what its deals do: buy or sell."""
+        return self.type % 2
+
+    @property
+    def filled(self) -> int:
+        """Return the volume that has been traded."""
+        return self.volume_initial - self.volume_current
+
+
+@dataclass(frozen=True, slots=True)
+class WorkingOrder(Order):
+    """One order that still waits, or that is being executed. It expires at `expires_us`, 0 means never."""
+
+    def finish(self, state: int, **changes: int) -> Order:
+        """Return the order as history keeps it."""
+        values = {each.name: getattr(self, each.name) for each in fields(Order)}
+        return Order(**(values | {"state": state} | changes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +110,15 @@ class Position:
     tp: int
     symbol: str
     comment: str
+    swap: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One quote of a symbol, in points, at a millisecond of UTC."""
+    """One quote of a symbol, in points, at a millisecond of UTC.
+
+    `bid_vol` and `ask_vol` say how many lots each of `levels` price levels offers; 0 means without limit.
+    """
 
     symbol: str
     number: int
@@ -93,6 +127,9 @@ class Tick:
     ask: int
     last: int = 0
     volume: int = 0
+    bid_vol: int = 0
+    ask_vol: int = 0
+    levels: int = 1
 
     def entry_price(self, side: int) -> int:
         """Return what a buyer pays or a seller gets."""

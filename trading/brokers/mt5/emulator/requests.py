@@ -37,6 +37,7 @@ COMMENTS = {
     mt5.TRADE_RETCODE_FROZEN: "Order or position frozen",
     mt5.TRADE_RETCODE_INVALID_FILL: "Unsupported filling mode",
     mt5.TRADE_RETCODE_CONNECTION: "No connection",
+    mt5.TRADE_RETCODE_LIMIT_ORDERS: "Limit of pending orders reached",
     mt5.TRADE_RETCODE_LIMIT_VOLUME: "Volume limit reached",
     mt5.TRADE_RETCODE_INVALID_ORDER: "Invalid order",
     mt5.TRADE_RETCODE_POSITION_CLOSED: "Position doesn't exist",
@@ -48,6 +49,9 @@ COMMENTS = {
     mt5.TRADE_RETCODE_FIFO_CLOSE: "FIFO close required",
     HEDGE_PROHIBITED: "Hedging prohibited",
 }
+
+
+NO_LIQUIDITY = "No liquidity"
 
 
 def comment_of(retcode: int) -> str:
@@ -95,6 +99,7 @@ class Answer:
     bid: int = 0
     ask: int = 0
     digits: int = 0
+    comment: str = ""
 
 
 @dataclass(frozen=True, slots=True)

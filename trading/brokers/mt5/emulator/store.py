@@ -6,19 +6,28 @@ The file is held exclusively while the broker is open: one writer. Deals are app
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from trading.brokers.mt5.emulator.faults import Fault
-from trading.brokers.mt5.emulator.records import Deal, Order, Position, Tick
+from trading.brokers.mt5.emulator.records import Deal, Order, Position, Tick, WorkingOrder
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
+OLDER_SCHEMAS = frozenset({"1"})  # lacked columns that may begin empty
 WIDE = frozenset({"magic"})  # unsigned 64 bits do not fit an SQLite integer: kept as text
-Row = Deal | Order | Position | Tick
-R = TypeVar("R", Deal, Order, Position, Tick)
-TABLES: dict[type[Row], str] = {Deal: "deals", Order: "orders", Position: "positions", Tick: "ticks"}
-KEYS = {"deals": "ticket", "orders": "ticket", "positions": "ticket", "ticks": "symbol, number"}
+Row = Deal | Order | WorkingOrder | Position | Tick
+R = TypeVar("R", Deal, Order, WorkingOrder, Position, Tick)
+TABLES: dict[type[Row], str] = {
+    Deal: "deals",
+    Order: "orders",
+    WorkingOrder: "working",
+    Position: "positions",
+    Tick: "ticks",
+}
+KEYS = {table: "symbol, number" if table == "ticks" else "ticket" for table in TABLES.values()}
+REPLACED = (Position, WorkingOrder)
 
 
 class StoreBusyError(RuntimeError):
@@ -37,6 +46,7 @@ class Changes:
     meta: dict[str, str] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     removed_positions: tuple[int, ...] = ()
+    removed_orders: tuple[int, ...] = ()
     balances: dict[int, int] = field(default_factory=dict)
     new_accounts: dict[int, str] = field(default_factory=dict)
     request: tuple[int, int, str, str] | None = None  # login, time, request, answer
@@ -57,6 +67,8 @@ class Store:
             for statement in _schema():
                 self._sql.execute(statement)
             self._sql.execute("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (SCHEMA_VERSION,))
+            if self.meta()["schema"] in OLDER_SCHEMAS:
+                self._add_columns()
             self._sql.execute("COMMIT")
         except sqlite3.OperationalError as exc:
             self._sql.close()
@@ -65,6 +77,33 @@ class Store:
         if schema != SCHEMA_VERSION:
             self._sql.close()
             raise StoreMismatchError(f"{path} has schema {schema}, not {SCHEMA_VERSION}")
+
+    def copy_to(self, path: str) -> None:
+        """Write everything into another file."""
+        with closing(sqlite3.connect(path)) as target:
+            self._sql.backup(target)
+
+    def copy_from(self, path: str) -> None:
+        """Replace everything by what a file holds, if that was founded as this one was.
+
+        Raises: StoreMismatchError, and nothing has changed.
+        """
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as source:
+            theirs = dict(source.execute("SELECT key, value FROM meta WHERE key IN ('schema', 'fingerprint')"))
+            ours = self.meta()
+            if any(theirs.get(key) != ours[key] for key in ("schema", "fingerprint")):
+                raise StoreMismatchError(f"{path} is no snapshot of this broker")
+            source.backup(self._sql)
+
+    def _add_columns(self) -> None:
+        """Bring a file of an older version up to this one: new columns begin empty."""
+        for kind, table in TABLES.items():
+            known = {row[1] for row in self._sql.execute(f"PRAGMA table_info({table})")}
+            for name in _names(kind):
+                if name not in known:
+                    start = 1 if name == "levels" else 0
+                    self._sql.execute(f"ALTER TABLE {table} ADD COLUMN {name} INTEGER NOT NULL DEFAULT {start}")
+        self._sql.execute("UPDATE meta SET value = ? WHERE key = 'schema'", (SCHEMA_VERSION,))
 
     def close(self) -> None:
         """Let go of the file."""
@@ -128,10 +167,13 @@ class Store:
         many("INSERT OR REPLACE INTO meta VALUES (?, ?)", [*changes.meta.items(), ("now_us", str(changes.now_us))])
         many("INSERT INTO accounts VALUES (?, ?, 0)", changes.new_accounts.items())
         many("DELETE FROM positions WHERE ticket = ?", [(ticket,) for ticket in changes.removed_positions])
+        many("DELETE FROM working WHERE ticket = ?", [(ticket,) for ticket in changes.removed_orders])
         for row in changes.rows:
-            verb = "INSERT OR REPLACE" if isinstance(row, Position) else "INSERT"
-            values = [str(getattr(row, f.name)) if f.name in WIDE else getattr(row, f.name) for f in fields(row)]
-            run(f"{verb} INTO {TABLES[type(row)]} VALUES ({', '.join('?' * len(values))})", values)
+            verb = "INSERT OR REPLACE" if isinstance(row, REPLACED) else "INSERT"
+            names = _names(type(row))
+            values = [str(getattr(row, name)) if name in WIDE else getattr(row, name) for name in names]
+            columns, marks = ", ".join(names), ", ".join("?" * len(names))
+            run(f"{verb} INTO {TABLES[type(row)]} ({columns}) VALUES ({marks})", values)
         many(
             "UPDATE accounts SET balance = ? WHERE login = ?",
             [(balance, login) for login, balance in changes.balances.items()],

@@ -6,7 +6,7 @@ from fractions import Fraction
 from trading.brokers.mt5.emulator import amounts, structures, valuation
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.broker import Broker
-from trading.brokers.mt5.emulator.instruments import Instrument
+from trading.brokers.mt5.emulator.instruments import ORDERS_CLOSE_BY, Instrument
 from trading.brokers.mt5.emulator.profiles import COMPANY, AccountProfile
 from trading.brokers.mt5.emulator.rates import NoRateError
 from trading.brokers.mt5.emulator.records import Deal, Order, Position, Tick
@@ -15,13 +15,11 @@ from trading.brokers.mt5.emulator.terminal import Terminal
 
 BUILD = 5_370
 TICK_FLAGS = mt5.TICK_FLAG_BID | mt5.TICK_FLAG_ASK
-ORDER_MODE = 1 | 16 | 32  # market orders, stop loss, take profit
-EXPIRATION_GTC = 1
 
 
 def server_ms(broker: Broker, time_us: int) -> int:
     """Return server time, in milliseconds, of an instant."""
-    return broker.profile.zone.to_server_ms(time_us // 1_000)
+    return broker.zone.to_server_ms(time_us // 1_000)
 
 
 def server_s(broker: Broker, time_us: int) -> int:
@@ -58,33 +56,37 @@ def position(broker: Broker, row: Position) -> structures.TradePosition:
     values |= {
         "volume": amounts.as_float(row.volume), "profit": amounts.as_float(floating),
         "price_open": amounts.as_float(row.price_open, amounts.AVERAGE_DIGITS),
-        "price_current": amounts.as_float(broker.market.exit_price(row), digits),
+        "price_current": amounts.as_float(broker.market.exit_price(row), digits), "swap": amounts.as_float(row.swap),
         "sl": amounts.as_float(row.sl, digits), "tp": amounts.as_float(row.tp, digits),
     }  # fmt: skip
     return structures.build(structures.TradePosition, values)
 
 
+ORDER_NAMES = (
+    "ticket", "type", "type_time", "type_filling", "state", "magic", "position_id", "position_by_id", "reason",
+    "symbol", "comment",
+)  # fmt: skip
+
+
 def order(broker: Broker, row: Order) -> structures.TradeOrder:
-    """Show a finished order."""
+    """Show an order, working or finished; a working one at the price that it would be filled at now."""
     digits = broker.instruments[row.symbol].digits
-    names = (
-        "ticket",
-        "type",
-        "type_time",
-        "type_filling",
-        "state",
-        "magic",
-        "position_id",
-        "reason",
-        "symbol",
-        "comment",
-    )
-    values = {name: getattr(row, name) for name in names}
-    setup, done = server_ms(broker, row.setup_us), server_ms(broker, row.done_us)
-    values |= {"time_setup": setup // 1_000, "time_setup_msc": setup, "time_done": done // 1_000, "time_done_msc": done}
+    values = {name: getattr(row, name) for name in ORDER_NAMES}
+    setup = server_ms(broker, row.setup_us)
+    values |= {"time_setup": setup // 1_000, "time_setup_msc": setup}
+    if row.done_us:
+        done = server_ms(broker, row.done_us)
+        values |= {"time_done": done // 1_000, "time_done_msc": done}
+    if row.expires_us and row.type_time != mt5.ORDER_TIME_GTC:
+        values["time_expiration"] = server_s(broker, row.expires_us)
     values |= {name: amounts.as_float(getattr(row, name)) for name in ("volume_initial", "volume_current")}
     values |= {name: amounts.as_float(getattr(row, name), digits) for name in ("sl", "tp")}
-    values["price_open"] = values["price_current"] = amounts.as_float(row.price, digits)
+    quote = None if row.done_us else broker.quotes.at(row.symbol, broker.now_ms)
+    current = quote.entry_price(row.side) if quote else row.price
+    values |= {
+        "price_open": amounts.as_float(row.price, digits), "price_current": amounts.as_float(current, digits),
+        "price_stoplimit": amounts.as_float(row.stoplimit, digits),
+    }  # fmt: skip
     return structures.build(structures.TradeOrder, values)
 
 
@@ -110,7 +112,8 @@ def sent(row: Answer, asked: Request, request_id: int) -> structures.OrderSendRe
         name: amounts.as_float(getattr(row, name), row.digits) for name in ("price", "bid", "ask")
     }
     values |= {"retcode": row.retcode, "deal": row.deal, "order": row.order, "request_id": request_id}
-    values |= {"volume": amounts.as_float(row.volume), "comment": comment_of(row.retcode), "request": request(asked)}
+    values |= {"volume": amounts.as_float(row.volume), "request": request(asked)}
+    values["comment"] = row.comment or comment_of(row.retcode)
     return structures.build(structures.OrderSendResult, values)
 
 
@@ -130,6 +133,7 @@ def account(broker: Broker, login: int, *, is_investor: bool) -> structures.Acco
     names = (
         "login",
         "leverage",
+        "limit_orders",
         "margin_mode",
         "currency_digits",
         "fifo_close",
@@ -140,7 +144,9 @@ def account(broker: Broker, login: int, *, is_investor: bool) -> structures.Acco
     )
     values: Mapping[str, object] = {name: getattr(profile, name) for name in names} | {
         "trade_mode": mt5.ACCOUNT_TRADE_MODE_DEMO, "trade_allowed": profile.trade_allowed and not is_investor,
-        "balance": amounts.as_float(sums.balance), "profit": amounts.as_float(sums.profit),
+        "balance": amounts.as_float(sums.balance), "credit": amounts.as_float(sums.credit),
+        "margin_so_mode": profile.stop_out_mode, "margin_so_call": float(profile.margin_call),
+        "margin_so_so": float(profile.stop_out), "profit": amounts.as_float(sums.profit),
         "equity": amounts.as_float(sums.equity), "margin": amounts.as_float(sums.margin),
         "margin_free": amounts.as_float(sums.free), "margin_level": sums.level, "company": COMPANY,
     }  # fmt: skip
@@ -157,14 +163,20 @@ def terminal(row: Terminal) -> structures.TerminalInfo:
     return structures.build(structures.TerminalInfo, values)
 
 
-def symbol(broker: Broker, profile: AccountProfile, row: Instrument, *, selected: bool) -> structures.SymbolInfo:
+def symbol(
+    broker: Broker, profile: AccountProfile, row: Instrument, quote: Tick | None, *, selected: bool
+) -> structures.SymbolInfo:
     """Show a symbol; prices stay zero until it is watched."""
-    quote = broker.quotes.at(row.name, broker.now_ms) if selected else None
     values: dict[str, object] = {
         "select": selected, "visible": selected, "digits": row.digits, "spread_float": True, "name": row.name,
         "trade_calc_mode": row.calc_mode, "trade_mode": row.trade_mode, "expiration_time": row.expires_s,
         "trade_stops_level": row.stops_level, "trade_freeze_level": row.freeze_level, "trade_exemode": row.exemode,
-        "filling_mode": row.filling_bits, "order_mode": ORDER_MODE, "expiration_mode": EXPIRATION_GTC,
+        "filling_mode": row.filling_bits, "expiration_mode": row.expiration_bits,
+        "order_mode": row.order_bits if profile.is_hedging else row.order_bits & ~ORDERS_CLOSE_BY,
+        "order_gtc_mode": row.order_gtc_mode, "swap_mode": row.swap_mode,
+        "swap_rollover3days": row.swap_rollover3days, "swap_long": amounts.as_float(row.swap_long),
+        "swap_short": amounts.as_float(row.swap_short), "margin_hedged": float(row.margin_hedged or 0),
+        "margin_hedged_use_leg": row.margin_hedged is None,
         "point": amounts.as_float(1, row.digits), "trade_tick_size": amounts.as_float(row.tick_size, row.digits),
         "trade_contract_size": float(row.contract_size), "margin_initial": amounts.as_float(row.margin_initial),
         "currency_base": row.base, "currency_profit": row.profit, "currency_margin": row.margin,

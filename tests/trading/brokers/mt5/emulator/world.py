@@ -50,6 +50,26 @@ class World:
         """Sell at the market."""
         return self.deal(symbol, mt5.ORDER_TYPE_SELL, volume, **fields)
 
+    def place(self, symbol: str, kind: int, volume: float, price: float, **fields: Any) -> Any:
+        """Place a pending order."""
+        plain = {"action": mt5.TRADE_ACTION_PENDING, "symbol": symbol, "type": kind, "volume": volume, "price": price}
+        waits = {"type_filling": mt5.ORDER_FILLING_RETURN, "magic": next(self.magics)}
+        return self.mt5.order_send(plain | waits | fields)
+
+    def modify(self, order: int, price: float, **fields: Any) -> Any:
+        """Change a pending order."""
+        return self.mt5.order_send({"action": mt5.TRADE_ACTION_MODIFY, "order": order, "price": price, **fields})
+
+    def remove(self, order: int) -> Any:
+        """Remove a pending order."""
+        return self.mt5.order_send({"action": mt5.TRADE_ACTION_REMOVE, "order": order})
+
+    def finished(self, ticket: int) -> Any:
+        """Return an order from the history."""
+        found = self.mt5.history_orders_get(ticket=ticket)
+        assert found, self.mt5.last_error()
+        return found[0]
+
     def move_stops(self, position: int, symbol: str, sl: float, tp: float) -> Any:
         """Set both stops of a position."""
         return self.mt5.order_send(

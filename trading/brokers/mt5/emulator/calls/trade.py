@@ -1,7 +1,7 @@
 """Check and send trade requests, and list what is open."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from trading.brokers.mt5.emulator import amounts, arguments, sending, structures, valuation, views
 from trading.brokers.mt5.emulator import constants as mt5
@@ -9,9 +9,10 @@ from trading.brokers.mt5.emulator.calls.base import Calls, answering
 from trading.brokers.mt5.emulator.calls.market import in_group
 from trading.brokers.mt5.emulator.failures import CallError
 from trading.brokers.mt5.emulator.rates import NoRateError
-from trading.brokers.mt5.emulator.records import BUY, SELL, Position
+from trading.brokers.mt5.emulator.records import BUY, SELL, Position, WorkingOrder
 
 NUMBER = (float, int)
+R = TypeVar("R", Position, WorkingOrder)
 
 
 class TradeCalls(Calls):
@@ -70,7 +71,7 @@ class TradeCalls(Calls):
     @answering()
     def positions_total(self) -> int:
         """Return how many positions are open."""
-        return len(self._broker.books[self._enter("positions_total")].positions)
+        return len(self._positions(self._enter("positions_total")))
 
     @answering()
     def positions_get(self, *args: Any, **named: Any) -> tuple[structures.TradePosition, ...]:
@@ -78,24 +79,33 @@ class TradeCalls(Calls):
         given = arguments.keywords(args, named, ticket=int, symbol=str, group=str)
         login = self._enter("positions_get")
         with self._broker.lock:
-            rows = chosen(list(self._broker.books[login].positions.values()), given)
+            rows = chosen(self._positions(login), given)
             return tuple(views.position(self._broker, row) for row in rows)
 
     @answering()
     def orders_total(self) -> int:
-        """Return how many orders are working: this broker has market orders only, so none."""
-        self._enter("orders_total")
-        return 0
+        """Return how many orders are working."""
+        return len(self._working(self._enter("orders_total")))
 
     @answering()
     def orders_get(self, *args: Any, **named: Any) -> tuple[structures.TradeOrder, ...]:
-        """Return working orders: this broker has market orders only, so none."""
-        arguments.keywords(args, named, ticket=int, symbol=str, group=str)
-        self._enter("orders_get")
-        return ()
+        """Return working orders: all, or by ticket, else by symbol, else by group."""
+        given = arguments.keywords(args, named, ticket=int, symbol=str, group=str)
+        login = self._enter("orders_get")
+        with self._broker.lock:
+            rows = chosen(self._working(login), given)
+            return tuple(views.order(self._broker, row) for row in rows)
+
+    def _positions(self, login: int) -> list[Position]:
+        """Return the positions that have arrived in the terminal."""
+        return list(self._broker.books[login].seen_positions.at(self._seen_us).values())
+
+    def _working(self, login: int) -> list[WorkingOrder]:
+        """Return the working orders that have arrived in the terminal."""
+        return list(self._broker.books[login].seen_working.at(self._seen_us).values())
 
 
-def chosen(rows: Sequence[Position], given: dict[str, Any]) -> list[Position]:
+def chosen(rows: Sequence[R], given: dict[str, Any]) -> list[R]:
     """Return the rows that the first of `ticket`, `symbol`, `group` names, or all."""
     if "ticket" in given:
         return [row for row in rows if row.ticket == given["ticket"]]

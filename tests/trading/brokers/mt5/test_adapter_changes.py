@@ -1,0 +1,488 @@
+"""Closing, resting, changing and canceling: each once for its own id, and every answer one of the three."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import count
+
+import pytest
+
+from nexus.core.errors import OutcomeUnknown, OutsideError, Refused, Unreachable
+from tests.trading.brokers.mt5.fake_terminal import SERVER_OFFSET_S
+from tests.trading.brokers.mt5.gateway_in_thread import LIMITS, gateway
+from trading.brokers.base import OrderChange, OrderType, Side, StopsChange, TimeInForce, VenueState
+from trading.brokers.mt5.outcomes import RETCODES, Outcome, Purpose, of_retcode
+
+_names = count(1)
+
+
+@pytest.fixture
+def resting(order):
+    """Make orders that rest below the market."""
+
+    def make(**changes):
+        usual = {"order_type": OrderType.LIMIT, "limit_price": Decimal("1.09"), "time_in_force": TimeInForce.GTC}
+        return order(**(usual | changes))
+
+    return make
+
+
+@pytest.fixture
+def closing(order):
+    """Make orders that close a position."""
+
+    def make(position_id, **changes):
+        usual = {"side": Side.SELL, "stop_loss": None, "take_profit": None, "reference_price": Decimal("1.1")}
+        return order(**(usual | {"venue_position_id": position_id} | changes))
+
+    return make
+
+
+@pytest.fixture
+def opened(broker, order):
+    """Open a position and return its identifier."""
+    return lambda **changes: broker.submit(order(**changes)).fills[0].venue_position_id
+
+
+def change(venue_order_id, **changes):
+    usual = OrderChange(
+        change_id=f"change-{next(_names)}", venue_order_id=venue_order_id, limit_price=Decimal("1.08"), stop_price=None,
+        stop_loss=Decimal("1.07"), take_profit=None, time_in_force=TimeInForce.DAY,
+    )  # fmt: skip
+    return replace(usual, **changes)
+
+
+def stops(position_id, **changes):
+    usual = StopsChange(f"stops-{next(_names)}", position_id, "EURUSD", Decimal("1.09"), None)
+    return replace(usual, **changes)
+
+
+def test_closes_a_part_and_the_rest_by_the_ticket_that_the_position_has_now(broker, terminal, opened, closing):
+    position_id = opened()
+    terminal.positions[0] = terminal.positions[0]._replace(ticket=4711)  # as after a reversal or a rollover
+
+    first = broker.submit(closing(position_id, quantity=Decimal("0.04")))
+    second = broker.submit(closing(position_id, quantity=Decimal("0.06")))
+
+    assert [(report.state, len(report.fills)) for report in (first, second)] == [(VenueState.FILLED, 1)] * 2
+    assert [request["position"] for request in terminal.sent[1:]] == [4711, 4711]
+    assert {fill.venue_position_id for report in (first, second) for fill in report.fills} == {position_id}
+    assert terminal.positions == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"quantity": Decimal("0.11")}, "QUANTITY_EXCEEDS_POSITION"),
+        ({"side": Side.BUY}, "POSITION_DOES_NOT_MATCH"),
+        ({"venue_position_id": "1"}, "POSITION_NOT_OPEN"),
+    ],
+)
+def test_never_opens_anything_with_a_close(broker, terminal, opened, closing, changes, code):
+    position_id = opened()
+
+    with pytest.raises(Refused) as refused:
+        broker.submit(closing(**({"position_id": position_id} | _named(changes))))
+    assert refused.value.code == code
+    assert len(terminal.sent) == 1
+
+
+def _named(changes):
+    return {"position_id" if name == "venue_position_id" else name: value for name, value in changes.items()}
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "code"),
+    [
+        ({"volume": 0.05}, "QUANTITY_EXCEEDS_POSITION"),
+        ({"type": 1}, "POSITION_DOES_NOT_MATCH"),
+        ({"ticket": 5}, "POSITION_NOT_OPEN"),
+        ({"symbol": "USDJPY"}, "POSITION_DOES_NOT_MATCH"),
+    ],
+)
+def test_the_gateway_looks_again_at_the_last_moment(broker, terminal, opened, closing, meanwhile, code):
+    position_id = opened()
+
+    def change_meanwhile():
+        """Let the position change between our reading and the send."""
+        terminal.positions[0] = terminal.positions[0]._replace(**meanwhile)
+        return type(terminal).account_info(terminal)
+
+    send = broker._session.send
+
+    def late(*args):
+        change_meanwhile()
+        return send(*args)
+
+    broker._session.send = late
+    with pytest.raises(Refused) as refused:
+        broker.submit(closing(position_id))
+    assert refused.value.code == code
+    assert len(terminal.sent) == 1
+
+
+def test_closes_although_the_kill_file_stands_and_the_minute_is_full(
+    terminal, tmp_path, connect, order, closing, resting
+):
+    kill_file = tmp_path / "STOP"
+    limits = replace(LIMITS, kill_file=kill_file, orders_per_minute=2)
+    with gateway(terminal, tmp_path / "journal.db", limits=limits) as running:
+        broker = connect(running)
+        position_id = broker.submit(order()).fills[0].venue_position_id
+        ticket = broker.submit(resting()).venue_order_id
+        with pytest.raises(Refused) as refused:
+            broker.submit(order())
+        assert refused.value.code == "RATE_EXCEEDS_LIMIT"
+        kill_file.touch()
+        for attempt in (
+            lambda: broker.submit(resting()),
+            lambda: broker.change_order(change(ticket)),
+        ):
+            with pytest.raises(Refused) as refused:
+                attempt()
+            assert refused.value.code == "KILL_FILE_PRESENT"
+
+        broker.change_stops(stops(position_id))
+        broker.cancel(cancel_id="c-1", venue_order_id=ticket)
+        assert broker.submit(closing(position_id)).state is VenueState.FILLED
+
+    assert [request["action"] for request in terminal.sent] == [1, 5, 6, 8, 1]
+
+
+def test_cancels_and_closes_take_no_place_of_orders_in_the_minute(terminal, tmp_path, connect, order, resting):
+    with gateway(terminal, tmp_path / "journal.db", limits=replace(LIMITS, orders_per_minute=2)) as running:
+        broker = connect(running)
+        ticket = broker.submit(resting()).venue_order_id
+        broker.cancel(cancel_id="c-1", venue_order_id=ticket)
+
+        assert broker.submit(order()).state is VenueState.FILLED
+
+
+def test_a_resting_order_works_until_it_is_filled(broker, terminal, resting, sent_at):
+    wanted = resting()
+
+    report = broker.submit(wanted)
+
+    assert (report.state, report.fills) == (VenueState.WORKING, ())
+    assert report.venue_order_id == str(terminal.working[0].ticket)
+    assert broker.order_report(client_order_id=wanted.client_order_id, sent_at=sent_at) == report
+    (listed,) = broker.snapshot(symbols=[]).orders
+    assert (listed.client_order_id, listed.venue_order_id) == (wanted.client_order_id, report.venue_order_id)
+    assert (listed.side, listed.order_type, listed.time_in_force) == (Side.BUY, OrderType.LIMIT, TimeInForce.GTC)
+    assert (listed.quantity, listed.quantity_left, listed.price) == (Decimal("0.1"), Decimal("0.1"), Decimal("1.09"))
+
+
+def test_an_order_that_ends_at_a_time_says_so_by_the_server_s_clock(broker, terminal, resting):
+    ends = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=2)
+
+    broker.submit(resting(time_in_force=TimeInForce.GTD, expires_at=ends))
+
+    assert terminal.sent[0]["expiration"] == int(ends.timestamp()) + SERVER_OFFSET_S
+    assert broker.snapshot(symbols=[]).orders[0].expires_at == ends
+
+
+def test_sends_no_end_by_a_clock_that_it_does_not_know(broker, terminal, resting):
+    still = terminal.symbol_select("EURUSD") and terminal.symbol_info_tick("EURUSD")
+    terminal.symbol_info_tick = lambda _: still
+
+    with pytest.raises(Unreachable):
+        broker.submit(resting(time_in_force=TimeInForce.GTD, expires_at=datetime.now(UTC) + timedelta(hours=2)))
+    assert terminal.sent == []
+
+
+def test_lists_orders_of_others_as_nobody_s(broker, terminal, resting):
+    broker.submit(resting())
+    (ours,) = terminal.working
+    terminal.working += [
+        ours._replace(ticket=1, magic=0, type=7, price_stoplimit=1.07),
+        ours._replace(ticket=2, magic=0, type=8),
+        ours._replace(ticket=3, magic=0, type=1),
+    ]
+
+    orders = {order.venue_order_id: order for order in broker.snapshot(symbols=[]).orders}
+
+    assert set(orders) == {str(ours.ticket), "1", "3"}
+    assert (orders["1"].client_order_id, orders["1"].order_type) == ("", OrderType.STOP_LIMIT)
+    assert (orders["1"].side, orders["1"].limit_price) == (Side.SELL, Decimal("1.07"))
+    assert orders["3"].order_type is OrderType.MARKET
+
+
+def test_a_canceled_order_is_proven_so_by_its_report_and_keeps_its_fills(broker, terminal, resting, sent_at):
+    wanted = resting()
+    ticket = broker.submit(wanted).venue_order_id
+
+    broker.cancel(cancel_id="c-1", venue_order_id=ticket)
+    broker.cancel(cancel_id="c-1", venue_order_id=ticket)
+
+    report = broker.order_report(client_order_id=wanted.client_order_id, sent_at=sent_at)
+    assert (report.state, report.fills) == (VenueState.CANCELED, ())
+    assert [request for request in terminal.sent if request["action"] == 8] == [{"action": 8, "order": int(ticket)}]
+
+
+def test_changes_a_resting_order_to_all_its_new_terms(broker, terminal, resting):
+    ticket = broker.submit(resting()).venue_order_id
+    ends = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+
+    broker.change_order(change(ticket, time_in_force=TimeInForce.GTD, expires_at=ends))
+
+    (listed,) = broker.snapshot(symbols=[]).orders
+    assert (listed.price, listed.stop_loss, listed.take_profit) == (Decimal("1.08"), Decimal("1.07"), None)
+    assert (listed.time_in_force, listed.expires_at) == (TimeInForce.GTD, ends)
+    assert terminal.sent[1]["action"] == 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"venue_order_id": "77"}, "ORDER_NOT_WORKING"),
+        ({"venue_order_id": "x"}, "VENUE_ID_NOT_VALID"),
+        ({"limit_price": None}, "PRICES_DO_NOT_FIT_TYPE"),
+        ({"stop_price": Decimal(1)}, "PRICES_DO_NOT_FIT_TYPE"),
+        ({"limit_price": Decimal(0)}, "PRICE_NOT_VALID"),
+        ({"time_in_force": TimeInForce.FOK}, "TIME_IN_FORCE_NOT_OFFERED"),
+        ({"time_in_force": TimeInForce.GTD}, "EXPIRY_NOT_VALID"),
+        ({"change_id": "a b"}, "CHANGE_ID_NOT_VALID"),
+    ],
+)
+def test_refuses_a_change_that_cannot_be_and_sends_nothing(broker, terminal, resting, changes, code):
+    ticket = broker.submit(resting()).venue_order_id
+
+    with pytest.raises(Refused) as refused:
+        broker.change_order(change(**({"venue_order_id": ticket} | changes)))
+    assert refused.value.code == code
+    assert len(terminal.sent) == 1
+
+
+def test_sets_both_stops_of_a_position(broker, terminal, opened):
+    position_id = opened()
+
+    broker.change_stops(stops(position_id))
+
+    (position,) = broker.snapshot(symbols=[]).positions
+    assert (position.stop_loss, position.take_profit) == (Decimal("1.09"), None)
+    assert terminal.sent[1] == {
+        "action": 6, "position": terminal.positions[0].ticket, "symbol": "EURUSD", "sl": 1.09, "tp": 0.0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"venue_position_id": "77"}, "POSITION_NOT_OPEN"),
+        ({"symbol": "USDJPY"}, "POSITION_DOES_NOT_MATCH"),
+        ({"symbol": "NONE"}, "SYMBOL_UNKNOWN"),
+        ({"stop_loss": Decimal(-1)}, "PRICE_NOT_VALID"),
+    ],
+)
+def test_refuses_stops_for_what_is_not_there(broker, terminal, opened, changes, code):
+    position_id = opened()
+
+    with pytest.raises(Refused) as refused:
+        broker.change_stops(replace(stops(position_id), **changes))
+    assert refused.value.code == code
+    assert len(terminal.sent) == 1
+
+
+def test_closes_two_opposite_positions_by_each_other(broker, terminal, order, opened):
+    long, short = opened(), opened(side=Side.SELL, quantity=Decimal("0.04"), stop_loss=None, take_profit=None)
+    wanted = order()
+
+    report = broker.close_by(client_order_id=wanted.client_order_id, venue_position_id=long, other_position_id=short)
+
+    assert report.state is VenueState.FILLED
+    assert {fill.venue_position_id: (fill.side, fill.quantity) for fill in report.fills} == {
+        long: (Side.SELL, Decimal("0.04")),
+        short: (Side.BUY, Decimal("0.04")),
+    }
+    (left,) = broker.snapshot(symbols=[]).positions
+    assert (left.venue_position_id, left.quantity) == (long, Decimal("0.06"))
+
+
+def test_refuses_to_close_by_what_is_not_opposite_or_not_offered(broker, terminal, order, opened):
+    first, second = opened(), opened()
+    for pair, order_mode, code in (
+        ((first, second), 127, "POSITION_DOES_NOT_MATCH"),
+        ((first, "77"), 127, "POSITION_NOT_OPEN"),
+        ((first, opened(side=Side.SELL, stop_loss=None, take_profit=None)), 63, "CLOSE_BY_NOT_OFFERED"),
+    ):
+        sent = len(terminal.sent)
+        terminal.symbols["EURUSD"]["order_mode"] = order_mode
+        with pytest.raises(Refused) as refused:
+            broker.close_by(
+                client_order_id=order().client_order_id, venue_position_id=pair[0], other_position_id=pair[1]
+            )
+        assert refused.value.code == code
+        assert len(terminal.sent) == sent
+
+
+@pytest.fixture
+def attempts(broker, order, resting, closing, opened):
+    """Return one attempt of each purpose, ready to be made."""
+    position_id, other_id = opened(), opened(side=Side.SELL, stop_loss=None, take_profit=None)
+    ticket = broker.submit(resting()).venue_order_id
+    return {
+        Purpose.OPEN: lambda: broker.submit(order()),
+        Purpose.PENDING: lambda: broker.submit(resting()),
+        Purpose.CLOSE: lambda: broker.submit(closing(position_id)),
+        Purpose.CANCEL: lambda: broker.cancel(cancel_id=f"cancel-{next(_names)}", venue_order_id=ticket),
+        Purpose.CHANGE: lambda: broker.change_order(change(ticket)),
+        "stops": lambda: broker.change_stops(stops(position_id)),
+        "close by": lambda: broker.close_by(
+            client_order_id=order().client_order_id, venue_position_id=position_id, other_position_id=other_id
+        ),
+    }
+
+
+PURPOSES: dict[str, Purpose] = {purpose.value: purpose for purpose in Purpose}
+PURPOSES |= {"stops": Purpose.CHANGE, "close by": Purpose.CLOSE}
+
+
+@pytest.mark.parametrize("name", PURPOSES)
+def test_every_answer_means_what_the_table_says_whatever_was_asked(attempts, terminal, name):
+    for retcode in [0, 9999, *RETCODES]:
+        outcome = of_retcode(retcode, PURPOSES[name])
+        terminal.next_send = lambda _, code=retcode: terminal.answer(code, comment="No")
+        calls = len(terminal.sent)
+        raised: OutsideError | None = None
+        try:
+            attempts[name]()
+        except OutsideError as exc:
+            raised = exc
+        assert len(terminal.sent) == calls + 1
+        if outcome.is_refusal:
+            assert isinstance(raised, Refused)
+            assert (raised.code, raised.halts) == (str(retcode), outcome is Outcome.HALT)
+        elif outcome is Outcome.UNKNOWN:
+            assert isinstance(raised, OutcomeUnknown)
+        else:
+            assert raised is None
+
+
+@pytest.mark.parametrize("retcode", [10009, 10008, 10035, 10028])
+def test_repeating_a_cancel_repeats_what_is_known_of_it(broker, terminal, resting, retcode):
+    outcome = of_retcode(retcode, Purpose.CANCEL)
+    ticket = broker.submit(resting()).venue_order_id
+    terminal.next_send = lambda _: terminal.answer(retcode)
+
+    for _ in range(2):
+        if outcome.is_refusal or outcome is Outcome.UNKNOWN:
+            with pytest.raises(Refused if outcome.is_refusal else OutcomeUnknown):
+                broker.cancel(cancel_id="c-1", venue_order_id=ticket)
+        else:
+            broker.cancel(cancel_id="c-1", venue_order_id=ticket)
+    assert len(terminal.sent) == 2
+
+
+def test_an_id_that_named_another_request_is_refused_and_not_taken_for_done(broker, terminal, resting, opened):
+    wanted = resting()
+    ticket = broker.submit(wanted).venue_order_id
+    position_id = opened()
+    broker.cancel(cancel_id="c-1", venue_order_id=broker.submit(resting()).venue_order_id)
+
+    for attempt in (
+        lambda: broker.cancel(cancel_id=wanted.client_order_id, venue_order_id=ticket),
+        lambda: broker.cancel(cancel_id="c-1", venue_order_id=ticket),
+        lambda: broker.change_stops(stops(position_id, change_id="c-1")),
+    ):
+        with pytest.raises(Refused) as refused:
+            attempt()
+        assert refused.value.code == "ID_IN_USE"
+    assert len(terminal.working) == 1
+
+
+@pytest.mark.parametrize("code", [-2, -8, -10004, -10002, 1])
+def test_reads_the_silence_after_a_cancel_by_its_error(broker, terminal, resting, code):
+    ticket = broker.submit(resting()).venue_order_id
+
+    def silent(_):
+        terminal.error = (code, "silence")
+
+    terminal.next_send = silent
+    with pytest.raises(OutsideError) as raised:
+        broker.cancel(cancel_id="c-1", venue_order_id=ticket)
+
+    assert isinstance(raised.value, Refused) is (code in {-2, -8, -10004})
+    assert getattr(raised.value, "halts", None) is {-2: False, -8: True, -10004: False}.get(code)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "code"),
+    [({"trade_allowed": False}, "10017")],
+)
+def test_sends_nothing_while_trading_is_switched_off_and_says_that_the_account_must_stop(
+    broker, terminal, order, sent_at, trouble, code
+):
+    wanted = order()
+    for name, value in trouble.items():
+        setattr(terminal, name, value)
+
+    with pytest.raises(Refused) as refused:
+        broker.submit(wanted)
+
+    assert (refused.value.code, refused.value.halts) == (code, True)
+    report = broker.order_report(client_order_id=wanted.client_order_id, sent_at=sent_at)
+    assert (report.state, report.halts) == (VenueState.REJECTED, True)
+    assert terminal.sent == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "standing", "missing"),
+    [
+        ({}, {}, False),
+        ({}, {"sl": 0.0}, True),
+        ({}, {"tp": 0.0}, True),
+        ({"stop_loss": None}, {"tp": 1.105}, False),
+        ({"stop_loss": None, "take_profit": None}, {}, False),
+        ({"take_profit": None}, {"sl": 0.0}, True),
+    ],
+)
+def test_says_when_a_stop_that_was_asked_for_does_not_stand(broker, terminal, order, sent_at, asked, standing, missing):
+    def fill(request):
+        answer = terminal.fill(request)
+        # As on a netting account: the position has another name than the order.
+        terminal.positions[0] = terminal.positions[0]._replace(magic=0, comment="", **standing)
+        return answer
+
+    terminal.next_send = fill
+    wanted = order(**asked)
+
+    assert broker.submit(wanted).stops_missing is missing
+    assert broker.order_report(client_order_id=wanted.client_order_id, sent_at=sent_at).stops_missing is missing
+
+
+def test_misses_no_stops_of_a_position_that_is_closed_or_of_somebody_else(broker, terminal, order, opened, sent_at):
+    wanted = order()
+    broker.submit(wanted)
+    terminal.positions.clear()
+    opened(stop_loss=None, take_profit=None)
+
+    assert not broker.order_report(client_order_id=wanted.client_order_id, sent_at=sent_at).stops_missing
+
+
+def test_asks_the_venue_for_margin_and_profit(broker):
+    amounts = {"symbol": "EURUSD", "side": Side.SELL, "quantity": Decimal("0.1")}
+
+    margin = broker.margin(**amounts, price=Decimal("1.1"))
+    profit = broker.profit(**amounts, price_open=Decimal("1.1"), price_close=Decimal("1.101"))
+
+    assert (margin, profit) == (Decimal(110), Decimal(-10))
+
+
+def test_refuses_margin_of_an_unknown_symbol_and_takes_no_failure_for_nothing(broker, terminal):
+    amounts = {"side": Side.BUY, "quantity": Decimal("0.1"), "price": Decimal("1.1")}
+    with pytest.raises(Refused):
+        broker.margin(symbol="NONE", **amounts)
+    terminal.none_from.add("order_calc_margin")
+
+    with pytest.raises(Unreachable):
+        broker.margin(symbol="EURUSD", **amounts)
+
+
+def test_describes_what_an_instrument_takes(broker, terminal):
+    terminal.symbols["EURUSD"] |= {"order_mode": 1 + 2, "expiration_mode": 2, "filling_mode": 1}
+
+    instrument = broker.instrument(symbol="EURUSD")
+
+    assert instrument.order_types == {OrderType.MARKET, OrderType.LIMIT}
+    assert instrument.times_in_force == {TimeInForce.DAY, TimeInForce.FOK}
+    assert instrument.freeze_distance == Decimal("0.00005")

@@ -1,0 +1,60 @@
+"""Looking for an order of ours in everything the venue lists."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from trading.brokers.base import OrderReport, VenueState
+from trading.brokers.mt5 import answers, evidence, readings, wire
+from trading.brokers.mt5.session import Session
+
+
+def confirm(
+    session: Session, document: wire.Plain, trail: evidence.Trail, since_s: float, *, is_accepted: bool
+) -> OrderReport:
+    """Find the deals of an order that was answered; an accepted one that shows none yet is working.
+
+    Raises: Unreachable when the search was not complete.
+    """
+    with readings.reading():
+        ticket = answers.order_ticket(document)
+        trail = replace(trail, tickets=frozenset({ticket} if ticket else ()))
+        report = search(session, trail, since_s=since_s, until_s=float(document["gateway_utc"]))
+    if report is None and not is_accepted:
+        return OrderReport(trail.client_order_id, VenueState.NO_TRACE)
+    if report is None:
+        return answers.accepted(trail.client_order_id, document)
+    return report
+
+
+def search(session: Session, trail: evidence.Trail, *, since_s: float, until_s: float) -> OrderReport | None:
+    """Look through everything the venue lists, orders first, since an order moves to the history as we read."""
+    window = readings.window(since_s, until_s)
+    marks: dict[str, list[object]] = {"magic": [trail.magic], "comment": [trail.client_order_id]}
+    by_ticket = marks | {"ticket": list[object](trail.tickets)}
+    of_symbol = marks | ({"symbol": [trail.symbol]} if trail.wants_stops else {})
+    first = [
+        readings.call("terminal_info"), readings.call("orders_get", where=by_ticket),
+        readings.call("history_orders_get", *window, where=by_ticket),
+    ]  # fmt: skip
+
+    def second(tickets: Sequence[int]) -> list[dict[str, Any]]:
+        deals = readings.call("history_deals_get", *window, where=marks | {"order": list[object](tickets)})
+        return [deals, readings.call("positions_get", where=of_symbol), readings.call("terminal_info")]
+
+    if trail.tickets:
+        # Its fills are waited for as its order was.
+        batch = session.batch([*first, *second(sorted(trail.tickets))], urgency="SEND")
+        results = [batch.result(index) for index in range(6)]
+    else:
+        batch = session.batch(first)
+        results = [batch.result(index) for index in range(3)]
+        with wire.understanding():
+            tickets = [wire.integer(entry["ticket"]) for entry in (*results[1], *results[2])]
+        batch = session.batch(second(tickets))
+        results += [batch.result(index) for index in range(3)]
+    readings.require_connected(results[0])
+    readings.require_connected(results[5])
+    return evidence.judge(
+        trail, working=results[1], closed=results[2], deals=results[3], positions=results[4], zone=session.clock
+    )

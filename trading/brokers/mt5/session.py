@@ -1,0 +1,144 @@
+"""One link to one gateway: calls in units, the right account behind them, and the server's clock."""
+
+import math
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from nexus.core.errors import Refused, Unreachable
+from trading.brokers.base import Link, OrderType, Quote, VenueOrder
+from trading.brokers.mt5 import readings, wire
+from trading.brokers.mt5.client import GatewayClient
+from trading.brokers.mt5.orders import Held
+from trading.brokers.mt5.profile import Profile
+from trading.brokers.mt5.server_clock import ServerClock
+
+CLOCK_WAIT_S, CLOCK_POLL_S, CLOCK_RETRY_S = 1.5, 0.1, 60.0
+
+
+class Session:
+    """The gateway's paths in our words. Safe to share between threads."""
+
+    def __init__(self, link: Link) -> None:
+        self.profile = Profile.of_link(link)
+        try:
+            self._client = GatewayClient(
+                url=link.settings["url"],
+                token=link.settings["token"],
+                deadline_s=float(link.settings.get("deadline_s", "5")),
+            )
+        except (KeyError, ValueError) as exc:
+            raise Refused(f"the link of {link.account} is misconfigured: {exc}", code="LINK_MISCONFIGURED") from exc
+        self.clock = ServerClock()
+        self._clock_tried_at = -math.inf
+        self._lock = threading.Lock()
+        self._seen: dict[int, set[str]] = {}  # generation of the gateway's worker → what was read of it
+
+    def close(self) -> None:
+        """Close the connections to the gateway."""
+        self._client.close()
+
+    def batch(self, calls: Sequence[dict[str, Any]], *, urgency: str = "") -> readings.Batch:
+        """Make the calls as one unit. Takes: `urgency`, SEND or CLOSE when an order waits for them.
+
+        Raises: Unreachable, also when another account answers.
+        """
+        document = self._client.read("/v1/batch", list(calls), correlation_id=_correlation_id(), urgency=urgency)
+        with readings.reading():
+            if (document["login"], document["server"]) != (self.profile.login, self.profile.server):
+                raise Unreachable(f"another account answers: {document['login']} at {document['server']}")
+            offset_s = document["server_offset_s"]
+            self.clock.adopt(None if offset_s is None else wire.integer(offset_s))
+            results = document["results"]
+            if len(results) != len(calls):
+                raise wire.BadAnswer("the gateway did not answer every call")
+            generation = wire.integer(document["generation"]) if document["reconcile_first"] else 0
+            return readings.Batch(results, float(document["gateway_utc"]), generation)
+
+    def compared(self, what: str, batch: readings.Batch) -> None:
+        """Note that the books were read, and tell a gateway that lost its worker once all of them were.
+
+        Reconciliation reads the account and the fills; until it has, such a gateway sends nothing.
+        """
+        if not batch.unreconciled:
+            return
+        with self._lock:
+            seen = self._seen.setdefault(batch.unreconciled, set())
+            seen.add(what)
+            is_complete = {"account", "fills"} <= seen
+        if is_complete:
+            body = {"generation": batch.unreconciled}
+            self._client.read("/v1/reconciled", body, correlation_id=_correlation_id())
+
+    def send(self, intent_id: str, request: Any) -> Any:
+        """Send a trade request, once for its id, and return the journal's word on it."""
+        return self._client.send(
+            "/v1/order_send", {"intent_id": intent_id, "request": request}, correlation_id=_correlation_id()
+        )
+
+    def settle(self, intent_id: str) -> Any:
+        """Return the journal's word on an id; one that was never called can never be called afterwards."""
+        return self._client.read(f"/v1/intents/{intent_id}/settle", {}, correlation_id=_correlation_id())
+
+    def quotes(self, symbols: Sequence[str], batch: readings.Batch, *, first: int) -> dict[str, Quote]:
+        """Read the answers to `readings.quote_calls`, which begin at `first`."""
+        quotes = {}
+        for index, symbol in enumerate(symbols):
+            readings.require_selected(symbol, batch.answers[first + 2 * index])
+            tick = batch.result(first + 2 * index + 1)
+            quotes[symbol] = wire.quote(symbol, tick, at=self.clock.utc_of_quote(wire.integer(tick["time_msc"])))
+        return quotes
+
+    def held(self, venue_position_id: str, listing: Sequence[wire.Plain]) -> Held:
+        """Find a position in a listing by its identifier. Raises: Refused when it is not open."""
+        for entry in listing:
+            position = wire.position(entry, zone=self.clock, tag=self.profile.tag)
+            if position.venue_position_id == venue_position_id:
+                return Held(wire.integer(entry["ticket"]), position)
+        raise Refused(f"the position {venue_position_id} is not open", code="POSITION_NOT_OPEN")
+
+    def working(self, listing: Sequence[wire.Plain]) -> tuple[VenueOrder, ...]:
+        """Return the orders of a listing that rest or await their fill, ours or not."""
+        orders = (wire.working_order(entry, zone=self.clock, tag=self.profile.tag) for entry in listing)
+        return tuple(order for order in orders if order is not None)
+
+    def resting(self, venue_order_id: str, listing: Sequence[wire.Plain]) -> VenueOrder:
+        """Find a resting order in a listing. Raises: Refused when it does not work, or not any more."""
+        for order in self.working(listing):
+            if order.venue_order_id == venue_order_id and order.order_type is not OrderType.MARKET:
+                return order
+        raise Refused(f"the order {venue_order_id} does not rest at the venue", code="ORDER_NOT_WORKING")
+
+    def server_s(self, at: datetime | None, *, symbol: str) -> int:
+        """Return a time in seconds by the server's clock, 0 for none. Raises: Unreachable when we do not know it."""
+        if at is None:
+            return 0
+        self.learn_clock([symbol])
+        if self.clock.offset_s is None:
+            raise Unreachable("the server's clock is not known yet: no price has moved")
+        return int(at.timestamp()) + self.clock.offset_s
+
+    def learn_clock(self, symbols: Sequence[str]) -> None:
+        """Let the gateway watch the quotes until one moves, for a moment, when it does not know the server's clock."""
+        started = time.monotonic()
+        if self.clock.is_known() or not symbols or started - self._clock_tried_at < CLOCK_RETRY_S:
+            return
+        while True:
+            self.batch(readings.quote_calls(symbols))
+            if self.clock.is_known():
+                return
+            if time.monotonic() - started > CLOCK_WAIT_S:
+                self._clock_tried_at = started
+                return
+            time.sleep(CLOCK_POLL_S)
+
+
+def _correlation_id() -> str:
+    """Return the id that came with the request in hand, so that the gateway's log tells the same story."""
+    context = structlog.contextvars.get_contextvars()
+    return str(context.get("correlation_id") or context.get("request_id") or uuid.uuid4().hex)
