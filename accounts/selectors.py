@@ -7,6 +7,7 @@ from django.db.models import Exists, OuterRef
 
 from accounts.models import RevokedToken, TokenFamily, User, normalized_email
 from accounts.types import Claims
+from nexus.core import statements
 
 
 def user_of(claims: Claims, *, at: datetime) -> User | None:
@@ -27,7 +28,7 @@ def user_of(claims: Claims, *, at: datetime) -> User | None:
 
 def is_active(*, user_id: int) -> bool:
     """Tell whether the user may act now, whatever an earlier read said."""
-    return User.objects.filter(pk=user_id, is_active=True).exists()
+    return statements.fetch_one("SELECT 1 FROM users WHERE id = %s AND is_active", [user_id]) is not None
 
 
 def user_by_public_id(public_id: UUID) -> User | None:

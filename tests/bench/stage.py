@@ -76,12 +76,13 @@ class Stage:
     @contextmanager
     def inside(self, database: str) -> Iterator["Inside"]:
         """Run a process that places orders through the service over `database`."""
+        log = self.folder / "inside.log"
         with subprocess.Popen(
             [sys.executable, "-m", "tests.bench.inside"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            stderr=subprocess.DEVNULL, env=self.env | {"DATABASE_URL": database}, cwd=ROOT,
+            stderr=log.open('ab'), env=self.env | {"DATABASE_URL": database}, cwd=ROOT,
         ) as process:  # fmt: skip
             try:
-                yield Inside(process)
+                yield Inside(process, log)
             finally:
                 process.terminate()
 
@@ -100,6 +101,7 @@ class Inside:
     """The other end of `inside.py`."""
 
     process: subprocess.Popen[str]
+    log: Path
 
     def place(self, count: int) -> tuple[list[float], list[float]]:
         """Place orders one after the other; return the times of the orders and of their admissions, in ms."""
@@ -109,7 +111,7 @@ class Inside:
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
-            raise ChildFailed(f"tests.bench.inside ended with code {self.process.wait()}")
+            raise ChildFailed(f"tests.bench.inside ended with code {self.process.wait()}:\n{self.log.read_text()[-3000:]}")
         answer = json.loads(line)
         return answer["orders"], answer["admissions"]
 

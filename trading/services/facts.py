@@ -6,6 +6,7 @@ from datetime import datetime
 
 from django.db import connection
 
+from nexus.core import statements
 from nexus.core.errors import Invalid, OutsideError, Unavailable, Unreachable
 from trading.models import TradableInstrument, TradingAccount
 from trading.services import accounts, instruments
@@ -40,9 +41,7 @@ class Missing:
 
 def database_clock() -> datetime:
     """Return the database's clock, the only one that orders reads, fills and stops across processes."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        clock: datetime = cursor.fetchone()[0]
+    clock: datetime = statements.fetch_only("SELECT clock_timestamp()")[0]
     return clock
 
 
@@ -54,7 +53,11 @@ def read(*, user_id: int, account: TradingAccount, symbol: str | None, at: datet
     assert not connection.in_atomic_block
     read_at = database_clock()
     wanted = {symbol} if symbol else set()
-    owned = list(TradingAccount.objects.filter(user_id=user_id, is_active=True).order_by("pk"))
+    owned = statements.objects(
+        TradingAccount,
+        "SELECT {columns} FROM trading_account WHERE user_id = %s AND is_active ORDER BY id",
+        [user_id],
+    )
     try:
         parts = [_read_account(each, symbols=wanted if each == account else set(), at=at) for each in owned]
     except OutsideError as exc:
@@ -75,7 +78,10 @@ def _read_account(
 ) -> tuple[AccountSnapshot, dict[str, TradableInstrument]]:
     """Read one account; a position in an instrument we have not met is learned and the account read again."""
     broker = accounts.broker_of(account)
-    met = {row.symbol: row for row in TradableInstrument.objects.filter(account=account)}
+    known = statements.objects(
+        TradableInstrument, "SELECT {columns} FROM instrument WHERE account_id = %s", [account.pk]
+    )
+    met = {row.symbol: row for row in known}
     snapshot = broker.snapshot(symbols=sorted(symbols | _conversions(account, met.values())))
     strangers = {position.symbol for position in snapshot.positions} - set(met)
     if not strangers:

@@ -12,6 +12,7 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from nexus.audit.types import Actor, Outcome, Target
+from nexus.core import statements
 from nexus.core.logs import correlation_id
 from nexus.core.money import as_text
 
@@ -36,24 +37,21 @@ def record(
     `pii` for addresses, user agents and unknown names; `occurred_at` when the outside names another time than now.
     """
     assert connection.in_atomic_block, "an audit event belongs to the transaction of what it records"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT audit.append(%s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s)",
-            [
-                action,
-                outcome.value,
-                actor.type.value,
-                _storable(actor.id),
-                _storable(target.type),
-                _storable(target.id),
-                correlation_id(),
-                _capped(detail or {}),
-                json.dumps(_plain(pii), ensure_ascii=False) if pii else None,
-                occurred_at,
-            ],
-        )
-        row = cursor.fetchone()
-    assert row is not None
+    row = statements.fetch_only(
+        "SELECT audit.append(%s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s)",
+        [
+            action,
+            outcome.value,
+            actor.type.value,
+            _storable(actor.id),
+            _storable(target.type),
+            _storable(target.id),
+            correlation_id(),
+            _capped(detail or {}),
+            json.dumps(_plain(pii), ensure_ascii=False) if pii else None,
+            occurred_at,
+        ],
+    )
     return int(row[0])
 
 
