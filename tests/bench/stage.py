@@ -111,7 +111,9 @@ class Inside:
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
-            raise ChildFailed(f"tests.bench.inside ended with code {self.process.wait()}:\n{self.log.read_text()[-3000:]}")
+            raise ChildFailed(
+                f"tests.bench.inside ended with code {self.process.wait()}:\n{self.log.read_text()[-3000:]}"
+            )
         answer = json.loads(line)
         return answer["orders"], answer["admissions"]
 

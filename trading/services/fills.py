@@ -92,6 +92,7 @@ def follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLed
     for stray in (fill for fill in report.fills if fill not in own):
         _book_other(order.account, stray, at=at)  # it carries our mark and another ticket: a fact all the same
     fills = selectors.fills_of(order)
+    order._prefetched_objects_cache = {"fills": fills}  # type: ignore[attr-defined]  # whoever shows it reads no more
     standing = selectors.standing(fills)
     filled = sum((fill.quantity for fill in standing), start=rules.ZERO)
     to = rules.next_state(

@@ -185,8 +185,7 @@ def _reject(order: TradeLedger, *, reason: str, actor: Actor, at: datetime) -> T
 
 
 def _store(order: TradeLedger, *, path: tuple[State, ...], actor: Actor, action: str, at: datetime) -> None:
-    storing.store(order, path=path, at=at)
-    trail.record(
+    event = trail.event(
         action=action,
         actor=actor,
         target=Target("order", str(order.public_id)),
@@ -201,6 +200,7 @@ def _store(order: TradeLedger, *, path: tuple[State, ...], actor: Actor, action:
         },
         occurred_at=at,
     )
+    storing.store(order, path=path, event=event, at=at)
 
 
 def send(order: TradeLedger) -> TradeLedger:

@@ -4,7 +4,7 @@
 `order_begin`, a VOLATILE function (migration 0004): each statement in it sees what was committed before that statement
 began, so it searches after it has waited. It reads nothing that the locks guard: the judge does, in later statements.
 
-`store` writes the order and its events. It reads nothing at all, so one snapshot is as good as several.
+`store` writes the order, its events and its audit event. It reads nothing at all, so one snapshot is as good as several.
 
 The ORM's way of the same steps is kept in tests/trading/twins.py, and a test holds the two to the same rows.
 """
@@ -18,6 +18,7 @@ from typing import Any
 
 from django.db import connection
 
+from nexus.audit.services import trail
 from nexus.core import statements
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
@@ -40,7 +41,7 @@ WITH stored AS (
     FROM stored, unnest(%(came_from)s::text[], %(to)s::text[]) WITH ORDINALITY AS step (came_from, "to", number)
     ORDER BY step.number
 )
-SELECT id, sent_at FROM stored
+SELECT id, sent_at, {append} FROM stored
 """
 
 
@@ -84,17 +85,25 @@ def begin(*, key: RequestKey, public_id: uuid.UUID, user_id: int, at: datetime) 
     return Beginning(made, number, known or stats.lock(user_id=user_id, trading_date=at.date()))
 
 
-def store(order: TradeLedger, *, path: tuple[State, ...], at: datetime) -> None:
-    """Insert the order with its first events. An order with an attempt is marked as sent, by the database's clock."""
+def store(order: TradeLedger, *, path: tuple[State, ...], event: Mapping[str, Any], at: datetime) -> None:
+    """Insert the order with its first events and its audit event.
+
+    An order with an attempt is marked as sent, by the database's clock. Takes: `event` as `trail.event` returns it.
+    """
+    assert connection.in_atomic_block
     row = statements.inserted(TradeLedger, order)
     steps = [str(state) for state in path]
-    given: Mapping[str, Any] = row | {
-        "event_reason": order.reason,
-        "event_at": at,
-        "came_from": ["", *steps[:-1]],
-        "to": steps,
-    }
-    order.pk, order.sent_at = statements.fetch_only(_text(row, is_sent=bool(order.attempts)), given)
+    given: Mapping[str, Any] = (
+        row
+        | event
+        | {
+            "event_reason": order.reason,
+            "event_at": at,
+            "came_from": ["", *steps[:-1]],
+            "to": steps,
+        }
+    )
+    order.pk, order.sent_at, _ = statements.fetch_only(_text(row, is_sent=bool(order.attempts)), given)
     order._state.adding, order._state.db = False, connection.alias
 
 
@@ -107,4 +116,4 @@ def _text(row: Mapping[str, Any], *, is_sent: bool) -> Any:
     clock = {"sent_at": "clock_timestamp()"} if is_sent else {}
     columns = ", ".join(f'"{name}"' for name in row)
     values = ", ".join(clock.get(name, f"%({name})s") for name in row)
-    return STORE.replace("{columns}", columns).replace("{values}", values)
+    return STORE.replace("{columns}", columns).replace("{values}", values).replace("{append}", trail.APPEND)
