@@ -29,7 +29,7 @@ from trading.types import OrderIntent  # noqa: E402
 
 BUY = OrderIntent("EURUSD", Side.BUY, Decimal("0.01"), Decimal("1.0850"), Decimal("1.0800"), Decimal("1.0900"))
 SELL = OrderIntent("EURUSD", Side.SELL, Decimal("0.01"), Decimal("1.0850"), Decimal("1.0900"), Decimal("1.0800"))
-USERS = 20
+USERS = 100
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ class Limit:
 
     per_second: float
     latency_ms: float
+    count: int
 
 
 def write_script(database: str, path: Path, *, hot: bool) -> None:
@@ -39,10 +40,6 @@ def write_script(database: str, path: Path, *, hot: bool) -> None:
             " FROM trading_account WHERE venue_account LIKE 'direct-%%'"
         ).fetchone()
         assert span is not None
-        connection.execute(
-            "INSERT INTO user_daily_stats (user_id, trading_date, orders_admitted, orders_rejected, value_admitted,"
-            " quantity_admitted) SELECT user_id, current_date, 0, 0, 0, 0 FROM trading_account ON CONFLICT DO NOTHING"
-        )
         script = _script(connection, row, span, users=1 if hot else span["users"])
     path.write_text(script, encoding="utf-8")
 
@@ -57,9 +54,10 @@ def run(
     )
     found = re.search(r"^tps = ([0-9.]+) \(without", done.stdout, re.MULTILINE)
     latency = re.search(r"^latency average = ([0-9.]+) ms", done.stdout, re.MULTILINE)
-    if done.returncode or found is None or latency is None or " 0 (0.000%)" not in done.stdout:
+    count = re.search(r"^number of transactions actually processed: ([0-9]+)", done.stdout, re.MULTILINE)
+    if done.returncode or not (found and latency and count) or " 0 (0.000%)" not in done.stdout:
         raise RuntimeError(f"pgbench failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return Limit(float(found[1]), float(latency[1]))
+    return Limit(float(found[1]), float(latency[1]), int(count[1]))
 
 
 def _script(connection: psycopg.Connection[Any], row: dict[str, Any], span: dict[str, Any], *, users: int) -> str:

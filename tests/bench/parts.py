@@ -41,10 +41,12 @@ def physical(run: Run, *, suffix: str = "") -> None:
     for name, clients, is_hot in (("limit_16", CLIENTS, False), ("limit_hot_16", CLIENTS, True), ("limit_1", 1, False)):
         script = run.stage.folder / f"{name}.sql"
         limit.write_script(database, script, hot=is_hot)
+        spent = run.stage.spent_s()
         found = limit.run(
             program, database, script, clients=clients, seconds=max(1, round(run.seconds)), environment=run.stage.env
         )
         run.figures[f"{name}{suffix}"] = found.per_second
+        run.figures[f"{name}_cpu_ms{suffix}"] = round(1000 * (run.stage.spent_s() - spent) / found.count, 3)
         run.say(f"  {name}{suffix}: {found.per_second:.0f} orders/s")
 
 
@@ -61,8 +63,9 @@ def api(run: Run) -> None:
         for clients, tokens, mark in (
             (CLIENTS, everyone, "16"), (1, everyone, "1"), (CLIENTS, everyone[:1], "hot_16"), (1, everyone[:1], "hot_1"),
         ):  # fmt: skip
+            spent = run.stage.spent_s()
             found = run.stage.load(**(warm | {"clients": clients}), tokens=tokens, seconds=run.seconds)
-            _note(run, f"api_{name}", mark, found)
+            _note(run, f"api_{name}", mark, found, spent_s=run.stage.spent_s() - spent)
 
 
 def reads(run: Run) -> None:
@@ -129,8 +132,9 @@ def _bodies(kind: str, stage: Stage) -> list[str]:
     ]  # fmt: skip
 
 
-def _note(run: Run, name: str, mark: str, found: Outcome) -> None:
+def _note(run: Run, name: str, mark: str, found: Outcome, *, spent_s: float) -> None:
     run.figures |= {
+        f"{name}_cpu_ms_{mark}": round(1000 * spent_s / max(1, found.count), 3),
         f"{name}_{mark}": found.per_second,
         f"{name}_p50_ms_{mark}": found.p50_ms,
         f"{name}_p99_ms_{mark}": found.p99_ms,

@@ -18,7 +18,7 @@ import psycopg
 from nexus.local import binaries, postgres, servers
 from nexus.local.folder import ROOT, SECRET_BYTES
 from nexus.local.processes import ChildFailed, Supervisor
-from tests.bench import rows
+from tests.bench import processor, rows
 from tests.bench.load import Load, Outcome
 
 USERS = 100
@@ -44,6 +44,7 @@ class Stage:
     database: str
     env: dict[str, str]
     people: dict[str, Any]
+    postmaster: int
     port: int = 0
 
     def tokens(self, kind: str) -> list[str]:
@@ -65,6 +66,11 @@ class Stage:
         plan.write_text(json.dumps(asdict(load)), encoding="utf-8")
         done = self._child("tests.bench.load", str(plan), timeout_s=load.seconds + LOAD_MARGIN_S)
         return Outcome(**json.loads(done))
+
+    def spent_s(self) -> float:
+        """Return the processor time spent so far by everything that serves or sends an order; 0 where nobody tells."""
+        roots = [child.process.pid for child in self.supervisor.children]
+        return processor.spent_s([*roots, self.postmaster]) or 0.0
 
     def clone(self, name: str, *, orders: int = 0) -> str:
         """Copy the stage's database, and give the copy a history."""
@@ -128,12 +134,18 @@ def opened(*, with_gateways: bool) -> Iterator[Stage]:
         env = servers.django_environment(own, folder=folder, known=known, database=database, broker="memory://")
         env |= LIMITS | {"MT5_GATEWAY_URL": "http://127.0.0.1:9", "ACCESS_TOKEN_EXPIRE_MINUTES": "60"}
         with Supervisor(logs=folder / "logs") as supervisor:
-            stage = Stage(folder, supervisor, database, env, people={})
+            stage = Stage(folder, supervisor, database, env, people={}, postmaster=_postmaster(database))
             gateways = _start_gateways(stage, known) if with_gateways else []
             stage.people = _prepare(stage, gateways)
             with stage.inside(database) as inside:
                 inside.place(2 * USERS)  # the first of them is the model of every row that the bench writes itself
             yield stage
+
+
+def _postmaster(database: str) -> int:
+    with psycopg.connect(database) as connection:
+        stat = Path(f"/proc/{connection.info.backend_pid}/stat")
+        return int(stat.read_text().rpartition(")")[2].split()[processor.PPID]) if stat.exists() else 0
 
 
 def _start_gateways(stage: Stage, known: Mapping[str, str]) -> list[str]:

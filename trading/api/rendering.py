@@ -58,7 +58,7 @@ def order(row: TradeLedger) -> dict[str, Any]:
         "sent_at": _time(row.sent_at),
         "closed_at": _time(row.closed_at),
         "fills": [_fill(each) for each in row.fills.all()],
-        "checks": row.checks,
+        "checks": _checks(row),
     }
 
 
@@ -70,6 +70,12 @@ def ledger(rows: Iterable[TradeLedger], *, following: UUID | None) -> dict[str, 
 def positions(views: Iterable[PositionView]) -> dict[str, Any]:
     """Write positions as `forms.PositionList` does."""
     return {"results": [_position(view) for view in views]}
+
+
+def _checks(row: TradeLedger) -> Any:
+    """Write the checks as they are stored: a page has read them as text, which goes out unread."""
+    text: str | None = getattr(row, "checks_text", None)
+    return row.checks if text is None else orjson.Fragment(text)
 
 
 def _fill(row: Fill) -> dict[str, Any]:
