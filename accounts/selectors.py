@@ -19,8 +19,8 @@ def user_of(claims: Claims, *, at: datetime) -> User | None:
         """
         SELECT {columns} FROM users
         WHERE public_id = %(user)s AND is_active AND token_version = %(version)s
-          AND EXISTS (SELECT FROM token_family
-                      WHERE id = %(family)s AND user_id = users.id AND revoked_at IS NULL AND absolute_expires_at > %(at)s)
+          AND EXISTS (SELECT FROM token_family WHERE id = %(family)s AND user_id = users.id
+                      AND revoked_at IS NULL AND absolute_expires_at > %(at)s)
           AND NOT EXISTS (SELECT FROM revoked_tokens WHERE jti_hash = %(token)s)
         """,
         {

@@ -51,7 +51,8 @@ def _open(folder: Path, login: int, document: dict[str, Any]) -> tuple[Desk, Ser
     folder.mkdir(parents=True)
     password, server_name = document["password"], document["server"]
     account = AccountProfile(
-        login=login, password=password, server=server_name, initial_balance="100000000", requests_per_second=WITHOUT_LIMIT,
+        login=login, password=password, server=server_name, initial_balance="100000000",
+        requests_per_second=WITHOUT_LIMIT,
         margin_mode=mt5.ACCOUNT_MARGIN_MODE_RETAIL_NETTING,
     )  # fmt: skip
     broker = open_broker(folder / "broker.db", accounts=[account], profile=BrokerProfile(always_open=True))
@@ -74,7 +75,7 @@ def _open(folder: Path, login: int, document: dict[str, Any]) -> tuple[Desk, Ser
 
 def _learn_clocks(desks: list[Desk]) -> None:
     """Watch the quotes until one has moved at every account: only then is the server's clock known."""
-    calls = [
+    calls: list[dict[str, Any]] = [
         {"function": name, "args": args, "kwargs": {}, "where": {}}
         for name, args in (("symbol_select", [SYMBOL, True]), ("symbol_info_tick", [SYMBOL]))
     ]

@@ -46,7 +46,7 @@ def main() -> None:
         finally:
             admissions.append(1000 * (time.perf_counter() - begun))
 
-    orders._admit = timed  # type: ignore[assignment]
+    orders._admit = timed
     for line in sys.stdin:
         admissions.clear()
         whole = [_place(traders[n % len(traders)], n) for n in range(int(line))]

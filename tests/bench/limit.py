@@ -13,12 +13,22 @@ from typing import Any
 import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
 # What differs from order to order, in pgbench's words. `n` is drawn anew for each.
 KEY = "'k' || :n::text || '-' || :client_id::text"
 PUBLIC_ID = "md5(:n::text)::uuid"
 NAME = "'n' || :n::text"
 FILL_NAME = "'f' || :n::text"
+COUNT = (
+    "UPDATE user_daily_stats SET orders_admitted = orders_admitted + 1, value_admitted = value_admitted + 1,"
+    " quantity_admitted = quantity_admitted + 1 WHERE user_id = :user AND trading_date = current_date"
+)
+FINISH = (
+    "UPDATE trade_ledger SET status = 'FILLED', delivery = 'DONE', reserved = 0, filled_quantity = quantity,"
+    " average_price = 1, closed_at = now(), venue_order_id = 'f' || :n::text WHERE id = :id"
+)
+CLOSE = "UPDATE idempotency_record SET expires_at = now() WHERE object_id = (md5(:n::text)::uuid)::text"
 
 
 @dataclass(frozen=True)
@@ -64,7 +74,8 @@ def _script(connection: psycopg.Connection[Any], row: dict[str, Any], span: dict
     order = {**row, "public_id": _raw(PUBLIC_ID), "account_id": _raw(":account"), "user_id": _raw(":user"),
              "client_order_id": _raw(NAME), "created_at": _raw("now()")}  # fmt: skip
     sent = {**order, "status": "PENDING", "delivery": "SENDING", "reserved": row["risk"], "filled_quantity": 0,
-            "average_price": None, "venue_order_id": "", "closed_at": None, "sent_at": _raw("clock_timestamp()")}  # fmt: skip
+            "average_price": None, "venue_order_id": "", "closed_at": None,
+            "sent_at": _raw("clock_timestamp()")}  # fmt: skip
     events = _rows(connection, "order_event", "order_id = %s ORDER BY id", [row["id"]])
     fill = _rows(connection, "fill", "order_id = %s", [row["id"]])[0]
     position = _rows(connection, "broker_positions", "account_id = %s", [row["account_id"]])[0]
@@ -81,8 +92,7 @@ def _script(connection: psycopg.Connection[Any], row: dict[str, Any], span: dict
         "SELECT level, scope, reason FROM trading_control WHERE scope = 'SYSTEM' AND key = ''",
         "SELECT kind, value FROM risk_limit WHERE scope = 'USER' AND key = (:user)::text AND ended_at IS NULL",
         "SELECT equity_start FROM account_day WHERE account_id = :account AND trading_date = current_date",
-        "UPDATE user_daily_stats SET orders_admitted = orders_admitted + 1, value_admitted = value_admitted + 1,"
-        " quantity_admitted = quantity_admitted + 1 WHERE user_id = :user AND trading_date = current_date",
+        COUNT,
         _insert("trade_ledger", sent) + " RETURNING id \\gset",
         _insert("order_event", *({**each, **of_order} for each in events[:-1])),
         appends[0],
@@ -93,11 +103,10 @@ def _script(connection: psycopg.Connection[Any], row: dict[str, Any], span: dict
         _insert("broker_positions", {**position, "public_id": _raw("gen_random_uuid()"),
                                      "account_id": _raw(":account")})
         + " ON CONFLICT (account_id, venue_position_id) DO UPDATE SET quantity = broker_positions.quantity + 1",
-        "UPDATE trade_ledger SET status = 'FILLED', delivery = 'DONE', reserved = 0, filled_quantity = quantity,"
-        f" average_price = 1, closed_at = now(), venue_order_id = {FILL_NAME} WHERE id = :id",
+        FINISH,
         _insert("order_event", {**events[-1], **of_order}),
         appends[-1],
-        f"UPDATE idempotency_record SET expires_at = now() WHERE object_id = ({PUBLIC_ID})::text",
+        CLOSE,
         "COMMIT",
     ]  # fmt: skip
     head = [
@@ -144,5 +153,5 @@ def _literal(value: Any) -> str:
     if isinstance(value, sql.SQL):
         return value.as_string()
     if isinstance(value, dict | list):
-        value = psycopg.types.json.Jsonb(value)
+        value = Jsonb(value)
     return re.sub(r":(?=[A-Za-z_])(?<!::)", ": ", sql.Literal(value).as_string().replace("\n", " "))

@@ -61,7 +61,8 @@ def api(run: Run) -> None:
         warm = {"path": EXECUTE, "bodies": bodies, "clients": CLIENTS, "expect": '"status":"FILLED"'}
         run.stage.load(**warm, tokens=everyone, seconds=max(2.0, run.seconds / 2))
         for clients, tokens, mark in (
-            (CLIENTS, everyone, "16"), (1, everyone, "1"), (CLIENTS, everyone[:1], "hot_16"), (1, everyone[:1], "hot_1"),
+            (CLIENTS, everyone, "16"), (1, everyone, "1"),
+            (CLIENTS, everyone[:1], "hot_16"), (1, everyone[:1], "hot_1"),
         ):  # fmt: skip
             spent = run.stage.spent_s()
             found = run.stage.load(**(warm | {"clients": clients}), tokens=tokens, seconds=run.seconds)
@@ -102,7 +103,7 @@ def admission(run: Run) -> None:
 
 
 def growth(run: Run) -> None:
-    """(e) Measure the cost of an order over few and over many ledger rows, in turns, so that both see the same noise."""
+    """(e) Measure the cost of an order over few and over many ledger rows, in turns: both see the same noise."""
     small, large = [], []
     with run.stage.inside(run.clones["small"]) as few, run.stage.inside(run.clones["large"]) as many:
         few.place(ORDERS_A_ROUND)

@@ -42,7 +42,7 @@ def prepare(document: dict[str, Any]) -> dict[str, Any]:
             _trader(f"behind-{login}", "mt5", str(login), server=document["server"], url=url)
             for login, url in zip(document["logins"], document["gateways"], strict=True)
         ]
-    for user, account, _ in [*direct, *behind]:
+    for _, account, _ in [*direct, *behind]:
         _warm(account)
     return {
         "direct": [_note(each) for each in direct],

@@ -51,13 +51,8 @@ def read(*, user_id: int, account: TradingAccount, symbol: str | None, at: datet
     One account that cannot be read leaves the whole picture missing: its losses would be invisible.
     """
     assert not connection.in_atomic_block
-    read_at = database_clock()
+    read_at, owned = _owned(user_id)
     wanted = {symbol} if symbol else set()
-    owned = statements.objects(
-        TradingAccount,
-        "SELECT {columns} FROM trading_account WHERE user_id = %s AND is_active ORDER BY id",
-        [user_id],
-    )
     try:
         parts = [_read_account(each, symbols=wanted if each == account else set(), at=at) for each in owned]
     except OutsideError as exc:
@@ -71,6 +66,13 @@ def read(*, user_id: int, account: TradingAccount, symbol: str | None, at: datet
         known |= {(each.pk, name): instrument for name, instrument in met.items()}
         taken.append(AccountFacts(each, snapshot))
     return Facts(tuple(taken), known, quotes, read_at)
+
+
+def _owned(user_id: int) -> tuple[datetime, list[TradingAccount]]:
+    """Return the database's clock, and the user's active accounts, before any broker is asked."""
+    read_at = database_clock()
+    query = "SELECT {columns} FROM trading_account WHERE user_id = %s AND is_active ORDER BY id"
+    return read_at, statements.objects(TradingAccount, query, [user_id])
 
 
 def _read_account(

@@ -4,7 +4,7 @@
 `order_begin`, a VOLATILE function (migration 0004): each statement in it sees what was committed before that statement
 began, so it searches after it has waited. It reads nothing that the locks guard: the judge does, in later statements.
 
-`store` writes the order, its events and its audit event. It reads nothing at all, so one snapshot is as good as several.
+`store` writes the order, its events and its audit event. It reads nothing, so one snapshot is as good as several.
 
 The ORM's way of the same steps is kept in tests/trading/twins.py, and a test holds the two to the same rows.
 """
@@ -47,7 +47,7 @@ SELECT id, sent_at, {append} FROM stored
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """The order that the key has made: this one or one from before. With this one come its number and the locked day."""
+    """The order that the key has made: this one or an earlier one. With this one come its number and the locked day."""
 
     made: str
     number: int
