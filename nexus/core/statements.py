@@ -57,7 +57,7 @@ def objects(model: type[M], query: LiteralString, given: Mapping[str, Any] | Seq
 def inserted(model: type[M], row: M) -> Mapping[str, Any]:
     """Return the columns of a new row and what the ORM would write into each; the key is left to the table."""
     return {
-        field.column: _written(field.get_db_prep_save(getattr(row, field.attname), connection))
+        str(field.column): _written(field.get_db_prep_save(getattr(row, field.attname), connection))
         for field in model._meta.concrete_fields
         if not field.primary_key
     }

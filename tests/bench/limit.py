@@ -120,11 +120,11 @@ def _script(connection: psycopg.Connection[Any], row: dict[str, Any], span: dict
 
 
 def _raw(text: str) -> sql.SQL:
-    return sql.SQL(text)  # type: ignore[arg-type]  # the texts of this module, never anybody else's
+    return sql.SQL(text)  # the texts of this module, never anybody else's
 
 
 def _rows(connection: psycopg.Connection[Any], table: str, where: str, given: list[Any]) -> list[dict[str, Any]]:
-    found = connection.execute(f"SELECT * FROM {table} WHERE {where}", given).fetchall()  # type: ignore[call-overload]  # noqa: S608
+    found = connection.execute(f"SELECT * FROM {table} WHERE {where}", given).fetchall()  # noqa: S608
     return [dict(each) for each in found]
 
 

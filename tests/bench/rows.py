@@ -94,7 +94,7 @@ def clone(database: str, *, name: str, source: str = "nexus") -> str:
 
 
 def _one(connection: psycopg.Connection[Any], query: str, *given: Any) -> dict[str, Any]:
-    row = connection.execute(query, given).fetchone()  # type: ignore[call-overload]
+    row = connection.execute(query, given).fetchone()
     assert row is not None, query
     return dict(row)
 
