@@ -1,7 +1,7 @@
 """The evidence for one judgement, part by part: who asks, what they ask, and what is known of the world around it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -101,7 +101,14 @@ def gather(q: Question) -> tuple[Evidence, Reservation | None]:
     )
     if isinstance(worst, Unknown):
         return evidence, None
-    return evidence, worst if q.reduction is None else replace(worst, risk=ZERO)
+    return evidence, worst if q.reduction is None else _reducing(q)
+
+
+def _reducing(q: Question) -> Reservation:
+    """Return what a reduction reserves, which is nothing. It may fill as far from the market as the collar lets it."""
+    assert q.quote is not None
+    reach = rules.reference_price(q.quote, q.intent.side) * settings.PRICE_COLLAR
+    return Reservation(risk=ZERO, value=ZERO, units=ZERO, deviation=money.ceil_to(reach, q.instrument.tick_size))
 
 
 def worst_case(q: Question) -> Reservation | Unknown:
@@ -280,6 +287,8 @@ def _quote_fault(q: Question) -> str:
         tick_size=q.instrument.tick_size,
         age_max=timedelta(seconds=settings.QUOTE_AGE_MAX_S),
         spread_max=settings.SPREAD_MAX,
+        last_good=q.instrument.last_good,
+        jump_max=settings.JUMP_MAX,
     )
 
 

@@ -1,88 +1,40 @@
-"""Whether an order that only reduces may be sent: the position is read live, and what already closes it is counted.
+"""The position that an order says it reduces, read live, and what other orders already take from it.
 
-Source: execution reference §4 (reduce-only). A verified reduction risks nothing, so loss, volume, value and size limits
-do not hold it back; a stop of level REDUCE_ONLY lets it pass.
+Source: execution reference §4 (reduce-only). A verified reduction risks nothing, so the gate holds none of it back for
+loss, volume, value or size, and a stop of level REDUCE_ONLY lets it pass.
 """
 
-from datetime import datetime, timedelta
+from decimal import Decimal
 
-from django.conf import settings
-
-from nexus.core import money
-from risk.services import control
-from risk.states import StopLevel
-from risk.types import Check, Verdict
-from trading import rules
-from trading.models import TradableInstrument, TradeLedger, TradingAccount
+from risk.types import Reduction
+from trading.models import TradeLedger, TradingAccount
 from trading.rules import ZERO
-from trading.services import accounts
-from trading.services.admission import Judgement
 from trading.services.facts import Facts, Missing
-from trading.states import Delivery
-from trading.types import OrderIntent, Reservation, VenuePosition
+from trading.types import OrderIntent, VenuePosition
 
 
-def judge(
-    *,
-    account: TradingAccount,
-    instrument: TradableInstrument,
-    intent: OrderIntent,
-    facts: Facts | Missing,
-    at: datetime,
-) -> Judgement:
-    """Judge an order that only reduces. The caller holds the stop lock and the user's day."""
-    stop = control.state(scopes=accounts.control_scopes(account, symbol=intent.symbol))
-    checks = [
-        Check(
-            "TRADING_STATE",
-            "TRADING_HALTED",
-            passed=stop.level < StopLevel.HALTED,
-            scope=stop.scope,
-            detail=stop.reason,
-        )
-    ]
+def closing(account: TradingAccount, *, intent: OrderIntent) -> list[TradeLedger]:
+    """Return the open orders that take from the same positions."""
+    named = [each for each in (intent.venue_position_id, intent.other_position_id) if each]
+    return list(TradeLedger.objects.open().filter(account=account, venue_position_id__in=named))
+
+
+def find(
+    account: TradingAccount, *, intent: OrderIntent, facts: Facts | Missing, pending: list[TradeLedger]
+) -> Reduction:
+    """Return what there is to reduce: nothing, when the broker does not show it on the other side."""
+    taken = sum((order.leaves for order in pending), start=ZERO)
     if isinstance(facts, Missing):
-        checks.append(Check("BROKER_FACTS", facts.reason, passed=False, detail=facts.detail))
-        return Judgement(Verdict(tuple(checks)), None)
-    position = _position(account, intent=intent, facts=facts)
-    closing = list(TradeLedger.objects.open().filter(account=account, venue_position_id=intent.venue_position_id))
-    lost = [order for order in closing if order.delivery == Delivery.UNKNOWN]
-    pending = sum((order.leaves for order in closing), start=ZERO)
-    held = position.quantity if position else ZERO
-    quote = facts.quotes.get(intent.symbol)
-    fault = rules.quote_fault(
-        quote,
-        at=at,
-        tick_size=instrument.tick_size,
-        age_max=timedelta(seconds=settings.QUOTE_AGE_MAX_S),
-        spread_max=settings.SPREAD_MAX,
-    )
-    checks += [
-        Check("POSITION", "POSITION_NOT_FOUND", passed=position is not None),
-        Check("UNKNOWN_CLOSES", "CLOSE_ALREADY_UNKNOWN", passed=not lost, detail=", ".join(map(str, lost))[:200]),
-        Check(
-            "REDUCTION",
-            "QUANTITY_EXCEEDS_POSITION",
-            passed=pending + intent.quantity <= held,
-            limit=held,
-            used=pending,
-            asked=intent.quantity,
-            unit="lots",
-        ),
-        Check("QUOTE", fault, passed=not fault),
-    ]
-    deviation = ZERO
-    if quote is not None and not fault:
-        reference = rules.reference_price(quote, intent.side)
-        deviation = money.ceil_to(reference * settings.PRICE_COLLAR, instrument.tick_size)
-    return Judgement(Verdict(tuple(checks)), Reservation(risk=ZERO, value=ZERO, units=ZERO, deviation=deviation))
-
-
-def _position(account: TradingAccount, *, intent: OrderIntent, facts: Facts) -> VenuePosition | None:
-    """Find the position that the order is to reduce: the one it names, on its own instrument, on the other side."""
+        return Reduction(volume=ZERO, pending=taken)
     mine = next(each for each in facts.accounts if each.account.pk == account.pk)
-    for position in mine.snapshot.positions:
-        is_named = position.venue_position_id == intent.venue_position_id
-        if is_named and position.symbol == intent.symbol and position.side is not intent.side:
-            return position
-    return None
+    held = {each.venue_position_id: each for each in mine.snapshot.positions if each.symbol == intent.symbol}
+    volume = _volume(held.get(intent.venue_position_id), intent=intent, is_other=False)
+    if intent.other_position_id:
+        volume = min(volume, _volume(held.get(intent.other_position_id), intent=intent, is_other=True))
+    return Reduction(volume=volume, pending=taken)
+
+
+def _volume(position: VenuePosition | None, *, intent: OrderIntent, is_other: bool) -> Decimal:
+    if position is None or (position.side is intent.side) is not is_other:
+        return ZERO
+    return position.quantity
