@@ -17,6 +17,7 @@ from nexus.idempotency.services.records import RequestKey
 from risk.models import TradingControl
 from risk.services import changes
 from risk.states import ControlScope, LimitKind, LimitScope, StopLevel
+from tests import invariants
 from tests.factories.accounts import UserFactory
 from tests.fakes import paper as paper_broker
 from tests.fakes.paper import Paper
@@ -51,6 +52,21 @@ def paper(floor: None, tmp_path: Path, settings: Any, monkeypatch: pytest.Monkey
         running.quote("EURUSD", "1.08490", "1.08500")
         yield running
         registry.close()
+
+
+@pytest.fixture(autouse=True)
+def _always_true(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever a test has done, the invariants hold afterwards. A module that speaks for the broker says so."""
+    names = set(request.fixturenames)
+    if "floor" not in names:
+        yield
+        return
+    request.getfixturevalue("floor")
+    running = request.getfixturevalue("paper") if "paper" in names else None
+    since = invariants.newest_event()
+    yield
+    is_invented = getattr(request.module, "SPEAKS_FOR_THE_BROKER", False)
+    invariants.assert_always_true(running, since=since, is_invented=is_invented)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from trading.states import Delivery, FillKind, OrderStatus, Side, VenueState
 from trading.types import FillReport, OrderReport
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+SPEAKS_FOR_THE_BROKER = True  # its reports are made up: the paper broker has never heard of them
 
 
 @pytest.fixture

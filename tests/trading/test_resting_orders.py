@@ -14,7 +14,7 @@ from tests.client import ApiClient
 from tests.factories.accounts import UserFactory
 from tests.trading.conftest import TESTER, limit
 from trading.models import BrokerPosition, ChangeRequest, TradeLedger
-from trading.services import dispatch, resolution, watch
+from trading.services import changes, dispatch, resolution, terms, watch
 
 LIMIT = {
     "symbol": "EURUSD", "action": "BUY", "quantity": "0.01", "type": "LIMIT", "limit_price": "1.08400",
@@ -151,6 +151,45 @@ def test_a_lost_cancel_is_asked_for_and_not_sent_again(client, paper):
     assert answer.status_code == 200
     assert (reread(client, order)["status"], reread(client, order)["cancel"]) == ("CANCELED", "DONE")
     assert ChangeRequest.objects.count() == 1
+
+
+def test_a_working_order_moves_to_new_prices(client, paper):
+    order = place(client, LIMIT)
+
+    answer = act(
+        client, f"/trading/orders/{order['id']}", {"limit_price": "1.0835", "stop_loss": "1.0780"}, method="patch"
+    )
+
+    assert (answer.status_code, answer.json()["state"]) == (200, "DONE")
+    moved = reread(client, order)
+    assert (moved["limit_price"], moved["stop_loss"], moved["take_profit"]) == ("1.0835", "1.078", "1.09")
+    assert (moved["risk"], moved["reserved"]) == ("6.11", "6.11")  # (1.0835 − 1.0780·0.9995)·1000 + 0.07
+    (working,) = paper.truth()["working"]
+    assert working["price"] == 108350
+
+
+def test_a_worse_change_needs_room_and_leaves_the_old_terms(client, trader, paper):
+    order = place(client, LIMIT)
+    limit(LimitKind.DAILY_LOSS, "6", user=trader)
+
+    answer = act(client, f"/trading/orders/{order['id']}", {"stop_loss": "1.0700"}, method="patch")
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "change_refused")
+    assert reread(client, order) == order
+
+
+def test_a_lost_change_reserves_the_worse_until_the_broker_shows_it(client, paper):
+    order = place(client, LIMIT)
+    paper.control.inject("timeout_after_accept")
+
+    answer = act(client, f"/trading/orders/{order['id']}", {"stop_loss": "1.0780"}, method="patch")
+
+    assert (answer.status_code, answer.json()["state"]) == (202, "UNKNOWN")
+    assert (reread(client, order)["stop_loss"], reread(client, order)["risk"]) == ("1.079", "6.61")
+    (change_id,) = changes.due()
+    terms.resolve(change_id=change_id)
+    assert (reread(client, order)["stop_loss"], reread(client, order)["risk"]) == ("1.078", "6.61")
+    assert ChangeRequest.objects.get().state == "DONE"
 
 
 def test_an_accepted_order_is_sent_by_a_worker_once(client, paper):

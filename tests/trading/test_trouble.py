@@ -25,6 +25,7 @@ from trading.states import Delivery, FillKind, OrderStatus, Side
 from trading.types import FillReport
 
 BODY = '{"symbol": "EURUSD", "action": "BUY", "quantity": 0.01, "stop_loss": 1.0800}'
+SPEAKS_FOR_THE_BROKER = True  # some of its reports are made up: the paper broker has never heard of them
 SMALL = {"quantity": Decimal("0.01")}
 
 

@@ -1,0 +1,70 @@
+"""The ground that a proof stands on: a database of its own on a real PostgreSQL, and processes that may be killed."""
+
+import contextlib
+import multiprocessing
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import sql
+
+from nexus.local import postgres, servers
+from nexus.local.folder import ROOT, SECRET_BYTES
+
+NOWHERE = "http://127.0.0.1:1"
+# Room for thousands of orders: what is proven here is the protocol, and limits would end it early.
+ROOMY = {
+    "MAX_POSITION_SIZE": "1000000000",
+    "DAILY_LOSS_LIMIT": "1000000000",
+    "UNSTOPPED_MOVE": "0.05",
+    "PRICE_DEVIATION": "0.02",
+    "MT5_GATEWAY_URL": NOWHERE,
+    "LOG_LEVEL": "ERROR",
+    "NEXUS_ENV": "test",
+}
+
+
+@contextlib.contextmanager
+def prepared(**settings: str) -> Iterator[Path]:
+    """Migrate a new database and put its settings into the environment; yields a folder that goes with it."""
+    known = {name: secrets.token_hex(size) for name, size in SECRET_BYTES.items()}
+    with tempfile.TemporaryDirectory(prefix="nexus-proof-") as name, _server() as server, _database(server) as url:
+        env = servers.django_environment({}, folder=Path(name), known=known, database=url, broker="memory://")
+        os.environ.update(env | ROOMY | settings)
+        subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity=0"], cwd=ROOT, check=True)
+        yield Path(name)
+
+
+def nursery(*modules: str) -> ForkServerContext:
+    """Return where children are born: forked from a process that has loaded `modules` and has opened nothing."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.crash.ready", *modules])
+    return context
+
+
+@contextlib.contextmanager
+def _server() -> Iterator[str]:
+    if os.environ.get("DATABASE_URL"):
+        yield os.environ["DATABASE_URL"]
+        return
+    with postgres.temporary() as url:
+        yield url
+
+
+@contextlib.contextmanager
+def _database(server: str) -> Iterator[str]:
+    name = f"proof_{secrets.token_hex(6)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    try:
+        yield urlsplit(server)._replace(path=f"/{name}").geturl()
+    finally:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

@@ -1,0 +1,5 @@
+"""Load this first in a process that is to know the tables."""
+
+import django
+
+django.setup()
