@@ -231,6 +231,7 @@ UNSTOPPED_MOVE = env.optional_decimal("UNSTOPPED_MOVE", "none", most="1")  # ass
 GAP_ALLOWANCE = env.decimal("GAP_ALLOWANCE", "0.0005", zero=True, most="1")  # how far beyond its price a stop may fill
 COMMISSION_PER_LOT = env.decimal("COMMISSION_PER_LOT", "7", zero=True)  # USD, round trip, counted into the worst case
 MARGIN_BUFFER = env.decimal("MARGIN_BUFFER", "0.1", zero=True, most="1")  # of the free margin, kept free
+MARGIN_FROM_BROKER = env.boolean("MARGIN_FROM_BROKER", default=True)  # else notional / leverage, one question less
 SNAPSHOT_AGE_MAX_S = env.integer("SNAPSHOT_AGE_MAX_S", 10, least=1)  # of the account's figures
 RECONCILIATION_AGE_MAX_S = env.integer("RECONCILIATION_AGE_MAX_S", 180, least=1)  # since the last successful look
 DUPLICATE_WINDOW_S = env.integer("DUPLICATE_WINDOW_S", 0)  # 0: off, for every order has a key of its own

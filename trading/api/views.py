@@ -15,9 +15,10 @@ from accounts.states import Role
 from accounts.types import Principal
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Outcome, Target
-from nexus.core.http import as_error
+from nexus.core.http import as_error, client_ip
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
+from risk.types import Context
 from trading import selectors
 from trading.api import forms
 from trading.models import TradingAccount
@@ -110,7 +111,8 @@ class Execute(TradingView):
         account = selectors.account_for(user, public_id=form.validated_data.get("account"))
         key = _request_key(request, account, path="/trading/execute", body=form.validated_data)
         place = orders.accept if request.headers.get("Prefer") == "respond-async" else orders.execute
-        return _answer(place(user=user, account=account, intent=form.to_intent(), key=key, at=now()))
+        context = Context(network=client_ip(request._request))
+        return _answer(place(user=user, account=account, intent=form.to_intent(), key=key, at=now(), context=context))
 
 
 class OrderCancel(TradingView):

@@ -61,7 +61,7 @@ class Question:
     at: datetime
     context: Context = NOBODY
     reduction: Reduction | None = None
-    venue_margin: Decimal | None = None
+    venue_margin: Figure | None = None
 
     @property
     def missing(self) -> Unknown | None:
@@ -88,7 +88,7 @@ def gather(q: Question) -> tuple[Evidence, Reservation | None]:
         at=q.at,
     )
     evidence = Evidence(
-        access=_access(q),
+        access=_access(q, worst=worst),
         stop=_stop(q),
         freshness=_freshness(q, clock=counts.clock),
         shape=_shape(q),
@@ -168,13 +168,18 @@ def usage_of(counts: Counts, *, day: stats.Day, facts: Facts | Missing) -> Usage
     )
 
 
-def _access(q: Question) -> Access:
+def _access(q: Question, *, worst: Reservation | Unknown) -> Access:
+    is_large = isinstance(worst, Reservation) and worst.value >= settings.NEW_NETWORK_VALUE
+    knows = None
+    if is_large and q.context.network is not None:  # nobody asks about small trades
+        knows = people.knows_network(user_id=q.user.pk, ip=q.context.network, at=q.at)
     return Access(
         user_is_active=people.is_active(user_id=q.user.pk),
         may_trade=q.user.role in TRADERS,
         account_is_usable=q.account.is_active and (q.account.user_id == q.user.pk or q.reduction is not None),
         account_is_live=q.account.is_live,
-        context=q.context,
+        stepped_up=q.context.stepped_up,
+        knows_network=knows,
     )
 
 

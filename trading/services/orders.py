@@ -23,11 +23,12 @@ from nexus.core.logs import correlation_id
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
 from risk.services import control, stats
+from risk.types import Context, Figure
 from trading import selectors
 from trading.models import OrderEvent, TradableInstrument, TradeLedger, TradingAccount
 from trading.rules import ZERO
 from trading.services import accounts, admission, facts, fills, identifiers, instruments, reduction, shapes
-from trading.services.evidence import Question
+from trading.services.evidence import NOBODY, Question
 from trading.services.facts import Facts, Missing
 from trading.states import QUEUED, REJECTED, SENDING, Delivery, RejectedBy, State, VenueState
 from trading.types import OrderIntent, OrderReport, OrderRequest
@@ -44,31 +45,50 @@ class Execution:
 
 
 def execute(
-    *, user: Principal, account: TradingAccount, intent: OrderIntent, key: RequestKey, at: datetime
+    *,
+    user: Principal,
+    account: TradingAccount,
+    intent: OrderIntent,
+    key: RequestKey,
+    at: datetime,
+    context: Context = NOBODY,
 ) -> Execution:
     """Place an order and return it as it stands: filled, rejected by us or the broker, or still unknown.
 
     Safe to repeat with the same key. Raises: Invalid when the intent cannot be an order of this instrument; KeyMismatch
     and KeyInProgress as `records.claim`; Unavailable when the instrument is new to us and cannot be asked for.
     """
-    execution = _take(user=user, account=account, intent=intent, key=key, to=SENDING, at=at)
+    execution = _take(user=user, account=account, intent=intent, key=key, to=SENDING, context=context, at=at)
     if execution.order.delivery != Delivery.SENDING or execution.is_replay:
         return execution
     return Execution(send(execution.order), is_replay=False)
 
 
 def accept(
-    *, user: Principal, account: TradingAccount, intent: OrderIntent, key: RequestKey, at: datetime
+    *,
+    user: Principal,
+    account: TradingAccount,
+    intent: OrderIntent,
+    key: RequestKey,
+    at: datetime,
+    context: Context = NOBODY,
 ) -> Execution:
     """Accept an order to be sent by a worker, and return it QUEUED with its reservation, or REJECTED. As `execute`."""
-    execution = _take(user=user, account=account, intent=intent, key=key, to=QUEUED, at=at)
+    execution = _take(user=user, account=account, intent=intent, key=key, to=QUEUED, context=context, at=at)
     if execution.order.delivery == Delivery.QUEUED:
         enqueue("trading.dispatch_order", order_id=execution.order.pk)
     return execution
 
 
 def _take(
-    *, user: Principal, account: TradingAccount, intent: OrderIntent, key: RequestKey, to: State, at: datetime
+    *,
+    user: Principal,
+    account: TradingAccount,
+    intent: OrderIntent,
+    key: RequestKey,
+    to: State,
+    context: Context,
+    at: datetime,
 ) -> Execution:
     """Read what an order needs and admit it into `to`, or return the order that the key has made."""
     made = records.find(key)
@@ -82,10 +102,12 @@ def _take(
     shapes.refuse_misshapen(intent, instrument=instrument.as_instrument(), at=at)
     began = time.monotonic()
     read = facts.read(user_id=user.pk, account=account, symbol=intent.symbol, at=at)
+    margin = facts.venue_margin(account=account, intent=intent, facts=read)
     judged_at = at + timedelta(seconds=time.monotonic() - began)  # a slow read makes a quote older, not newer
     order, is_new = _admit(
-        user=user, account=account, instrument=instrument, intent=intent, read=read, key=key, to=to, at=judged_at
-    )
+        user=user, account=account, instrument=instrument, intent=intent, read=read, margin=margin, key=key, to=to,
+        context=context, at=judged_at,
+    )  # fmt: skip
     return Execution(order, is_replay=not is_new)
 
 
@@ -97,8 +119,10 @@ def _admit(
     instrument: TradableInstrument,
     intent: OrderIntent,
     read: Facts | Missing,
+    margin: Figure | None,
     key: RequestKey,
     to: State,
+    context: Context,
     at: datetime,
 ) -> tuple[TradeLedger, bool]:
     """Judge the order under the locks and store it: SENDING with its reservation, or REJECTED with its reason.
@@ -129,6 +153,8 @@ def _admit(
             day=day,
             at=at,
             reduction=reduces,
+            context=context,
+            venue_margin=margin,
         )
     )
     order = TradeLedger(
