@@ -5,13 +5,16 @@ import uuid
 from typing import Any, ClassVar, Self
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager
-from django.db import models
+from django.contrib.auth.password_validation import validate_password
+from django.db import models, transaction
 from django.db.models.expressions import Func
 from django.db.models.lookups import Exact
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from accounts.states import STAFF_ROLES, RevokeReason, Role, TokenType
+from nexus.audit.services import trail
+from nexus.audit.types import Actor, Target
 
 EMAIL_LENGTH_MAX = 254
 
@@ -52,8 +55,18 @@ class UserManager(BaseUserManager["User"]):
         return user
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
-        """Store a break-glass operator; `createsuperuser` calls this."""
-        return self.create_user(email, password, **{"role": Role.OPERATOR, **fields, "is_superuser": True})
+        """Store a break-glass operator and its audit event; `createsuperuser` calls this. Raises: ValidationError."""
+        user = self.model(email=normalized_email(email))
+        validate_password(password or "", user)
+        with transaction.atomic(using=self._db):
+            user = self.create_user(email, password, **{"role": Role.OPERATOR, **fields, "is_superuser": True})
+            trail.record(
+                action="accounts.user.created",
+                actor=Actor.system("createsuperuser"),
+                target=Target("user", str(user.public_id)),
+                detail={"role": user.role, "is_superuser": True},
+            )
+        return user
 
 
 class User(AbstractBaseUser):

@@ -25,6 +25,11 @@ def user_of(claims: Claims, *, at: datetime) -> User | None:
     ).first()
 
 
+def is_active(*, user_id: int) -> bool:
+    """Tell whether the user may act now, whatever an earlier read said."""
+    return User.objects.filter(pk=user_id, is_active=True).exists()
+
+
 def user_by_public_id(public_id: UUID) -> User | None:
     """Find a user by the id that the outside knows."""
     return User.objects.filter(public_id=public_id).first()

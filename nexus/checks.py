@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import ImproperlyConfigured
 
+GATEWAY_TOKEN_LENGTH_MIN = 24
 SECRET_KEY_LENGTH_MIN = 50
 JWT_KEY_SIZE_MIN = 32  # bytes, anywhere
 JWT_KEY_SIZE_MIN_PRODUCTION = 64  # bytes
@@ -43,6 +44,11 @@ def _secrets() -> Iterator[Error]:
             yield Error("JWT_SIGNING_KEYS holds an example value.", id="nexus.E005")
         if key == settings.SECRET_KEY:
             yield Error("JWT_SIGNING_KEYS must not hold SECRET_KEY.", id="nexus.E006")
+    if settings.MT5_GATEWAY_URL:
+        if len(settings.GATEWAY_TOKEN) < GATEWAY_TOKEN_LENGTH_MIN:
+            yield Error(f"GATEWAY_TOKEN must have at least {GATEWAY_TOKEN_LENGTH_MIN} characters.", id="nexus.E013")
+        if _is_example(settings.GATEWAY_TOKEN):
+            yield Error("GATEWAY_TOKEN is an example value.", id="nexus.E014")
 
 
 def _exposure() -> Iterator[Error]:

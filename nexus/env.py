@@ -30,8 +30,8 @@ def boolean(name: str, *, default: bool) -> bool:
     raise ImproperlyConfigured(f"{name} must be one of 1, 0, true, false, yes, no, on, off; it is {value!r}.")
 
 
-def integer(name: str, default: int, *, least: int = 0) -> int:
-    """Read a whole number of at least `least`."""
+def integer(name: str, default: int, *, least: int = 0, most: int | None = None) -> int:
+    """Read a whole number from `least` to `most`."""
     value = text(name, str(default))
     try:
         number = int(value)
@@ -39,23 +39,27 @@ def integer(name: str, default: int, *, least: int = 0) -> int:
         raise ImproperlyConfigured(f"{name} must be a whole number; it is {value!r}.") from exc
     if number < least:
         raise ImproperlyConfigured(f"{name} must be at least {least}; it is {number}.")
+    if most is not None and number > most:
+        raise ImproperlyConfigured(f"{name} must be at most {most}; it is {number}.")
     return number
 
 
-def optional_decimal(name: str, default: str) -> Decimal | None:
+def optional_decimal(name: str, default: str, *, most: str = "1000000000000") -> Decimal | None:
     """Read an exact positive number, or None for the word `none`: nothing is set, which is not zero."""
-    return None if text(name, default).lower() == "none" else decimal(name, default)
+    return None if text(name, default).lower() == "none" else decimal(name, default, most=most)
 
 
-def decimal(name: str, default: str) -> Decimal:
-    """Read an exact positive number."""
+def decimal(name: str, default: str, *, zero: bool = False, most: str = "1000000000000") -> Decimal:
+    """Read an exact positive number, or zero where `zero` allows it, up to `most`."""
     value = text(name, default)
     try:
         number = Decimal(value)
     except InvalidOperation as exc:
         raise ImproperlyConfigured(f"{name} must be a decimal number; it is {value!r}.") from exc
-    if not number.is_finite() or number <= 0:
+    if not number.is_finite() or number < 0 or (number == 0 and not zero):
         raise ImproperlyConfigured(f"{name} must be a finite number above zero; it is {value!r}.")
+    if number > Decimal(most):
+        raise ImproperlyConfigured(f"{name} must be at most {most}; it is {value!r}.")
     return number
 
 
@@ -67,9 +71,13 @@ def choice(name: str, default: str, *, options: tuple[str, ...]) -> str:
     return value
 
 
-def listing(name: str, default: str = "") -> list[str]:
-    """Read a comma-separated list; empty parts are dropped."""
-    return [part for part in (raw.strip() for raw in text(name, default).split(",")) if part]
+def listing(name: str, default: str = "", *, options: tuple[str, ...] = ()) -> list[str]:
+    """Read a comma-separated list, of `options` where they are given; empty parts are dropped."""
+    parts = [part for part in (raw.strip() for raw in text(name, default).split(",")) if part]
+    for part in parts:
+        if options and part not in options:
+            raise ImproperlyConfigured(f"{name} may hold {', '.join(options)}; it holds {part!r}.")
+    return parts
 
 
 def secret(name: str) -> str:

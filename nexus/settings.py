@@ -85,6 +85,7 @@ TRUSTED_PROXY_CIDRS = env.listing("TRUSTED_PROXY_CIDRS")
 # --- Database ---------------------------------------------------------------------------------------------------------
 _database = urlsplit(env.secret("DATABASE_URL"))
 _database_query = dict(parse_qsl(_database.query))
+LOCK_TIMEOUT_MS = env.integer("LOCK_TIMEOUT_MS", 4000, least=100)  # then the request is refused, and may be repeated
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.postgresql",
@@ -99,7 +100,8 @@ DATABASES = {
         "OPTIONS": {
             **_database_query,
             "application_name": "nexus",
-            "options": "-c statement_timeout=15s -c lock_timeout=2s -c idle_in_transaction_session_timeout=5s",
+            "options": f"-c statement_timeout=15s -c lock_timeout={LOCK_TIMEOUT_MS}ms"
+            " -c idle_in_transaction_session_timeout=5s",
         },
     },
 }
@@ -131,6 +133,7 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "nexus.core.http.answer_exception",
     "COERCE_DECIMAL_TO_STRING": True,
+    "URL_FORMAT_OVERRIDE": None,
     "UNAUTHENTICATED_USER": None,
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
@@ -193,11 +196,19 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_TIMEZONE = "UTC"
+
+
+def _every(seconds: float, task: str) -> dict[str, object]:
+    """Schedule a job that is worthless once the next one is due."""
+    return {"task": task, "schedule": seconds, "options": {"expires": seconds}}
+
+
 CELERY_BEAT_SCHEDULE = {
-    "resolve-orders": {"task": "trading.resolve_orders", "schedule": 5.0},
-    "watch-accounts": {"task": "trading.watch_accounts", "schedule": 5.0},
-    "purge-auth-tokens": {"task": "accounts.purge_tokens", "schedule": 3600.0},
-    "purge-idempotency-records": {"task": "idempotency.purge_records", "schedule": 3600.0},
+    "resolve-orders": _every(5.0, "trading.resolve_orders"),
+    "dispatch-orders": _every(2.0, "trading.dispatch_orders"),
+    "watch-accounts": _every(5.0, "trading.watch_accounts"),
+    "purge-auth-tokens": _every(3600.0, "accounts.purge_tokens"),
+    "purge-idempotency-records": _every(3600.0, "idempotency.purge_records"),
 }
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False  # an address is personal data, and that reader believes any proxy
@@ -208,23 +219,53 @@ DAILY_LOSS_LIMIT = env.optional_decimal("DAILY_LOSS_LIMIT", "1000")  # USD a use
 MAX_POSITION_SIZE = env.optional_decimal("MAX_POSITION_SIZE", "10000")  # base units an instrument
 TRADE_VALUE_MIN = env.optional_decimal("TRADE_VALUE_MIN", "0.01")  # USD
 TRADE_VALUE_MAX = env.optional_decimal("TRADE_VALUE_MAX", "1000000")  # USD
-UNSTOPPED_MOVE = env.optional_decimal("UNSTOPPED_MOVE", "none")  # assumed adverse move without a stop-loss
-GAP_ALLOWANCE = env.decimal("GAP_ALLOWANCE", "0.0005")  # how far beyond its price a stop may fill
-COMMISSION_PER_LOT = env.decimal("COMMISSION_PER_LOT", "7")  # USD, round trip, counted into the worst case
+DAILY_VALUE_MAX = env.optional_decimal("DAILY_VALUE_MAX", "10000000")  # USD a user and day
+DAILY_QUANTITY_MAX = env.optional_decimal("DAILY_QUANTITY_MAX", "1000")  # lots a user and day
+ORDERS_PER_DAY = env.optional_decimal("ORDERS_PER_DAY", "1000")  # a user
+ORDERS_PER_HOUR = env.optional_decimal("ORDERS_PER_HOUR", "100")  # a user
+ORDERS_PER_SECOND = env.optional_decimal("ORDERS_PER_SECOND", "10")  # an account, refused ones counted
+MAX_OPEN_POSITIONS = env.optional_decimal("MAX_OPEN_POSITIONS", "200")  # a user
+ORDER_QUANTITY_MAX = env.optional_decimal("ORDER_QUANTITY_MAX", "none")  # lots; `none`: the venue's own maximum
+PRICE_COLLAR = env.decimal("PRICE_COLLAR", "0.005", most="1")  # of the reference price
+UNSTOPPED_MOVE = env.optional_decimal("UNSTOPPED_MOVE", "none", most="1")  # assumed adverse move without a stop-loss
+GAP_ALLOWANCE = env.decimal("GAP_ALLOWANCE", "0.0005", zero=True, most="1")  # how far beyond its price a stop may fill
+COMMISSION_PER_LOT = env.decimal("COMMISSION_PER_LOT", "7", zero=True)  # USD, round trip, counted into the worst case
+MARGIN_BUFFER = env.decimal("MARGIN_BUFFER", "0.1", zero=True, most="1")  # of the free margin, kept free
+SNAPSHOT_AGE_MAX_S = env.integer("SNAPSHOT_AGE_MAX_S", 10, least=1)  # of the account's figures
+RECONCILIATION_AGE_MAX_S = env.integer("RECONCILIATION_AGE_MAX_S", 180, least=1)  # since the last successful look
+DUPLICATE_WINDOW_S = env.integer("DUPLICATE_WINDOW_S", 0)  # 0: off, for every order has a key of its own
+COOLDOWN_FAILURES = env.integer("COOLDOWN_FAILURES", 3, least=1)  # orders in a row that the broker rejected
+COOLDOWN_S = env.integer("COOLDOWN_S", 300)
+LIMIT_CHANGE_HOURS = env.integer("LIMIT_CHANGE_HOURS", 24, least=1)  # until a proposal to raise a limit expires
+
+# --- What looks suspicious: people are told, and those named in REVIEWED_SUSPICIONS are refused until reviewed --------
+REVIEWED_SUSPICIONS = env.listing(
+    "REVIEWED_SUSPICIONS", options=("BURST", "UNUSUAL_SIZE", "OPPOSITE_ORDERS", "NEW_NETWORK")
+)
+BURST_ORDERS = env.integer("BURST_ORDERS", 20, least=2)
+BURST_WINDOW_S = env.integer("BURST_WINDOW_S", 10, least=1)
+OPPOSITE_WINDOW_S = env.integer("OPPOSITE_WINDOW_S", 5)
+UNUSUAL_SIZE_FACTOR = env.decimal("UNUSUAL_SIZE_FACTOR", "10")  # times the average value of the user's orders
+UNUSUAL_SIZE_ORDERS = env.integer("UNUSUAL_SIZE_ORDERS", 10, least=1)  # fewer are no history
+NEW_NETWORK_VALUE = env.decimal("NEW_NETWORK_VALUE", "50000")  # USD, from which a trade is large
 
 # --- Your orders ------------------------------------------------------------------------------------------------------
-PRICE_DEVIATION = env.decimal("PRICE_DEVIATION", "0.0002")  # of the reference, allowed on top in the worst case
-PRICE_COLLAR = env.decimal("PRICE_COLLAR", "0.005")  # of the reference price
-SPREAD_MAX = env.decimal("SPREAD_MAX", "0.005")  # of the mid price
+PRICE_DEVIATION = env.decimal("PRICE_DEVIATION", "0.0002", zero=True, most="1")  # of the reference, on top of it
+SPREAD_MAX = env.decimal("SPREAD_MAX", "0.005", most="1")  # of the mid price
 QUOTE_AGE_MAX_S = env.integer("QUOTE_AGE_MAX_S", 10, least=1)
 _slippage_percent = env.decimal("MAX_SLIPPAGE_PERCENT", "0.5")
 SLIPPAGE_THRESHOLD = env.decimal("SLIPPAGE_THRESHOLD", str(_slippage_percent / 100))
 SENDING_LEASE_S = env.integer("SENDING_LEASE_S", 20, least=5)  # a mark older than this lost its process
+MARKET_TTL_S = env.integer("MARKET_TTL_S", 5, least=1)  # how old an accepted market order may be when it is sent
+PENDING_TTL_S = env.integer("PENDING_TTL_S", 30, least=1)
+CHANGE_PROOF_S = env.integer("CHANGE_PROOF_S", 180, least=60)  # how long a lost change may still arrive
 BROKER_DEADLINE_S = env.integer("BROKER_DEADLINE_S", 5, least=1)
-BROKER_TAG = env.integer("BROKER_TAG", 1, least=1)  # 1 to 2047, unique an installation: part of each order's id
+BROKER_TAG = env.integer("BROKER_TAG", 1, least=1, most=2047)  # unique an installation: in each order's id
 MT5_GATEWAY_URL = env.text("MT5_GATEWAY_URL", "")
 GATEWAY_TOKEN = env.secret("GATEWAY_TOKEN") if MT5_GATEWAY_URL else ""
-MT5_FILLINGS = env.listing("MT5_FILLINGS", "FOK,IOC")  # in order of preference; without FOK an order may fill in part
+MT5_FILLINGS = env.listing(
+    "MT5_FILLINGS", "FOK,IOC", options=("FOK", "IOC", "RETURN")
+)  # in order of preference; without FOK an order may fill in part
 LIVE_TRADING_ENABLED = env.boolean("LIVE_TRADING_ENABLED", default=False)
 
 # --- Logs -------------------------------------------------------------------------------------------------------------

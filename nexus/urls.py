@@ -4,6 +4,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.views.decorators import staff_member_required
 from django.urls import URLPattern, URLResolver, include, path
+from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from nexus.api import api, probe
@@ -23,6 +24,7 @@ if settings.NEXUS_ENV == "production":
     schema = staff_member_required(schema)
 
 urlpatterns = [
+    path("", RedirectView.as_view(url="/docs")),
     path("api/v1/", include(doors)),
     path("api/", include(doors)),
     *probe.urls[0],

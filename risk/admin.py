@@ -1,11 +1,11 @@
-"""What operators read of limits, days and the stop switch."""
+"""What operators read of limits and their changes, days, adjustments and the stop switch."""
 
 from typing import ClassVar
 
 from django.contrib import admin
 
 from nexus.core.operator import RecordAdmin
-from risk.models import AccountDay, RiskLimit, TradingControl, UserDailyStats
+from risk.models import AccountDay, AccountSight, LimitChange, RiskAdjustment, RiskLimit, TradingControl, UserDailyStats
 
 
 @admin.register(TradingControl)
@@ -44,4 +44,33 @@ class AccountDayAdmin(RecordAdmin):
     list_display = ("account_id", "trading_date", "equity_start", "currency", "created_at")
     list_filter: ClassVar = ["trading_date"]
     search_fields = ("=account_id",)
+    ordering = ("-id",)
+
+
+@admin.register(LimitChange)
+class LimitChangeAdmin(RecordAdmin):
+    """Every proposal to raise a limit: who proposed and who decided, which `manage.py limit` does."""
+
+    list_display = ("scope", "key", "kind", "before", "value", "state", "proposed_by", "decided_by", "expires_at")
+    list_filter: ClassVar = ["state", "kind"]
+    list_select_related = ("proposed_by", "decided_by")
+    ordering = ("-id",)
+
+
+@admin.register(AccountSight)
+class AccountSightAdmin(RecordAdmin):
+    """When each account was last looked at with success."""
+
+    list_display = ("account_id", "seen_at")
+    search_fields = ("=account_id",)
+    ordering = ("seen_at",)
+
+
+@admin.register(RiskAdjustment)
+class RiskAdjustmentAdmin(RecordAdmin):
+    """What changed the risk of something that already stood."""
+
+    list_display = ("kind", "account_id", "order_id", "before", "after", "reason", "created_at")
+    list_filter: ClassVar = ["kind"]
+    search_fields = ("=order_id", "=account_id")
     ordering = ("-id",)

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from django.db import models
 
-from risk.states import ControlScope, LimitKind, LimitScope, StopLevel, Sweep
+from risk.states import AdjustmentKind, ChangeState, ControlScope, LimitKind, LimitScope, StopLevel, Sweep
 
 
 class LockingQuerySet(models.QuerySet[Any]):
@@ -24,6 +24,8 @@ class UserDailyStats(models.Model):
     orders_rejected = models.PositiveIntegerField(default=0)
     value_admitted = models.DecimalField(max_digits=24, decimal_places=8, default=0, help_text="USD")
     quantity_admitted = models.DecimalField(max_digits=20, decimal_places=8, default=0, help_text="lots")
+    hour_started_at = models.DateTimeField(null=True, blank=True, help_text="by the database's clock")
+    orders_this_hour = models.PositiveIntegerField(default=0, help_text="admitted since `hour_started_at`")
 
     objects = LockingQuerySet.as_manager()
 
@@ -45,6 +47,9 @@ class AccountDay(models.Model):
     trading_date = models.DateField(help_text="UTC")
     currency = models.CharField(max_length=8)
     equity_start = models.DecimalField(max_digits=24, decimal_places=8)
+    cash_flow = models.DecimalField(
+        max_digits=24, decimal_places=8, default=0, help_text="deposits less withdrawals since then: no result"
+    )
     created_at = models.DateTimeField()
 
     class Meta:
@@ -82,6 +87,87 @@ class RiskLimit(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.value} of {self.scope} {self.key}".rstrip()
+
+
+class LimitChange(models.Model):
+    """A wish to raise a limit: one person proposes, another decides. A decided one is never changed."""
+
+    scope = models.CharField(max_length=16, choices=[(s.value, s.value) for s in LimitScope])
+    key = models.CharField(max_length=64, blank=True)
+    kind = models.CharField(max_length=24, choices=[(k.value, k.value) for k in LimitKind])
+    before = models.DecimalField(max_digits=24, decimal_places=8, null=True, help_text="when it was proposed")
+    value = models.DecimalField(max_digits=24, decimal_places=8)
+    reason = models.CharField(max_length=500)
+    state = models.CharField(max_length=8, choices=[(s.value, s.value) for s in ChangeState])
+    proposed_by = models.ForeignKey("accounts.User", on_delete=models.PROTECT, related_name="+")
+    proposed_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    decided_by = models.ForeignKey("accounts.User", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    decided_at = models.DateTimeField(null=True, blank=True)
+    decision = models.CharField(max_length=500, blank=True, help_text="why it was applied or refused")
+
+    objects = LockingQuerySet.as_manager()
+
+    class Meta:
+        db_table = "limit_change"
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["scope", "key", "kind"],
+                condition=models.Q(state=ChangeState.PROPOSED.value),
+                name="limit_change_one_proposed",
+            ),
+            models.CheckConstraint(condition=models.Q(value__gt=0), name="limit_change_above_zero"),
+            models.CheckConstraint(condition=~models.Q(reason=""), name="limit_change_has_a_reason"),
+            models.CheckConstraint(
+                condition=models.Q(decided_by__isnull=True) | ~models.Q(decided_by=models.F("proposed_by")),
+                name="limit_change_second_person",
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(state__in=[ChangeState.APPLIED.value, ChangeState.REFUSED.value])
+                | models.Q(decided_by__isnull=False, decided_at__isnull=False),
+                name="limit_change_decided_by_someone",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.scope} {self.key}: {self.before} → {self.value}"
+
+
+class AccountSight(models.Model):
+    """When an account was last looked at with success: the base of the freshness check."""
+
+    account_id = models.BigIntegerField(primary_key=True)
+    seen_at = models.DateTimeField(help_text="by the database's clock")
+
+    class Meta:
+        db_table = "account_sight"
+
+    def __str__(self) -> str:
+        return f"account {self.account_id} at {self.seen_at}"
+
+
+class RiskAdjustment(models.Model):
+    """One change of the risk of something that already stands, and why. Never changed."""
+
+    kind = models.CharField(max_length=16, choices=[(k.value, k.value) for k in AdjustmentKind])
+    account_id = models.BigIntegerField()
+    order_id = models.BigIntegerField(null=True, help_text="the key of the order in the ledger, when there is one")
+    before = models.DecimalField(max_digits=24, decimal_places=8, help_text="USD at risk")
+    after = models.DecimalField(max_digits=24, decimal_places=8, help_text="USD at risk")
+    reason = models.CharField(max_length=500)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "risk_adjustments"
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=models.Q(before__gte=0, after__gte=0), name="risk_adjustments_not_negative"
+            ),
+        ]
+        indexes: ClassVar = [models.Index(fields=["order_id"], name="risk_adjustments_by_order")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.before} → {self.after} USD"
 
 
 class TradingControl(models.Model):

@@ -43,6 +43,57 @@ class LimitKind(StrEnum):
     """What is limited, and in which unit."""
 
     DAILY_LOSS = "DAILY_LOSS"  # USD, a user and trading day
+    DAILY_VALUE = "DAILY_VALUE"  # USD, a user and trading day
+    DAILY_QUANTITY = "DAILY_QUANTITY"  # lots, a user and trading day
+    ORDERS_PER_DAY = "ORDERS_PER_DAY"  # orders, a user and trading day
+    ORDERS_PER_HOUR = "ORDERS_PER_HOUR"  # orders, a user and hour of the database's clock
+    ORDERS_PER_SECOND = "ORDERS_PER_SECOND"  # requests, an account and the last second; refused ones count
     POSITION_SIZE = "POSITION_SIZE"  # base units, an instrument and side
+    POSITION_COUNT = "POSITION_COUNT"  # open positions of a user
+    ORDER_QUANTITY_MAX = "ORDER_QUANTITY_MAX"  # lots, one order
     TRADE_VALUE_MAX = "TRADE_VALUE_MAX"  # USD, one order
     TRADE_VALUE_MIN = "TRADE_VALUE_MIN"  # USD, one order: the only limit of which the highest is the tightest
+    PRICE_COLLAR = "PRICE_COLLAR"  # fraction of the reference price
+
+
+class Group(IntEnum):
+    """The eleven groups of pre-trade checks, in their order (execution reference §5)."""
+
+    ACCESS = 1
+    STOP_STATE = 2
+    FRESHNESS = 3
+    SHAPE = 4
+    DUPLICATES = 5
+    QUOTE = 6
+    ORDER_SIZE = 7
+    POSITION = 8
+    DAILY = 9
+    FUNDS = 10
+    CONDUCT = 11
+
+
+class Suspicion(StrEnum):
+    """What is told to people although no limit forbids it."""
+
+    BURST = "BURST"
+    UNUSUAL_SIZE = "UNUSUAL_SIZE"
+    OPPOSITE_ORDERS = "OPPOSITE_ORDERS"
+    NEW_NETWORK = "NEW_NETWORK"
+
+
+class ChangeState(StrEnum):
+    """Where a proposal to raise a limit stands."""
+
+    PROPOSED = "PROPOSED"
+    APPLIED = "APPLIED"
+    REFUSED = "REFUSED"
+    EXPIRED = "EXPIRED"
+
+
+class AdjustmentKind(StrEnum):
+    """What changed the risk of something that already stands."""
+
+    PARTIAL_FILL = "PARTIAL_FILL"
+    SLIPPAGE = "SLIPPAGE"
+    STOP_CHANGE = "STOP_CHANGE"
+    EXTERNAL = "EXTERNAL"

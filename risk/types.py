@@ -1,12 +1,23 @@
 """What crosses the border between trading, which knows the facts, and risk, which judges them."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from nexus.core import money
-from risk.states import LimitKind, LimitScope
+from risk.states import LimitKind, LimitScope, StopLevel, Suspicion
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A fact that could not be had, and the reason code for it. What cannot be known is refused."""
+
+    reason: str
+    detail: str = ""
+
+
+Figure = Decimal | Unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,19 +30,149 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
-class Exposure:
-    """The facts about one order and everything that stands beside it.
+class Context:
+    """What the door knows of the caller, beside who it is. A door that knows nothing says nothing.
 
-    Units: USD, but `position_*` in base units. `is_known` is False when a fact could not be had: then nothing passes.
+    `stepped_up` tells that the second factor was shown just now; `knows_network` that the caller's network was used
+    before, None that nobody has looked.
     """
 
-    loss_today: Decimal
-    open_risk: Decimal
+    network: str | None = None
+    knows_network: bool | None = None
+    stepped_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who asks, for which account (group 1)."""
+
+    user_is_active: bool
+    may_trade: bool
+    account_is_usable: bool  # the user's own, and not put aside
+    account_is_live: bool
+    context: Context = Context()
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The strictest stop that covers the order (group 2)."""
+
+    level: StopLevel
+    scope: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """How well the broker and the account are known now (group 3). An empty fault is none."""
+
+    broker_fault: str
+    broker_detail: str
+    snapshot_age_s: Figure
+    sight_age_s: Figure  # since the account was last looked at with success
+    lost_orders: str  # those on the instrument of which nobody knows whether they arrived
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What is wrong with the order itself, as a reason code, or nothing (group 4)."""
+
+    symbol_fault: str
+    quantity_fault: str
+    price_fault: str
+    instrument_is_tradable: bool
+    entry_fault: str  # of the price that a pending order waits at
+    stops_fault: str
+    reduction_fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """The quote around the order (group 6). `collar_used` is |price − reference| / reference, 0 without a price."""
+
+    quote_fault: str
+    quote_detail: str
+    collar_used: Figure
+    conversion_fault: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """What one order adds to everything that stands beside it (groups 7 to 10).
+
+    Units: USD; `position_*` in base units, `*quantity` in lots, `positions_now` counted.
+    """
+
+    order_quantity: Decimal
+    venue_quantity_max: Decimal | None  # None where nobody asks about an instrument
+    order_value: Figure
+    order_risk: Figure
+    position_order: Figure
+    position_now: Figure
+    positions_now: Figure
+    loss_today: Figure
+    open_risk: Figure
     reserved: Decimal
-    order_risk: Decimal
-    order_value: Decimal
-    position_now: Decimal
-    position_order: Decimal
+    margin_required: Figure
+    margin_working: Figure
+    margin_free: Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the user has done until now, read under the lock of the user's day (groups 5, 9 and 11)."""
+
+    orders_today: Decimal
+    orders_this_hour: Decimal
+    orders_last_second: Decimal
+    quantity_today: Figure
+    value_today: Figure
+    twins: Decimal  # the same order, admitted within the duplicate window
+    failures: int  # how many of the newest closed orders the broker rejected, in a row
+    failed_ago_s: Decimal | None
+    burst: int
+    opposites: int
+    past_orders: int
+    past_value: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How the rules are tuned: settings, as the pure rules see them."""
+
+    snapshot_age_max_s: Decimal
+    sight_age_max_s: Decimal
+    duplicate_window_s: int
+    margin_buffer: Decimal
+    cooldown_s: int
+    cooldown_failures: int
+    burst_orders: int
+    burst_window_s: int
+    opposite_window_s: int
+    unusual_size_factor: Decimal
+    unusual_size_orders: int  # fewer than these are no history
+    network_value: Decimal  # USD, from which a trade is large
+    reviewed: frozenset[Suspicion]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything that one judgement rests on. What could not be had is in it as `Unknown`, never left out.
+
+    `is_reducing` is said of an order that was verified to reduce a position and nothing else: limits on exposure do
+    not hold it back.
+    """
+
+    access: Access
+    stop: Stop
+    freshness: Freshness
+    shape: Shape
+    market: Market
+    exposure: Exposure
+    usage: Usage
+    limits: Mapping[LimitKind, Limit]
+    policy: Policy
+    is_reducing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +188,7 @@ class Check:
     unit: str = ""
     scope: str = ""
     detail: str = ""
+    suspicion: Suspicion | None = None  # people are told, also when it passed
 
     @property
     def headroom(self) -> Decimal | None:
@@ -85,6 +227,18 @@ class Verdict:
         """Return the reason code of the first failure, or an empty text."""
         return next((check.reason for check in self.checks if not check.passed), "")
 
-    def preceded_by(self, checks: Iterable[Check]) -> "Verdict":
-        """Return this verdict with `checks` judged before it."""
-        return Verdict((*checks, *self.checks))
+    @property
+    def suspicions(self) -> tuple[Check, ...]:
+        """Return what people are to be told of."""
+        return tuple(check for check in self.checks if check.suspicion is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Reduction:
+    """The position that an order says it reduces.
+
+    Units: lots. `pending` is what other orders already take from it.
+    """
+
+    volume: Decimal
+    pending: Decimal

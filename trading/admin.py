@@ -5,7 +5,16 @@ from typing import ClassVar
 from django.contrib import admin
 
 from nexus.core.operator import RecordAdmin
-from trading.models import BrokerPosition, Fill, OrderEvent, TradableInstrument, TradeLedger, TradingAccount
+from trading.models import (
+    BrokerPosition,
+    ChangeRequest,
+    Fill,
+    OrderDecision,
+    OrderEvent,
+    TradableInstrument,
+    TradeLedger,
+    TradingAccount,
+)
 
 
 @admin.register(TradeLedger)
@@ -30,6 +39,27 @@ class OrderEventAdmin(RecordAdmin):
     list_filter: ClassVar = ["to"]
     list_select_related = ("order",)
     search_fields = ("=order__client_order_id",)
+    ordering = ("-id",)
+
+
+@admin.register(ChangeRequest)
+class ChangeRequestAdmin(RecordAdmin):
+    """Every request to cancel or change what stands."""
+
+    list_display = ("change_id", "kind", "state", "order", "position", "reason", "answer", "requested_by", "sent_at")
+    list_filter: ClassVar = ["kind", "state"]
+    list_select_related = ("order", "position")
+    search_fields = ("=change_id",)
+    ordering = ("-id",)
+
+
+@admin.register(OrderDecision)
+class OrderDecisionAdmin(RecordAdmin):
+    """What operators have decided of unknown orders."""
+
+    list_display = ("order", "to", "state", "evidence", "proposed_by", "proposed_at", "decided_by", "decided_at")
+    list_filter: ClassVar = ["state"]
+    list_select_related = ("order",)
     ordering = ("-id",)
 
 

@@ -18,6 +18,7 @@ from trading.states import (
     QUEUED,
     REJECTED,
     Delivery,
+    OrderType,
     Side,
     State,
     VenueState,
@@ -60,9 +61,41 @@ def is_within_collar(price: Decimal | None, *, reference: Decimal, collar: Decim
     return price is None or abs(price - reference) / reference <= collar
 
 
+def entry_fault(intent: OrderIntent, *, quote: Quote, distance_min: Decimal) -> str:
+    """Return why a pending order cannot wait where it wants to, or an empty text.
+
+    A buy limit waits below the ask and a buy stop above it; a sell is the mirror at the bid. A stop limit's limit is
+    free of its trigger: it works from the moment the trigger is touched.
+    """
+    price = intent.resting_price
+    if price is None:
+        return ""
+    reference = reference_price(quote, intent.side)
+    way = -1 if intent.order_type is OrderType.LIMIT else 1
+    distance = way * intent.side.direction * (price - reference)
+    if distance <= 0:
+        return "ENTRY_PRICE_WRONG_SIDE"
+    return "ENTRY_PRICE_TOO_NEAR" if distance < distance_min else ""
+
+
+def worst_entry(intent: OrderIntent, *, quote: Quote, deviation: Decimal) -> Decimal:
+    """Return the worst price an order can open at: its limit where it has one, else its trigger or the market, plus
+    the allowed deviation.
+    """
+    if intent.limit_price is not None:
+        return intent.limit_price
+    start = intent.stop_price if intent.stop_price is not None else reference_price(quote, intent.side)
+    return start + intent.side.direction * deviation
+
+
 def stops_fault(intent: OrderIntent, *, quote: Quote, distance_min: Decimal) -> str:
-    """Return why the stops cannot stand, or an empty text. A buy closes at the bid, a sell at the ask."""
+    """Return why the stops cannot stand, or an empty text.
+
+    A buy closes at the bid, a sell at the ask; a pending order's stops stand about the price it opens at.
+    """
     closing = quote.bid if intent.side is Side.BUY else quote.ask
+    opening = intent.limit_price if intent.limit_price is not None else intent.stop_price
+    closing = closing if opening is None else opening
     stops = (("STOP_LOSS", intent.stop_loss, 1), ("TAKE_PROFIT", intent.take_profit, -1))
     for name, price, way in stops:
         distance = None if price is None else way * intent.side.direction * (closing - price)
@@ -109,17 +142,17 @@ def reserve(
     R = ceil_cent(max(0, dir·(P_worst − S_worst))·Q·CS·FX + c·Q); without a stop, R = m·N(Q, P_worst) + c·Q.
     Value limits price both sides at the ask. `usd` is the rate of the profit currency; the commission is in USD.
     """
-    worst_entry = reference_price(quote, intent.side) + intent.side.direction * deviation
+    entry = worst_entry(intent, quote=quote, deviation=deviation)
     units = intent.quantity * instrument.contract_size
     fees = commission_per_lot * intent.quantity
     if intent.stop_loss is not None:
         stop = worst_exit(intent.stop_loss, side=intent.side, gap=gap)
-        loss = max(ZERO, intent.side.direction * (worst_entry - stop)) * units * usd
+        loss = max(ZERO, intent.side.direction * (entry - stop)) * units * usd
     elif unstopped_move is not None:
-        loss = unstopped_move * units * worst_entry * usd
+        loss = unstopped_move * units * entry * usd
     else:
         return None
-    value = money.ceil_to(units * max(quote.ask, worst_entry) * usd, CENT)
+    value = money.ceil_to(units * max(quote.ask, entry) * usd, CENT)
     return Reservation(risk=money.ceil_to(loss + fees, CENT), value=value, units=units, deviation=deviation)
 
 
@@ -168,6 +201,8 @@ def next_state(
         return CANCELED if is_new_fill else None
     if state == QUEUED and not filled:
         return None  # it has not left us: whatever this report tells, it is not of this order
+    if not filled and state == PARTIAL:
+        return ACKED if is_new_fill else None
     if filled > 0:
         ended = {VenueState.CANCELED: CANCELED, VenueState.EXPIRED: EXPIRED}.get(reported)
         return ended or (PARTIAL if is_new_fill or state != PARTIAL else None)

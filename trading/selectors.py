@@ -11,8 +11,8 @@ from django.db.models import Q, QuerySet
 from accounts.states import Role
 from accounts.types import Principal
 from nexus.core.errors import FieldError, Invalid, NotFound
-from trading.models import BrokerPosition, Fill, OrderQuerySet, TradeLedger, TradingAccount
-from trading.states import Delivery
+from trading.models import BrokerPosition, ChangeRequest, Fill, OrderQuerySet, TradeLedger, TradingAccount
+from trading.states import ChangeState, Delivery, FillKind
 from trading.types import AccountSnapshot, VenuePosition
 
 READS_ALL = frozenset({Role.OPERATOR, Role.COMPLIANCE})
@@ -72,6 +72,37 @@ def order_of(user: Principal, *, public_id: uuid.UUID) -> TradeLedger:
     if order is None:
         raise NotFound("You have no such order.")
     return order
+
+
+def unexplained_fills(order: TradeLedger) -> QuerySet[Fill]:
+    """Return fills on the order's instrument and account since it was sent that no order of ours explains."""
+    return Fill.objects.filter(
+        account_id=order.account_id, symbol=order.symbol, order=None, kind=FillKind.ORDER, filled_at__gte=order.sent_at
+    )
+
+
+def unknown_orders() -> list[TradeLedger]:
+    """Return every order that nobody can find, the oldest first, with its proposals."""
+    rows = TradeLedger.objects.filter(delivery=Delivery.UNKNOWN).prefetch_related("decisions").order_by("sent_at")
+    return list(rows)
+
+
+def position_of(user: Principal, *, public_id: uuid.UUID) -> BrokerPosition:
+    """Return one position the person may act on. Raises: NotFound, the same for absent and for somebody else's."""
+    rows = BrokerPosition.objects.select_related("account").filter(account__user_id=user.pk, public_id=public_id)
+    position = rows.first()
+    if position is None:
+        raise NotFound("You have no such position.")
+    return position
+
+
+def changing_risk(*, user_id: int, since: datetime) -> Decimal:
+    """Return the USD that changes of stops add while nobody knows them, or that a broker read begun at `since` may not
+    show yet.
+    """
+    unknown = Q(state__in=[ChangeState.SENDING, ChangeState.UNKNOWN]) | Q(state=ChangeState.DONE, settled_at__gte=since)
+    rows = ChangeRequest.objects.filter(unknown, position__account__user_id=user_id)
+    return sum(rows.values_list("extra_risk", flat=True), start=Decimal(0))
 
 
 def with_public_status(orders: OrderQuerySet, status: str) -> OrderQuerySet:
@@ -145,6 +176,8 @@ def with_figures(owned: Iterable[TradingAccount], *, snapshots: dict[int, Accoun
     return [AccountView(account, snapshots.get(account.pk)) for account in owned]
 
 
-def filled_quantity(order: TradeLedger) -> Decimal:
-    """Return the sum of the order's fills: the only source of how much of it is done."""
-    return sum((fill.quantity for fill in Fill.objects.filter(order=order)), start=Decimal(0))
+def standing_fills(order: TradeLedger) -> list[Fill]:
+    """Return the order's fills that no bust has taken back: the only source of how much of it is done."""
+    fills = list(Fill.objects.filter(order=order))
+    taken_back = {fill.reverses for fill in fills if fill.kind == FillKind.BUST}
+    return [fill for fill in fills if fill.kind != FillKind.BUST and fill.venue_fill_id not in taken_back]

@@ -46,6 +46,7 @@ class FillKind(StrEnum):
     STOP_LOSS = "STOP_LOSS"
     TAKE_PROFIT = "TAKE_PROFIT"
     STOP_OUT = "STOP_OUT"
+    BUST = "BUST"  # the venue takes another fill back
     OTHER = "OTHER"  # rollover, split, correction: booked as it is
 
 
@@ -99,6 +100,32 @@ class TimeInForce(StrEnum):
     FOK = "FOK"  # all of it now, or nothing
 
 
+class ChangeKind(StrEnum):
+    """What a request about something that stands asks for."""
+
+    CANCEL = "CANCEL"  # of an order
+    TERMS = "TERMS"  # of an order: its prices, stops and time
+    STOPS = "STOPS"  # of a position
+
+
+class ChangeState(StrEnum):
+    """What has become of such a request. It is sent at most once, like an order."""
+
+    SENDING = "SENDING"
+    UNKNOWN = "UNKNOWN"
+    DONE = "DONE"
+    REFUSED = "REFUSED"
+
+
+class DecisionState(StrEnum):
+    """What has become of an operator's proposal about an unknown order."""
+
+    PROPOSED = "PROPOSED"
+    APPLIED = "APPLIED"
+    REFUSED = "REFUSED"
+    STALE = "STALE"  # the broker was faster
+
+
 class RejectedBy(StrEnum):
     """Who rejected an order."""
 
@@ -133,11 +160,20 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     SENDING: frozenset({ACKED, REJECTED, UNKNOWN, PARTIAL, FILLED, CANCELED, EXPIRED}),  # 5, 6, 7, 11, 12, 5 with 13
     UNKNOWN: frozenset({ACKED, REJECTED, CANCELED, EXPIRED, PARTIAL, FILLED}),  # 8, 9, 10, 11, 12
     ACKED: frozenset({PARTIAL, FILLED, CANCELED, EXPIRED, REJECTED}),  # 11, 12, 13, and a refusal after acceptance
-    PARTIAL: frozenset({PARTIAL, FILLED, CANCELED, EXPIRED}),  # 11, 12, 13
+    PARTIAL: frozenset({PARTIAL, FILLED, CANCELED, EXPIRED, ACKED}),  # 11, 12, 13, 15
     CANCELED: frozenset({CANCELED, FILLED}),  # 14
     EXPIRED: frozenset({CANCELED, FILLED}),  # 14
     REJECTED: frozenset({CANCELED, FILLED}),  # 14
-    FILLED: frozenset({FILLED}),  # 12: an overfill is booked too
+    FILLED: frozenset({FILLED, CANCELED}),  # 12: an overfill is booked too; 15: what is closed stays closed
+}
+
+# The cancel axis: what may follow what. DONE needs the broker's own word that the order has ended.
+CANCEL_TRANSITIONS: dict[CancelState, frozenset[CancelState]] = {
+    CancelState.NONE: frozenset({CancelState.REQUESTED, CancelState.DONE}),
+    CancelState.REQUESTED: frozenset({CancelState.UNKNOWN, CancelState.REFUSED, CancelState.DONE}),
+    CancelState.UNKNOWN: frozenset({CancelState.REFUSED, CancelState.DONE, CancelState.NONE}),
+    CancelState.REFUSED: frozenset({CancelState.REQUESTED, CancelState.DONE}),
+    CancelState.DONE: frozenset(),
 }
 
 OPEN_DELIVERIES = (Delivery.QUEUED, Delivery.SENDING, Delivery.ACKED, Delivery.UNKNOWN)

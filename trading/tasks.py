@@ -5,16 +5,26 @@ from celery import shared_task
 from django.utils.timezone import now
 
 from nexus.core.jobs import enqueue
-from trading.services import resolution, watch
+from trading.services import changes, dispatch, resolution, watch
 
 log = structlog.get_logger(__name__)
+
+SWEEP_EXPIRES_S = 10  # the next sweep hands it out again
 
 
 @shared_task(name="trading.resolve_orders", soft_time_limit=20)
 def resolve_orders(**_future: object) -> None:
-    """Hand out every order that has to be asked about, each as a job of its own."""
+    """Hand out every order and change that has to be asked about, each as a job of its own."""
     for order_id in resolution.due():
-        enqueue("trading.resolve_order", order_id=order_id)
+        enqueue("trading.resolve_order", expires_s=SWEEP_EXPIRES_S, order_id=order_id)
+    for change_id in changes.due():
+        enqueue("trading.resolve_change", expires_s=SWEEP_EXPIRES_S, change_id=change_id)
+
+
+@shared_task(name="trading.resolve_change", soft_time_limit=60)
+def resolve_change(*, change_id: int, **_future: object) -> None:
+    """Ask the broker what became of one change."""
+    changes.resolve(change_id=change_id, at=now())
 
 
 @shared_task(name="trading.resolve_order", acks_late=True, soft_time_limit=60)
@@ -24,11 +34,26 @@ def resolve_order(*, order_id: int, **_future: object) -> None:
     log.info("trading.order.resolved", order_id=str(order.public_id), status=order.status, delivery=order.delivery)
 
 
+@shared_task(name="trading.dispatch_orders", soft_time_limit=20)
+def dispatch_orders(**_future: object) -> None:
+    """Hand out every accepted order whose message was lost, each as a job of its own."""
+    for order_id in dispatch.due():
+        enqueue("trading.dispatch_order", expires_s=SWEEP_EXPIRES_S, order_id=order_id)
+
+
+@shared_task(name="trading.dispatch_order", acks_late=True, soft_time_limit=60)
+def dispatch_order(*, order_id: int, **_future: object) -> None:
+    """Send one accepted order."""
+    order = dispatch.dispatch(order_id=order_id, at=now())
+    if order is not None:
+        log.info("trading.order.dispatched", order_id=str(order.public_id), status=order.status)
+
+
 @shared_task(name="trading.watch_accounts", soft_time_limit=20)
 def watch_accounts(**_future: object) -> None:
     """Hand out every account that has to be looked at, each as a job of its own."""
     for account_id in watch.watched():
-        enqueue("trading.watch_account", account_id=account_id)
+        enqueue("trading.watch_account", expires_s=SWEEP_EXPIRES_S, account_id=account_id)
 
 
 @shared_task(name="trading.watch_account", soft_time_limit=30)

@@ -189,6 +189,7 @@ class FillReport:
     profit: Decimal
     kind: FillKind
     filled_at: datetime  # UTC
+    reverses: str = ""  # of a BUST: the `venue_fill_id` that it takes back, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +202,7 @@ class OrderReport:
     fills: tuple[FillReport, ...] = ()
     reason: str = ""  # the venue's own words for a refusal
     code: str = ""  # the venue's own code
+    is_local: bool = False  # we refused it on the way: the venue never said a word
     halts: bool = False  # the refusal says that the account cannot trade until a person acts
     stops_missing: bool = False  # a position that these fills made stands without a stop that the order asked for
 
@@ -210,7 +212,8 @@ class OrderIntent:
     """What somebody wants to trade.
 
     Units: `quantity` in lots; prices in the instrument's quote currency. `entry_price` is the price the client saw:
-    it is the collar of a market order.
+    it is the collar of a market order. `limit_price` belongs to LIMIT and STOP_LIMIT; `stop_price`, the trigger, to
+    STOP and STOP_LIMIT. An intent with a `venue_position_id` only reduces that position.
     """
 
     symbol: str
@@ -219,6 +222,22 @@ class OrderIntent:
     entry_price: Decimal | None = None
     stop_loss: Decimal | None = None
     take_profit: Decimal | None = None
+    order_type: OrderType = OrderType.MARKET
+    limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
+    time_in_force: TimeInForce | None = None
+    expires_at: datetime | None = None
+    venue_position_id: str = ""
+
+    @property
+    def is_reducing(self) -> bool:
+        """Tell whether this can only make a position smaller."""
+        return bool(self.venue_position_id)
+
+    @property
+    def resting_price(self) -> Decimal | None:
+        """Return the price a pending order waits at: its trigger, else its limit. None for a market order."""
+        return self.stop_price if self.stop_price is not None else self.limit_price
 
 
 class Conversion(NamedTuple):

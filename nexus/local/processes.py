@@ -11,8 +11,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
@@ -56,6 +57,7 @@ class Child:
     stop_signal: signal.Signals
     stop_timeout_s: float
     is_foundation: bool = False
+    restart: Callable[[], "Child"] | None = None
 
     def tail(self) -> str:
         """Return the last lines that the child wrote, indented, for an error message."""
@@ -132,10 +134,12 @@ class Supervisor:
         run_as: RunAs | None = None,
         cwd: Path | None = None,
         is_foundation: bool = False,
+        restarts: int = 0,
     ) -> Child:
         """Start `command` with its output in `<logs>/<name>.log` and keep it until `stop`.
 
-        A foundation is what the others stand on: it is asked to stop only when they all have.
+        A foundation is what the others stand on: it is asked to stop only when they all have. A child with `restarts`
+        left that dies while we `watch` is started again.
         """
         log = self.logs / f"{name}.log"
         _keep_previous(log)
@@ -152,7 +156,12 @@ class Supervisor:
                 group=run_as.gid if run_as else None,
                 extra_groups=[] if run_as else None,
             )
-        child = Child(name, process, log, stop_signal, stop_timeout_s, is_foundation)
+        again = partial(
+            self.start, name, command, env=env, stop_signal=stop_signal, stop_timeout_s=stop_timeout_s, run_as=run_as,
+            cwd=cwd, is_foundation=is_foundation, restarts=restarts - 1,
+        )  # fmt: skip
+        restart = again if restarts > 0 else None
+        child = Child(name, process, log, stop_signal, stop_timeout_s, is_foundation, restart)
         self.children.append(child)
         return child
 
@@ -181,8 +190,13 @@ class Supervisor:
             raise StopRequested("the program that started us is gone")
 
     def watch(self) -> None:
-        """Wait for as long as every child lives. Raises: ChildFailed, StopRequested."""
+        """Wait for as long as every child lives or may be started again. Raises: ChildFailed, StopRequested."""
         while True:
+            for child in [each for each in self.children if each.restart and each.process.poll() is not None]:
+                print(f"{child.name} died and is started again. See {child.log}.1", flush=True)
+                self.children.remove(child)
+                assert child.restart is not None
+                child.restart()
             self.check()
             for child in self.children:
                 _limit(child.log)

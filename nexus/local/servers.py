@@ -18,6 +18,7 @@ HOST = "127.0.0.1"
 WEB_WORKERS = 2
 WEB_THREADS = 8
 WORKER_PROCESSES = 2
+RESTARTS = 5  # of a server that dies; after that something is wrong that a restart does not mend
 ANSWER_TIMEOUT_S = 90.0
 POLL_S = 0.1
 # What a child inherits from the person's own environment: what finds programs and certificates, and what Nexus reads.
@@ -83,30 +84,31 @@ def start_gateway(supervisor: Supervisor, folder: Folder, *, port: int, known: M
     config = gateway.write_config(folder, port=port, known=known)
     env = child_environment(os.environ) | {"GATEWAY_TOKEN": known["GATEWAY_TOKEN"]}
     command = [sys.executable, "-m", "trading.brokers.mt5.gateway", "serve", "--config", str(config)]
-    return supervisor.start("gateway", command, env=env, cwd=ROOT)
+    return supervisor.start("gateway", command, env=env, cwd=ROOT, restarts=RESTARTS)
 
 
 def start_web(supervisor: Supervisor, *, port: int, env: Mapping[str, str]) -> Child:
     """Start the web server."""
     command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", HOST, "--port", str(port)]
     command += ["--workers", str(WEB_WORKERS), "--blocking-threads", str(WEB_THREADS)]
+    command += ["--respawn-failed-workers"]
     # Without it, one stop in ninety never ends.
     command += ["--workers-kill-timeout", "5", "--no-ws", "nexus.wsgi:application"]
-    return supervisor.start("web", command, env=env, cwd=ROOT)
+    return supervisor.start("web", command, env=env, cwd=ROOT, restarts=RESTARTS)
 
 
 def start_worker(supervisor: Supervisor, *, env: Mapping[str, str]) -> Child:
     """Start the Celery worker."""
     command = [sys.executable, "-m", "celery", "-A", "nexus", "worker", "--concurrency", str(WORKER_PROCESSES)]
-    command += ["--loglevel", "INFO", "--without-gossip", "--without-mingle"]
-    return supervisor.start("worker", command, env=env, cwd=ROOT)
+    command += ["--loglevel", "INFO", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+    return supervisor.start("worker", command, env=env, cwd=ROOT, restarts=RESTARTS)
 
 
 def start_beat(supervisor: Supervisor, *, env: Mapping[str, str]) -> Child:
     """Start the clock of the scheduled jobs."""
     command = [sys.executable, "-m", "celery", "-A", "nexus", "beat", "--loglevel", "INFO", "--pidfile", ""]
     command += ["-S", "django_celery_beat.schedulers:DatabaseScheduler"]
-    return supervisor.start("beat", command, env=env, cwd=ROOT)
+    return supervisor.start("beat", command, env=env, cwd=ROOT, restarts=RESTARTS)
 
 
 def wait_for_port(supervisor: Supervisor, child: Child, port: int) -> None:

@@ -34,7 +34,11 @@ def with_settings(command: list[str]) -> int:
 def _pytest(arguments: list[str], folder: Path, database: str) -> int:
     known = {name: secrets.token_hex(size) for name, size in SECRET_BYTES.items()}
     env = servers.django_environment({}, folder=folder, known=known, database=database, broker="memory://")
-    env = dict(os.environ) | env | {"NEXUS_ENV": "test", "ALLOWED_HOSTS": "127.0.0.1,localhost,testserver"}
+    env = (
+        dict(os.environ)
+        | env
+        | {"NEXUS_ENV": "test", "LOCK_TIMEOUT_MS": "30000", "ALLOWED_HOSTS": "127.0.0.1,localhost,testserver"}
+    )
     parallel = [] if any(word.startswith(("-n", "--numprocesses", "--pdb")) for word in arguments) else ["-n", "auto"]
     command = [sys.executable, "-m", "pytest", *parallel, *arguments]
     return subprocess.run(command, env=env, cwd=ROOT, check=False).returncode

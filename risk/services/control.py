@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+import structlog
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models import Q
 
 from nexus.audit.services import trail
@@ -15,6 +16,9 @@ from risk.states import ControlScope, StopLevel, Sweep
 
 # One number for the whole installation: an advisory lock lives in the database, not in a table.
 STOP_LOCK = 0x4E45585553
+LOCK_WAIT_MS = 500
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ def set_level(
 
     Safe to repeat. Raising is one person's act; easing asks for a second person, whose door is not built yet.
     """
-    _lock_exclusive()
+    has_lock = _lock_exclusive()
     before = TradingControl.objects.filter(scope=scope, key=key).first()
     row, _ = TradingControl.objects.update_or_create(
         scope=scope,
@@ -69,12 +73,27 @@ def set_level(
         action="control.level_set",
         actor=actor,
         target=Target("trading_control", f"{scope}:{key}"),
-        detail={"before": StopLevel(before.level).name if before else None, "after": level.name, "reason": reason},
+        detail={
+            "before": StopLevel(before.level).name if before else None,
+            "after": level.name,
+            "reason": reason,
+            "has_lock": has_lock,
+        },
         occurred_at=at,
     )
     return row
 
 
-def _lock_exclusive() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [STOP_LOCK])
+def _lock_exclusive() -> bool:
+    """Wait for every submitter that is between its lock and its commit, but never long: a stop is written all the same.
+
+    Returns whether the lock was had. Without it, orders that were being marked meanwhile may still be sent.
+    """
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_WAIT_MS}ms'")
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [STOP_LOCK])
+    except OperationalError:
+        log.error("risk.control.stopped_without_lock")  # noqa: TRY400
+        return False
+    return True

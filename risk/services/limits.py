@@ -1,17 +1,12 @@
-"""Limits: which are in force for an order, and how one is set."""
+"""Limits: which are in force for an order. Changing one is next door, in `changes`."""
 
 from collections.abc import Mapping
-from datetime import datetime
-from decimal import Decimal
 
 from django.conf import settings
-from django.db import transaction
 from django.db.models import Q
 
-from nexus.audit.services import trail
-from nexus.audit.types import Actor, Target
-from risk import rules
 from risk.models import RiskLimit
+from risk.rules import limits as rules
 from risk.states import LimitKind, LimitScope
 from risk.types import Limit
 
@@ -26,36 +21,23 @@ def in_force(*, user_id: int, account_id: int, symbol: str) -> Mapping[LimitKind
         ended_at__isnull=True,
     )
     own = (Limit(LimitKind(row.kind), row.value, LimitScope(row.scope)) for row in rows)
-    return rules.tightest([*_ceilings(), *own])
+    return rules.tightest([*ceilings(), *own])
 
 
-@transaction.atomic(durable=True)
-def set_limit(
-    *, scope: LimitScope, key: str, kind: LimitKind, value: Decimal, reason: str, actor: Actor, at: datetime
-) -> RiskLimit:
-    """Put a new version of a limit in force, at once. The version it replaces is kept with the time it ended."""
-    before = (
-        RiskLimit.objects.filter(scope=scope, key=key, kind=kind, ended_at__isnull=True).select_for_update().first()
-    )
-    if before is not None:
-        before.ended_at = at
-        before.save(update_fields=["ended_at"])
-    row = RiskLimit.objects.create(scope=scope, key=key, kind=kind, value=value, reason=reason, created_at=at)
-    trail.record(
-        action="risk.limit_set",
-        actor=actor,
-        target=Target("risk_limit", f"{scope}:{key}:{kind}"),
-        detail={"before": before.value if before else None, "after": value, "reason": reason},
-        occurred_at=at,
-    )
-    return row
-
-
-def _ceilings() -> list[Limit]:
+def ceilings() -> list[Limit]:
+    """Return the platform's own limits from the settings. A kind without one needs a row, or orders are refused."""
     values = {
         LimitKind.DAILY_LOSS: settings.DAILY_LOSS_LIMIT,
+        LimitKind.DAILY_VALUE: settings.DAILY_VALUE_MAX,
+        LimitKind.DAILY_QUANTITY: settings.DAILY_QUANTITY_MAX,
+        LimitKind.ORDERS_PER_DAY: settings.ORDERS_PER_DAY,
+        LimitKind.ORDERS_PER_HOUR: settings.ORDERS_PER_HOUR,
+        LimitKind.ORDERS_PER_SECOND: settings.ORDERS_PER_SECOND,
         LimitKind.POSITION_SIZE: settings.MAX_POSITION_SIZE,
+        LimitKind.POSITION_COUNT: settings.MAX_OPEN_POSITIONS,
+        LimitKind.ORDER_QUANTITY_MAX: settings.ORDER_QUANTITY_MAX,
         LimitKind.TRADE_VALUE_MAX: settings.TRADE_VALUE_MAX,
         LimitKind.TRADE_VALUE_MIN: settings.TRADE_VALUE_MIN,
+        LimitKind.PRICE_COLLAR: settings.PRICE_COLLAR,
     }
     return [Limit(kind, value, LimitScope.PLATFORM) for kind, value in values.items() if value is not None]

@@ -1,32 +1,85 @@
-"""The locked day of a user, and the equity its accounts began it with."""
+"""The locked day of a user, what it counts, and the equity its accounts began it with."""
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from django.db import connection
-from django.db.models import F
+from django.db.models import F, Sum
 
 from risk.models import AccountDay, UserDailyStats
 
+HISTORY = timedelta(days=30)
+USER_LOCK = 0x55534552  # the space of advisory locks whose second number is a user
+Day = UserDailyStats  # for those above, who hold the row and never the table
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """How many orders a user had admitted in the last 30 days, and their value together.
+
+    Units: `value` in USD.
+    """
+
+    orders: int
+    value: Decimal
+
 
 def lock(*, user_id: int, trading_date: date) -> UserDailyStats:
-    """Lock the user's day, creating it when it is new. Whatever it guards is read in the next statement."""
+    """Lock the user, then the user's day, creating it when it is new. What it guards is read in the next statement.
+
+    The day alone would not do: around midnight two requests lock two days, and each misses what the other admits.
+    """
     assert connection.in_atomic_block
-    UserDailyStats.objects.bulk_create(
-        [UserDailyStats(user_id=user_id, trading_date=trading_date)], ignore_conflicts=True
-    )
-    row: UserDailyStats = UserDailyStats.objects.locked().get(user_id=user_id, trading_date=trading_date)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [USER_LOCK, user_id])
+    mine = UserDailyStats.objects.locked().filter(user_id=user_id, trading_date=trading_date)
+    row: UserDailyStats | None = mine.first()
+    if row is None:
+        UserDailyStats.objects.bulk_create(
+            [UserDailyStats(user_id=user_id, trading_date=trading_date)], ignore_conflicts=True
+        )
+        row = mine.get()
     return row
 
 
+def today(*, user_id: int, trading_date: date) -> UserDailyStats:
+    """Return the user's day for somebody who only looks: no lock, and no row made."""
+    row: UserDailyStats | None = UserDailyStats.objects.filter(user_id=user_id, trading_date=trading_date).first()
+    return row or UserDailyStats(user_id=user_id, trading_date=trading_date)
+
+
+def orders_this_hour(day: UserDailyStats, *, clock: datetime) -> int:
+    """Return how many orders were admitted in the hour of `clock`, which is the database's."""
+    hour = clock.replace(minute=0, second=0, microsecond=0)
+    return day.orders_this_hour if day.hour_started_at == hour else 0
+
+
+def history(*, user_id: int, trading_date: date) -> History:
+    """Return what the user did in the 30 days before this one."""
+    past = UserDailyStats.objects.filter(
+        user_id=user_id, trading_date__gte=trading_date - HISTORY, trading_date__lt=trading_date
+    ).aggregate(orders=Sum("orders_admitted"), value=Sum("value_admitted"))
+    return History(past["orders"] or 0, past["value"] or Decimal(0))
+
+
 def count_admitted(day: UserDailyStats, *, value: Decimal, quantity: Decimal) -> None:
-    """Count an admitted order; canceling it later gives nothing back."""
-    UserDailyStats.objects.filter(pk=day.pk).update(
-        orders_admitted=F("orders_admitted") + 1,
-        value_admitted=F("value_admitted") + value,
-        quantity_admitted=F("quantity_admitted") + quantity,
-    )
+    """Count an admitted order on its day and in its hour; canceling it later gives no count back."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE user_daily_stats SET
+                orders_admitted = orders_admitted + 1,
+                value_admitted = value_admitted + %(value)s,
+                quantity_admitted = quantity_admitted + %(quantity)s,
+                orders_this_hour = CASE WHEN hour_started_at = clock.hour THEN orders_this_hour + 1 ELSE 1 END,
+                hour_started_at = clock.hour
+            FROM (SELECT date_trunc('hour', clock_timestamp(), 'UTC') AS hour) clock
+            WHERE id = %(day)s
+            """,
+            {"value": value, "quantity": quantity, "day": day.pk},
+        )
 
 
 def count_rejected(day: UserDailyStats) -> None:
@@ -47,7 +100,17 @@ def open_day(*, account_id: int, trading_date: date, currency: str, equity: Deci
     )
 
 
+def note_cash_flow(*, account_id: int, trading_date: date, amount: Decimal) -> None:
+    """Add a deposit, or take off a withdrawal, from what the day's loss is measured from.
+
+    Takes: `amount` in account currency, negative for a withdrawal. Call it once for each cash deal at the broker.
+    """
+    AccountDay.objects.filter(account_id=account_id, trading_date=trading_date).update(
+        cash_flow=F("cash_flow") + amount
+    )
+
+
 def equity_at_start(*, account_ids: list[int], trading_date: date) -> Mapping[int, Decimal]:
-    """Return the equity each account began the day with; an account without a row is absent."""
+    """Return the equity each account began the day with, and what was paid in since; one without a row is absent."""
     rows = AccountDay.objects.filter(account_id__in=account_ids, trading_date=trading_date)
-    return {row.account_id: row.equity_start for row in rows}
+    return {row.account_id: row.equity_start + row.cash_flow for row in rows}

@@ -218,7 +218,8 @@ def rest(venue, buy):
             "order_type": OrderType.LIMIT, "time_in_force": TimeInForce.GTC,
             "limit_price": price - price % instrument.tick_size,
         }  # fmt: skip
-        return replace(order, **(usual | changes))
+        resting: OrderRequest = replace(order, **(usual | changes))
+        return resting
 
     return make
 

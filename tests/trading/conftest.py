@@ -15,13 +15,13 @@ from nexus.audit.types import Actor
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
 from risk.models import TradingControl
-from risk.services import limits
+from risk.services import changes
 from risk.states import ControlScope, LimitKind, LimitScope, StopLevel
 from tests.factories.accounts import UserFactory
 from tests.fakes import paper as paper_broker
 from tests.fakes.paper import Paper
 from trading.brokers import registry
-from trading.brokers.mt5 import adapter
+from trading.brokers.mt5 import session
 from trading.models import TradeLedger, TradingAccount
 from trading.services import accounts, orders
 from trading.states import Side
@@ -34,6 +34,7 @@ TESTER = Actor.system("tests")
 def floor(transactional_db: None, settings: Any) -> None:
     """An installed system: the switch has its row, which the flush between tests takes away."""
     settings.GATEWAY_TOKEN = paper_broker.TOKEN
+    settings.ORDERS_PER_SECOND = Decimal(1000)  # races send more at once than people do
     TradingControl.objects.get_or_create(
         scope=ControlScope.SYSTEM,
         key="",
@@ -44,7 +45,7 @@ def floor(transactional_db: None, settings: Any) -> None:
 @pytest.fixture
 def paper(floor: None, tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Paper]:
     """A paper broker that quotes EURUSD at 1.08490 / 1.08500."""
-    monkeypatch.setattr(adapter, "CLOCK_WAIT_S", 0)
+    monkeypatch.setattr(session, "CLOCK_WAIT_S", 0)
     with paper_broker.paper(tmp_path) as running:
         settings.MT5_GATEWAY_URL = running.url
         running.quote("EURUSD", "1.08490", "1.08500")
@@ -115,8 +116,8 @@ def execute(trader: User, account: TradingAccount) -> Callable[..., TradeLedger]
 
 
 def limit(kind: LimitKind, value: str, *, user: User) -> None:
-    """Set a limit of a user."""
-    limits.set_limit(
+    """Set a limit of a user, tighter than any before."""
+    changes.lower(
         scope=LimitScope.USER,
         key=str(user.pk),
         kind=kind,

@@ -63,7 +63,7 @@ BAD = [
     ('{"symbol": "EURUSD", "action": "BUY", "quantity": 0.001}', 422, "invalid", "/quantity"),
     ('{"symbol": "EURUSD", "action": "BUY", "quantity": 0.1, "quantity": 0.2}', 400, "malformed", "/quantity"),
     ('{"symbol": "EURUSD", "action": "BUY", "quantity": 0.1, "leverage": 500}', 400, "malformed", "/leverage"),
-    ('{"symbol": "EURUSD", "action": "BUY", "quantity": 0.1, "type": "LIMIT"}', 400, "malformed", "/type"),
+    ('{"symbol": "EURUSD", "action": "BUY", "quantity": 0.1, "type": "ICEBERG"}', 400, "malformed", "/type"),
     ('{"symbol": "EURUSD", "action": "BUY", "quantity": 0.1, "account": "x"}', 400, "malformed", "/account"),
     ('{"symbol": "EURUSD\\u0000", "action": "BUY", "quantity": 0.1}', 400, "malformed", "/symbol"),
 ]

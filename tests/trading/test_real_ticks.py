@@ -15,7 +15,7 @@ from tests.fakes import paper as paper_broker
 from tests.fakes.paper import Paper
 from tests.trading.conftest import brief, link
 from trading.brokers import registry
-from trading.brokers.mt5 import adapter
+from trading.brokers.mt5 import session
 from trading.models import Fill, TradingAccount
 from trading.services import accounts
 from trading.states import OrderStatus
@@ -54,7 +54,7 @@ def tape(request: pytest.FixtureRequest) -> tuple[Path, tuple[int, ...]]:
 
 @pytest.fixture
 def market(floor, tape, tmp_path, settings, monkeypatch) -> Iterator[Paper]:
-    monkeypatch.setattr(adapter, "CLOCK_WAIT_S", 0, raising=False)
+    monkeypatch.setattr(session, "CLOCK_WAIT_S", 0)
     settings.MAX_POSITION_SIZE = Decimal(1_000_000)
     settings.DAILY_LOSS_LIMIT = Decimal(100_000)
     with paper_broker.paper(tmp_path, csv={"EURUSD": tape[0]}) as running:

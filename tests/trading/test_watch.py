@@ -64,7 +64,8 @@ def test_an_external_position_counts_against_the_daily_loss(execute, paper, acco
     assert loss["used"] == "1108"  # 20 lost at the spread, 1,088 still open
 
 
-def test_an_external_position_without_a_stop_admits_nothing(execute, paper):
+def test_an_external_position_without_a_stop_admits_nothing(execute, paper, settings):
+    settings.MAX_POSITION_SIZE = Decimal(1_000_000)
     paper.control.manual_trade(LOGIN, "EURUSD", mt5.ORDER_TYPE_BUY, "0.01")
 
     assert execute().reason == "OPEN_RISK_NOT_BOUNDED"

@@ -6,12 +6,12 @@ from rest_framework import serializers
 
 from nexus.core import money
 from nexus.core.wire import ExactDecimalField, StrictSerializer
-from trading.models import Fill, TradeLedger
+from trading.models import ChangeRequest, Fill, TradeLedger
 from trading.selectors import AccountView, PositionView
-from trading.states import PUBLIC_STATUSES, CancelState, Delivery, OrderType, RejectedBy, Side
+from trading.states import PUBLIC_STATUSES, CancelState, ChangeState, Delivery, OrderType, RejectedBy, Side, TimeInForce
 from trading.types import OrderIntent, Quote
 
-SYMBOL = r"^[A-Za-z0-9]{2,20}([-/._#][A-Za-z0-9]{1,20})?$"
+SYMBOL = r"^[A-Za-z0-9]{2,20}([-/._#][A-Za-z0-9]{1,20})?(?![\s\S])"  # `$` would let a line feed in
 
 
 def _price() -> ExactDecimalField:
@@ -21,11 +21,17 @@ def _price() -> ExactDecimalField:
 class ExecuteForm(StrictSerializer):
     """A trade somebody wants. `entry_price` without a limit type is the price the client saw: it is the collar."""
 
-    symbol = serializers.RegexField(SYMBOL, max_length=32, help_text="exactly as the broker writes it")
+    symbol = serializers.RegexField(
+        SYMBOL, trim_whitespace=False, max_length=32, help_text="exactly as the broker writes it"
+    )
     action = serializers.ChoiceField(choices=[side.value for side in Side])
     quantity = ExactDecimalField(whole_digits=12, places=8, zero=False, help_text="lots")
-    type = serializers.ChoiceField(choices=[OrderType.MARKET.value], required=False)
+    type = serializers.ChoiceField(choices=[each.value for each in OrderType], required=False)
     entry_price = _price()
+    limit_price = _price()
+    stop_price = _price()
+    time_in_force = serializers.ChoiceField(choices=[each.value for each in TimeInForce], required=False)
+    expires_at = serializers.DateTimeField(required=False, help_text="of GTD orders, with its offset")
     stop_loss = _price()
     take_profit = _price()
     account = serializers.UUIDField(required=False, help_text="may be left out by a user with one account")
@@ -33,14 +39,49 @@ class ExecuteForm(StrictSerializer):
     def to_intent(self) -> OrderIntent:
         """Return the trade in our words."""
         data = self.validated_data
+        order_type = OrderType(data.get("type", OrderType.MARKET))
+        entry = data.get("entry_price")
+        time = data.get("time_in_force")
+        is_resting = order_type is not OrderType.MARKET
         return OrderIntent(
             symbol=data["symbol"],
             side=Side(data["action"]),
             quantity=data["quantity"],
-            entry_price=data.get("entry_price"),
+            entry_price=entry,
             stop_loss=data.get("stop_loss"),
             take_profit=data.get("take_profit"),
+            order_type=order_type,
+            limit_price=data.get("limit_price", entry if order_type is OrderType.LIMIT else None),
+            stop_price=data.get("stop_price", entry if order_type is OrderType.STOP else None),
+            time_in_force=TimeInForce(time) if time else TimeInForce.GTC if is_resting else None,
+            expires_at=data.get("expires_at"),
         )
+
+
+class CancelForm(StrictSerializer):
+    """Why an order is canceled."""
+
+    reason = serializers.CharField(max_length=500, required=False, default="", allow_blank=True)
+
+
+class CloseForm(StrictSerializer):
+    """How much of a position to close; all of it unless said."""
+
+    quantity = ExactDecimalField(whole_digits=12, places=8, zero=False, required=False, help_text="lots")
+
+
+class StopsForm(StrictSerializer):
+    """New stops of a position. One that is left out stays; null takes it away."""
+
+    stop_loss = _price()
+    take_profit = _price()
+    reason = serializers.CharField(max_length=500, required=False, default="", allow_blank=True)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Refuse a change of nothing."""
+        if not {"stop_loss", "take_profit"} & set(attrs):
+            raise serializers.ValidationError({"stop_loss": "Name the stop to change.", "take_profit": "Or this one."})
+        return attrs
 
 
 class LedgerQuery(StrictSerializer):
@@ -48,7 +89,7 @@ class LedgerQuery(StrictSerializer):
 
     limit = serializers.IntegerField(min_value=1, max_value=200, default=50)
     status = serializers.ChoiceField(choices=PUBLIC_STATUSES, required=False)
-    symbol = serializers.RegexField(SYMBOL, max_length=32, required=False)
+    symbol = serializers.RegexField(SYMBOL, trim_whitespace=False, max_length=32, required=False)
     before = serializers.UUIDField(required=False, help_text="the last id of the page before this one")
 
     def get_fields(self) -> dict[str, Any]:
@@ -75,7 +116,7 @@ class LedgerQuery(StrictSerializer):
 class QuoteQuery(StrictSerializer):
     """Which price to read."""
 
-    symbol = serializers.RegexField(SYMBOL, max_length=32)
+    symbol = serializers.RegexField(SYMBOL, trim_whitespace=False, max_length=32)
     account = serializers.UUIDField(required=False)
 
 
@@ -122,6 +163,11 @@ class OrderView(serializers.Serializer[TradeLedger]):
     type = serializers.ChoiceField(source="order_type", choices=[each.value for each in OrderType])
     quantity = ExactDecimalField()
     entry_price = ExactDecimalField(allow_null=True)
+    limit_price = ExactDecimalField(allow_null=True)
+    stop_price = ExactDecimalField(allow_null=True)
+    time_in_force = serializers.CharField(allow_blank=True)
+    expires_at = serializers.DateTimeField(allow_null=True)
+    closes_position = serializers.CharField(source="venue_position_id", allow_blank=True)
     stop_loss = ExactDecimalField(allow_null=True)
     take_profit = ExactDecimalField(allow_null=True)
     status = serializers.ChoiceField(source="public_status", choices=PUBLIC_STATUSES)
@@ -154,7 +200,8 @@ class LedgerView(serializers.Serializer[dict[str, Any]]):
 class PositionRow(serializers.Serializer[PositionView]):
     """A position of ours with the broker's own mark. Without the broker the mark is empty, and `is_live` says so."""
 
-    id = serializers.CharField(source="position.venue_position_id")
+    id = serializers.UUIDField(source="position.public_id")
+    venue_position_id = serializers.CharField(source="position.venue_position_id")
     account = serializers.UUIDField(source="position.account.public_id")
     symbol = serializers.CharField(source="position.symbol")
     side = serializers.ChoiceField(source="position.side", choices=[side.value for side in Side])
@@ -181,6 +228,19 @@ class PositionList(serializers.Serializer[dict[str, Any]]):
     """The open positions."""
 
     results = PositionRow(many=True)
+
+
+class ChangeView(serializers.Serializer[ChangeRequest]):
+    """A change as it was answered: DONE, REFUSED, or UNKNOWN while the broker is being asked."""
+
+    id = serializers.UUIDField(source="public_id")
+    kind = serializers.CharField()
+    state = serializers.ChoiceField(choices=[each.value for each in ChangeState])
+    before = serializers.DictField()
+    after = serializers.DictField()
+    answer = serializers.CharField(allow_blank=True)
+    sent_at = serializers.DateTimeField()
+    settled_at = serializers.DateTimeField(allow_null=True)
 
 
 class AccountRow(serializers.Serializer[AccountView]):

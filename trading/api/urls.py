@@ -2,13 +2,17 @@
 
 from django.urls import path
 
-from trading.api import views
+from trading.api import limits, views
 
 urlpatterns = [
     path("execute", views.Execute.as_view(), name="execute"),
     path("ledger", views.Ledger.as_view(), name="ledger"),
     path("ledger/<uuid:order_id>", views.LedgerRow.as_view(), name="ledger-row"),
     path("positions", views.Positions.as_view(), name="positions"),
+    path("positions/<uuid:position_id>", views.PositionStops.as_view(), name="position-stops"),
+    path("positions/<uuid:position_id>/close", views.PositionClose.as_view(), name="position-close"),
+    path("orders/<uuid:order_id>/cancel", views.OrderCancel.as_view(), name="order-cancel"),
     path("accounts", views.Accounts.as_view(), name="accounts"),
+    path("limits", limits.Limits.as_view(), name="limits"),
     path("quotes/<str:symbol>", views.Quotes.as_view(), name="quotes"),
 ]

@@ -1,6 +1,7 @@
 """The doors of trading for people and bots: parse, one call, answer."""
 
 import uuid
+from collections.abc import Mapping
 from typing import Any, cast
 
 from django.utils.timezone import now
@@ -19,7 +20,9 @@ from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
 from trading import selectors
 from trading.api import forms
-from trading.services import live, orders
+from trading.models import TradingAccount
+from trading.services import cancels, changes, closes, live, orders
+from trading.services.orders import Execution
 from trading.states import Delivery
 
 TRADERS = frozenset({Role.TRADER, Role.BOT})
@@ -29,6 +32,12 @@ KEY = OpenApiParameter(
     OpenApiParameter.HEADER,
     required=True,
     description="8 to 128 letters, digits, hyphens or underscores. New for each order, the same to repeat one.",
+)
+PREFER = OpenApiParameter(
+    "Prefer",
+    str,
+    OpenApiParameter.HEADER,
+    description="`respond-async`: accept the order and answer 202 at once; a worker sends it.",
 )
 
 
@@ -44,56 +53,121 @@ class MayTrade(BasePermission):
         return _person(request).role in TRADERS
 
 
-class Execute(APIView):
-    """Place a market order."""
+class TradingView(APIView):
+    """What trades: only traders and bots, and every refusal is kept as evidence."""
 
     permission_classes = (*APIView.permission_classes, MayTrade)
 
+    def handle_exception(self, exc: Exception) -> Response:
+        """Answer a refusal, and keep that it happened: who tried what is evidence too."""
+        error = as_error(exc)
+        user = getattr(self.request, "_user", None)  # asking for `user` would authenticate once more, and fail again
+        if error is not None and 400 <= error.status < 500 and user is not None:
+            trail.record_denied(
+                action="order.refused",
+                actor=Actor.user(user.public_id),
+                target=Target("order", ""),
+                outcome=Outcome.DENIED if error.status == 403 else Outcome.FAILURE,
+                detail={"code": error.code, "fields": [each.pointer for each in error.errors]},
+            )
+        return super().handle_exception(exc)
+
+
+def _request_key(request: Request, account: TradingAccount, *, path: str, body: Mapping[str, Any]) -> RequestKey:
+    user = _person(request)
+    return RequestKey(
+        principal=str(user.public_id),
+        account=str(account.public_id),
+        key=records.read_key(request.headers.get("Idempotency-Key")),
+        fingerprint=records.fingerprint(method="POST", path=path, body=body),
+    )
+
+
+def _answer(execution: Execution) -> Response:
+    order = execution.order
+    return Response(
+        forms.OrderView(order).data,
+        status=201 if order.delivery in (Delivery.DONE, Delivery.ACKED) else 202,
+        headers={"Idempotency-Replayed": "true"} if execution.is_replay else None,
+    )
+
+
+class Execute(TradingView):
+    """Place an order."""
+
     @extend_schema(
-        request=forms.ExecuteForm, responses={201: forms.OrderView, 202: forms.OrderView}, parameters=[KEY],
-        summary="Place a market order",
+        request=forms.ExecuteForm, responses={201: forms.OrderView, 202: forms.OrderView}, parameters=[KEY, PREFER],
+        summary="Place an order",
         description="201 when the outcome is known (FILLED, REJECTED, …), 202 while the broker's answer is awaited: "
         "then read the order again. Repeating a request with its key never trades twice.",
     )  # fmt: skip
     def post(self, request: Request) -> Response:
         """Place the order, or return the one that this key has placed."""
         user = _person(request)
-        key = records.read_key(request.headers.get("Idempotency-Key"))
+        records.read_key(request.headers.get("Idempotency-Key"))
         form = forms.ExecuteForm(data=request.data)
         form.is_valid(raise_exception=True)
         account = selectors.account_for(user, public_id=form.validated_data.get("account"))
-        execution = orders.execute(
-            user=user,
-            account=account,
-            intent=form.to_intent(),
-            key=RequestKey(
-                principal=str(user.public_id),
-                account=str(account.public_id),
-                key=key,
-                fingerprint=records.fingerprint(method="POST", path="/trading/execute", body=form.validated_data),
-            ),
+        key = _request_key(request, account, path="/trading/execute", body=form.validated_data)
+        place = orders.accept if request.headers.get("Prefer") == "respond-async" else orders.execute
+        return _answer(place(user=user, account=account, intent=form.to_intent(), key=key, at=now()))
+
+
+class OrderCancel(TradingView):
+    """Cancel what is left of an order."""
+
+    @extend_schema(request=forms.CancelForm, responses=forms.OrderView, summary="Cancel an order")
+    def post(self, request: Request, order_id: uuid.UUID) -> Response:
+        """Cancel the order and return it as it stands: CANCELED only when the broker's own word proves it."""
+        user = _person(request)
+        form = forms.CancelForm(data=request.data)
+        form.is_valid(raise_exception=True)
+        order = selectors.order_of(user, public_id=order_id)
+        reason = form.validated_data["reason"]
+        order = cancels.request(order_id=order.pk, actor=Actor.user(user.public_id), reason=reason, at=now())
+        return Response(forms.OrderView(order).data)
+
+
+class PositionClose(TradingView):
+    """Close a position, whole or in part."""
+
+    @extend_schema(
+        request=forms.CloseForm, responses={201: forms.OrderView, 202: forms.OrderView}, parameters=[KEY],
+        summary="Close a position, whole or in part",
+    )  # fmt: skip
+    def post(self, request: Request, position_id: uuid.UUID) -> Response:
+        """Close the position with an order of its own, and return that order."""
+        user = _person(request)
+        records.read_key(request.headers.get("Idempotency-Key"))
+        form = forms.CloseForm(data=request.data)
+        form.is_valid(raise_exception=True)
+        position = selectors.position_of(user, public_id=position_id)
+        path = f"/trading/positions/{position_id}/close"
+        key = _request_key(request, position.account, path=path, body=form.validated_data)
+        quantity = form.validated_data.get("quantity")
+        return _answer(closes.close(user=user, position=position, quantity=quantity, key=key, at=now()))
+
+
+class PositionStops(TradingView):
+    """Change a position's stops."""
+
+    @extend_schema(request=forms.StopsForm, responses=forms.ChangeView, summary="Change a position's stops")
+    def patch(self, request: Request, position_id: uuid.UUID) -> Response:
+        """Set the stops, and return the change as the broker answered it."""
+        user = _person(request)
+        form = forms.StopsForm(data=request.data)
+        form.is_valid(raise_exception=True)
+        position = selectors.position_of(user, public_id=position_id)
+        data = form.validated_data
+        change = changes.change_stops(
+            position_id=position.pk,
+            stop_loss=data.get("stop_loss", position.stop_loss),
+            take_profit=data.get("take_profit", position.take_profit),
+            actor=Actor.user(user.public_id),
+            reason=data["reason"],
             at=now(),
         )
-        order = execution.order
-        return Response(
-            forms.OrderView(order).data,
-            status=201 if order.delivery in (Delivery.DONE, Delivery.ACKED) else 202,
-            headers={"Idempotency-Replayed": "true"} if execution.is_replay else None,
-        )
-
-    def handle_exception(self, exc: Exception) -> Response:
-        """Answer a refusal, and keep that it happened: who tried what is evidence too."""
-        error = as_error(exc)
-        user = self.request.user
-        if error is not None and 400 <= error.status < 500 and user is not None:
-            trail.record_denied(
-                action="order.refused",
-                actor=Actor.user(_person(self.request).public_id),
-                target=Target("order", ""),
-                outcome=Outcome.DENIED if error.status == 403 else Outcome.FAILURE,
-                detail={"code": error.code, "fields": [each.pointer for each in error.errors]},
-            )
-        return super().handle_exception(exc)
+        return Response(forms.ChangeView(change).data, status=200 if change.settled_at else 202)
 
 
 class Ledger(APIView):

@@ -8,6 +8,8 @@ from django.db import transaction
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
 from nexus.core.errors import Conflict, Refused
+from risk.services import sights
+from risk.states import ControlScope
 from trading.brokers import registry
 from trading.brokers.base import Broker
 from trading.models import TradingAccount
@@ -46,6 +48,16 @@ def link_of(account: TradingAccount) -> Link:
     )
 
 
+def control_scopes(account: TradingAccount, *, symbol: str) -> tuple[tuple[ControlScope, str], ...]:
+    """Return every scope of the stop switch that covers an order of this account on this instrument."""
+    return (
+        (ControlScope.BROKER, account.venue),
+        (ControlScope.ACCOUNT, str(account.pk)),
+        (ControlScope.USER, str(account.user_id)),
+        (ControlScope.INSTRUMENT, symbol),
+    )
+
+
 def link(
     *, user_id: int, name: str, venue: str, venue_account: str, server: str, is_live: bool, actor: Actor, at: datetime
 ) -> TradingAccount:
@@ -77,6 +89,7 @@ def link(
 @transaction.atomic(durable=True)
 def _save(account: TradingAccount, *, actor: Actor, at: datetime) -> TradingAccount:
     account.save()
+    sights.note(account_id=account.pk)
     trail.record(
         action="trading.account_linked",
         actor=actor,

@@ -46,23 +46,25 @@ def database_clock() -> datetime:
     return clock
 
 
-def read(*, user_id: int, account: TradingAccount, symbol: str, at: datetime) -> Facts | Missing:
-    """Read every active account of the trader live, with the quotes needed to judge an order on `symbol`.
+def read(*, user_id: int, account: TradingAccount, symbol: str | None, at: datetime) -> Facts | Missing:
+    """Read every active account of the trader live, with the quotes needed to judge an order on `symbol`, if any.
 
     One account that cannot be read leaves the whole picture missing: its losses would be invisible.
     """
     assert not connection.in_atomic_block
     read_at = database_clock()
+    wanted = {symbol} if symbol else set()
     owned = list(TradingAccount.objects.filter(user_id=user_id, is_active=True).order_by("pk"))
     try:
-        parts = [_read_account(each, symbols={symbol} if each == account else set(), at=at) for each in owned]
+        parts = [_read_account(each, symbols=wanted if each == account else set(), at=at) for each in owned]
     except OutsideError as exc:
         return Missing("BROKER_UNAVAILABLE", str(exc))
     quotes: dict[str, Quote] = {}
     known: dict[tuple[int, str], TradableInstrument] = {}
     taken = []
     for each, (snapshot, met) in zip(owned, parts, strict=True):
-        quotes |= snapshot.quotes
+        # The order's own account speaks for its own prices, whatever another account shows under the same name.
+        quotes = snapshot.quotes | quotes if each != account else quotes | snapshot.quotes
         known |= {(each.pk, name): instrument for name, instrument in met.items()}
         taken.append(AccountFacts(each, snapshot))
     return Facts(tuple(taken), known, quotes, read_at)

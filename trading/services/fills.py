@@ -22,7 +22,7 @@ from nexus.core import money
 from nexus.idempotency.services import records
 from trading import rules, selectors
 from trading.models import BrokerPosition, Fill, TradeLedger, TradingAccount
-from trading.states import UNKNOWN, Delivery, FillKind, OrderStatus, RejectedBy, Side, State, VenueState
+from trading.states import UNKNOWN, CancelState, Delivery, FillKind, OrderStatus, RejectedBy, Side, State, VenueState
 from trading.types import FillReport, Holding, OrderReport
 
 log = structlog.get_logger(__name__)
@@ -35,7 +35,7 @@ BROKER = Actor.system("broker")
 def record(*, order_id: int, report: OrderReport, at: datetime) -> TradeLedger:
     """Book what a broker says of one of our orders. Safe to repeat: a report that tells nothing new changes nothing."""
     order = TradeLedger.objects.locked().get(pk=order_id)
-    return _follow(order, report=report, at=at)
+    return follow(order, report=report, at=at)
 
 
 @transaction.atomic(durable=True)
@@ -52,36 +52,51 @@ def ingest(*, account: TradingAccount, reports: Iterable[FillReport], at: dateti
     """Book fills read from an account's history, ours or not, and return how many were new."""
     ours: dict[str, list[FillReport]] = defaultdict(list)
     others: list[FillReport] = []
-    for fill in reports:
-        is_ours = bool(fill.client_order_id) and fill.kind is FillKind.ORDER
+    for fill in _unknown(account, reports):
+        is_ours = bool(fill.client_order_id) and fill.kind in (FillKind.ORDER, FillKind.BUST)
         (ours[fill.client_order_id] if is_ours else others).append(fill)
     before = Fill.objects.filter(account=account).count()
     orders = TradeLedger.objects.locked().filter(account=account, client_order_id__in=list(ours))
     for order in orders:
         fills = tuple(ours.pop(order.client_order_id))
-        _follow(order, report=OrderReport(order.client_order_id, VenueState.WORKING, fills=fills), at=at)
+        follow(order, report=OrderReport(order.client_order_id, VenueState.WORKING, fills=fills), at=at)
     for fill in [*others, *(fill for stray in ours.values() for fill in stray)]:
         _book_other(account, fill, at=at)
     return Fill.objects.filter(account=account).count() - before
 
 
-def _follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLedger:
-    """Book the report's fills and move the order to where they put it."""
-    booked = [fill for fill in report.fills if _belongs(order, fill) and _book(order.account, fill, order=order, at=at)]
-    filled = selectors.filled_quantity(order)
+def _unknown(account: TradingAccount, reports: Iterable[FillReport]) -> list[FillReport]:
+    """Drop what is booked already, so that a look at a busy hour locks nothing but what is new."""
+    by_id = {fill.venue_fill_id: fill for fill in reports}
+    booked = Fill.objects.filter(account=account, venue_fill_id__in=list(by_id)).values_list("venue_fill_id", flat=True)
+    for known in booked:
+        del by_id[known]
+    return list(by_id.values())
+
+
+def follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLedger:
+    """Book the report's fills and move the order to where they put it. The caller holds the order's lock."""
+    assert connection.in_atomic_block
+    own = [fill for fill in report.fills if _belongs(order, fill)]
+    booked = [fill for fill in own if _book(order.account, fill, order=order, at=at)]
+    for stray in (fill for fill in report.fills if fill not in own):
+        _book_other(order.account, stray, at=at)  # it carries our mark and another ticket: a fact all the same
+    standing = selectors.standing_fills(order)
+    filled = sum((fill.quantity for fill in standing), start=rules.ZERO)
     to = rules.next_state(
         order.state, reported=report.state, filled=filled, quantity=order.quantity, is_new_fill=bool(booked)
     )
     if to is None:
-        log.info("trading.order.nothing_new", order_id=str(order.public_id), reported=report.state.value)
+        log.debug("trading.order.nothing_new", order_id=str(order.public_id), reported=report.state.value)
         return order
+    is_late = any(fill.kind is FillKind.ORDER for fill in booked)
     _move(
         order,
         to,
         reason=_reason(report, to=to),
         evidence={"venue_state": report.state.value, "code": report.code, "words": report.reason[:300]},
         at=at,
-        facts=_facts(order, report=report, to=to, filled=filled, has_new_fill=bool(booked)),
+        facts=_facts(order, report=report, to=to, standing=standing, is_late=is_late),
     )
     _warn(order, booked=booked, at=at)
     return order
@@ -89,16 +104,18 @@ def _follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLe
 
 def _belongs(order: TradeLedger, fill: FillReport) -> bool:
     """Tell whether a fill is of this order itself: the exit of its position carries the same mark, and is not."""
+    if fill.kind is FillKind.BUST:
+        return Fill.objects.filter(order=order, venue_fill_id=fill.reverses).exists()
     same_ticket = not order.venue_order_id or not fill.venue_order_id or order.venue_order_id == fill.venue_order_id
     return fill.kind is FillKind.ORDER and same_ticket
 
 
 def _facts(
-    order: TradeLedger, *, report: OrderReport, to: State, filled: Decimal, has_new_fill: bool
+    order: TradeLedger, *, report: OrderReport, to: State, standing: list[Fill], is_late: bool
 ) -> dict[str, Any]:
     """Return what is written beside the move: sums of the stored fills, never figures from the report."""
-    pairs = Fill.objects.filter(order=order).values_list("quantity", "price")
-    average = rules.average_price(pairs)
+    average = rules.average_price((fill.quantity, fill.price) for fill in standing)
+    filled = sum((fill.quantity for fill in standing), start=rules.ZERO)
     leaves = max(rules.ZERO, order.quantity - filled)
     ticket = report.venue_order_id or next((fill.venue_order_id for fill in report.fills), "")
     facts: dict[str, Any] = {
@@ -110,12 +127,15 @@ def _facts(
     }
     if to.status is OrderStatus.REJECTED:
         facts |= {
-            "rejected_by": RejectedBy.BROKER,
+            "rejected_by": RejectedBy.LOCAL if report.is_local else RejectedBy.BROKER,
             "reason": _reason(report, to=to),
             "reason_detail": report.reason[:300],
         }
-    if order.delivery == Delivery.DONE and has_new_fill:
+    if order.delivery == Delivery.DONE and is_late:
         facts |= {"late_fill": True, "rejected_by": "", "reason": "LATE_FILL"}
+    if to.delivery is Delivery.DONE and order.cancel in (CancelState.REQUESTED, CancelState.UNKNOWN):
+        # Filled wins over canceled; any other end is the broker's own word that the order has ended.
+        facts["cancel"] = CancelState.REFUSED if to.status is OrderStatus.FILLED else CancelState.DONE
     return facts
 
 
@@ -160,23 +180,22 @@ def _move(
 
 def _book(account: TradingAccount, report: FillReport, *, order: TradeLedger | None, at: datetime) -> bool:
     """Book one fill and its effect on the position. Returns False, and changes nothing, when it is known."""
-    reference = None
-    if order is not None:
-        reference = order.reference_ask if order.side == Side.BUY else order.reference_bid
+    reference = _reference(order) if order is not None and report.kind is FillKind.ORDER else None
     adverse = rules.slippage(side=report.side, price=report.price, reference=reference) if reference else None
     with connection.cursor() as cursor:
         cursor.execute(
             """
             INSERT INTO fill
                 (account_id, order_id, venue_fill_id, venue_order_id, venue_position_id, symbol, side, quantity, price,
-                 commission, swap, fee, profit, kind, slippage, filled_at, booked_at)
-            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp())
+                 commission, swap, fee, profit, kind, reverses, slippage, filled_at, booked_at)
+            VALUES
+                (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp())
             ON CONFLICT (account_id, venue_fill_id) DO NOTHING RETURNING id
             """,
             [
                 account.pk, order.pk if order else None, report.venue_fill_id, report.venue_order_id,
                 report.venue_position_id, report.symbol, report.side.value, report.quantity, report.price,
-                report.commission, report.swap, report.fee, report.profit, report.kind.value,
+                report.commission, report.swap, report.fee, report.profit, report.kind.value, report.reverses,
                 None if adverse is None else money.half_even_to(adverse, PRICE_STEP), report.filled_at,
             ],
         )  # fmt: skip
@@ -186,26 +205,35 @@ def _book(account: TradingAccount, report: FillReport, *, order: TradeLedger | N
     return is_new
 
 
+def _reference(order: TradeLedger) -> Decimal | None:
+    """Return the price that slippage is measured from: where a pending order waited, else the market at sending."""
+    resting = order.intent.resting_price
+    if resting is not None:
+        return resting
+    reference: Decimal | None = order.reference_ask if order.side == Side.BUY else order.reference_bid
+    return reference
+
+
 def _hold(account: TradingAccount, report: FillReport, *, order: TradeLedger | None) -> None:
     """Apply a new fill to the position it belongs to, making the position when it is the first."""
     signed = report.quantity * report.side.direction
-    position = (
-        BrokerPosition.objects.filter(account=account, venue_position_id=report.venue_position_id)
-        .select_for_update(no_key=True)
-        .first()
+    BrokerPosition.objects.bulk_create(
+        [
+            BrokerPosition(
+                account=account,
+                venue_position_id=report.venue_position_id,
+                symbol=report.symbol,
+                quantity=0,
+                price_open=report.price,
+                stop_loss=order.stop_loss if order else None,
+                take_profit=order.take_profit if order else None,
+                opened_at=report.filled_at,
+            )
+        ],
+        ignore_conflicts=True,
     )
-    if position is None:
-        BrokerPosition.objects.create(
-            account=account,
-            venue_position_id=report.venue_position_id,
-            symbol=report.symbol,
-            quantity=signed,
-            price_open=report.price,
-            stop_loss=order.stop_loss if order else None,
-            take_profit=order.take_profit if order else None,
-            opened_at=report.filled_at,
-        )
-        return
+    same = BrokerPosition.objects.filter(account=account, venue_position_id=report.venue_position_id)
+    position = same.select_for_update(no_key=True).get()
     after = rules.apply_fill(
         Holding(position.quantity, position.price_open), signed_quantity=signed, price=report.price
     )

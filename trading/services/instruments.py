@@ -60,5 +60,6 @@ def _read(*, account: TradingAccount, broker: Broker, symbol: str, at: datetime)
     instrument = broker.instrument(symbol=symbol)
     conversion = conversion_to_usd(broker, currency=instrument.profit_currency)
     facts = asdict(instrument) | {"usd_symbol": conversion.symbol, "usd_is_base": conversion.usd_is_base, "read_at": at}
+    facts |= {"order_types": sorted(instrument.order_types), "times_in_force": sorted(instrument.times_in_force)}
     row, _ = TradableInstrument.objects.update_or_create(account=account, symbol=facts.pop("symbol"), defaults=facts)
     return row

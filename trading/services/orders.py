@@ -3,30 +3,31 @@
 Source: execution reference §3. After the first commit the order may have left us: it is asked for, never sent again.
 """
 
+import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import structlog
-from django.conf import settings
-from django.db import connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 
 from accounts.types import Principal
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
-from nexus.core import money
-from nexus.core.errors import FieldError, Invalid, OutcomeUnknown, Refused, Unavailable, Unreachable
+from nexus.core.errors import OutcomeUnknown, Refused, Unavailable, Unreachable
+from nexus.core.jobs import enqueue
 from nexus.core.logs import correlation_id
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
 from risk.services import control, stats
 from trading import selectors
-from trading.brokers import ids
-from trading.brokers.base import Broker
 from trading.models import OrderEvent, TradableInstrument, TradeLedger, TradingAccount
 from trading.rules import ZERO
-from trading.services import accounts, admission, facts, fills, instruments
+from trading.services import accounts, admission, facts, fills, identifiers, instruments, reduction, shapes
+from trading.services.evidence import Question
 from trading.services.facts import Facts, Missing
 from trading.states import QUEUED, REJECTED, SENDING, Delivery, RejectedBy, State, VenueState
 from trading.types import OrderIntent, OrderReport, OrderRequest
@@ -45,11 +46,31 @@ class Execution:
 def execute(
     *, user: Principal, account: TradingAccount, intent: OrderIntent, key: RequestKey, at: datetime
 ) -> Execution:
-    """Place a market order and return it as it stands: filled, rejected by us or the broker, or still unknown.
+    """Place an order and return it as it stands: filled, rejected by us or the broker, or still unknown.
 
     Safe to repeat with the same key. Raises: Invalid when the intent cannot be an order of this instrument; KeyMismatch
     and KeyInProgress as `records.claim`; Unavailable when the instrument is new to us and cannot be asked for.
     """
+    execution = _take(user=user, account=account, intent=intent, key=key, to=SENDING, at=at)
+    if execution.order.delivery != Delivery.SENDING or execution.is_replay:
+        return execution
+    return Execution(send(execution.order), is_replay=False)
+
+
+def accept(
+    *, user: Principal, account: TradingAccount, intent: OrderIntent, key: RequestKey, at: datetime
+) -> Execution:
+    """Accept an order to be sent by a worker, and return it QUEUED with its reservation, or REJECTED. As `execute`."""
+    execution = _take(user=user, account=account, intent=intent, key=key, to=QUEUED, at=at)
+    if execution.order.delivery == Delivery.QUEUED:
+        enqueue("trading.dispatch_order", order_id=execution.order.pk)
+    return execution
+
+
+def _take(
+    *, user: Principal, account: TradingAccount, intent: OrderIntent, key: RequestKey, to: State, at: datetime
+) -> Execution:
+    """Read what an order needs and admit it into `to`, or return the order that the key has made."""
     made = records.find(key)
     if made is not None:
         return Execution(TradeLedger.objects.get(public_id=made), is_replay=True)
@@ -58,31 +79,14 @@ def execute(
     except Refused as exc:
         raise Unavailable(f"This account cannot be traded now: {exc}") from exc
     instrument = instruments.get(account=account, broker=broker, symbol=intent.symbol, at=at)
-    _refuse_misshapen(intent, instrument=instrument)
+    shapes.refuse_misshapen(intent, instrument=instrument.as_instrument(), at=at)
+    began = time.monotonic()
     read = facts.read(user_id=user.pk, account=account, symbol=intent.symbol, at=at)
-    order, is_new = _admit(user=user, account=account, instrument=instrument, intent=intent, read=read, key=key, at=at)
-    if not is_new or order.delivery != Delivery.SENDING:
-        return Execution(order, is_replay=not is_new)
-    return Execution(_send(order, broker=broker), is_replay=False)
-
-
-def _refuse_misshapen(intent: OrderIntent, *, instrument: TradableInstrument) -> None:
-    """Refuse what no market could make valid: steps, bounds and ticks. Nothing is rounded for the caller."""
-    text = money.as_text
-    faults = []
-    if not instrument.quantity_min <= intent.quantity <= instrument.quantity_max:
-        bounds = f"between {text(instrument.quantity_min)} and {text(instrument.quantity_max)} lots"
-        faults.append(FieldError("/quantity", "out_of_range", f"must be {bounds}"))
-    elif not money.is_multiple(intent.quantity, instrument.quantity_step):
-        faults.append(
-            FieldError("/quantity", "off_step", f"must be a multiple of {text(instrument.quantity_step)} lots")
-        )
-    for field in ("entry_price", "stop_loss", "take_profit"):
-        price = getattr(intent, field)
-        if price is not None and not money.is_multiple(price, instrument.tick_size):
-            faults.append(FieldError(f"/{field}", "off_tick", f"must be a multiple of {text(instrument.tick_size)}"))
-    if faults:
-        raise Invalid(f"{faults[0].pointer[1:]} {faults[0].detail}.", errors=faults)
+    judged_at = at + timedelta(seconds=time.monotonic() - began)  # a slow read makes a quote older, not newer
+    order, is_new = _admit(
+        user=user, account=account, instrument=instrument, intent=intent, read=read, key=key, to=to, at=judged_at
+    )
+    return Execution(order, is_replay=not is_new)
 
 
 @transaction.atomic(durable=True)
@@ -94,6 +98,7 @@ def _admit(
     intent: OrderIntent,
     read: Facts | Missing,
     key: RequestKey,
+    to: State,
     at: datetime,
 ) -> tuple[TradeLedger, bool]:
     """Judge the order under the locks and store it: SENDING with its reservation, or REJECTED with its reason.
@@ -107,21 +112,39 @@ def _admit(
         return TradeLedger.objects.get(public_id=made), False
     control.lock_shared()
     day = stats.lock(user_id=user.pk, trading_date=at.date())
-    in_doubt = selectors.in_doubt(user_id=user.pk, since=read.read_at) if isinstance(read, Facts) else []
-    judgement = admission.judge(
-        account=account, instrument=instrument, intent=intent, facts=read, in_doubt=in_doubt, at=at
-    )
+    if intent.is_reducing:
+        judgement = reduction.judge(account=account, instrument=instrument, intent=intent, facts=read, at=at)
+    else:
+        in_doubt = selectors.in_doubt(user_id=user.pk, since=read.read_at) if isinstance(read, Facts) else []
+        judgement = admission.judge(
+            Question(
+                user=user,
+                account=account,
+                instrument=instrument,
+                intent=intent,
+                facts=read,
+                in_doubt=in_doubt,
+                day=day,
+                at=at,
+            )
+        )
     order = TradeLedger(
         public_id=public_id,
         account=account,
         user_id=user.pk,
-        client_order_id=ids.client_order_id(tag=settings.BROKER_TAG, number=_next_number()),
+        client_order_id=identifiers.draw(),
         symbol=intent.symbol,
         side=intent.side,
         quantity=intent.quantity,
         entry_price=intent.entry_price,
         stop_loss=intent.stop_loss,
         take_profit=intent.take_profit,
+        order_type=intent.order_type,
+        limit_price=intent.limit_price,
+        stop_price=intent.stop_price,
+        time_in_force=intent.time_in_force or "",
+        expires_at=intent.expires_at,
+        venue_position_id=intent.venue_position_id,
         checks=[check.as_dict() for check in judgement.verdict.checks],
         created_at=at,
         correlation_id=correlation_id(),
@@ -133,23 +156,25 @@ def _admit(
     assert judgement.reservation is not None
     assert isinstance(read, Facts)
     stats.count_admitted(day, value=judgement.reservation.value, quantity=intent.quantity)
-    return _mark(order, judgement=judgement, read=read, actor=actor, at=at), True
+    return _reserve(order, judgement=judgement, read=read, to=to, actor=actor, at=at), True
 
 
-def _mark(
-    order: TradeLedger, *, judgement: admission.Judgement, read: Facts, actor: Actor, at: datetime
+def _reserve(
+    order: TradeLedger, *, judgement: admission.Judgement, read: Facts, to: State, actor: Actor, at: datetime
 ) -> TradeLedger:
-    """Store the order as admitted and about to be sent: moves 1 and 3 in one commit."""
+    """Store the order as admitted: QUEUED (move 1), or marked as about to be sent (moves 1 and 3 in one commit)."""
     assert judgement.reservation is not None
     quote = read.quotes[order.symbol]
-    order.status, order.delivery = SENDING
-    order.attempts = 1
-    order.sent_at = facts.database_clock()
+    order.status, order.delivery = to
+    if to == SENDING:
+        order.attempts = 1
+        order.sent_at = facts.database_clock()
     order.reference_bid, order.reference_ask = quote.bid, quote.ask
     order.deviation = judgement.reservation.deviation
     order.risk = order.reserved = judgement.reservation.risk
     order.value = judgement.reservation.value
-    _store(order, path=(QUEUED, SENDING), actor=actor, action="order.admitted", at=at)
+    path = (QUEUED, SENDING) if to == SENDING else (QUEUED,)
+    _store(order, path=path, actor=actor, action="order.admitted", at=at)
     return order
 
 
@@ -188,27 +213,32 @@ def _store(order: TradeLedger, *, path: tuple[State, ...], actor: Actor, action:
     )
 
 
-def _next_number() -> int:
-    """Draw the next order number; a rollback leaves a gap, and no number is ever drawn twice."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT nextval('order_number')")
-        number: int = cursor.fetchone()[0]
-    return number
-
-
-def _send(order: TradeLedger, *, broker: Broker) -> TradeLedger:
-    """Send the order, once, and settle what came of it. Nothing here may run inside a transaction."""
+def send(order: TradeLedger) -> TradeLedger:
+    """Send an order that this process has just marked, once, and settle what came of it. Never inside a transaction."""
     assert not connection.in_atomic_block
     try:
-        report = broker.submit(as_request(order))
+        report = accounts.broker_of(order.account).submit(as_request(order))
     except OutcomeUnknown as exc:
         log.warning("trading.order.outcome_unknown", order_id=str(order.public_id), error=str(exc))
-        return fills.lose(order_id=order.pk, detail=str(exc), at=facts.database_clock())
+        return _settle(order, fills.lose, detail=str(exc))
     except Unreachable as exc:
-        report = OrderReport(order.client_order_id, VenueState.REJECTED, reason=str(exc), code="UNREACHABLE")
+        report = OrderReport(
+            order.client_order_id, VenueState.REJECTED, reason=str(exc), code="UNREACHABLE", is_local=True
+        )
     except Refused as exc:
         report = OrderReport(order.client_order_id, VenueState.REJECTED, reason=str(exc), code=exc.code)
-    return fills.record(order_id=order.pk, report=report, at=facts.database_clock())
+    return _settle(order, fills.record, report=report)
+
+
+def _settle(order: TradeLedger, book: Callable[..., TradeLedger], **what: Any) -> TradeLedger:
+    """Book what came of a sent order. When the database fails now, the order was sent all the same: say so, and let the
+    resolver find it, rather than invite a second try.
+    """
+    try:
+        return book(order_id=order.pk, at=facts.database_clock(), **what)
+    except (OperationalError, InterfaceError) as exc:
+        log.error("trading.order.not_settled", order_id=str(order.public_id), error=str(exc))  # noqa: TRY400
+        return order
 
 
 def as_request(order: TradeLedger) -> OrderRequest:
@@ -225,4 +255,10 @@ def as_request(order: TradeLedger) -> OrderRequest:
         deviation=Decimal(order.deviation or ZERO),
         stop_loss=intent.stop_loss,
         take_profit=intent.take_profit,
+        order_type=intent.order_type,
+        limit_price=intent.limit_price,
+        stop_price=intent.stop_price,
+        time_in_force=intent.time_in_force,
+        expires_at=intent.expires_at,
+        venue_position_id=intent.venue_position_id,
     )

@@ -9,11 +9,13 @@ from datetime import datetime, timedelta
 import structlog
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import F, Q
 
 from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
 from nexus.core.errors import OutsideError
+from nexus.core.logs import correlated
+from trading import selectors
 from trading.models import TradeLedger
 from trading.services import accounts, facts, fills
 from trading.states import Delivery, VenueState
@@ -31,18 +33,26 @@ def due() -> list[int]:
     """Return orders to ask about: lost, or acknowledged and not closed, or marked by a process that is gone."""
     abandoned = facts.database_clock() - timedelta(seconds=settings.SENDING_LEASE_S)
     wanted = Q(delivery__in=[Delivery.UNKNOWN, Delivery.ACKED]) | Q(delivery=Delivery.SENDING, sent_at__lt=abandoned)
-    return list(TradeLedger.objects.filter(wanted).order_by("pk").values_list("pk", flat=True)[:BATCH])
+    longest_unasked = TradeLedger.objects.filter(wanted).order_by(F("asked_at").asc(nulls_first=True), "pk")
+    return list(longest_unasked.values_list("pk", flat=True)[:BATCH])
 
 
 def resolve(*, order_id: int, at: datetime) -> TradeLedger:
     """Ask the broker about one order and book the answer. Safe to repeat, and to run beside the sender itself."""
     order = TradeLedger.objects.select_related("account").get(pk=order_id)
+    with correlated(request_id=order.correlation_id):
+        return _resolve(order, at=at)
+
+
+def _resolve(order: TradeLedger, *, at: datetime) -> TradeLedger:
+    order_id = order.pk
     if order.delivery == Delivery.SENDING:
         order = fills.lose(order_id=order_id, detail="The process that sent it is gone.", at=at)
     if order.delivery not in (Delivery.UNKNOWN, Delivery.ACKED):
         return order
     assert order.sent_at is not None
     asked_at = facts.database_clock()
+    TradeLedger.objects.filter(pk=order_id).update(asked_at=asked_at)
     try:
         broker = accounts.broker_of(order.account)
         report = broker.order_report(client_order_id=order.client_order_id, sent_at=order.sent_at)
@@ -63,21 +73,26 @@ def _keep_asking(*, order_id: int, asked_at: datetime, at: datetime) -> TradeLed
     return order
 
 
+@transaction.atomic(durable=True)
 def _note_absence(*, order_id: int, asked_at: datetime, at: datetime) -> TradeLedger:
-    """Count a complete search without a trace; the second one, late enough, proves that the order is not there."""
-    with transaction.atomic(durable=True):
-        order = TradeLedger.objects.locked().get(pk=order_id)
-        assert order.sent_at is not None
-        age = asked_at - order.sent_at
-        is_first = order.absent_since is None
-        if age >= FIRST_ABSENCE and is_first:
-            TradeLedger.objects.filter(pk=order_id).update(absent_since=asked_at)
-        _alert_when_old(order, asked_at=asked_at, at=at)
-    if is_first or age < LAST_ABSENCE or order.delivery != Delivery.UNKNOWN:
+    """Count a complete search without a trace; the second one, late enough, proves that the order is not there.
+
+    Anything on the instrument that nobody can explain since then may be the order: then nothing is proven.
+    """
+    order = TradeLedger.objects.locked().get(pk=order_id)
+    assert order.sent_at is not None
+    age = asked_at - order.sent_at
+    _alert_when_old(order, asked_at=asked_at, at=at)
+    if order.delivery != Delivery.UNKNOWN or age < FIRST_ABSENCE:
+        return order
+    if order.absent_since is None:
+        TradeLedger.objects.filter(pk=order_id).update(absent_since=asked_at)
+        order.absent_since = asked_at
+        return order
+    if age < LAST_ABSENCE or selectors.unexplained_fills(order).exists():
         return order
     words = f"No trace in two complete searches, {order.absent_since} and {asked_at}."
-    report = OrderReport(order.client_order_id, VenueState.NEVER_SENT, reason=words)
-    return fills.record(order_id=order_id, report=report, at=at)
+    return fills.follow(order, report=OrderReport(order.client_order_id, VenueState.NEVER_SENT, reason=words), at=at)
 
 
 def _alert_when_old(order: TradeLedger, *, asked_at: datetime, at: datetime) -> None:

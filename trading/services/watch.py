@@ -7,13 +7,14 @@ from django.db import transaction
 from django.db.models import Max
 
 from nexus.core.errors import OutsideError
-from risk.services import stats
-from trading.models import Fill, TradingAccount
+from risk.services import sights, stats
+from trading.models import Fill, TradeLedger, TradingAccount
 from trading.services import accounts, fills
 from trading.types import AccountSnapshot
 
 log = structlog.get_logger(__name__)
 
+WATCHED = timedelta(hours=24)
 OVERLAP = timedelta(hours=1)  # history may list a fill late; booking it twice is impossible
 
 
@@ -29,15 +30,24 @@ def look(*, account_id: int, at: datetime) -> int:
     """
     account = TradingAccount.objects.get(pk=account_id)
     newest = Fill.objects.filter(account=account).aggregate(at=Max("filled_at"))["at"]
+    since = min([newest or account.created_at, *_watch_list(account, at=at)]) - OVERLAP
     try:
         broker = accounts.broker_of(account)
         snapshot = broker.snapshot(symbols=[])
-        reports = broker.fills_since((newest or account.created_at) - OVERLAP)
+        reports = broker.fills_since(since)
     except OutsideError as exc:
         log.warning("trading.account.not_read", account_id=account_id, error=str(exc))
         return 0
     _open_day(account, snapshot, at=at)
-    return fills.ingest(account=account, reports=reports, at=at)
+    new_fills = fills.ingest(account=account, reports=reports, at=at)
+    sights.note(account_id=account.pk)
+    return new_fills
+
+
+def _watch_list(account: TradingAccount, *, at: datetime) -> list[datetime]:
+    """Return when orders were sent that were closed by absence: late deals of theirs are looked for a day long."""
+    absent = TradeLedger.objects.filter(account=account, reason="NOT_AT_BROKER", closed_at__gte=at - WATCHED)
+    return [sent_at for sent_at in absent.values_list("sent_at", flat=True) if sent_at is not None]
 
 
 @transaction.atomic(durable=True)

@@ -16,6 +16,7 @@ POOL_MAX = 16
 DEADLINE_S_MAX = 60.0  # the gateway takes no longer one
 IDLE_S_MAX = 30.0  # below the gateway's own limit, so that it never closes a connection that we are about to use
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
+SILENCE_S = 2.0  # how long a gateway that did not answer is not asked again
 MARGIN_S = 0.5  # what the network may add to the gateway's own deadline
 
 
@@ -41,6 +42,7 @@ class GatewayClient:
             raise ValueError(f"a deadline of {deadline_s} s is not within 0 to {DEADLINE_S_MAX} s")
         self._host, self._port = parts.hostname, parts.port
         self._deadline_s = deadline_s
+        self._silent_until = -math.inf
         self._head = {
             "Authorization": f"Bearer {token}",
             "Content-Type": "application/json",
@@ -49,9 +51,17 @@ class GatewayClient:
         self._idle: list[tuple[float, http.client.HTTPConnection]] = []
 
     def read(self, path: str, body: Any, *, correlation_id: str, urgency: str = "") -> Any:
-        """Post a reading. Raises: Unreachable for every failure, since a reading that failed has changed nothing."""
+        """Post a reading. Raises: Unreachable for every failure, since a reading that failed has changed nothing.
+
+        A gateway that has just let a reading wait in vain is not waited for again at once: its callers would pile up.
+        """
+        if time.monotonic() < self._silent_until:
+            raise Unreachable(f"{path}: the gateway did not answer a moment ago")
         try:
             return self._exchange(self._connection(), path, body, correlation_id, urgency)
+        except TimeoutError as exc:
+            self._silent_until = time.monotonic() + SILENCE_S
+            raise Unreachable(f"{path}: {exc or type(exc).__name__}") from exc
         except (Answered, OSError, http.client.HTTPException, ValueError) as exc:
             raise Unreachable(f"{path}: {exc or type(exc).__name__}") from exc
 

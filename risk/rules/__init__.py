@@ -1,0 +1,1 @@
+"""Judgement: pure arithmetic over facts, with no I/O at all."""

@@ -1,0 +1,32 @@
+"""Keeping what changed the risk of something that already stands."""
+
+from datetime import datetime
+from decimal import Decimal
+
+from django.db import connection
+
+from risk.models import RiskAdjustment
+from risk.states import AdjustmentKind
+
+
+def record(
+    *,
+    kind: AdjustmentKind,
+    account_id: int,
+    order_id: int | None,
+    before: Decimal,
+    after: Decimal,
+    reason: str,
+    at: datetime,
+) -> None:
+    """Keep one change of risk, in the transaction of what caused it. Units: `before` and `after` in USD."""
+    assert connection.in_atomic_block
+    RiskAdjustment.objects.create(
+        kind=kind,
+        account_id=account_id,
+        order_id=order_id,
+        before=before,
+        after=after,
+        reason=reason[:500],
+        created_at=at,
+    )

@@ -1,0 +1,33 @@
+"""When each account was last looked at with success."""
+
+from decimal import Decimal
+
+from django.db import connection
+
+from risk.types import Figure, Unknown
+
+
+def note(*, account_id: int) -> None:
+    """Note that the account has just been read completely, by the database's clock.
+
+    Called where an account is linked and watched; reconciliation will call it after a complete run instead.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO account_sight (account_id, seen_at) VALUES (%s, clock_timestamp())
+            ON CONFLICT (account_id) DO UPDATE SET seen_at = excluded.seen_at
+            """,
+            [account_id],
+        )
+
+
+def age_s(*, account_id: int) -> Figure:
+    """Return how many seconds ago the account was last looked at, or unknown when it never was."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT extract(epoch FROM clock_timestamp() - seen_at) FROM account_sight WHERE account_id = %s",
+            [account_id],
+        )
+        row: tuple[Decimal] | None = cursor.fetchone()
+    return Unknown("RECONCILIATION_STALE", "The account has never been looked at.") if row is None else row[0]

@@ -1,0 +1,25 @@
+"""The tables of trading."""
+
+from trading.models.accounts import TradableInstrument, TradingAccount
+from trading.models.fills import BrokerPosition, Fill
+from trading.models.orders import (
+    ChangeRequest,
+    IllegalTransition,
+    OrderDecision,
+    OrderEvent,
+    OrderQuerySet,
+    TradeLedger,
+)
+
+__all__ = [
+    "BrokerPosition",
+    "ChangeRequest",
+    "Fill",
+    "IllegalTransition",
+    "OrderDecision",
+    "OrderEvent",
+    "OrderQuerySet",
+    "TradableInstrument",
+    "TradeLedger",
+    "TradingAccount",
+]

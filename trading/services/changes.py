@@ -1,0 +1,224 @@
+"""Changing what stands: a position's stops. A request of its own, sent once; until it is known, the worse counts.
+
+Source: execution reference §10. Widening a stop is an exposure increase and passes the daily loss; removing one is
+refused unless a configured move bounds the loss.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+import structlog
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Q
+
+from nexus.audit.services import trail
+from nexus.audit.types import Actor, Target
+from nexus.core import money
+from nexus.core.errors import Conflict, Invalid, OutcomeUnknown, OutsideError, Refused, Unavailable, Unreachable
+from risk.services import control, stats
+from risk.states import StopLevel
+from trading import rules, selectors
+from trading.models import BrokerPosition, ChangeRequest
+from trading.rules import ZERO
+from trading.services import accounts, admission, facts, identifiers
+from trading.services.facts import Facts, Missing
+from trading.states import ChangeKind, ChangeState
+from trading.types import StopsChange, VenuePosition
+
+log = structlog.get_logger(__name__)
+
+BATCH = 50
+
+
+class ChangeRefused(Invalid):
+    """The change may not be made: the detail says which limit or rule holds it back."""
+
+    code = "change_refused"
+
+
+class ChangeInFlight(Conflict):
+    """An earlier change of the same thing has not been answered yet."""
+
+    code = "change_in_flight"
+
+
+def change_stops(
+    *,
+    position_id: int,
+    stop_loss: Decimal | None,
+    take_profit: Decimal | None,
+    actor: Actor,
+    reason: str,
+    at: datetime,
+) -> ChangeRequest:
+    """Set both stops of a position; None takes one away. Returns the request as it was answered.
+
+    Raises: ChangeRefused, ChangeInFlight, Unavailable when the broker cannot be asked.
+    """
+    assert not connection.in_atomic_block
+    position = BrokerPosition.objects.select_related("account").get(pk=position_id)
+    account = position.account
+    read = facts.read(user_id=account.user_id, account=account, symbol=position.symbol, at=at)
+    if isinstance(read, Missing):
+        raise Unavailable(f"The broker cannot be asked now: {read.detail}", headers={"Retry-After": "5"})
+    live = _live(position, read)
+    wanted = replace(live, stop_loss=stop_loss, take_profit=take_profit)
+    extra = _extra_risk(position, live=live, wanted=wanted, read=read)
+    change = _claim(
+        position=position, wanted=wanted, live=live, extra=extra, read=read, actor=actor, reason=reason, at=at
+    )
+    return _send(change, position=position, wanted=wanted)
+
+
+def _live(position: BrokerPosition, read: Facts) -> VenuePosition:
+    mine = next(each for each in read.accounts if each.account.pk == position.account_id)
+    for held in mine.snapshot.positions:
+        if held.venue_position_id == position.venue_position_id:
+            return held
+    raise ChangeRefused("The broker holds no such position any more.")
+
+
+def _extra_risk(position: BrokerPosition, *, live: VenuePosition, wanted: VenuePosition, read: Facts) -> Decimal:
+    """Return how much more the position could lose with the new stops, in USD. Raises: ChangeRefused."""
+    known = read.instruments[(position.account_id, position.symbol)]
+    usd = rules.usd_rate(known.conversion, read.quotes, owed=True)
+    if usd is None:
+        raise ChangeRefused("There is no price to value this position in USD.")
+    gap, move = settings.GAP_ALLOWANCE, settings.UNSTOPPED_MOVE
+    size = known.contract_size
+    after = rules.open_risk(wanted, contract_size=size, usd=usd, gap=gap, unstopped_move=move)
+    before = rules.open_risk(live, contract_size=size, usd=usd, gap=gap, unstopped_move=move)
+    if after is None:
+        raise ChangeRefused("A position may not be left without a stop-loss: its loss would not be bounded.")
+    return max(ZERO, after - (before or ZERO))
+
+
+@transaction.atomic(durable=True)
+def _claim(
+    *,
+    position: BrokerPosition,
+    wanted: VenuePosition,
+    live: VenuePosition,
+    extra: Decimal,
+    read: Facts,
+    actor: Actor,
+    reason: str,
+    at: datetime,
+) -> ChangeRequest:
+    """Judge the change under the locks and store it as about to be sent."""
+    account = position.account
+    control.lock_shared()
+    stats.lock(user_id=account.user_id, trading_date=at.date())
+    position = BrokerPosition.objects.select_for_update(no_key=True).get(pk=position.pk)
+    if position.changes.filter(kind=ChangeKind.STOPS, state__in=[ChangeState.SENDING, ChangeState.UNKNOWN]).exists():
+        raise ChangeInFlight("The last change of these stops has not been answered yet.")
+    stop = control.state(scopes=accounts.control_scopes(account, symbol=position.symbol))
+    if stop.level is StopLevel.HALTED or (extra and stop.level is not StopLevel.ACTIVE):
+        raise ChangeRefused(f"Trading is {stop.level.name} ({stop.reason}): only a tighter stop is accepted, if any.")
+    in_doubt = selectors.in_doubt(user_id=account.user_id, since=read.read_at)
+    check = admission.judge_more_risk(
+        account=account, extra=extra, symbol=position.symbol, facts=read, in_doubt=in_doubt, at=at
+    )
+    if extra and not check.passed:
+        raise ChangeRefused(
+            f"The wider stop could lose {money.as_text(extra)} USD more: {check.reason}, "
+            f"with {money.as_text(check.headroom or ZERO)} USD left."
+        )
+    change = ChangeRequest.objects.create(
+        change_id=f"{identifiers.draw()}-S",
+        kind=ChangeKind.STOPS,
+        state=ChangeState.SENDING,
+        position=position,
+        before=_stops(live),
+        after=_stops(wanted),
+        extra_risk=money.ceil_to(extra, money.CENT),
+        reason=reason,
+        requested_by=actor.id,
+        requested_at=at,
+        sent_at=facts.database_clock(),
+    )
+    trail.record(
+        action="position.stops_requested",
+        actor=actor,
+        target=Target("position", str(position.public_id)),
+        detail={"before": change.before, "after": change.after, "extra_risk": extra, "reason": reason},
+        occurred_at=at,
+    )
+    return change
+
+
+def _send(change: ChangeRequest, *, position: BrokerPosition, wanted: VenuePosition) -> ChangeRequest:
+    request = StopsChange(
+        change_id=change.change_id,
+        venue_position_id=position.venue_position_id,
+        symbol=position.symbol,
+        stop_loss=wanted.stop_loss,
+        take_profit=wanted.take_profit,
+    )
+    try:
+        accounts.broker_of(position.account).change_stops(request)
+    except OutcomeUnknown as exc:
+        return _settle(change, state=ChangeState.UNKNOWN, wanted=None, answer=exc)
+    except (Refused, Unreachable) as exc:
+        return _settle(change, state=ChangeState.REFUSED, wanted=None, answer=exc)
+    return _settle(change, state=ChangeState.DONE, wanted=wanted, answer=None)
+
+
+@transaction.atomic(durable=True)
+def _settle(
+    change: ChangeRequest, *, state: ChangeState, wanted: VenuePosition | None, answer: OutsideError | None
+) -> ChangeRequest:
+    assert change.position is not None
+    at = facts.database_clock()
+    position = BrokerPosition.objects.select_for_update(no_key=True).get(pk=change.position.pk)
+    ChangeRequest.objects.filter(pk=change.pk).update(state=state, answer=str(answer or "")[:300], settled_at=at)
+    if wanted is not None:
+        BrokerPosition.objects.filter(pk=position.pk).update(stop_loss=wanted.stop_loss, take_profit=wanted.take_profit)
+    trail.record(
+        action="position.stops_answered",
+        actor=Actor.system("broker"),
+        target=Target("position", str(position.public_id)),
+        detail={"change_id": change.change_id, "state": state, "answer": str(answer or "")},
+        occurred_at=at,
+    )
+    change.refresh_from_db()
+    return change
+
+
+def due() -> list[int]:
+    """Return changes of stops whose answer was lost, or whose process is gone."""
+    abandoned = facts.database_clock() - timedelta(seconds=settings.SENDING_LEASE_S)
+    lost = Q(state=ChangeState.UNKNOWN) | Q(state=ChangeState.SENDING, sent_at__lt=abandoned)
+    rows = ChangeRequest.objects.filter(lost, kind=ChangeKind.STOPS).order_by("pk")
+    return list(rows.values_list("pk", flat=True)[:BATCH])
+
+
+def resolve(*, change_id: int, at: datetime) -> None:
+    """Find out what became of a change of stops whose answer was lost: the broker's position shows it."""
+    change = ChangeRequest.objects.select_related("position__account").get(pk=change_id)
+    position = change.position
+    if position is None or change.state not in (ChangeState.SENDING, ChangeState.UNKNOWN):
+        return
+    try:
+        snapshot = accounts.broker_of(position.account).snapshot(symbols=[])
+    except OutsideError as exc:
+        log.warning("trading.change.not_resolved", change_id=change.change_id, error=str(exc))
+        return
+    held = next((p for p in snapshot.positions if p.venue_position_id == position.venue_position_id), None)
+    if held is None or _stops(held) == change.after:
+        _settle(change, state=ChangeState.DONE, wanted=held, answer=None)
+    elif _stops(held) == change.before and _is_old(change):
+        _settle(change, state=ChangeState.REFUSED, wanted=None, answer=Refused("The position shows the old stops."))
+
+
+def _is_old(change: ChangeRequest) -> bool:
+    """Tell whether a request that is on its way would have arrived by now."""
+    return (facts.database_clock() - change.sent_at).total_seconds() > settings.CHANGE_PROOF_S
+
+
+def _stops(position: VenuePosition) -> dict[str, str | None]:
+    """Write stops as they are stored and compared."""
+    prices = {"stop_loss": position.stop_loss, "take_profit": position.take_profit}
+    return {name: None if price is None else money.as_text(price) for name, price in prices.items()}

@@ -1,0 +1,291 @@
+"""The evidence for one judgement, part by part: who asks, what they ask, and what is known of the world around it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from django.conf import settings
+
+from accounts import selectors as people
+from accounts.states import Role
+from accounts.types import Principal
+from nexus.core import money
+from nexus.core.money import CENT
+from risk.rules import amounts, shape
+from risk.rules.limits import plus
+from risk.services import control, limits, policy, sights, stats
+from risk.types import (
+    Access,
+    Context,
+    Evidence,
+    Exposure,
+    Figure,
+    Freshness,
+    Market,
+    Reduction,
+    Shape,
+    Stop,
+    Unknown,
+    Usage,
+)
+from trading import rules, selectors
+from trading.models import TradableInstrument, TradeLedger, TradingAccount
+from trading.rules import ONE, ZERO
+from trading.services import accounts, exposure, usage
+from trading.services.facts import Facts, Missing
+from trading.services.usage import Counts
+from trading.states import Delivery
+from trading.types import Conversion, OrderIntent, Quote, Reservation
+
+TRADERS = frozenset({Role.TRADER, Role.BOT})
+NOBODY = Context()
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is judged: an order of somebody on an account, and what is known of the world around it.
+
+    `in_doubt` are the user's orders that the facts may or may not show: each counts in full, and is left out of the
+    facts where it is found there. `reduction` is the position that an order says it reduces: once verified, it passes
+    the limits on exposure. `venue_margin` is the venue's own figure in account currency, where it was asked.
+    """
+
+    user: Principal
+    account: TradingAccount
+    instrument: TradableInstrument
+    intent: OrderIntent
+    facts: Facts | Missing
+    in_doubt: list[TradeLedger]
+    day: stats.Day
+    at: datetime
+    context: Context = NOBODY
+    reduction: Reduction | None = None
+    venue_margin: Decimal | None = None
+
+    @property
+    def missing(self) -> Unknown | None:
+        """Return why the facts are not there, or None when they are."""
+        return Unknown(self.facts.reason, self.facts.detail) if isinstance(self.facts, Missing) else None
+
+    @property
+    def quote(self) -> Quote | None:
+        """Return the quote of the instrument, as read."""
+        return None if isinstance(self.facts, Missing) else self.facts.quotes.get(self.intent.symbol)
+
+
+def gather(q: Question) -> tuple[Evidence, Reservation | None]:
+    """Gather the evidence, and what to reserve if it allows the order. The caller holds the locks.
+
+    One statement for each thing that the locks guard; the rest is arithmetic.
+    """
+    worst = worst_case(q)
+    counts = usage.count(
+        user_id=q.user.pk,
+        account_id=q.account.pk,
+        account_ids=[q.account.pk] if isinstance(q.facts, Missing) else [each.account.pk for each in q.facts.accounts],
+        intent=q.intent,
+        at=q.at,
+    )
+    evidence = Evidence(
+        access=_access(q),
+        stop=_stop(q),
+        freshness=_freshness(q, clock=counts.clock),
+        shape=_shape(q),
+        market=_market(q),
+        exposure=_exposure(q, worst=worst),
+        usage=usage_of(counts, day=q.day, facts=q.facts),
+        limits=limits.in_force(user_id=q.user.pk, account_id=q.account.pk, symbol=q.intent.symbol),
+        policy=policy.current(),
+        is_reducing=q.reduction is not None,
+    )
+    if isinstance(worst, Unknown):
+        return evidence, None
+    return evidence, worst if q.reduction is None else replace(worst, risk=ZERO)
+
+
+def worst_case(q: Question) -> Reservation | Unknown:
+    """Return the worst that the order can cost and add. A loss without a bound is not in it: `_bounded` tells."""
+    fault = _quote_fault(q)
+    if q.quote is None or fault or isinstance(q.facts, Missing):
+        return Unknown(fault or "QUOTE_MISSING", q.missing.detail if q.missing else "")
+    usd = rules.usd_rate(q.instrument.conversion, q.facts.quotes, owed=True)
+    if usd is None:
+        return Unknown("CONVERSION_UNAVAILABLE")
+    reference = rules.reference_price(q.quote, q.intent.side)
+    reservation = rules.reserve(
+        q.intent,
+        instrument=q.instrument.as_instrument(),
+        quote=q.quote,
+        usd=usd,
+        deviation=money.ceil_to(reference * settings.PRICE_DEVIATION, q.instrument.tick_size),
+        gap=settings.GAP_ALLOWANCE,
+        unstopped_move=settings.UNSTOPPED_MOVE or ONE,
+        commission_per_lot=settings.COMMISSION_PER_LOT,
+    )
+    assert reservation is not None
+    return reservation
+
+
+def usage_of(counts: Counts, *, day: stats.Day, facts: Facts | Missing) -> Usage:
+    """Return what the day's row and the ledger say together.
+
+    Value and quantity: admitted today, less what ended unfilled, plus what orders of earlier days still may fill and
+    have filled today, plus fills that no order of ours asked for.
+    """
+    rates: Mapping[str, Quote] = {} if isinstance(facts, Missing) else facts.quotes
+    strange_value: Figure = ZERO
+    for each in counts.strange:
+        usd = _rate(Conversion(each.usd_symbol, each.usd_is_base), rates)
+        is_unknown = usd is None or each.value is None
+        strange_value = plus(
+            strange_value, Unknown("EXTERNAL_VALUE_UNKNOWN") if is_unknown else (each.value or ZERO) * (usd or ZERO)
+        )
+    owed = plus(counts.carried_value, strange_value)
+    value = day.value_admitted - money.floor_to(counts.undone_value, CENT)
+    quantity = day.quantity_admitted - counts.undone_quantity + counts.carried_quantity
+    past = stats.history(user_id=day.user_id, trading_date=day.trading_date)
+    return Usage(
+        orders_today=Decimal(day.orders_admitted),
+        orders_this_hour=Decimal(stats.orders_this_hour(day, clock=counts.clock)),
+        orders_last_second=Decimal(counts.requests),
+        quantity_today=quantity + sum((each.quantity for each in counts.strange), start=ZERO),
+        value_today=owed if isinstance(owed, Unknown) else value + money.ceil_to(owed, CENT),
+        twins=Decimal(counts.twins),
+        failures=counts.failures,
+        failed_ago_s=None if counts.failed_at is None else _seconds(counts.clock - counts.failed_at),
+        burst=counts.burst,
+        opposites=counts.opposites,
+        past_orders=past.orders,
+        past_value=past.value,
+    )
+
+
+def _access(q: Question) -> Access:
+    return Access(
+        user_is_active=people.is_active(user_id=q.user.pk),
+        may_trade=q.user.role in TRADERS,
+        account_is_usable=q.account.is_active and (q.account.user_id == q.user.pk or q.reduction is not None),
+        account_is_live=q.account.is_live,
+        context=q.context,
+    )
+
+
+def _stop(q: Question) -> Stop:
+    found = control.state(scopes=accounts.control_scopes(q.account, symbol=q.intent.symbol))
+    return Stop(found.level, found.scope, found.reason)
+
+
+def _freshness(q: Question, *, clock: datetime) -> Freshness:
+    lost = [o for o in q.in_doubt if o.symbol == q.intent.symbol and _is_lost(o, clock=clock)]
+    return Freshness(
+        broker_fault=q.missing.reason if q.missing else "",
+        broker_detail=q.missing.detail if q.missing else "",
+        snapshot_age_s=(
+            Unknown(q.facts.reason, q.facts.detail)
+            if isinstance(q.facts, Missing)
+            else _seconds(clock - q.facts.read_at)
+        ),
+        sight_age_s=sights.age_s(account_id=q.account.pk),
+        lost_orders=", ".join(map(str, lost)),
+    )
+
+
+def _is_lost(order: TradeLedger, *, clock: datetime) -> bool:
+    """Tell whether nobody knows where an order is: it is UNKNOWN, or the process that was sending it is gone."""
+    if order.delivery == Delivery.SENDING and order.sent_at is not None:
+        return clock - order.sent_at > timedelta(seconds=settings.SENDING_LEASE_S)
+    return order.delivery == Delivery.UNKNOWN
+
+
+def _shape(q: Question) -> Shape:
+    quote, fault = q.quote, _quote_fault(q)
+    entry = stops = fault or "QUOTE_MISSING"
+    if quote is not None and not fault:
+        entry = rules.entry_fault(q.intent, quote=quote, distance_min=q.instrument.stops_distance_min)
+        stops = rules.stops_fault(q.intent, quote=quote, distance_min=q.instrument.stops_distance_min)
+    prices = (q.intent.entry_price, q.intent.limit_price, q.intent.stop_price, q.intent.stop_loss, q.intent.take_profit)
+    return Shape(
+        symbol_fault=shape.symbol_fault(q.intent.symbol),
+        quantity_fault=shape.quantity_fault(
+            q.intent.quantity,
+            least=q.instrument.quantity_min,
+            most=q.instrument.quantity_max,
+            step=q.instrument.quantity_step,
+        ),
+        price_fault=shape.price_fault(prices, tick=q.instrument.tick_size),
+        instrument_is_tradable=q.instrument.is_tradable,
+        entry_fault=entry,
+        stops_fault=stops,
+        reduction_fault=(
+            amounts.reduction_fault(q.reduction, quantity=q.intent.quantity) if q.reduction is not None else ""
+        ),
+    )
+
+
+def _market(q: Question) -> Market:
+    quote, fault = q.quote, _quote_fault(q)
+    collar: Figure = Unknown(fault or "QUOTE_MISSING")
+    if quote is not None and not fault:
+        reference = rules.reference_price(quote, q.intent.side)
+        wanted = (q.intent.limit_price, q.intent.stop_price, q.intent.entry_price)
+        price = next((each for each in wanted if each is not None), None)
+        collar = ZERO if price is None else abs(price - reference) / reference
+    rate = None if isinstance(q.facts, Missing) else _rate(q.instrument.conversion, q.facts.quotes)
+    return Market(
+        quote_fault=fault,
+        quote_detail="" if quote is None else f"bid {money.as_text(quote.bid)}, ask {money.as_text(quote.ask)}",
+        collar_used=collar,
+        conversion_fault=q.missing.reason if q.missing else "" if rate else "CONVERSION_UNAVAILABLE",
+    )
+
+
+def _exposure(q: Question, *, worst: Reservation | Unknown) -> Exposure:
+    stands = exposure.standing(q.facts, in_doubt=q.in_doubt, at=q.at)
+    margin = exposure.margin(
+        q.facts, account=q.account, in_doubt=q.in_doubt, reservation=worst, venue_margin=q.venue_margin
+    )
+    is_bounded = q.intent.stop_loss is not None or settings.UNSTOPPED_MOVE is not None
+    risk: Figure = worst.risk if isinstance(worst, Reservation) else worst
+    return Exposure(
+        order_quantity=q.intent.quantity,
+        venue_quantity_max=q.instrument.quantity_max,
+        order_value=worst.value if isinstance(worst, Reservation) else worst,
+        order_risk=risk if is_bounded else Unknown("STOP_LOSS_REQUIRED"),
+        position_order=worst.units if isinstance(worst, Reservation) else worst,
+        position_now=exposure.position(q.facts, in_doubt=q.in_doubt, symbol=q.intent.symbol, side=q.intent.side),
+        positions_now=stands.positions,
+        loss_today=stands.loss_today,
+        open_risk=stands.open_risk,
+        reserved=stands.reserved + _changing(q),
+        margin_required=margin.required,
+        margin_working=margin.working,
+        margin_free=margin.free,
+    )
+
+
+def _changing(q: Question) -> Decimal:
+    """Return what changes of stops add that nobody knows the outcome of, or that the facts may not show yet."""
+    if isinstance(q.facts, Missing):
+        return ZERO  # nothing is admitted on missing facts
+    return selectors.changing_risk(user_id=q.user.pk, since=q.facts.read_at)
+
+
+def _quote_fault(q: Question) -> str:
+    if q.missing is not None:
+        return q.missing.reason
+    return rules.quote_fault(
+        q.quote,
+        at=q.at,
+        tick_size=q.instrument.tick_size,
+        age_max=timedelta(seconds=settings.QUOTE_AGE_MAX_S),
+        spread_max=settings.SPREAD_MAX,
+    )
+
+
+def _rate(conversion: Conversion, quotes: Mapping[str, Quote]) -> Decimal | None:
+    return rules.usd_rate(conversion, quotes, owed=True)
+
+
+def _seconds(span: timedelta) -> Decimal:
+    return Decimal(span // timedelta(microseconds=1)) / 1_000_000

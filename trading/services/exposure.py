@@ -1,0 +1,229 @@
+"""What a user stands to lose, and what one order adds to it: the broker's facts and the orders that they may not show.
+
+Source: execution reference §4; docs/adr/0004 on orders in doubt. An order in doubt counts its whole worst case; the
+position it may already have made is taken out of the facts, so that it is not counted twice. On a netting account a
+position cannot be told apart, and it is: too much, never too little.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from django.conf import settings
+
+from nexus.core import money
+from nexus.core.money import CENT
+from risk.rules.limits import plus
+from risk.services import stats
+from risk.types import Figure, Unknown
+from trading import rules
+from trading.models import TradeLedger, TradingAccount
+from trading.rules import ZERO
+from trading.services.facts import AccountFacts, Facts, Missing
+from trading.states import PositionMode, Side
+from trading.types import Reservation, VenueOrder, VenuePosition
+
+UNCONVERTED = Unknown("CONVERSION_UNAVAILABLE")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What stands without the new order, over all accounts of the user.
+
+    Units: USD; `positions` counted, working orders too.
+    """
+
+    loss_today: Figure
+    open_risk: Figure
+    reserved: Decimal
+    positions: Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """Units: USD, of one account."""
+
+    required: Figure
+    working: Figure
+    free: Figure
+
+
+def standing(facts: Facts | Missing, *, in_doubt: list[TradeLedger], at: datetime) -> Standing:
+    """Add up what the user has lost today and may still lose. Keeps the day's first equity of each account."""
+    reserved = sum((order.risk for order in in_doubt), start=ZERO)
+    if isinstance(facts, Missing):
+        unknown = Unknown(facts.reason, facts.detail)
+        return Standing(unknown, unknown, reserved, unknown)
+    doubtful = {order.client_order_id: order for order in in_doubt}
+    adding = [order for order in in_doubt if not order.venue_position_id]
+    loss: Figure = ZERO
+    risk: Figure = ZERO
+    positions = Decimal(len(adding))
+    starts = _starts(facts, at=at)
+    for each in facts.accounts:
+        own, counted = _split(each, doubtful)
+        loss = plus(loss, _loss_today(each, own=own, equity_start=starts[each.account.pk], facts=facts))
+        risk = plus(risk, _open_risk(each, counted, facts=facts))
+        positions += len(counted)
+    return Standing(loss, risk, reserved, positions)
+
+
+def position(facts: Facts | Missing, *, in_doubt: list[TradeLedger], symbol: str, side: Side) -> Figure:
+    """Return the base units held on one side of an instrument, working orders counted as filled; never netted.
+
+    An order that only reduces takes nothing off before the broker shows that it did, and never adds.
+    """
+    if isinstance(facts, Missing):
+        return Unknown(facts.reason, facts.detail)
+    doubtful = {order.client_order_id: order for order in in_doubt}
+    held: Figure = ZERO
+    for each in facts.accounts:
+        _, counted = _split(each, doubtful)
+        same = sum((p.quantity for p in counted if p.symbol == symbol and p.side is side), start=ZERO)
+        held = plus(held, _units(facts, each.account.pk, symbol, same))
+    for order in in_doubt:
+        if order.symbol == symbol and order.side == side and not order.venue_position_id:
+            held = plus(held, _units(facts, order.account_id, symbol, order.quantity))
+    return held
+
+
+def margin(
+    facts: Facts | Missing,
+    *,
+    account: TradingAccount,
+    in_doubt: list[TradeLedger],
+    reservation: Reservation | Unknown,
+    venue_margin: Decimal | None,
+) -> Margin:
+    """Return the margin that the order needs, that working orders need, and that is free.
+
+    The venue's own figure counts where it was asked for; else notional / leverage, at the worst price. An order in
+    doubt counts by its notional, and the margin of the position it may have made is given back, at no more than that.
+    """
+    if isinstance(facts, Missing):
+        unknown = Unknown(facts.reason, facts.detail)
+        return Margin(unknown, unknown, unknown)
+    mine = next((each for each in facts.accounts if each.account.pk == account.pk), None)
+    if mine is None:
+        unknown = Unknown("ACCOUNT_NOT_USABLE")
+        return Margin(unknown, unknown, unknown)
+    leverage = Decimal(mine.snapshot.leverage)
+    owed = rules.usd_rate(account.conversion, facts.quotes, owed=True)
+    counted_on = rules.usd_rate(account.conversion, facts.quotes, owed=False)
+    if owed is None or counted_on is None:
+        return Margin(UNCONVERTED, UNCONVERTED, UNCONVERTED)
+    if leverage <= 0 or not mine.snapshot.margin_free.is_finite():
+        unknown = Unknown("MARGIN_UNKNOWN")
+        return Margin(unknown, unknown, unknown)
+    doubtful = {order.client_order_id: order for order in in_doubt if order.account_id == account.pk}
+    own, _ = _split(mine, doubtful)
+    working = sum((order.value for order in doubtful.values()), start=ZERO) / leverage
+    back = plus(*(_bound(facts, account.pk, each, leverage=leverage) for each in own))
+    return Margin(
+        required=_required(reservation, venue_margin=venue_margin, leverage=leverage, owed=owed),
+        working=money.ceil_to(working, CENT),
+        free=plus(money.floor_to(mine.snapshot.margin_free * counted_on, CENT), back),
+    )
+
+
+def _required(
+    reservation: Reservation | Unknown, *, venue_margin: Decimal | None, leverage: Decimal, owed: Decimal
+) -> Figure:
+    if isinstance(reservation, Unknown):
+        return reservation
+    return money.ceil_to(reservation.value / leverage if venue_margin is None else venue_margin * owed, CENT)
+
+
+def _bound(facts: Facts, account_id: int, held: VenuePosition, *, leverage: Decimal) -> Figure:
+    """Return the margin that a position binds, by its notional when it was opened."""
+    known = facts.instruments.get((account_id, held.symbol))
+    usd = None if known is None else rules.usd_rate(known.conversion, facts.quotes, owed=False)
+    if known is None or usd is None:
+        return ZERO  # nothing is given back that cannot be valued
+    return money.floor_to(held.quantity * known.contract_size * held.price_open * usd / leverage, CENT)
+
+
+def _units(facts: Facts, account_id: int, symbol: str, quantity: Decimal) -> Figure:
+    if quantity == 0:
+        return ZERO
+    known = facts.instruments.get((account_id, symbol))
+    return Unknown("INSTRUMENT_UNKNOWN", symbol) if known is None else quantity * known.contract_size
+
+
+def _starts(facts: Facts, *, at: datetime) -> Mapping[int, Decimal]:
+    """Return each account's first equity of the day, keeping it where this is the first look at it."""
+    ids = [each.account.pk for each in facts.accounts]
+    known = stats.equity_at_start(account_ids=ids, trading_date=at.date())
+    new = [each for each in facts.accounts if each.account.pk not in known]
+    for each in new:
+        stats.open_day(
+            account_id=each.account.pk,
+            trading_date=at.date(),
+            currency=each.snapshot.currency,
+            equity=each.snapshot.equity,
+            at=at,
+        )
+    return stats.equity_at_start(account_ids=ids, trading_date=at.date()) if new else known
+
+
+def _split(each: AccountFacts, doubtful: Mapping[str, TradeLedger]) -> tuple[list[VenuePosition], list[VenuePosition]]:
+    """Part an account's positions into those that an order in doubt accounts for, and all others.
+
+    A working order that is none of ours, or that we do not know as working, counts as the position it may become.
+    """
+    strangers = [_as_filled(order) for order in each.snapshot.orders if order.client_order_id not in doubtful]
+    if each.snapshot.mode is not PositionMode.HEDGING:
+        return [], [*each.snapshot.positions, *strangers]
+    own = [p for p in each.snapshot.positions if p.client_order_id and p.client_order_id in doubtful]
+    return own, [*(p for p in each.snapshot.positions if p not in own), *strangers]
+
+
+def _as_filled(order: VenueOrder) -> VenuePosition:
+    return VenuePosition(
+        venue_position_id=order.venue_order_id,
+        symbol=order.symbol,
+        side=order.side,
+        quantity=order.quantity_left,
+        price_open=order.price,
+        price_current=order.price,
+        stop_loss=order.stop_loss,
+        take_profit=order.take_profit,
+        profit=ZERO,
+        swap=ZERO,
+        client_order_id=order.client_order_id,
+        opened_at=order.placed_at,
+    )
+
+
+def _loss_today(each: AccountFacts, *, own: list[VenuePosition], equity_start: Decimal, facts: Facts) -> Figure:
+    """Return what the account has lost since its day began, in USD; a profit gives no room."""
+    if not each.snapshot.equity.is_finite() or each.snapshot.equity <= 0:
+        return Unknown("EQUITY_NOT_POSITIVE")
+    equity = each.snapshot.equity - sum((position.profit for position in own), start=ZERO)
+    lost = max(ZERO, equity_start - equity)
+    usd = rules.usd_rate(each.account.conversion, facts.quotes, owed=True)
+    return UNCONVERTED if usd is None else money.ceil_to(lost * usd, CENT)
+
+
+def _open_risk(each: AccountFacts, positions: list[VenuePosition], *, facts: Facts) -> Figure:
+    """Return what the positions can still lose from their mark to their stops, in USD."""
+    total = ZERO
+    for held in positions:
+        known = facts.instruments.get((each.account.pk, held.symbol))
+        if known is None:
+            return Unknown("INSTRUMENT_UNKNOWN", held.symbol)
+        usd = rules.usd_rate(known.conversion, facts.quotes, owed=True)
+        if usd is None:
+            return UNCONVERTED
+        stands = rules.open_risk(
+            held,
+            contract_size=known.contract_size,
+            usd=usd,
+            gap=settings.GAP_ALLOWANCE,
+            unstopped_move=settings.UNSTOPPED_MOVE,
+        )
+        if stands is None:
+            return Unknown("OPEN_RISK_NOT_BOUNDED", held.symbol)
+        total += stands
+    return money.ceil_to(total, CENT)

@@ -1,0 +1,109 @@
+"""How much room each limit leaves now: the figures of a verdict, without an order."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from django.db import transaction
+
+from accounts.types import Principal
+from risk.rules import gate
+from risk.services import limits, policy, sights, stats
+from risk.states import StopLevel
+from risk.types import Access, Check, Evidence, Exposure, Figure, Freshness, Market, Shape, Stop, Unknown
+from trading import selectors
+from trading.models import TradeLedger, TradingAccount
+from trading.rules import ZERO
+from trading.services import evidence, exposure, facts, usage
+from trading.services.facts import Facts, Missing
+from trading.states import Side
+from trading.types import Reservation
+
+NOTHING = Reservation(risk=ZERO, value=ZERO, units=ZERO, deviation=ZERO)
+NOT_JUDGED = Shape("", "", "", instrument_is_tradable=True, entry_fault="", stops_fault="")
+
+
+@dataclass(frozen=True, slots=True)
+class Headroom:
+    """Every limit of an account's owner with what is used of it. Without `symbol`, positions are not looked at."""
+
+    account: TradingAccount
+    symbol: str
+    checks: tuple[Check, ...]
+    missing: str  # why the broker's figures are not in it, or nothing
+
+
+def read(*, user: Principal, account: TradingAccount, symbol: str | None, at: datetime) -> Headroom:
+    """Read the broker live and hold what stands against every limit, as an order of nothing would be.
+
+    No lock is taken: an order placed meanwhile may leave less.
+    """
+    found = facts.read(user_id=user.pk, account=account, symbol=symbol, at=at)
+    with transaction.atomic(durable=True):
+        asked = _evidence(user=user, account=account, symbol=symbol, found=found, at=at)
+    verdict = {check.name: check for check in gate.judge(asked).checks}
+    return Headroom(
+        account=account,
+        symbol=symbol or "",
+        checks=tuple(verdict[name] for name in gate.LIMITS if name in verdict),
+        missing=found.reason if isinstance(found, Missing) else "",
+    )
+
+
+def _evidence(
+    *, user: Principal, account: TradingAccount, symbol: str | None, found: Facts | Missing, at: datetime
+) -> Evidence:
+    day = stats.today(user_id=user.pk, trading_date=at.date())
+    in_doubt = selectors.in_doubt(user_id=user.pk, since=found.read_at) if isinstance(found, Facts) else []
+    ids = [account.pk] if isinstance(found, Missing) else [each.account.pk for each in found.accounts]
+    counts = usage.count(user_id=user.pk, account_id=account.pk, account_ids=ids, intent=None, at=at)
+    return Evidence(
+        access=Access(user_is_active=True, may_trade=True, account_is_usable=True, account_is_live=False),
+        stop=Stop(StopLevel.ACTIVE, "", ""),
+        freshness=Freshness("", "", ZERO, sights.age_s(account_id=account.pk), ""),
+        shape=NOT_JUDGED,
+        market=Market("", "", ZERO, ""),
+        exposure=_exposure(found, user=user, account=account, symbol=symbol, in_doubt=in_doubt, at=at),
+        usage=evidence.usage_of(counts, day=day, facts=found),
+        limits=limits.in_force(user_id=user.pk, account_id=account.pk, symbol=symbol or ""),
+        policy=policy.current(),
+    )
+
+
+def _exposure(
+    found: Facts | Missing,
+    *,
+    user: Principal,
+    account: TradingAccount,
+    symbol: str | None,
+    in_doubt: list[TradeLedger],
+    at: datetime,
+) -> Exposure:
+    stands = exposure.standing(found, in_doubt=in_doubt, at=at)
+    margin = exposure.margin(found, account=account, in_doubt=in_doubt, reservation=NOTHING, venue_margin=None)
+    changing = selectors.changing_risk(user_id=user.pk, since=found.read_at) if isinstance(found, Facts) else ZERO
+    known = found.instruments.get((account.pk, symbol or "")) if isinstance(found, Facts) else None
+    return Exposure(
+        order_quantity=ZERO,
+        venue_quantity_max=None if known is None else known.quantity_max,
+        order_value=ZERO,
+        order_risk=ZERO,
+        position_order=ZERO,
+        position_now=_larger_side(found, in_doubt=in_doubt, symbol=symbol),
+        positions_now=stands.positions,
+        loss_today=stands.loss_today,
+        open_risk=stands.open_risk,
+        reserved=stands.reserved + changing,
+        margin_required=margin.required,
+        margin_working=margin.working,
+        margin_free=margin.free,
+    )
+
+
+def _larger_side(found: Facts | Missing, *, in_doubt: list[TradeLedger], symbol: str | None) -> Figure:
+    """Return the larger of the two sides held: each side has the limit to itself."""
+    if not symbol:
+        return Unknown("SYMBOL_NOT_NAMED")
+    sides = [exposure.position(found, in_doubt=in_doubt, symbol=symbol, side=side) for side in Side]
+    known = [side for side in sides if isinstance(side, Decimal)]
+    return max(known) if len(known) == len(sides) else next(side for side in sides if isinstance(side, Unknown))
