@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any, Protocol
 
 from django.db.models import Max
@@ -103,7 +104,7 @@ def assert_histories(orders: list[TradeLedger]) -> None:
         path = [event.to for event in events[order.pk]]
         assert [event.came_from for event in events[order.pk]] == ["", *path][:-1], f"{order} jumped: {path}"
         assert path[-1] == str(order.state), f"{order} is {order.state}, its history ends in {path[-1]}"
-        for before, after in zip(path, path[1:], strict=False):
+        for before, after in pairwise(path):
             assert _state(after) in TRANSITIONS[_state(before)], f"{order}: no move leads from {before} to {after}"
         assert order.cancel != CancelState.DONE or order.status == OrderStatus.CANCELED, (order, order.cancel)
         _assert_told(order, path, told[str(order.public_id)])

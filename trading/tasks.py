@@ -5,7 +5,7 @@ from celery import shared_task
 from django.utils.timezone import now
 
 from nexus.core.jobs import enqueue
-from trading.services import changes, dispatch, resolution, watch
+from trading.services import changes, dispatch, resolution, terms, watch
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +25,7 @@ def resolve_orders(**_future: object) -> None:
 def resolve_change(*, change_id: int, **_future: object) -> None:
     """Ask the broker what became of one change."""
     changes.resolve(change_id=change_id, at=now())
+    terms.resolve(change_id=change_id)
 
 
 @shared_task(name="trading.resolve_order", acks_late=True, soft_time_limit=60)

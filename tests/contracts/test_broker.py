@@ -210,7 +210,7 @@ def test_amounts_are_exact_and_add_up(venue, buy):
 def rest(venue, buy):
     """Make an order to buy far below the market, which rests."""
 
-    def make(**changes) -> OrderRequest:
+    def make(**changes):
         instrument = venue.broker.instrument(symbol=venue.symbol)
         order = buy()
         price = order.reference_price * Decimal("0.9")
@@ -218,7 +218,8 @@ def rest(venue, buy):
             "order_type": OrderType.LIMIT, "time_in_force": TimeInForce.GTC,
             "limit_price": price - price % instrument.tick_size,
         }  # fmt: skip
-        return replace(order, **(usual | changes))
+        resting: OrderRequest = replace(order, **(usual | changes))
+        return resting
 
     return make
 

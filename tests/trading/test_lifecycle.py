@@ -29,7 +29,8 @@ SPEAKS_FOR_THE_BROKER = True  # its reports are made up: the paper broker has ne
 def unknown(execute, paper) -> TradeLedger:
     """An order of 1.00 lots that the broker never saw, so that the test alone speaks for the broker."""
     paper.control.inject("timeout_before_accept")
-    return execute(brief(quantity=Decimal("0.10")))
+    order: TradeLedger = execute(brief(quantity=Decimal("0.10")))
+    return order
 
 
 def fill(order: TradeLedger, number: int, quantity: str, price: str = "1.08500", **changes: Any) -> FillReport:

@@ -70,6 +70,20 @@ class CloseForm(StrictSerializer):
     quantity = ExactDecimalField(whole_digits=12, places=8, zero=False, required=False, help_text="lots")
 
 
+class TermsForm(StrictSerializer):
+    """New prices of a working order. One that is left out stays; null takes a stop away."""
+
+    limit_price = _price()
+    stop_price = _price()
+    stop_loss = _price()
+    take_profit = _price()
+    reason = serializers.CharField(max_length=500, required=False, default="", allow_blank=True)
+
+    def to_terms(self) -> dict[str, Any]:
+        """Return the prices that were named."""
+        return {name: value for name, value in self.validated_data.items() if name != "reason"}
+
+
 class StopsForm(StrictSerializer):
     """New stops of a position. One that is left out stays; null takes it away."""
 

@@ -11,6 +11,7 @@ urlpatterns = [
     path("positions", views.Positions.as_view(), name="positions"),
     path("positions/<uuid:position_id>", views.PositionStops.as_view(), name="position-stops"),
     path("positions/<uuid:position_id>/close", views.PositionClose.as_view(), name="position-close"),
+    path("orders/<uuid:order_id>", views.OrderTerms.as_view(), name="order-terms"),
     path("orders/<uuid:order_id>/cancel", views.OrderCancel.as_view(), name="order-cancel"),
     path("accounts", views.Accounts.as_view(), name="accounts"),
     path("limits", limits.Limits.as_view(), name="limits"),

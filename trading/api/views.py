@@ -21,9 +21,9 @@ from nexus.idempotency.services.records import RequestKey
 from trading import selectors
 from trading.api import forms
 from trading.models import TradingAccount
-from trading.services import cancels, changes, closes, live, orders
+from trading.services import cancels, changes, closes, live, orders, terms
 from trading.services.orders import Execution
-from trading.states import Delivery
+from trading.states import ChangeState, Delivery
 
 TRADERS = frozenset({Role.TRADER, Role.BOT})
 KEY = OpenApiParameter(
@@ -128,6 +128,21 @@ class OrderCancel(TradingView):
         return Response(forms.OrderView(order).data)
 
 
+class OrderTerms(TradingView):
+    """Change a working order's prices."""
+
+    @extend_schema(request=forms.TermsForm, responses=forms.ChangeView, summary="Change a working order's prices")
+    def patch(self, request: Request, order_id: uuid.UUID) -> Response:
+        """Change the prices, and return the change as the broker answered it."""
+        user = _person(request)
+        form = forms.TermsForm(data=request.data)
+        form.is_valid(raise_exception=True)
+        order = selectors.order_of(user, public_id=order_id)
+        actor, reason = Actor.user(user.public_id), form.validated_data["reason"]
+        change = terms.change(order_id=order.pk, terms=form.to_terms(), actor=actor, reason=reason, at=now())
+        return Response(forms.ChangeView(change).data, status=200 if change.state != ChangeState.UNKNOWN else 202)
+
+
 class PositionClose(TradingView):
     """Close a position, whole or in part."""
 
@@ -167,7 +182,7 @@ class PositionStops(TradingView):
             reason=data["reason"],
             at=now(),
         )
-        return Response(forms.ChangeView(change).data, status=200 if change.settled_at else 202)
+        return Response(forms.ChangeView(change).data, status=200 if change.state != ChangeState.UNKNOWN else 202)
 
 
 class Ledger(APIView):

@@ -188,10 +188,10 @@ def _settle(
 
 
 def due() -> list[int]:
-    """Return changes of stops whose answer was lost, or whose process is gone."""
+    """Return changes whose answer was lost, or whose process is gone; a cancel is found with its order."""
     abandoned = facts.database_clock() - timedelta(seconds=settings.SENDING_LEASE_S)
     lost = Q(state=ChangeState.UNKNOWN) | Q(state=ChangeState.SENDING, sent_at__lt=abandoned)
-    rows = ChangeRequest.objects.filter(lost, kind=ChangeKind.STOPS).order_by("pk")
+    rows = ChangeRequest.objects.filter(lost).exclude(kind=ChangeKind.CANCEL).order_by("pk")
     return list(rows.values_list("pk", flat=True)[:BATCH])
 
 

@@ -57,13 +57,15 @@ class Mt5Broker:
             positions = tuple(
                 wire.position(entry, zone=session.clock, tag=self._profile.tag) for entry in batch.result(2)
             )
-            return wire.snapshot(
+            snapshot = wire.snapshot(
                 batch.result(0),
                 positions=positions,
                 orders=session.working(batch.result(3)),
                 quotes=session.quotes(symbols, batch, first=4),
                 name=self._profile.account,
             )
+        session.compared("account", batch)
+        return snapshot
 
     def instrument(self, *, symbol: str) -> Instrument:
         """Read one instrument. Raises: Refused when the venue does not know it."""
@@ -102,7 +104,7 @@ class Mt5Broker:
 
         def build() -> TerminalRequest:
             where: dict[str, list[object]] = {"ticket": [changes.ticket(change.venue_order_id)]}
-            batch = self._session.batch([readings.call("orders_get", where=where)])
+            batch = self._session.batch([readings.call("orders_get", where=where)], urgency="SEND")
             with readings.reading():
                 working = self._session.resting(change.venue_order_id, batch.result(0))
                 terms = self._terms(working.symbol)
@@ -118,7 +120,7 @@ class Mt5Broker:
         def build() -> TerminalRequest:
             where: dict[str, list[object]] = {"identifier": [change.venue_position_id]}
             batch = self._session.batch(
-                [*readings.terms_calls(change.symbol), readings.call("positions_get", where=where)]
+                [*readings.terms_calls(change.symbol), readings.call("positions_get", where=where)], urgency="CLOSE"
             )
             with readings.reading():
                 readings.require_selected(change.symbol, batch.answers[0])
@@ -145,7 +147,7 @@ class Mt5Broker:
                         return answers.rejected(client_order_id, refused)
                     is_accepted = outcome is not Outcome.UNKNOWN
                     return search.confirm(self._session, document, trail, since_s, is_accepted=is_accepted)
-                case "CALLING" | "TOMBSTONE":
+                case "CALLING" | "TOMBSTONE" | "FORGOTTEN":
                     until_s = float(document["gateway_utc"])
                     found = search.search(self._session, trail, since_s=since_s, until_s=until_s)
                     return found or OrderReport(client_order_id, VenueState.NO_TRACE)
@@ -163,6 +165,7 @@ class Mt5Broker:
                 for deal in batch.result(0)
                 if wire.is_trade(deal)
             ]
+        self._session.compared("fills", batch)
         return [fill for fill in fills if fill.filled_at >= at - CLOCK_CHANGE]
 
     def margin(self, *, symbol: str, side: Side, quantity: Decimal, price: Decimal) -> Decimal:
@@ -187,7 +190,7 @@ class Mt5Broker:
         calls = [*readings.quote_calls([order.symbol]), readings.call("symbol_info", order.symbol)]
         if order.venue_position_id:
             calls.append(readings.call("positions_get", where={"identifier": [order.venue_position_id]}))
-        batch = self._session.batch(calls)
+        batch = self._session.batch(calls, urgency="CLOSE" if order.venue_position_id else "SEND")
         with readings.reading():
             quote = self._session.quotes([order.symbol], batch, first=0)[order.symbol]
             held = self._session.held(order.venue_position_id, batch.result(3)) if order.venue_position_id else None
@@ -195,7 +198,7 @@ class Mt5Broker:
             return orders.market(order, terms=terms, quote=quote, policy=self._profile.fillings, held=held)
 
     def _pending(self, order: OrderRequest) -> TerminalRequest:
-        batch = self._session.batch(readings.terms_calls(order.symbol))
+        batch = self._session.batch(readings.terms_calls(order.symbol), urgency="SEND")
         with readings.reading():
             readings.require_selected(order.symbol, batch.answers[0])
             terms = Terms.of_symbol(batch.result(1))

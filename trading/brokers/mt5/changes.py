@@ -53,6 +53,7 @@ def close_by(client_order_id: str, held: Held, other: Held, *, terms: Terms) -> 
         raise Refused("the symbol's positions cannot close each other", code="CLOSE_BY_NOT_OFFERED")
     return TerminalRequest(
         action=Action.CLOSE_BY,
+        symbol=first.symbol,
         position=held.ticket,
         position_by=other.ticket,
         magic=ids.magic(client_order_id),

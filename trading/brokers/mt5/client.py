@@ -47,7 +47,7 @@ class GatewayClient:
         }
         self._idle: list[tuple[float, http.client.HTTPConnection]] = []
 
-    def read(self, path: str, body: Any, *, correlation_id: str) -> Any:
+    def read(self, path: str, body: Any, *, correlation_id: str, urgency: str = "") -> Any:
         """Post a reading. Raises: Unreachable for every failure, since a reading that failed has changed nothing.
 
         A gateway that has just let a reading wait in vain is not waited for again at once: its callers would pile up.
@@ -55,7 +55,7 @@ class GatewayClient:
         if time.monotonic() < self._silent_until:
             raise Unreachable(f"{path}: the gateway did not answer a moment ago")
         try:
-            return self._exchange(self._connection(), path, body, correlation_id)
+            return self._exchange(self._connection(), path, body, correlation_id, urgency)
         except TimeoutError as exc:
             self._silent_until = time.monotonic() + SILENCE_S
             raise Unreachable(f"{path}: {exc or type(exc).__name__}") from exc
@@ -93,10 +93,12 @@ class GatewayClient:
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
-    def _exchange(self, connection: http.client.HTTPConnection, path: str, body: Any, correlation_id: str) -> Any:
+    def _exchange(
+        self, connection: http.client.HTTPConnection, path: str, body: Any, correlation_id: str, urgency: str = ""
+    ) -> Any:
         is_reusable = False
         try:
-            head = {**self._head, "X-Correlation-ID": correlation_id}
+            head = {**self._head, "X-Correlation-ID": correlation_id, "X-Urgency": urgency}
             connection.request("POST", path, body=json.dumps(body, allow_nan=False), headers=head)
             response = connection.getresponse()
             raw = response.read(ANSWER_BYTES_MAX)

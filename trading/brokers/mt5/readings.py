@@ -14,10 +14,14 @@ WINDOW_PAD_S = 26 * 3600  # covers every server zone without knowing it
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The answers of one unit, in the order of its calls, and the gateway's clock at its end."""
+    """The answers of one unit, in the order of its calls, and the gateway's clock at its end.
+
+    `unreconciled` is the generation of a worker that followed a lost one and sends nothing yet, else 0.
+    """
 
     answers: Sequence[wire.Plain]
     utc_s: float
+    unreconciled: int = 0
 
     def result(self, index: int) -> Any:
         """Return one result. Raises: Unreachable when that call failed: a failure is not an empty answer."""

@@ -43,7 +43,8 @@ def search(session: Session, trail: evidence.Trail, *, since_s: float, until_s: 
         return [deals, readings.call("positions_get", where=of_symbol), readings.call("terminal_info")]
 
     if trail.tickets:
-        batch = session.batch([*first, *second(sorted(trail.tickets))])
+        # Its fills are waited for as its order was.
+        batch = session.batch([*first, *second(sorted(trail.tickets))], urgency="SEND")
         results = [batch.result(index) for index in range(6)]
     else:
         batch = session.batch(first)

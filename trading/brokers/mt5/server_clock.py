@@ -11,6 +11,7 @@ QUARTER_S = 900
 RESIDUAL_S_MAX = 60
 POLL_GAP_S_MAX = 300  # a tick that changed within a longer gap may be old
 USUAL_OFFSET_S, USUAL_SUMMER_OFFSET_S = 7200, 10800
+REMEMBERED_MAX = timedelta(days=120)
 OFFSET_S_MAX = 14 * 3600  # no zone is further ahead
 
 
@@ -36,8 +37,11 @@ class ServerClock:
         if offset_s is not None:
             self._offset_s = offset_s
 
-    def observe(self, ticks: dict[str, int], *, utc_s: float) -> None:
-        """Learn from one poll. Takes: server time in ms of the newest tick by symbol; the gateway's UTC at the poll."""
+    def observe(self, ticks: dict[str, int], *, utc_s: float) -> bool:
+        """Learn from one poll, and tell whether it showed the offset.
+
+        Takes: server time in ms of the newest tick by symbol; the gateway's UTC at the poll.
+        """
         with self._lock:
             offsets = set()
             for symbol, server_ms in ticks.items():
@@ -47,6 +51,8 @@ class ServerClock:
                     offsets.add(_offset_s(server_ms / 1000 - utc_s))
             if len(offsets) == 1 and (offset := offsets.pop()) is not None:
                 self._offset_s = offset
+                return True
+        return False
 
     def utc(self, server_ms: int) -> datetime:
         """Turn a time of the server into UTC; while the offset is not known, by the usual one."""
@@ -60,6 +66,22 @@ class ServerClock:
         """
         offset_s = self._offset_s
         return _datetime(server_ms, OFFSET_S_MAX if offset_s is None else offset_s)
+
+
+def is_still_valid(*, seen_s: float, now_s: float) -> bool:
+    """Tell whether an offset that was seen then must hold now: no region's clocks can have changed in between."""
+    seen, now = datetime.fromtimestamp(seen_s, UTC), datetime.fromtimestamp(now_s, UTC)
+    if not timedelta(0) <= now - seen <= REMEMBERED_MAX:
+        return False
+    days = {day for year in (seen.year, now.year) for day in _change_days(year)}
+    weekend = timedelta(days=1)
+    return not any(seen < day + weekend and now >= day - weekend for day in days)
+
+
+def _change_days(year: int) -> list[datetime]:
+    """Return the Sundays on which America or Europe change their clocks."""
+    spring, autumn = _sunday(year, 4, 1) - timedelta(days=7), _sunday(year, 11, 1) - timedelta(days=7)
+    return [_sunday(year, 3, 2), spring, autumn, _sunday(year, 11, 1)]
 
 
 def _offset_s(difference_s: float) -> int | None:

@@ -1,6 +1,7 @@
 """One link to one gateway: calls in units, the right account behind them, and the server's clock."""
 
 import math
+import threading
 import time
 import uuid
 from collections.abc import Sequence
@@ -35,14 +36,19 @@ class Session:
             raise Refused(f"the link of {link.account} is misconfigured: {exc}", code="LINK_MISCONFIGURED") from exc
         self.clock = ServerClock()
         self._clock_tried_at = -math.inf
+        self._lock = threading.Lock()
+        self._seen: dict[int, set[str]] = {}  # generation of the gateway's worker → what was read of it
 
     def close(self) -> None:
         """Close the connections to the gateway."""
         self._client.close()
 
-    def batch(self, calls: Sequence[dict[str, Any]]) -> readings.Batch:
-        """Make the calls as one unit. Raises: Unreachable, also when another account answers."""
-        document = self._client.read("/v1/batch", list(calls), correlation_id=_correlation_id())
+    def batch(self, calls: Sequence[dict[str, Any]], *, urgency: str = "") -> readings.Batch:
+        """Make the calls as one unit. Takes: `urgency`, SEND or CLOSE when an order waits for them.
+
+        Raises: Unreachable, also when another account answers.
+        """
+        document = self._client.read("/v1/batch", list(calls), correlation_id=_correlation_id(), urgency=urgency)
         with readings.reading():
             if (document["login"], document["server"]) != (self.profile.login, self.profile.server):
                 raise Unreachable(f"another account answers: {document['login']} at {document['server']}")
@@ -51,7 +57,23 @@ class Session:
             results = document["results"]
             if len(results) != len(calls):
                 raise wire.BadAnswer("the gateway did not answer every call")
-            return readings.Batch(results, float(document["gateway_utc"]))
+            generation = wire.integer(document["generation"]) if document["reconcile_first"] else 0
+            return readings.Batch(results, float(document["gateway_utc"]), generation)
+
+    def compared(self, what: str, batch: readings.Batch) -> None:
+        """Note that the books were read, and tell a gateway that lost its worker once all of them were.
+
+        Reconciliation reads the account and the fills; until it has, such a gateway sends nothing.
+        """
+        if not batch.unreconciled:
+            return
+        with self._lock:
+            seen = self._seen.setdefault(batch.unreconciled, set())
+            seen.add(what)
+            is_complete = {"account", "fills"} <= seen
+        if is_complete:
+            body = {"generation": batch.unreconciled}
+            self._client.read("/v1/reconciled", body, correlation_id=_correlation_id())
 
     def send(self, intent_id: str, request: Any) -> Any:
         """Send a trade request, once for its id, and return the journal's word on it."""

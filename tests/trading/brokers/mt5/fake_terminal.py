@@ -12,7 +12,7 @@ SERVER_OFFSET_S = 10_800
 FIRST_TICKET = 2**53 + 11  # a reader that goes through floats loses it
 SUCCESS = (1, "Success")
 
-INSIDE = {"ticket", "fill", "play", "answer", "rest", "close", "last_error"}
+INSIDE = {"fill_always", "ticket", "fill", "play", "answer", "rest", "close", "last_error"}
 BID, ASK = 1.10000, 1.10012
 SYMBOL = {
     "name": "EURUSD", "digits": 5, "point": 0.00001, "trade_tick_size": 0.00001, "trade_contract_size": 100000.0,
@@ -49,6 +49,7 @@ class FakeTerminal:
         self.overlaps = 0
         self.initialized = 0
         self.next_send: Callable[[dict[str, Any]], Any] | None = None
+        self.fill_always: Callable[[dict[str, Any]], Any] | None = None
         self.check_retcode, self.check_comment = 0, "Done"
         self.none_from: set[str] = set()
         self.hang = threading.Event()
@@ -144,7 +145,7 @@ class FakeTerminal:
         if self.next_send is not None:
             play, self.next_send = self.next_send, None
             return play(request)
-        return self.play(request)
+        return self.fill_always(request) if self.fill_always else self.play(request)
 
     def play(self, request: dict[str, Any]) -> Any:
         """Do what the request asks for, as a good broker would."""

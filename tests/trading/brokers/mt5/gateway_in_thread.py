@@ -32,6 +32,7 @@ class Running:
     journal: Journal
     worker: Worker
     desk: Desk
+    server: Server
 
     def link(self, **settings: str) -> Link:
         """Return the link of the paper account behind this gateway."""
@@ -64,7 +65,7 @@ def gateway(
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield Running(f"http://127.0.0.1:{server.server_port}", book, worker, desk)
+        yield Running(f"http://127.0.0.1:{server.server_port}", book, worker, desk, server)
     finally:
         server.shutdown()
         server.server_close()

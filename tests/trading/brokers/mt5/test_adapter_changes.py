@@ -333,7 +333,8 @@ def attempts(broker, order, resting, closing, opened):
     }
 
 
-PURPOSES = {**{purpose: purpose for purpose in Purpose}, "stops": Purpose.CHANGE, "close by": Purpose.CLOSE}
+PURPOSES: dict[str, Purpose] = {purpose.value: purpose for purpose in Purpose}
+PURPOSES |= {"stops": Purpose.CHANGE, "close by": Purpose.CLOSE}
 
 
 @pytest.mark.parametrize("name", PURPOSES)

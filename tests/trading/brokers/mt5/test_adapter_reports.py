@@ -245,3 +245,16 @@ def test_reads_no_fills_of_long_ago(broker, terminal, order, sent_at):
 
     assert broker.fills_since(sent_at + timedelta(hours=5)) == []
     assert len(broker.fills_since(sent_at - timedelta(days=30))) == 1
+
+
+def test_looks_at_the_venue_for_an_order_whose_words_the_journal_has_forgotten(
+    running, broker, report, terminal, order
+):
+    wanted = order()
+    broker.submit(wanted)
+    running.journal.forget(done_before=float("inf"))
+
+    assert report(wanted).state is VenueState.FILLED
+    with pytest.raises(OutcomeUnknown):
+        broker.submit(wanted)
+    assert len(terminal.sent) == 1

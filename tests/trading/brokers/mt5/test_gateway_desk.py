@@ -1,12 +1,18 @@
 """Connecting to the terminal: with pauses, never again after a refusal that only a person can change."""
 
+import functools
+import threading
 import time
 
 import pytest
 
 from tests.trading.brokers.mt5.fake_terminal import LOGIN, SERVER
-from trading.brokers.mt5.gateway.desk import Desk, TerminalDown
+from trading.brokers.mt5.gateway import worker as worker_module
+from trading.brokers.mt5.gateway.desk import Desk
+from trading.brokers.mt5.gateway.journal import Journal
+from trading.brokers.mt5.gateway.remote import TerminalDown
 from trading.brokers.mt5.gateway.terminal import Terminal
+from trading.brokers.mt5.gateway.worker import Urgency, Worker
 
 PASSWORD = "the-terminal-s-password"
 
@@ -107,3 +113,72 @@ def test_learns_the_server_s_clock_from_the_ticks_it_reads(desk, terminal):
 
     assert (first["server_offset_s"], second["server_offset_s"]) == (None, 10_800)
     assert abs(second["server_tick_time"] - time.time() - 10_800) < 5
+
+
+def test_begins_with_the_clock_that_the_journal_remembers(desk, terminal, tmp_path):
+    journal = Journal(tmp_path / "j.db")
+    desk.keep_clock(journal)
+    assert desk.clock.offset_s is None
+    tick = {"function": "symbol_info_tick", "args": ["EURUSD"], "kwargs": {}, "where": {}}
+    desk.call("symbol_select", "EURUSD")
+    for _ in range(2):
+        desk.read([tick])
+        time.sleep(0.005)
+
+    again = Desk(Terminal(terminal, {}, LOGIN, SERVER, time.time, lambda: None))
+    again.keep_clock(journal)
+
+    assert again.clock.offset_s == 10_800
+    late = Desk(Terminal(terminal, {}, LOGIN, SERVER, lambda: time.time() + 150 * 86_400, lambda: None))
+    late.keep_clock(journal)
+    assert late.clock.offset_s is None
+    journal.close()
+
+
+def test_urgent_work_goes_first():
+    done, gate = [], threading.Event()
+
+    def note(name):
+        done.append(name)
+        return {}
+
+    def wait():
+        gate.wait(5)
+        return {}
+
+    worker = Worker({"wait": wait, "note": note}, stop=lambda: None)
+    threads = [threading.Thread(target=lambda: worker.run("wait", {}, timeout_s=5))]
+    threads[0].start()
+    while not worker.busy_s():
+        time.sleep(0.001)
+    order = [Urgency.QUOTE, Urgency.RECONCILE, Urgency.SEND, Urgency.CLOSE, Urgency.QUOTE, Urgency.CLOSE]
+    for number, urgency in enumerate(order):
+        payload = {"name": f"{urgency.name} {number}"}
+        run = functools.partial(worker.run, "note", payload, timeout_s=5, urgency=urgency)
+        threads.append(threading.Thread(target=run))
+        threads[-1].start()
+        while worker.waiting() <= number:
+            time.sleep(0.001)
+
+    gate.set()
+    for thread in threads:
+        thread.join()
+
+    assert done == ["CLOSE 3", "CLOSE 5", "SEND 2", "RECONCILE 1", "QUOTE 0", "QUOTE 4"]
+    assert worker.close(timeout_s=5)
+
+
+def test_hears_from_a_worker_that_nobody_asks_anything(monkeypatch):
+    monkeypatch.setattr(worker_module, "HEARTBEAT_S", 0.01)
+    beats = threading.Semaphore(0)
+
+    def beat():
+        beats.release()
+        raise TerminalDown("not there")
+
+    worker = Worker({"beat": beat, "ask": lambda: {"here": 1}}, stop=lambda: None)
+
+    assert beats.acquire(timeout=5)
+    assert beats.acquire(timeout=5)
+    assert worker.run("ask", {}, timeout_s=5) == {"here": 1}
+    worker.close(timeout_s=5)

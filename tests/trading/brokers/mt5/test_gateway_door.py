@@ -200,3 +200,48 @@ def test_writes_the_correlation_id_and_no_secret_to_its_log(ask, capsys):
 @pytest.mark.parametrize(("path", "method"), [("/", "GET"), ("/v1/", "POST"), ("/v1/intents/a/b/settle", "POST")])
 def test_knows_no_other_paths(ask, path, method):
     assert ask(path, method=method)[0] == 404
+
+
+def test_shows_figures_to_prometheus(running, ask):
+    ask("/v1/order_send", intent("counted"))
+    ask("/v1/order_send", intent("refused", volume=50.0))
+    ask("/nobody/knows")
+
+    page = fetch(running, "/metrics", TOKEN)
+
+    for line in (
+        "nexus_gateway_up 1",
+        'nexus_gateway_intents_total{action="1",state="RESULT"} 1',
+        'nexus_gateway_intents_total{action="1",state="REFUSED"} 1',
+        'nexus_gateway_refusals_total{code="LOTS_EXCEED_LIMIT",stage="limits"} 1',
+        'nexus_gateway_answers_total{code="10009"} 1',
+        'nexus_gateway_requests_total{path="/v1/order_send",status="200"} 2',
+        'nexus_gateway_requests_total{path="other",status="404"} 1',
+        "nexus_gateway_send_seconds_count 1",
+        "nexus_gateway_intents_calling 0",
+        "nexus_gateway_reconcile_first 0",
+    ):
+        assert line in page.splitlines()
+
+
+def fetch(running, path, token):
+    address = urlsplit(running.url)
+    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=5)
+    try:
+        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
+        answer = connection.getresponse()
+        assert answer.headers["Content-Type"].startswith("text/plain" if answer.status == 200 else "application/json")
+        return answer.read().decode()
+    finally:
+        connection.close()
+
+
+def test_a_token_for_figures_opens_nothing_else(running, ask, terminal):
+    running.server.metrics_token = "a-token-that-only-reads-figures"
+    only_figures = {"Authorization": "Bearer a-token-that-only-reads-figures"}
+
+    assert "nexus_gateway_up" in fetch(running, "/metrics", "a-token-that-only-reads-figures")
+    assert ask("/v1/health", method="GET", headers=only_figures)[0] == 200
+    for path in ("/v1/order_send", "/v1/call/account_info", "/v1/intents/i1/settle"):
+        assert ask(path, intent(), headers=only_figures)[0] == 401
+    assert terminal.sent == []

@@ -42,9 +42,13 @@ class Place:
         path.write_text(json.dumps(config))
         return path
 
-    def start(self, behavior=None):
+    def start(self, behavior=None, **changes):
         """Start the gateway over the emulator, or over the fake terminal with a behavior; return it and its URL."""
-        command = [FAKE, str(self.write()), str(self.sends), behavior] if behavior else [REAL, *self.serve()]
+        if behavior not in {None, "fill"}:
+            Path(f"{self.sends}.hang").touch()
+        command = [REAL, *self.serve(**changes)]
+        if behavior:
+            command = [FAKE, str(self.write(**changes)), str(self.sends), behavior]
         process = subprocess.Popen(
             [sys.executable, "-m", *command], cwd=ROOT, stdout=subprocess.PIPE, text=True,
             env=os.environ | {"GATEWAY_TOKEN": TOKEN},
@@ -64,17 +68,20 @@ class Place:
         self.brokers.append(Mt5Broker(link(url, **settings)))
         return self.brokers[-1]
 
+    def close(self):
+        for broker in self.brokers:
+            broker.close()
+        for process in self.processes:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+
 
 @pytest.fixture
 def place(tmp_path):
     place = Place(tmp_path)
     yield place
-    for broker in place.brokers:
-        broker.close()
-    for process in place.processes:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+    place.close()
 
 
 def refuse_to_start(place, *arguments, **environment):

@@ -218,3 +218,36 @@ def post(running, intent_id="i1", **changes):
         return client.send("/v1/order_send", intent(intent_id, changes), correlation_id="t")
     finally:
         client.close()
+
+
+@pytest.mark.parametrize("action", [0, 2, 3, 4, 9, 11, None, "1"])
+def test_sends_no_action_that_it_does_not_know(send, terminal, action):
+    assert send(action=action)["reply"]["code"] == "ACTION_NOT_ALLOWED"
+    assert terminal.sent == []
+
+
+@pytest.mark.parametrize(
+    ("structure_name", "changes", "code"),
+    [
+        ("terminal_info", {"tradeapi_disabled": True}, "-8"),
+        ("terminal_info", {"trade_allowed": False}, "10027"),
+        ("account_info", {"trade_allowed": False}, "10017"),
+        ("account_info", {"trade_expert": False}, "10026"),
+    ],
+)
+def test_sends_nothing_while_somebody_has_switched_trading_off(send, terminal, structure_name, changes, code):
+    real = getattr(terminal, structure_name)()
+    setattr(terminal, structure_name, lambda: real._replace(**changes))
+
+    reply = send()["reply"]
+
+    assert (reply["stage"], reply["code"]) == ("guards", code)
+    assert terminal.sent == []
+
+
+def test_sends_nothing_again_whose_words_were_forgotten(running, send, terminal):
+    send()
+    running.journal.forget(done_before=float("inf"))
+
+    assert send()["state"] == "FORGOTTEN"
+    assert len(terminal.sent) == 1

@@ -1,6 +1,8 @@
 """An intent is called at most once, whatever races and restarts there are."""
 
+import sqlite3
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -128,3 +130,75 @@ def test_remembers_everything_when_opened_again(path):
     assert again.calling() == 1
     assert again.orders_since(0) == 2
     again.close()
+
+
+def test_forgets_the_words_of_what_has_ended_and_never_its_name(path):
+    journal = Journal(path)
+    for name in ("done", "refused", "calling", "received"):
+        receive(journal, name)
+    journal.claim("done", REQUEST, called_utc=1.0)
+    journal.finish("done", {"ok": True})
+    journal.refuse("refused", {"code": "X"})
+    journal.claim("calling", REQUEST, called_utc=1.0)
+    journal.settle("gone")
+    later = time.time() + 10
+
+    assert journal.forget(done_before=time.time() - 10) == 0
+    assert journal.forget(done_before=later, at_most=2) == 2
+    assert journal.forget(done_before=later) == 1
+    assert journal.forget(done_before=later) == 0
+
+    names = ("done", "refused", "gone", "calling", "received")
+    states = {name: record.state for name in names if (record := journal.find(name))}
+    assert set(map(states.get, ("done", "refused", "gone"))) == {State.FORGOTTEN}
+    assert (states["calling"], states["received"]) == (State.CALLING, State.RECEIVED)
+    for name in ("done", "refused", "gone"):
+        assert receive(journal, name).state is State.FORGOTTEN
+        assert journal.claim(name, REQUEST, called_utc=1.0) is False
+        record = journal.settle(name)
+        assert (record.state, record.request, record.reply) == (State.FORGOTTEN, None, None)
+    journal.close()
+
+
+def test_opens_a_file_of_before_intents_could_be_forgotten(path):
+    old = sqlite3.connect(path)
+    old.executescript(
+        "CREATE TABLE intents (intent_id TEXT PRIMARY KEY, state TEXT NOT NULL CHECK (state IN ('RECEIVED', 'CALLING',"
+        " 'RESULT', 'REFUSED', 'TOMBSTONE')), request TEXT, reply TEXT, correlation_id TEXT NOT NULL DEFAULT '',"
+        " received_at REAL, called_at REAL, called_utc REAL, done_at REAL) STRICT;"
+        "CREATE INDEX intents_called_at ON intents (called_at);"
+        "CREATE INDEX intents_calling ON intents (state) WHERE state = 'CALLING';"
+        """INSERT INTO intents VALUES ('a', 'RESULT', '{}', '{"ok": true}', '', 1.0, 2.0, 3.0, 4.0);"""
+    )
+    old.close()
+
+    journal = Journal(path)
+
+    record = journal.settle("a")
+    assert (record.state, record.reply, record.called_utc) == (State.RESULT, {"ok": True}, 3.0)
+    assert journal.forget(done_before=5.0) == 1
+    journal.close()
+
+
+def test_remembers_the_server_s_clock_and_tells_when_it_changes(path):
+    journal = Journal(path)
+    assert journal.offset() is None
+    assert [journal.note_offset(7200, at=1.0), journal.note_offset(7200, at=2.0)] == [False, False]
+    assert journal.offset() == (7200, 2.0)
+    assert journal.note_offset(10800, at=3.0)
+    journal.close()
+
+    again = Journal(path)
+    assert again.offset() == (10800, 3.0)
+    again.close()
+
+
+def test_counts_only_what_may_add_risk(journal):
+    for name, request in {
+        "open": {"action": 1}, "close": {"action": 1, "position": 5}, "rest": {"action": 5}, "stops": {"action": 6},
+        "modify": {"action": 7}, "remove": {"action": 8}, "close by": {"action": 10, "position": 5},
+    }.items():  # fmt: skip
+        journal.receive(name, request, correlation_id="")
+        journal.claim(name, request, called_utc=1.0)
+
+    assert journal.orders_since(0) == 3

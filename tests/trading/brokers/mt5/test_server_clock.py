@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from trading.brokers.mt5.server_clock import ServerClock
+from trading.brokers.mt5.server_clock import ServerClock, is_still_valid
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
 
@@ -98,3 +98,24 @@ def test_takes_over_what_others_know_but_not_their_ignorance():
     clock.adopt(None)
 
     assert clock.utc_of_quote(ms(NOON, 2)) == NOON
+
+
+@pytest.mark.parametrize(
+    ("seen", "now", "is_valid"),
+    [
+        ("2026-06-05T20:00", "2026-06-07T22:00", True),
+        ("2026-03-06T20:00", "2026-03-08T22:00", False),  # America's spring
+        ("2026-03-27T20:00", "2026-03-29T22:00", False),  # Europe's spring
+        ("2026-10-23T20:00", "2026-10-25T22:00", False),  # Europe's autumn
+        ("2026-10-30T20:00", "2026-11-01T22:00", False),  # America's autumn
+        ("2026-10-30T20:00", "2026-10-30T22:00", True),
+        ("2026-11-02T08:00", "2026-12-24T08:00", True),
+        ("2026-11-02T08:00", "2027-04-24T08:00", False),
+        ("2026-12-31T08:00", "2027-01-02T08:00", True),
+        ("2026-06-05T20:00", "2026-06-05T19:00", False),
+    ],
+)
+def test_trusts_a_remembered_offset_until_any_region_may_have_changed_its_clocks(seen, now, is_valid):
+    at = [datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() for text in (seen, now)]
+
+    assert is_still_valid(seen_s=at[0], now_s=at[1]) is is_valid

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Self
 
+from trading.brokers.mt5.emulator.late import Delayed, Late
 from trading.brokers.mt5.emulator.profiles import AccountProfile
 from trading.brokers.mt5.emulator.records import Deal, Order, Position, WorkingOrder
 
@@ -54,15 +56,28 @@ class AccountBooks:
     orders: list[Order] = field(default_factory=list)
     positions: dict[int, Position] = field(default_factory=dict)
     working: dict[int, WorkingOrder] = field(default_factory=dict)
+    credit: int = 0
+    seen_positions: Delayed[Position] = field(default_factory=Delayed)
+    seen_working: Delayed[WorkingOrder] = field(default_factory=Delayed)
 
-    def apply(self, plan: Plan) -> None:
-        """Take over a plan that has been committed."""
+    def apply(self, plan: Plan, now_us: int, late: Late) -> None:
+        """Take over a plan that has been committed; terminals see it `late`."""
         self.balance += plan.total
+        self.credit += sum(deal.profit for deal in plan.deals if deal.is_credit)
         self.deals.extend(plan.deals)
         if plan.order is not None:
             self.orders.append(plan.order)
         self.positions = {each.ticket: each for each in plan.positions_after(self.positions.values())}
         self.working = {each.ticket: each for each in plan.working_after(self.working.values())}
+        self.seen_positions.put(now_us + late.positions_us, self.positions)
+        self.seen_working.put(now_us + late.orders_us, self.working)
+
+    def loaded(self) -> Self:
+        """Return the books after their rows were read from the file: terminals see them as they are."""
+        self.credit = sum(deal.profit for deal in self.deals if deal.is_credit)
+        self.seen_positions.put(0, self.positions)
+        self.seen_working.put(0, self.working)
+        return self
 
     def of_symbol(self, symbol: str) -> list[Position]:
         """Return the positions in a symbol, oldest first."""

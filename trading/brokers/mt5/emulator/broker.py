@@ -1,82 +1,31 @@
-"""Be the broker: keep time, judge requests, execute them, and answer only what is committed.
-
-Everything runs under one lock per broker. A commit that fails, or books that contradict their deals, stop it for good.
-"""
+"""Be the broker: live through time, judge requests, execute them, and answer only what is committed."""
 
 import heapq
 import json
 import threading
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from fractions import Fraction
 
-from trading.brokers.mt5.emulator import amounts, due, judging, ledger, triggers, valuation
+from trading.brokers.mt5.emulator import altering, amounts, due, judging, stop_out, triggers
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.books import AccountBooks, Plan
 from trading.brokers.mt5.emulator.case import Case, Desk
-from trading.brokers.mt5.emulator.clock import Clock
-from trading.brokers.mt5.emulator.faults import Fault, FaultPlan
-from trading.brokers.mt5.emulator.instruments import Instrument
-from trading.brokers.mt5.emulator.liquidity import ENDLESS, Liquidity
-from trading.brokers.mt5.emulator.profiles import BrokerProfile
-from trading.brokers.mt5.emulator.recordings import RecordedQuotes
+from trading.brokers.mt5.emulator.core import SECOND_US, BrokerStoppedError, Core
+from trading.brokers.mt5.emulator.faults import Fault
+from trading.brokers.mt5.emulator.late import late_of
+from trading.brokers.mt5.emulator.liquidity import ENDLESS
+from trading.brokers.mt5.emulator.quotes import splitmix64
 from trading.brokers.mt5.emulator.records import Tick
 from trading.brokers.mt5.emulator.requests import NO_LIQUIDITY, Answer, CheckAnswer, Request
-from trading.brokers.mt5.emulator.scene import Scene
-from trading.brokers.mt5.emulator.scripted import ScriptedQuotes
-from trading.brokers.mt5.emulator.store import Changes, Store
-from trading.brokers.mt5.emulator.terminal import Terminal
+from trading.brokers.mt5.emulator.store import Changes
 
-SECOND_US = 1_000_000
+CRASH_CODE = 86
+__all__ = ["Broker", "BrokerStoppedError"]
 
 
-class BrokerStoppedError(RuntimeError):
-    """Say that the broker has stopped itself and answers nothing any more."""
-
-
-class Broker:
+class Broker(Core):
     """One broker with all its accounts. Make one with `open_broker`."""
-
-    def __init__(
-        self,
-        *,
-        profile: BrokerProfile,
-        instruments: Mapping[str, Instrument],
-        books: Mapping[int, AccountBooks],
-        quotes: ScriptedQuotes,
-        clock: Clock,
-        store: Store,
-        tape: RecordedQuotes | None = None,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        """Take over loaded books and check them against their deals. Raises: BooksDifferError."""
-        self.profile, self.instruments, self.books = profile, dict(instruments), dict(books)
-        self.quotes, self.store, self.clock, self.tape = quotes, store, clock, tape
-        self.lock = threading.RLock()
-        self.faults = FaultPlan(store.faults())
-        meta = store.meta()
-        self.now_us = int(meta["now_us"])
-        self._next_order, self._next_deal = int(meta["next_order"]), int(meta["next_deal"])
-        self.liquidity = Liquidity(meta.get("taken", "{}"))
-        self._sleep = sleep
-        self._stopped = ""
-        self._terminals: dict[str, Terminal] = {}
-        self._sent = [(login, at) for login, at, _, _ in store.requests(self.now_us - SECOND_US)]
-        clock.target_us(self.now_us)  # a paced clock begins to flow here
-        self.verify()
-
-    # time
-
-    @property
-    def now_ms(self) -> int:
-        """Return the present in milliseconds of UTC."""
-        return self.now_us // 1_000
-
-    @property
-    def market(self) -> valuation.Market:
-        """Return all prices of the present."""
-        return valuation.Market(self.instruments, self.quotes, self.now_ms)
 
     def sync(self) -> None:
         """Live up to what the clock says."""
@@ -94,13 +43,16 @@ class Broker:
         streams: list[Iterable[due.Event]] = [
             self.quotes.between(symbol, self.now_ms, until_ms, limit) for symbol in self._symbols_at_stake()
         ]
-        streams.append(due.between(self.books.values(), self.now_us, target_us))
+        streams.append(due.between(self.books.values(), self.zone, self.now_us, target_us))
+        streams.append(due.sends(self.moods.late_sends, target_us))
         seen = False
         for event in heapq.merge(*streams, key=due.order_of):
             seen = True
             self.now_us = max(self.now_us, event.time_ms * 1_000)
             if isinstance(event, Tick):
                 self._fire(event)
+            elif event.is_send:
+                self._send_late()
             else:
                 books = self.books[event.login]
                 self.carry_out(books, due.plan(event, books, self.scene()))
@@ -111,6 +63,13 @@ class Broker:
     def _symbols_at_stake(self) -> list[str]:
         """Return the symbols whose ticks can do something."""
         return sorted({symbol for books in self.books.values() for symbol in books.symbols})
+
+    @property
+    def latency_s(self) -> float:
+        """Return how long the next good request travels before it is executed, by the broker's own dice."""
+        least, most = self.profile.latency_ms
+        luck = splitmix64(self._seed ^ splitmix64(self._next_order + 1))
+        return (least + luck % (most - least + 1)) / 1_000
 
     def pause(self, seconds: float) -> None:
         """Let time pass: virtual time jumps, flowing time is waited for."""
@@ -132,6 +91,7 @@ class Broker:
         if not self.is_open(instrument):
             return
         for books in self.books.values():
+            self._stop_out(books)
             for position, reason, limit in triggers.reached(books.of_symbol(tick.symbol), tick):
                 comment = triggers.stop_comment(position, reason, instrument)
                 plan = triggers.close(self.scene(), books, position, tick, reason=reason, comment=comment, limit=limit)
@@ -139,7 +99,32 @@ class Broker:
             for order in books.waiting(tick.symbol):
                 self.carry_out(books, triggers.activate(self.scene(), books, order, tick), tick=tick)
 
+    def _stop_out(self, books: AccountBooks) -> None:
+        """Close an account's positions, the worst first, while it lacks margin."""
+        tried: set[int] = set()
+        while (step := stop_out.step(self.scene(), books, tried, self.is_open)) is not None:
+            self.carry_out(books, step.plan, tick=step.tick)
+        if tried and (missing := stop_out.shortfall(books)):
+            self.pay(books.profile.login, missing, kind=mt5.DEAL_TYPE_CORRECTION, comment="Negative balance")
+
     # requests
+
+    def accept_late(self, login: int, request: Request, delay_us: int, retcode: int) -> None:
+        """Take a request now and execute it later; it is on record at once."""
+        with self.lock:
+            self.sync()
+            self.moods.delay_send(self.now_us + delay_us, login, request)
+            changes = Changes(self.now_us, {"moods": self.moods.text})
+            changes.request = (login, self.now_us, _logged(request), json.dumps([retcode, 0, 0]))
+            self._commit(changes)
+
+    def _send_late(self) -> None:
+        """Execute what was accepted earlier."""
+        found = self.moods.next_send(self.now_us)
+        if found is not None:
+            self.save_moods()
+            _, login, request = found
+            self._execute(self.books[login], request, Desk(), None, mt5.ORDER_REASON_EXPERT)
 
     def send(
         self, login: int, request: Request, desk: Desk, *, fault: Fault | None = None, reason: int | None = None
@@ -147,18 +132,43 @@ class Broker:
         """Judge a request, execute it, commit it with its answer, and only then answer."""
         with self.lock:
             self.sync()
-            books = self.books[login]
-            delay_us = round(fault.params["seconds"] * SECOND_US) if fault and fault.name == "history_delay" else 0
-            case = self._case(books, request, desk)
-            code, plan = judging.judge(
-                case, self.scene(delay_us), mt5.ORDER_REASON_EXPERT if reason is None else reason
+            return self._execute(
+                self.books[login], request, desk, fault, mt5.ORDER_REASON_EXPERT if reason is None else reason
             )
-            answer = self._answer(code, plan, case)
-            logged = json.dumps(request.plain(), sort_keys=True)
-            entry = (login, self.now_us, logged, json.dumps([answer.retcode, answer.deal, answer.order]))
-            self.carry_out(books, plan, request=entry, tick=case.tick)
-            self._sent = [sent for sent in self._sent if sent[1] > self.now_us - SECOND_US] + [(login, self.now_us)]
-            return answer
+
+    def _execute(self, books: AccountBooks, request: Request, desk: Desk, fault: Fault | None, reason: int) -> Answer:
+        login, late, crash = books.profile.login, late_of(self.profile, fault), self._crash_of(fault)
+        case = self._case(books, request, desk)
+        scene = replace(self.scene(late), depth=altering.depth(fault))
+        code, plan = judging.judge(case, scene, reason)
+        plan = altering.plan(fault, plan)
+        answer = self._answer(code, plan, case)
+        entry = (login, self.now_us, _logged(request), json.dumps([answer.retcode, answer.deal, answer.order]))
+        if crash == "before_commit":
+            self.exit_process(CRASH_CODE)
+        self.carry_out(books, plan, request=entry, tick=case.tick, late=late)
+        self._sent = [sent for sent in self._sent if sent[1] > self.now_us - SECOND_US] + [(login, self.now_us)]
+        if fault is not None and fault.name == "duplicate_deal":
+            again = judging.judge(self._case(books, request, desk), self.scene(late), reason)[1]
+            self.carry_out(books, again, tick=case.tick, late=late)
+        if crash == "after_commit":
+            self.exit_process(CRASH_CODE)
+        if fault is not None and crash == "after_reply":
+            threading.Timer(fault.params["seconds"], self.exit_process, (CRASH_CODE,)).start()
+        return answer
+
+    @staticmethod
+    def _crash_of(fault: Fault | None) -> str:
+        return fault.params["point"] if fault is not None and fault.name == "crash" else ""
+
+    def quoted_answer(self, retcode: int, request: Request) -> Answer:
+        """Return a bare code with the quote of the moment, as a server does that refuses a price."""
+        with self.lock:
+            instrument = self.instruments.get(request.symbol)
+            tick = self.quotes.at(request.symbol, self.now_ms) if instrument else None
+            if instrument is None or tick is None:
+                return Answer(retcode)
+            return Answer(retcode, bid=tick.bid, ask=tick.ask, digits=instrument.digits)
 
     def check(self, login: int, request: Request, desk: Desk) -> CheckAnswer:
         """Judge a request without any trace: 0 and the figures after the trade, or the code of the refusal."""
@@ -172,26 +182,10 @@ class Broker:
             sums = scene.figures_after(books, plan)
             return CheckAnswer(0, sums.balance, sums.equity, sums.profit, sums.margin, sums.free, sums.level)
 
-    def scene(self, history_delay_us: int = 0) -> Scene:
-        """Return what an execution at this instant needs."""
-        return Scene(
-            market=self.market, house=self.profile, liquidity=self.liquidity, now_us=self.now_us,
-            next_order=self._next_order, next_deal=self._next_deal, history_delay_us=history_delay_us,
-        )  # fmt: skip
-
-    def figures(self, login: int) -> valuation.Figures:
-        """Return the sums of an account at this instant."""
-        books = self.books[login]
-        return valuation.figures(books.profile, books.balance, books.positions.values(), self.market)
-
-    def is_open(self, instrument: Instrument) -> bool:
-        """Say whether a symbol's market is open now."""
-        return instrument.sessions.is_open(self.profile.zone.to_server_ms(self.now_ms))
-
     def _case(self, books: AccountBooks, request: Request, desk: Desk) -> Case:
         about = books.working.get(request.order) if request.action in judging.ABOUT_ORDERS else None
         symbol = about.symbol if about else request.symbol
-        instrument = self.instruments.get(symbol)
+        instrument = self.offers(symbol)
         return Case(
             request=request,
             desk=desk,
@@ -201,7 +195,7 @@ class Broker:
             is_open=instrument is not None and self.is_open(instrument),
             tick=self.quotes.at(symbol, self.now_ms) if instrument else None,
             now_us=self.now_us,
-            zone=self.profile.zone,
+            zone=self.zone,
         )
 
     def _answer(self, code: int, plan: Plan, case: Case) -> Answer:
@@ -221,110 +215,6 @@ class Broker:
             comment=NO_LIQUIDITY if code == mt5.TRADE_RETCODE_REJECT else "",
         )
 
-    def terminal(self, path: str) -> Terminal:
-        """Return the terminal of a path, with the symbols that it watched when it was last used."""
-        with self.lock:
-            if path not in self._terminals:
-                watched = self.store.selected(path) | set(self.profile.selected)
-                self._terminals[path] = Terminal(path, set(watched))
-            return self._terminals[path]
 
-    def watch(self, terminal: Terminal, symbol: str, *, enable: bool) -> None:
-        """Put a symbol into a terminal's Market Watch, or take it out."""
-        with self.lock:
-            self._require_running()
-            self.store.select(terminal.path, symbol, enable=enable)
-            (terminal.selected.add if enable else terminal.selected.discard)(symbol)
-
-    # books
-
-    def carry_out(
-        self,
-        books: AccountBooks,
-        plan: Plan,
-        *,
-        request: tuple[int, int, str, str] | None = None,
-        tick: Tick | None = None,
-    ) -> None:
-        """Commit a plan, then take it over. Takes: `tick`: whose liquidity the plan uses up."""
-        if request is None and plan == Plan():
-            return
-        is_new = plan.subject is not None and plan.subject.ticket == self._next_order
-        counters = {"next_order": self._next_order + is_new, "next_deal": self._next_deal + len(plan.deals)}
-        changes = Changes(self.now_us, request=request, removed_positions=plan.removed, removed_orders=plan.gone)
-        changes.meta = {key: str(value) for key, value in counters.items()}
-        changes.rows = [each for each in (plan.order, plan.working, *plan.deals, *plan.kept) if each is not None]
-        if plan.deals:
-            changes.balances = {books.profile.login: books.balance + plan.total}
-        liquidity = self._drained(plan, tick)
-        if liquidity is not self.liquidity:
-            changes.meta["taken"] = liquidity.text
-        self._commit(changes)
-        self._next_order, self._next_deal = counters["next_order"], counters["next_deal"]
-        self.liquidity = liquidity
-        books.apply(plan)
-
-    def _drained(self, plan: Plan, tick: Tick | None) -> Liquidity:
-        """Return what a plan leaves of the liquidity of its tick; closing by another position uses none."""
-        trades = [deal for deal in plan.deals if deal.symbol and deal.entry != mt5.DEAL_ENTRY_OUT_BY]
-        if tick is None or not trades:
-            return self.liquidity
-        return self.liquidity.after(tick, trades[0].type, sum(deal.volume for deal in trades)) or self.liquidity
-
-    @property
-    def next_deal(self) -> int:
-        """Return the ticket that the next deal will get."""
-        return self._next_deal
-
-    @property
-    def next_order(self) -> int:
-        """Return the ticket that the next order will get."""
-        return self._next_order
-
-    def call_fault(self, function: str, login: int, request: Request | None = None) -> Fault | None:
-        """Return the fault that hits this call, if the plan holds one; its counters are committed first."""
-        with self.lock:
-            symbol, magic = (request.symbol, request.magic) if request else ("", 0)
-            fault, changed = self.faults.look(function, login, symbol, magic)
-            if changed:
-                changes = Changes(self.now_us, faults=changed)
-                if fault:
-                    body = json.dumps(request.plain() if request else {}, sort_keys=True)
-                    changes.fault_log = (fault.id, self.now_us, function, body)
-                self._commit(changes)
-                self.faults.take_over(changed)
-            return fault
-
-    def plan_fault(self, fault: Fault) -> None:
-        """Add a fault to the plan."""
-        self._commit(Changes(self.now_us, faults=[fault]))
-        self.faults.take_over([fault])
-
-    def verify(self) -> None:
-        """Compare balances and positions with a replay of the deals. Raises: BooksDifferError, and the broker stops."""
-        with self.lock:
-            try:
-                for login, books in self.books.items():
-                    held = books.positions.values()
-                    ledger.compare(login, books.deals, held, books.balance, self.instruments)
-            except ledger.BooksDifferError as exc:
-                self._stopped = str(exc)
-                raise
-
-    def close(self) -> None:
-        """Stop and let go of the file."""
-        with self.lock:
-            self._stopped = self._stopped or "closed"
-            self.store.close()
-
-    def _commit(self, changes: Changes) -> None:
-        self._require_running()
-        try:
-            self.store.commit(changes)
-        except Exception as exc:
-            self._stopped = f"a commit failed: {exc}"
-            raise
-
-    def _require_running(self) -> None:
-        if self._stopped:
-            raise BrokerStoppedError(self._stopped)
+def _logged(request: Request) -> str:
+    return json.dumps(request.plain(), sort_keys=True)

@@ -149,7 +149,9 @@ class Case:
     @property
     def expires_us(self) -> int:
         """Return when a pending order is to expire, 0 for never."""
-        return expiry.instant_us(self.request.type_time, self.request.expiration, self.now_us, self.zone)
+        is_daily = self.symbol.order_gtc_mode != mt5.SYMBOL_ORDERS_GTC
+        wanted = self.request.type_time, self.request.expiration
+        return expiry.instant_us(*wanted, self.now_us, self.zone, is_daily=is_daily)
 
     @property
     def is_closing(self) -> bool:

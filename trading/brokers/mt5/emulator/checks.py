@@ -8,11 +8,10 @@ from collections.abc import Callable
 from trading.brokers.mt5.emulator import amounts, pending
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.case import PENDING, Case
-from trading.brokers.mt5.emulator.instruments import FILL_BOC, FILL_FOK, FILL_IOC, ORDERS_CLOSE_BY
+from trading.brokers.mt5.emulator.instruments import FILL_BOC, FILL_FOK, FILL_IOC, ORDERS_CLOSE_BY, PRICE_IS_ASKED
 from trading.brokers.mt5.emulator.records import BUY, SELL
 from trading.brokers.mt5.emulator.requests import HEDGE_PROHIBITED
 
-PRICE_IS_ASKED = (mt5.SYMBOL_TRADE_EXECUTION_REQUEST, mt5.SYMBOL_TRADE_EXECUTION_INSTANT)
 FILLING_BITS = {
     mt5.ORDER_FILLING_FOK: FILL_FOK,
     mt5.ORDER_FILLING_IOC: FILL_IOC,

@@ -4,22 +4,19 @@ from dataclasses import asdict, replace
 from decimal import Decimal
 from typing import Any
 
-from trading.brokers.mt5.emulator import amounts, faults, opening
-from trading.brokers.mt5.emulator import constants as mt5
-from trading.brokers.mt5.emulator.broker import Broker
-from trading.brokers.mt5.emulator.case import Desk
-from trading.brokers.mt5.emulator.records import Tick
-from trading.brokers.mt5.emulator.requests import NOTHING, Answer, Request
+from trading.brokers.mt5.emulator import amounts
+from trading.brokers.mt5.emulator import faults as fault_kinds
+from trading.brokers.mt5.emulator.controls.base import plain
+from trading.brokers.mt5.emulator.controls.events import Events
+from trading.brokers.mt5.emulator.controls.people import People
+from trading.brokers.mt5.emulator.controls.snapshots import Snapshots
+from trading.brokers.mt5.emulator.core import SECOND_US
+from trading.brokers.mt5.emulator.records import Position, Tick, WorkingOrder
 from trading.brokers.mt5.emulator.terminal import Terminal
 
-PERSON = Desk(by_program=False)
 
-
-class Control:
+class Control(People, Events, Snapshots):
     """Hold the strings of one broker, for tests and for the operation of paper accounts."""
-
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
 
     def advance(self, seconds: float) -> None:
         """Let virtual time pass; every tick on the way does what it does."""
@@ -59,43 +56,46 @@ class Control:
             broker.script(row)
         return row
 
-    def balance(self, login: int, amount: str, kind: int = mt5.DEAL_TYPE_BALANCE, comment: str = "") -> int:
-        """Book a deposit, a withdrawal or any other cash movement (deal types 2 to 17); return the deal's ticket."""
-        if not mt5.DEAL_TYPE_BALANCE <= kind <= mt5.DEAL_TAX:
-            raise ValueError(f"deal type {kind} is not a cash movement")
-        with self._broker.lock:
-            self._broker.sync()
-            return opening.pay(self._broker, login, amounts.units(amount), kind=kind, comment=comment)
-
-    def manual_trade(
-        self, login: int, symbol: str, side: int, volume: str, *, position: int = 0, sl: str = "0", tp: str = "0"
-    ) -> Answer:
-        """Trade as a person at the terminal would: reason 0, magic 0, no faults, no limits for programs."""
-        instrument = self._broker.instruments[symbol]
-        bits = instrument.filling_bits
-        filling = mt5.ORDER_FILLING_FOK if bits & 1 else mt5.ORDER_FILLING_IOC if bits else mt5.ORDER_FILLING_RETURN
-        with self._broker.lock:
-            self._broker.sync()
-            quote = self._broker.quotes.at(symbol, self._broker.now_ms)
-            price = Decimal(quote.entry_price(side)).scaleb(-instrument.digits) if quote else NOTHING
-            request = Request(
-                action=mt5.TRADE_ACTION_DEAL, symbol=symbol, type=side, volume=Decimal(volume), price=price,
-                sl=Decimal(sl), tp=Decimal(tp), position=position, type_filling=filling,
-            )  # fmt: skip
-            return self._broker.send(login, request, PERSON, reason=mt5.ORDER_REASON_CLIENT)
-
     def inject(
-        self, name: str, *, function: str = "order_send", nth: int = 1, times: int | None = 1, **params: object
+        self,
+        name: str,
+        *,
+        function: str | None = None,
+        nth: int = 1,
+        times: int | None = 1,
+        probability: float | None = None,
+        seed: int = 1,
+        after_s: float = 0,
+        for_s: float = 0,
+        **params: object,
     ) -> int:
         """Plan a fault for the nth matching call and the following, `times` in all (None: for ever); return its id.
 
-        Takes: `login`, `symbol`, `magic` to match, and the fault's own parameters (`faults.PARAMETERS`).
+        Takes: `function`: one of the package, or `*` for any; `probability` with its own `seed`; a window that begins
+        in `after_s` seconds and lasts `for_s` (0: for ever); `login`, `symbol`, `magic` to match; and the fault's own
+        parameters (`faults.KINDS`).
         """
         with self._broker.lock:
             fault_id = max(self._broker.faults.faults, default=0) + 1
-            fault = faults.plan(fault_id, name, function=function, nth=nth, times=times, **params)
+            begin_us = self._broker.now_us + round(after_s * SECOND_US)
+            window = (begin_us if after_s else 0, begin_us + round(for_s * SECOND_US) if for_s else 0)
+            fault = fault_kinds.plan(
+                fault_id, name, function=function, nth=nth, times=times, probability=probability, seed=seed,
+                window_us=window, **params,
+            )  # fmt: skip
             self._broker.plan_fault(fault)
         return fault_id
+
+    def lift(self, fault_id: int) -> None:
+        """Let a fault fire no more."""
+        with self._broker.lock:
+            fault = self._broker.faults.faults[fault_id]
+            self._broker.plan_fault(replace(fault, times=fault.fired))
+
+    def faults(self) -> list[dict[str, Any]]:
+        """Return the faults that are planned, with their counters."""
+        with self._broker.lock:
+            return [plain(each) for each in self._broker.faults.faults.values() if not each.is_spent]
 
     def fault_log(self) -> list[dict[str, Any]]:
         """Return every fault that fired, with the request that it hit."""
@@ -126,7 +126,33 @@ class Control:
                 "requests": [row[1:] for row in broker.store.requests() if row[0] == login],
             }  # fmt: skip
 
-    @property
-    def now_us(self) -> int:
-        """Return the broker's present in microseconds of UTC."""
-        return self._broker.now_us
+    def accounts(self) -> list[dict[str, Any]]:
+        """Return who has an account here."""
+        names = ("login", "name", "server", "currency", "leverage", "margin_mode")
+        return [{name: getattr(books.profile, name) for name in names} for books in self._broker.books.values()]
+
+    def statement(self, login: int) -> dict[str, Any]:
+        """Return an account's figures, positions and working orders for people: decimal texts, broker's names."""
+        broker = self._broker
+        with broker.lock:
+            broker.sync()
+            books, sums = broker.books[login], broker.figures(login)
+            return {
+                "figures": {
+                    name: amounts.as_text(getattr(sums, name) // 10**6, 2)
+                    for name in ("balance", "credit", "profit", "equity", "margin", "free")
+                },
+                "positions": [self._line(row) for row in books.positions.values()],
+                "orders": [self._line(row) for row in books.working.values()],
+                "deals": len(books.deals),
+            }
+
+    def _line(self, row: Position | WorkingOrder) -> dict[str, Any]:
+        digits = self._broker.instruments[row.symbol].digits
+        is_order = isinstance(row, WorkingOrder)
+        volume = row.volume_current if is_order else row.volume
+        price = amounts.as_text(row.price, digits) if is_order else str(amounts.as_float(row.price_open, 12))
+        stops = {name: amounts.as_text(getattr(row, name), digits) for name in ("sl", "tp")}
+        names = ("ticket", "symbol", "type", "magic", "comment")
+        common = {name: getattr(row, name) for name in names} | stops
+        return common | {"volume": amounts.as_text(volume // 10**6, 2), "price": price}

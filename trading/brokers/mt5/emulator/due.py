@@ -1,36 +1,50 @@
-"""Say what falls due on its own, without a tick: the expiry of orders. At equal times it comes before the tick."""
+"""Say what falls due on its own, without a tick. At equal times it comes before the tick."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from trading.brokers.mt5.emulator import constants as mt5
+from trading.brokers.mt5.emulator import expiry, overnight
 from trading.brokers.mt5.emulator.books import AccountBooks, Plan
 from trading.brokers.mt5.emulator.matching import Execution
 from trading.brokers.mt5.emulator.records import Tick
 from trading.brokers.mt5.emulator.scene import Scene
+from trading.brokers.mt5.emulator.zones import ServerZone
 
 
 @dataclass(frozen=True, slots=True)
-class Expiry:
-    """An order that waits no longer than this."""
+class Due:
+    """An instant at which an order expires, or (with no ticket) at which the server's day ends, or a late send."""
 
     time_ms: int
     login: int
-    ticket: int
+    ticket: int = 0
+    is_send: bool = False
 
 
-Event = Expiry | Tick
+Event = Due | Tick
 
 
-def between(books: Iterable[AccountBooks], after_us: int, until_us: int) -> list[Expiry]:
+def between(books: Collection[AccountBooks], zone: ServerZone, after_us: int, until_us: int) -> list[Due]:
     """Return what falls due after one instant, up to another."""
     found = [
-        Expiry(order.expires_us // 1_000, order.login, order.ticket)
+        Due(order.expires_us // 1_000, order.login, order.ticket)
         for each in books
         for order in each.working.values()
         if order.expires_us and after_us < order.expires_us <= until_us
     ]
+    concerned = [each.profile.login for each in books if each.positions or each.working]
+    midnight_us = expiry.midnight_after_us(after_us, zone)
+    while concerned and midnight_us <= until_us:
+        found += [Due(midnight_us // 1_000, login) for login in concerned]
+        midnight_us = expiry.midnight_after_us(midnight_us, zone)
     return sorted(found, key=order_of)
+
+
+def sends(late: Iterable[Sequence[object]], until_us: int) -> list[Due]:
+    """Return the accepted requests that are executed up to an instant. Takes: rows that begin with it."""
+    instants = sorted(int(str(row[0])) for row in late)
+    return [Due(-(-each // 1_000), 0, is_send=True) for each in instants if each <= until_us]
 
 
 def order_of(event: Event) -> tuple[int, int, str]:
@@ -40,8 +54,10 @@ def order_of(event: Event) -> tuple[int, int, str]:
     return (event.time_ms, 0, f"{event.login:020}{event.ticket:020}")
 
 
-def plan(event: Expiry, books: AccountBooks, scene: Scene) -> Plan:
-    """Return what is done: an order that still waits expires."""
+def plan(event: Due, books: AccountBooks, scene: Scene) -> Plan:
+    """Return what is done: the day ends, or an order that still waits expires."""
+    if not event.ticket:
+        return overnight.plan(books, scene)
     order = books.working.get(event.ticket)
     if order is None or order.expires_us > scene.now_us:
         return Plan()

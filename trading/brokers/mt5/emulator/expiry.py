@@ -13,9 +13,9 @@ ALL_BITS = 15
 DAY_MS = DAY_S * 1_000
 
 
-def instant_us(type_time: int, expiration_s: int, now_us: int, zone: ServerZone) -> int:
-    """Return the instant at which an order of this lifetime ends."""
-    if type_time == mt5.ORDER_TIME_DAY:
+def instant_us(type_time: int, expiration_s: int, now_us: int, zone: ServerZone, *, is_daily: bool = False) -> int:
+    """Return the instant at which an order of this lifetime ends; on a daily symbol no order outlives its day."""
+    if type_time == mt5.ORDER_TIME_DAY or is_daily:
         return midnight_after_us(now_us, zone)
     if type_time == mt5.ORDER_TIME_SPECIFIED:
         return zone.to_utc_ms(expiration_s * 1_000) * 1_000

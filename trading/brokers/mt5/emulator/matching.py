@@ -64,7 +64,7 @@ class Execution:
     def finished(self, order: WorkingOrder, state: int) -> Order:
         """Return the order as history will show it."""
         now_us = self.scene.now_us
-        return order.finish(state, done_us=now_us, visible_us=now_us + self.scene.history_delay_us)
+        return order.finish(state, done_us=now_us, visible_us=now_us + self.scene.late.history_us)
 
     def close_by(self, order: WorkingOrder, first: Position, second: Position) -> Plan:
         """Close two opposite positions against each other: the first at the second's price, which books all profit."""
@@ -128,8 +128,8 @@ class Execution:
             ticket=ticket, login=self.profile.login, order_ticket=order.ticket, time_us=self.scene.now_us,
             type=order.side, entry=step.entry, magic=order.magic, position_id=step.identifier, reason=order.reason,
             volume=fill.volume, price=fill.price, commission=self._commission(fill.volume, step.entry), swap=step.swap,
-            profit=step.gained, fee=0, symbol=self.instrument.name, comment=order.comment,
-            visible_us=self.scene.now_us + self.scene.history_delay_us,
+            profit=step.gained, fee=self._fee(), symbol=self.instrument.name, comment=order.comment,
+            visible_us=self.scene.now_us + self.scene.late.history_us,
         )  # fmt: skip
 
     def _average(self, fill: Fill) -> int:
@@ -141,10 +141,14 @@ class Execution:
 
     def _commission(self, volume: int, entry: int) -> int:
         is_exit = entry in (mt5.DEAL_ENTRY_OUT, mt5.DEAL_ENTRY_OUT_BY)
-        if is_exit and not self.profile.commission_on_exit:
+        if not (self.profile.commission_on_exit if is_exit else self.profile.commission_on_entry):
             return 0
-        per_lot = amounts.units(self.profile.commission_per_lot)
-        return -amounts.booked(Fraction(per_lot * volume, amounts.UNIT), self.profile.currency_digits)
+        per_lot = Fraction(amounts.units(self.profile.commission_per_lot) * volume, amounts.UNIT)
+        per_deal = amounts.units(self.profile.commission_per_deal)
+        return -amounts.booked(per_lot + per_deal, self.profile.currency_digits)
+
+    def _fee(self) -> int:
+        return -amounts.booked(Fraction(amounts.units(self.profile.fee_per_deal)), self.profile.currency_digits)
 
     def _share(self, held: Position, volume: int) -> int:
         """Return the part of a position's swap that leaves with a part of its volume."""

@@ -3,15 +3,15 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from trading.brokers.mt5.emulator import amounts, rates, recordings
-from trading.brokers.mt5.emulator import constants as mt5
-from trading.brokers.mt5.emulator.books import AccountBooks, Plan
+from trading.brokers.mt5.emulator.books import AccountBooks
 from trading.brokers.mt5.emulator.broker import Broker
 from trading.brokers.mt5.emulator.clock import Clock, ManualClock, Mode, PacedClock, WallClock, wall_us
-from trading.brokers.mt5.emulator.instruments import Instrument, built_in
+from trading.brokers.mt5.emulator.instruments import Instrument, offered
 from trading.brokers.mt5.emulator.profiles import AccountProfile, BrokerProfile
 from trading.brokers.mt5.emulator.quotes import GeneratedQuotes, Quotes
 from trading.brokers.mt5.emulator.records import Deal, Order, Position, Tick, WorkingOrder
@@ -47,7 +47,7 @@ def open_broker(
         raise ValueError("recordings, and a speed, belong to mode `replay`")
     if start is not None and start.tzinfo is None:
         raise ValueError("`start` needs its time zone")
-    instruments = built_in(always_open=profile.always_open)
+    instruments = offered(profile.instruments, always_open=profile.always_open)
     _require_conversions(instruments, accounts)
     begin_us = wall() if mode == "wall" else round((start or DEFAULT_START).timestamp()) * 1_000_000
     tape = None
@@ -60,31 +60,23 @@ def open_broker(
     store = Store(path)
     try:
         _found(store, profile, profile.fingerprint(seed, f"{mode} {quotes}"), begin_us)
-        scripted = ScriptedQuotes(beneath, sorted(store.load(Tick), key=lambda each: each.time_ms))
+        scripted = ScriptedQuotes(beneath, store.load(Tick))
         broker = Broker(
             profile=profile, instruments=instruments, books=_books(store, accounts), quotes=scripted,
-            clock=_clock(mode, speed, wall), store=store, tape=tape, sleep=sleep,
+            clock=_clock(mode, speed, wall), store=store, tape=tape, sleep=sleep, seed=seed,
+        )  # fmt: skip
+        broker.load_books = partial(_books, store, accounts)
+        broker.reopen = partial(
+            open_broker, accounts=accounts, profile=profile, mode=mode, quotes=quotes, seed=seed, csv=csv,
+            start=start, speed=speed, wall=wall, sleep=sleep,
         )  # fmt: skip
     except BaseException:
         store.close()
         raise
     for account in accounts:
         if not broker.books[account.login].deals:
-            pay(broker, account.login, amounts.units(account.initial_balance), comment="Initial deposit")
+            broker.pay(account.login, amounts.units(account.initial_balance), comment="Initial deposit")
     return broker
-
-
-def pay(broker: Broker, login: int, amount: int, *, kind: int = mt5.DEAL_TYPE_BALANCE, comment: str = "") -> int:
-    """Book a balance operation and return the ticket of its deal. Units: `amount` in 10^-8."""
-    if amount % (amounts.UNIT // 10 ** broker.books[login].profile.currency_digits):
-        raise ValueError("the amount is finer than the account's currency")
-    deal = Deal(
-        ticket=broker.next_deal, login=login, order_ticket=0, time_us=broker.now_us, type=kind,
-        entry=mt5.DEAL_ENTRY_IN, magic=0, position_id=0, reason=mt5.DEAL_REASON_CLIENT, volume=0, price=0,
-        commission=0, swap=0, profit=amount, fee=0, symbol="", comment=comment, visible_us=broker.now_us,
-    )  # fmt: skip
-    broker.carry_out(broker.books[login], Plan(deals=(deal,)))
-    return deal.ticket
 
 
 def _found(store: Store, profile: BrokerProfile, fingerprint: str, begin_us: int) -> None:
@@ -119,7 +111,7 @@ def _books(store: Store, accounts: Sequence[AccountProfile]) -> dict[int, Accoun
         books[waiting.login].working[waiting.ticket] = waiting
     for position in store.load(Position):
         books[position.login].positions[position.ticket] = position
-    return books
+    return {login: each.loaded() for login, each in books.items()}
 
 
 def _clock(mode: Mode, speed: int | None, wall: Callable[[], int]) -> Clock:

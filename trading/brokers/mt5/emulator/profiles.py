@@ -4,14 +4,23 @@ import hashlib
 from dataclasses import dataclass, field
 
 from trading.brokers.mt5.emulator import constants as mt5
+from trading.brokers.mt5.emulator.instruments import Instrument
 from trading.brokers.mt5.emulator.zones import ServerZone
 
 COMPANY = "Nexus emulator"
+MARGIN_MODES = (
+    mt5.ACCOUNT_MARGIN_MODE_RETAIL_NETTING,
+    mt5.ACCOUNT_MARGIN_MODE_EXCHANGE,
+    mt5.ACCOUNT_MARGIN_MODE_RETAIL_HEDGING,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class AccountProfile:
-    """One account. Amounts are decimal texts in the account's currency; passwords stay in memory, never in the file."""
+    """One account. Amounts are decimal texts in the account's currency; passwords stay in memory, never in the file.
+
+    `margin_call` and `stop_out` are percent of the margin, or free margin in money, as `stop_out_mode` says.
+    """
 
     login: int
     password: str = field(repr=False)
@@ -30,6 +39,14 @@ class AccountProfile:
     trade_expert: bool = True
     fifo_close: bool = False
     hedge_allowed: bool = True
+    commission_on_entry: bool = True
+    commission_per_deal: str = "0"
+    fee_per_deal: str = "0"
+    swaps: bool = True
+    stop_out_mode: int = mt5.ACCOUNT_STOPOUT_MODE_PERCENT
+    margin_call: str = "100"
+    stop_out: str = "50"
+    corrects_negative_balance: bool = False
     limit_positions: int = 0
     limit_orders: int = 0
     requests_per_second: int = 20
@@ -37,7 +54,7 @@ class AccountProfile:
     def __post_init__(self) -> None:
         if not self.server.startswith("Paper-"):
             raise ValueError(f"the server of a paper account begins with Paper-: {self.server}")
-        if self.margin_mode not in (mt5.ACCOUNT_MARGIN_MODE_RETAIL_HEDGING, mt5.ACCOUNT_MARGIN_MODE_RETAIL_NETTING):
+        if self.margin_mode not in MARGIN_MODES:
             raise ValueError(f"margin mode {self.margin_mode} is not supported")
         if not comment_policy_is_known(self.comment_policy):
             raise ValueError(f"unknown comment policy {self.comment_policy!r}")
@@ -71,6 +88,10 @@ class BrokerProfile:
     """The house rules of a broker.
 
     `always_open` gives every symbol a market around the clock: convenient for paper trading, true of no broker.
+    `instruments` adds to the built-in ones, or replaces those of the same name.
+    A good request is executed `latency_ms` (least, most) after it was checked, and at a price up to `slippage_ticks`
+    worse, or better too with `positive_slippage`; limit orders and instant execution do not slip. What has changed at
+    the broker shows in the terminal only after the delays: orders, positions and history each have their own.
     `first_ticket` above 2^53 catches clients that read tickets through floats.
     """
 
@@ -82,8 +103,17 @@ class BrokerProfile:
     selected: tuple[str, ...] = ()
     strict_zero_dates: bool = False
     host_offset_s: int = 0
+    latency_ms: tuple[int, int] = (0, 0)
+    slippage_ticks: int = 0
+    positive_slippage: bool = False
+    orders_delay_ms: int = 0
+    positions_delay_ms: int = 0
+    history_delay_ms: int = 0
+    instruments: tuple[Instrument, ...] = ()
 
     def fingerprint(self, seed: int, mode: str) -> str:
         """Return a digest of what makes the quotes, so that a file is not continued with other ones."""
         text = f"{self.zone}|{self.always_open}|{self.tick_interval_ms}|{seed}|{mode}"
+        if self.instruments:
+            text += f"|{self.instruments}"
         return hashlib.sha256(text.encode()).hexdigest()

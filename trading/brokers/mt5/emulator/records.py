@@ -5,6 +5,8 @@ Units: see `amounts`; times in microseconds of UTC.
 
 from dataclasses import dataclass, fields
 
+from trading.brokers.mt5.emulator import constants as mt5
+
 BUY, SELL = 0, 1
 
 
@@ -34,7 +36,12 @@ class Deal:
     @property
     def total(self) -> int:
         """Return what the deal does to the balance."""
-        return self.profit + self.swap + self.commission + self.fee
+        return 0 if self.is_credit else self.profit + self.swap + self.commission + self.fee
+
+    @property
+    def is_credit(self) -> bool:
+        """Say whether it moves the credit, which is no part of the balance."""
+        return self.type == mt5.DEAL_TYPE_CREDIT
 
 
 @dataclass(frozen=True, slots=True)

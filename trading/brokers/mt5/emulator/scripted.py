@@ -14,7 +14,12 @@ class ScriptedQuotes:
     def __init__(self, beneath: Quotes | None, script: Iterable[Tick] = ()) -> None:
         self._beneath = beneath
         self._ticks: dict[str, list[Tick]] = {}
-        for tick in script:
+        self.rewrite(script)
+
+    def rewrite(self, script: Iterable[Tick]) -> None:
+        """Replace the whole script."""
+        self._ticks.clear()
+        for tick in sorted(script, key=lambda each: each.time_ms):
             self.add(tick)
 
     def add(self, tick: Tick) -> None:

@@ -9,23 +9,23 @@ DAY_MS = DAY_MIN * MIN_MS
 
 @dataclass(frozen=True, slots=True)
 class Sessions:
-    """Hold at most one session per weekday, as (first minute, minute after the last)."""
+    """Hold the sessions of each weekday in their order, as (first minute, minute after the last)."""
 
-    by_weekday: tuple[tuple[int, int] | None, ...]
+    by_weekday: tuple[tuple[tuple[int, int], ...], ...]
 
     def is_open(self, server_ms: int) -> bool:
         """Say whether the market is open at a server time."""
-        session = self.by_weekday[_weekday(server_ms)]
-        return session is not None and session[0] <= server_ms % DAY_MS // MIN_MS < session[1]
+        minute = server_ms % DAY_MS // MIN_MS
+        return any(first <= minute < after for first, after in self.by_weekday[_weekday(server_ms)])
 
     def last_open_ms(self, server_ms: int) -> int:
         """Return the last open millisecond at or before a server time."""
         day_start = server_ms - server_ms % DAY_MS
         for back in range(8):
             start = day_start - back * DAY_MS
-            session = self.by_weekday[_weekday(start)]
-            if session is not None and start + session[0] * MIN_MS <= server_ms:
-                return min(server_ms, start + session[1] * MIN_MS - 1)
+            for first, after in reversed(self.by_weekday[_weekday(start)]):
+                if start + first * MIN_MS <= server_ms:
+                    return min(server_ms, start + after * MIN_MS - 1)
         raise AssertionError("a market without any session")
 
 
@@ -33,6 +33,7 @@ def _weekday(server_ms: int) -> int:
     return (server_ms // DAY_MS + 3) % 7  # the epoch was a Thursday
 
 
-ALWAYS = Sessions(((0, DAY_MIN),) * 7)
-FIVE_DAYS = Sessions((*((0, DAY_MIN),) * 5, None, None))
-FIVE_DAYS_FROM_ONE = Sessions((*((60, DAY_MIN),) * 5, None, None))
+ALL_DAY, FROM_ONE = ((0, DAY_MIN),), ((60, DAY_MIN),)
+ALWAYS = Sessions((ALL_DAY,) * 7)
+FIVE_DAYS = Sessions((*(ALL_DAY,) * 5, (), ()))
+FIVE_DAYS_FROM_ONE = Sessions((*(FROM_ONE,) * 5, (), ()))

@@ -6,6 +6,7 @@ The file is held exclusively while the broker is open: one writer. Deals are app
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -76,6 +77,23 @@ class Store:
         if schema != SCHEMA_VERSION:
             self._sql.close()
             raise StoreMismatchError(f"{path} has schema {schema}, not {SCHEMA_VERSION}")
+
+    def copy_to(self, path: str) -> None:
+        """Write everything into another file."""
+        with closing(sqlite3.connect(path)) as target:
+            self._sql.backup(target)
+
+    def copy_from(self, path: str) -> None:
+        """Replace everything by what a file holds, if that was founded as this one was.
+
+        Raises: StoreMismatchError, and nothing has changed.
+        """
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as source:
+            theirs = dict(source.execute("SELECT key, value FROM meta WHERE key IN ('schema', 'fingerprint')"))
+            ours = self.meta()
+            if any(theirs.get(key) != ours[key] for key in ("schema", "fingerprint")):
+                raise StoreMismatchError(f"{path} is no snapshot of this broker")
+            source.backup(self._sql)
 
     def _add_columns(self) -> None:
         """Bring a file of an older version up to this one: new columns begin empty."""

@@ -12,7 +12,7 @@ from trading.brokers.mt5.emulator.instruments import Instrument
 from trading.brokers.mt5.emulator.profiles import AccountProfile
 from trading.brokers.mt5.emulator.quotes import Quotes
 from trading.brokers.mt5.emulator.rates import Rates
-from trading.brokers.mt5.emulator.records import BUY, Position
+from trading.brokers.mt5.emulator.records import BUY, Position, WorkingOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,12 @@ class Figures:
     balance: int
     profit: int
     margin: int
+    credit: int = 0
 
     @property
     def equity(self) -> int:
-        """Return balance plus what is open."""
-        return self.balance + self.profit
+        """Return balance and credit plus what is open."""
+        return self.balance + self.credit + self.profit
 
     @property
     def free(self) -> int:
@@ -60,11 +61,29 @@ class Figures:
         return round(100 * self.equity / self.margin, 2) if self.margin else 0.0
 
 
-def figures(profile: AccountProfile, balance: int, positions: Iterable[Position], market: Market) -> Figures:
-    """Return the figures of an account that holds these positions."""
+def figures(
+    profile: AccountProfile,
+    balance: int,
+    positions: Iterable[Position],
+    market: Market,
+    *,
+    credit: int = 0,
+    working: Iterable[WorkingOrder] = (),
+) -> Figures:
+    """Return the figures of an account that holds these positions; their profit includes their swap."""
     held = list(positions)
-    profit = sum(floating(profile, each, market) for each in held)
-    return Figures(balance, profit, total_margin(profile, held, market))
+    profit = sum(floating(profile, each, market) + each.swap for each in held)
+    margin = total_margin(profile, held, market) + sum(held_back(profile, each, market) for each in working)
+    return Figures(balance, profit, margin, credit)
+
+
+def held_back(profile: AccountProfile, order: WorkingOrder, market: Market) -> int:
+    """Return the margin that a working order binds, on symbols where orders do."""
+    instrument = market.instruments[order.symbol]
+    if not instrument.orders_hold_margin:
+        return 0
+    price = amounts.average(order.price, instrument.digits)
+    return margin(profile, instrument, order.volume_current, price, market.rates)
 
 
 def floating(profile: AccountProfile, position: Position, market: Market) -> int:
@@ -91,13 +110,27 @@ def profit(
 
 
 def total_margin(profile: AccountProfile, positions: Iterable[Position], market: Market) -> int:
-    """Return the margin of all positions; of two opposite sides in one symbol, the larger binds."""
-    by_side: dict[str, list[int]] = {}
+    """Return the margin of all positions."""
+    by_symbol: dict[str, list[Position]] = {}
     for each in positions:
-        instrument = market.instruments[each.symbol]
-        sides = by_side.setdefault(each.symbol, [0, 0])
-        sides[each.type] += margin(profile, instrument, each.volume, each.price_open, market.rates)
-    return sum(max(sides) for sides in by_side.values())
+        by_symbol.setdefault(each.symbol, []).append(each)
+    rates = market.rates
+    return sum(_margin(profile, market.instruments[symbol], rows, rates) for symbol, rows in by_symbol.items())
+
+
+def _margin(profile: AccountProfile, instrument: Instrument, rows: list[Position], rates: Rates) -> int:
+    """Return the margin of one symbol: of two opposite sides the larger binds, or hedged lots at their own size."""
+    sides, lots = [0, 0], [0, 0]
+    for each in rows:
+        sides[each.type] += margin(profile, instrument, each.volume, each.price_open, rates)
+        lots[each.type] += each.volume
+    larger, hedged = max(sides), min(lots)
+    if instrument.margin_hedged is None or not hedged:
+        return larger
+    whole = max(lots)
+    open_part = Fraction(larger * (whole - hedged), whole)
+    hedged_part = Fraction(larger * hedged * instrument.margin_hedged, whole * instrument.contract_size)
+    return amounts.booked(open_part + hedged_part, profile.currency_digits)
 
 
 def margin(profile: AccountProfile, instrument: Instrument, volume: int, price: int, rates: Rates) -> int:
@@ -106,11 +139,12 @@ def margin(profile: AccountProfile, instrument: Instrument, volume: int, price: 
     A pair whose second currency is the account's own is valued at its own price, so its margin stays still.
     Raises: NoRateError.
     """
+    leverage = profile.leverage if instrument.is_leveraged else 1
     if instrument.is_futures:
         exact, currency = Fraction(instrument.margin_initial * volume, amounts.UNIT), instrument.margin
     elif instrument.margin == instrument.profit or instrument.profit == profile.currency:
         worth = volume * instrument.contract_size * price
-        exact, currency = Fraction(worth, amounts.AVERAGE_UNIT * profile.leverage), instrument.profit
+        exact, currency = Fraction(worth, amounts.AVERAGE_UNIT * leverage), instrument.profit
     else:
-        exact, currency = Fraction(volume * instrument.contract_size, profile.leverage), instrument.margin
+        exact, currency = Fraction(volume * instrument.contract_size, leverage), instrument.margin
     return amounts.booked(rates.convert(exact, currency, profile.currency, is_cost=True), profile.currency_digits)

@@ -19,7 +19,7 @@ TICK_FLAGS = mt5.TICK_FLAG_BID | mt5.TICK_FLAG_ASK
 
 def server_ms(broker: Broker, time_us: int) -> int:
     """Return server time, in milliseconds, of an instant."""
-    return broker.profile.zone.to_server_ms(time_us // 1_000)
+    return broker.zone.to_server_ms(time_us // 1_000)
 
 
 def server_s(broker: Broker, time_us: int) -> int:
@@ -77,7 +77,7 @@ def order(broker: Broker, row: Order) -> structures.TradeOrder:
     if row.done_us:
         done = server_ms(broker, row.done_us)
         values |= {"time_done": done // 1_000, "time_done_msc": done}
-    if row.expires_us:
+    if row.expires_us and row.type_time != mt5.ORDER_TIME_GTC:
         values["time_expiration"] = server_s(broker, row.expires_us)
     values |= {name: amounts.as_float(getattr(row, name)) for name in ("volume_initial", "volume_current")}
     values |= {name: amounts.as_float(getattr(row, name), digits) for name in ("sl", "tp")}
@@ -144,7 +144,9 @@ def account(broker: Broker, login: int, *, is_investor: bool) -> structures.Acco
     )
     values: Mapping[str, object] = {name: getattr(profile, name) for name in names} | {
         "trade_mode": mt5.ACCOUNT_TRADE_MODE_DEMO, "trade_allowed": profile.trade_allowed and not is_investor,
-        "balance": amounts.as_float(sums.balance), "profit": amounts.as_float(sums.profit),
+        "balance": amounts.as_float(sums.balance), "credit": amounts.as_float(sums.credit),
+        "margin_so_mode": profile.stop_out_mode, "margin_so_call": float(profile.margin_call),
+        "margin_so_so": float(profile.stop_out), "profit": amounts.as_float(sums.profit),
         "equity": amounts.as_float(sums.equity), "margin": amounts.as_float(sums.margin),
         "margin_free": amounts.as_float(sums.free), "margin_level": sums.level, "company": COMPANY,
     }  # fmt: skip
@@ -161,16 +163,20 @@ def terminal(row: Terminal) -> structures.TerminalInfo:
     return structures.build(structures.TerminalInfo, values)
 
 
-def symbol(broker: Broker, profile: AccountProfile, row: Instrument, *, selected: bool) -> structures.SymbolInfo:
+def symbol(
+    broker: Broker, profile: AccountProfile, row: Instrument, quote: Tick | None, *, selected: bool
+) -> structures.SymbolInfo:
     """Show a symbol; prices stay zero until it is watched."""
-    quote = broker.quotes.at(row.name, broker.now_ms) if selected else None
     values: dict[str, object] = {
         "select": selected, "visible": selected, "digits": row.digits, "spread_float": True, "name": row.name,
         "trade_calc_mode": row.calc_mode, "trade_mode": row.trade_mode, "expiration_time": row.expires_s,
         "trade_stops_level": row.stops_level, "trade_freeze_level": row.freeze_level, "trade_exemode": row.exemode,
         "filling_mode": row.filling_bits, "expiration_mode": row.expiration_bits,
         "order_mode": row.order_bits if profile.is_hedging else row.order_bits & ~ORDERS_CLOSE_BY,
-        "order_gtc_mode": row.order_gtc_mode,
+        "order_gtc_mode": row.order_gtc_mode, "swap_mode": row.swap_mode,
+        "swap_rollover3days": row.swap_rollover3days, "swap_long": amounts.as_float(row.swap_long),
+        "swap_short": amounts.as_float(row.swap_short), "margin_hedged": float(row.margin_hedged or 0),
+        "margin_hedged_use_leg": row.margin_hedged is None,
         "point": amounts.as_float(1, row.digits), "trade_tick_size": amounts.as_float(row.tick_size, row.digits),
         "trade_contract_size": float(row.contract_size), "margin_initial": amounts.as_float(row.margin_initial),
         "currency_base": row.base, "currency_profit": row.profit, "currency_margin": row.margin,

@@ -3,10 +3,13 @@
     {
       "listen": "127.0.0.1:8765",          loopback only; port 0 takes a free one and logs it
       "token_env": "GATEWAY_TOKEN",        the variable that holds the bearer token
+      "metrics_token_env": "METRICS_TOKEN", may be left out; a token that opens /metrics and /v1/health only
       "journal": "journal.db",             the memory of every intent; lose it and nothing can be proven never sent
+      "journal_days": 90,                  how long it keeps the words of what has ended; names are kept for ever
       "terminal": {"kind": "metatrader5", "path": "C:/…/terminal64.exe", "portable": true, "login": 1,
                    "password_env": "MT5_PASSWORD", "server": "Broker-Live"},
-      "limits": {"lots_max": "5", "symbols": ["EURUSD"], "orders_per_minute": 60, "kill_file": "STOP"}
+      "limits": {"lots_max": "5", "symbols": ["EURUSD"], "orders_per_minute": 60, "kill_file": "STOP"},
+      "watchdog": {"stall_s": 30, "kill_s": 180}     seconds of one call; may be left out
     }
 
 A paper broker instead: {"kind": "emulator", "store", "login", "password", "server": "Paper-…"} and, if need be, "mode"
@@ -24,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 TOKEN_LENGTH_MIN = 16
+JOURNAL_DAYS_MIN = 2  # an order may be repeated for a day
 
 
 class BadConfig(Exception):
@@ -55,6 +59,14 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Watchdog:
+    """How long one call of the terminal may last: before nothing new is sent, and before its process is killed."""
+
+    stall_s: float = 30.0
+    kill_s: float = 180.0
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole file, with the secrets that it names taken from the environment."""
 
@@ -64,6 +76,9 @@ class Config:
     journal: Path
     terminal: TerminalConfig
     limits: Limits
+    watchdog: Watchdog = Watchdog()
+    journal_days: int = 90
+    metrics_token: str = field(default="", repr=False)
 
 
 def load(path: Path, *, environment: Mapping[str, str] = os.environ) -> Config:
@@ -88,9 +103,18 @@ def parse(document: object, *, environment: Mapping[str, str]) -> Config:
         journal=Path(root.take("journal", str)),
         terminal=_terminal(root.section("terminal"), environment),
         limits=_limits(root.section("limits")),
+        journal_days=root.take("journal_days", int, 90),
+        metrics_token=_metrics_token(root.take("metrics_token_env", str, ""), environment),
+        watchdog=_watchdog(root.section("watchdog", default={})),
     )
     root.finish()
+    if config.journal_days < JOURNAL_DAYS_MIN:
+        raise BadConfig(f"journal_days: must be {JOURNAL_DAYS_MIN} or more")
     return config
+
+
+def _metrics_token(name: str, environment: Mapping[str, str]) -> str:
+    return _token(name, environment, key="metrics_token_env") if name else ""
 
 
 def _address(listen: str) -> tuple[str, int]:
@@ -106,10 +130,10 @@ def _address(listen: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _token(name: str, environment: Mapping[str, str]) -> str:
+def _token(name: str, environment: Mapping[str, str], *, key: str = "token_env") -> str:
     token = environment.get(name, "")
     if len(token) < TOKEN_LENGTH_MIN:
-        raise BadConfig(f"token_env: the variable {name} must hold a token of {TOKEN_LENGTH_MIN} characters or more")
+        raise BadConfig(f"{key}: the variable {name} must hold a token of {TOKEN_LENGTH_MIN} characters or more")
     return token
 
 
@@ -176,6 +200,14 @@ def _limits(section: "_Section") -> Limits:
     return limits
 
 
+def _watchdog(section: "_Section") -> Watchdog:
+    watchdog = Watchdog(float(section.amount("stall_s", "30")), float(section.amount("kill_s", "180")))
+    section.finish()
+    if watchdog.kill_s <= watchdog.stall_s:
+        raise BadConfig("watchdog.kill_s: must be longer than stall_s")
+    return watchdog
+
+
 class _Section:
     """One object of the file; whatever nobody took from it is a mistake."""
 
@@ -194,9 +226,9 @@ class _Section:
             raise BadConfig(f"{self._prefix}{key}: must be of type {kind.__name__}")
         return value
 
-    def amount(self, key: str) -> Decimal:
+    def amount(self, key: str, default: str | None = None) -> Decimal:
         """Take a positive number, written as a number or as text."""
-        value = self._rest.pop(key, None)
+        value = self._rest.pop(key, default)
         text = str(value) if type(value) in {int, str, Decimal} else ""
         try:
             amount = Decimal(text)
@@ -206,9 +238,9 @@ class _Section:
             raise BadConfig(f"{self._prefix}{key}: must be a positive number")
         return amount
 
-    def section(self, key: str) -> "_Section":
+    def section(self, key: str, default: Any = None) -> "_Section":
         """Take an object."""
-        return _Section(self._rest.pop(key, None), f"{self._prefix}{key}")
+        return _Section(self._rest.pop(key, default), f"{self._prefix}{key}")
 
     def finish(self) -> None:
         """Refuse keys that nobody knows: a limit with a typing error would not limit."""

@@ -1,13 +1,16 @@
 """The terminal as one thread uses it: connection, identity, and each call with its error as one unit."""
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
-from trading.brokers.mt5.gateway import logs, plain
-from trading.brokers.mt5.gateway.terminal import Terminal
-from trading.brokers.mt5.server_clock import ServerClock
+from trading.brokers.mt5.gateway import logs
+from trading.brokers.mt5.gateway.calls import Answer, Call, Where
+from trading.brokers.mt5.gateway.journal import Journal
+from trading.brokers.mt5.gateway.metrics import Meter
+from trading.brokers.mt5.gateway.remote import TerminalDown, TerminalLost
+from trading.brokers.mt5.server_clock import ServerClock, is_still_valid
 
 # What may be read over the wire. Connecting is the gateway's own business, sending has a door of its own with a
 # journal, and the wheel's Buy, Sell and Close are never called: they loop, and set no stops.
@@ -19,59 +22,76 @@ READINGS = frozenset({
     "copy_ticks_range", "market_book_add", "market_book_get", "market_book_release",
 })  # fmt: skip
 
-Where: TypeAlias = Mapping[str, Sequence[object]]  # field → values, of which one in any field will do
-
-SUCCESS = 1
 LOST = frozenset({-10002, -10004})  # the pipe is gone: connect again
 FINAL = frozenset({-2, -5, -6, -7})  # trying again changes nothing, and wrong passwords lock accounts
+CLOCK_NOTE_S = 60.0
 BACKOFF_S_MAX = 60.0
 
 
-class TerminalDown(Exception):
-    """The terminal cannot be used now; nothing was called. `is_final` when only a person can change that."""
-
-    def __init__(self, detail: str, *, is_final: bool = False) -> None:
-        super().__init__(detail)
-        self.is_final = is_final
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One call's outcome: its plain result, and the error read before anyone else could overwrite it."""
-
-    result: Any
-    code: int
-    message: str
-    exception: str = ""
+class Hands(Protocol):
+    """Whatever makes the calls: the terminal in this process, or a worker process that owns it."""
 
     @property
-    def ok(self) -> bool:
-        """Tell whether the call worked; an empty result is a success, a missing one is not."""
-        return not self.exception and self.code == SUCCESS and self.result is not None
+    def login(self) -> int:
+        """Return the account that must answer."""
+        ...
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the answer as it stands on the wire."""
-        answer = {"ok": self.ok, "result": self.result, "last_error": [self.code, self.message]}
-        return answer | {"exception": self.exception} if self.exception else answer
+    @property
+    def server(self) -> str:
+        """Return the server on which it must be."""
+        ...
+
+    @property
+    def generation(self) -> int:
+        """Return how many have been started one after the other."""
+        ...
+
+    @property
+    def pid(self) -> int | None:
+        """Return the process that makes the calls, None when there is none."""
+        ...
+
+    @property
+    def now(self) -> Callable[[], float]:
+        """Return the clock that the terminal's own times follow."""
+        ...
+
+    @property
+    def close(self) -> Callable[[], None]:
+        """Return what puts the terminal away."""
+        ...
+
+    def make(self, calls: Sequence[Call]) -> list[Answer]:
+        """Make the calls with nobody in between. Raises: TerminalDown, TerminalLost."""
+        ...
+
+    def kill(self) -> None:
+        """End whatever is being done now, if that is possible."""
+        ...
 
 
 class Desk:
     """The terminal's only user. Not safe to share between threads: the worker's thread owns it."""
 
-    def __init__(self, terminal: Terminal) -> None:
-        self._terminal = terminal
+    def __init__(self, hands: Hands) -> None:
+        self._hands = hands
+        self._counted = 0  # the generation that is in the figures
+        self._reconciled = 1  # the generation of hands that the control plane has compared its books with
         self._is_connected = False
         self._down: TerminalDown | None = None
         self._retry_at = 0.0
         self._backoff_s = 0.5
         self._ticks: dict[str, int] = {}  # of the unit in hand
+        self._journal: Journal | None = None
+        self._noted: tuple[int | None, float] = (None, 0.0)  # the offset on disk, and since when
         self.clock = ServerClock()
+        self.meter = Meter()
         self.server_tick_time: int | None = None
         self.identity: tuple[int, str] | None = None  # as last seen
 
     def now(self) -> float:
         """Return UTC in seconds, by the clock that the terminal's own times follow."""
-        return self._terminal.now()
+        return self._hands.now()
 
     def connect(self) -> None:
         """Connect if need be, with growing pauses between attempts. Raises: TerminalDown."""
@@ -79,7 +99,10 @@ class Desk:
             return
         if self._down and (self._down.is_final or time.monotonic() < self._retry_at):
             raise self._down
-        error = self._raw("initialize", (), self._terminal.connect)
+        try:
+            (error,) = self._make([Call("initialize")])
+        except TerminalLost as exc:
+            error = Answer(None, 0, str(exc))
         if error.result is not True:
             self._retry_at, self._backoff_s = (
                 time.monotonic() + self._backoff_s,
@@ -90,60 +113,108 @@ class Desk:
             logs.write("gateway.terminal.down", code=error.code, detail=error.message)
             raise self._down
         self._is_connected, self._down, self._backoff_s = True, None, 0.5
-        logs.write("gateway.terminal.connected", login=self._terminal.login, server=self._terminal.server)
+        self.meter.count("worker_starts_total" if self.generation > self._counted else "terminal_connects_total")
+        self._counted = self.generation
+        logs.write("gateway.terminal.connected", login=self._hands.login, server=self._hands.server)
 
     def close(self) -> None:
         """Leave the terminal."""
         if self._is_connected:
-            self._raw("shutdown", (), {})
+            with contextlib.suppress(TerminalDown):
+                self._make([Call("shutdown")])
         self._is_connected = False
-        self._terminal.close()
+        self._hands.close()
 
-    def verify(self) -> tuple[Any, Any]:
-        """Check that the right account answers and that its broker is there, and return what both say.
+    def verify(self, calls: Sequence[Call] = ()) -> tuple[Any, Any, list[Answer]]:
+        """Check that the right account answers and that its broker is there.
 
-        Raises: TerminalDown.
+        Returns what account and terminal say, and the answers to `calls`, made in the same unit. Raises: TerminalDown.
         """
         self.connect()
-        account = self.require("account_info")
-        if self.identity != (self._terminal.login, self._terminal.server):
+        account, terminal, *answers = self.make([Call("account_info"), Call("terminal_info"), *calls])
+        if not account.ok:
+            raise TerminalDown(f"the terminal does not say which account it serves: {account.code} {account.message}")
+        if self.identity != (self._hands.login, self._hands.server):
             raise TerminalDown(f"another account answers: {self.identity}")
-        terminal = self.require("terminal_info")
-        if not terminal["connected"]:
+        if not terminal.ok or not terminal.result["connected"]:
             raise TerminalDown("the terminal is not connected to the broker")
-        return account, terminal
-
-    def require(self, function: str, **kwargs: Any) -> Any:
-        """Call once and return the result. Raises: TerminalDown when there is none."""
-        answer = self.call(function, **kwargs)
-        if not answer.ok:
-            raise TerminalDown(f"the terminal does not answer {function}: {answer.code} {answer.message}")
-        return answer.result
+        return account.result, terminal.result, answers
 
     def call(self, function: str, *args: Any, where: Where | None = None, **kwargs: Any) -> Answer:
         """Call once; whatever happens is in the answer. `where` keeps of a listing what has one of its values."""
-        answer = self._raw(function, args, kwargs, where)
-        if answer.code in LOST:
-            self._is_connected = False
-        if answer.ok:
-            self._note(function, args, answer.result)
-        elif function == "account_info":
-            self.identity = None
+        (answer,) = self.make([Call(function, args, kwargs, where)])
         return answer
+
+    def make(self, calls: Sequence[Call]) -> list[Answer]:
+        """Make the calls as one unit and note what they tell. Raises: TerminalDown, TerminalLost."""
+        answers = self._make(calls)
+        for call, answer in zip(calls, answers, strict=True):
+            if answer.code in LOST:
+                self._is_connected = False
+            if answer.ok:
+                self._note(call.function, call.args, answer.result)
+            elif call.function == "account_info":
+                self.identity = None
+        return answers
 
     def read(self, calls: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Make the calls one after the other with nobody in between, and stamp the whole. Raises: TerminalDown."""
         self.connect()
         started = time.perf_counter()
         self._ticks = {}
-        answers = [
-            self.call(call["function"], *call["args"], where=call["where"], **call["kwargs"]).as_dict()
-            for call in calls
-        ]
-        if all(call["function"] != "account_info" for call in calls):
-            self.call("account_info")
-        self.clock.observe(self._ticks, utc_s=self.now())
+        wanted = [Call(**call) for call in calls]
+        witness = [] if any(call.function == "account_info" for call in wanted) else [Call("account_info")]
+        answers = [answer.as_dict() for answer in self.make([*wanted, *witness])[: len(wanted)]]
+        self._learn_clock()
         return {"ok": all(answer["ok"] for answer in answers), "results": answers, **self.stamp(started)}
+
+    def keep_clock(self, journal: Journal) -> None:
+        """Begin with the server's offset that the journal remembers, if it must still hold, and keep it up to date."""
+        self._journal = journal
+        remembered = journal.offset()
+        if remembered is not None and is_still_valid(seen_s=remembered[1], now_s=self.now()):
+            self.clock.adopt(remembered[0])
+
+    def _learn_clock(self) -> None:
+        now = self.now()
+        if not self.clock.observe(self._ticks, utc_s=now) or self._journal is None:
+            return
+        offset_s, noted_at = self._noted
+        if self.clock.offset_s == offset_s and abs(now - noted_at) < CLOCK_NOTE_S:
+            return
+        assert self.clock.offset_s is not None
+        self._noted = (self.clock.offset_s, now)
+        if self._journal.note_offset(self.clock.offset_s, at=now):
+            self.meter.count("clock_changes_total")
+            logs.write("gateway.clock.changed", level="warning", offset_s=self.clock.offset_s)
+
+    def beat(self) -> None:
+        """Hear from the worker, and bring it back when it is gone. Raises: TerminalDown."""
+        self.connect()
+        self.make([])
+
+    def kill(self) -> None:
+        """End the call in flight, from another thread."""
+        self._hands.kill()
+
+    @property
+    def generation(self) -> int:
+        """Return which worker in a row serves the terminal."""
+        return self._hands.generation
+
+    @property
+    def worker_pid(self) -> int | None:
+        """Return the process that serves the terminal, None when there is none."""
+        return self._hands.pid
+
+    @property
+    def must_reconcile(self) -> bool:
+        """Tell whether a worker was lost and nobody has compared the books since."""
+        return self._hands.generation > self._reconciled
+
+    def reconciled(self, generation: int) -> None:
+        """Take the control plane's word that its books agree with what this worker shows."""
+        self._reconciled = max(self._reconciled, min(generation, self._hands.generation))
 
     def stamp(self, started: float) -> dict[str, Any]:
         """Return who answered, when, by whose clock, and how long it took since `started`."""
@@ -151,6 +222,7 @@ class Desk:
         return {
             "login": login, "server": server, "server_tick_time": self.server_tick_time,
             "server_offset_s": self.clock.offset_s, "gateway_utc": round(self.now(), 6),
+            "generation": self.generation, "reconcile_first": self.must_reconcile,
             "call_ms": round(1000 * (time.perf_counter() - started), 3),
         }  # fmt: skip
 
@@ -161,22 +233,9 @@ class Desk:
             self._ticks[args[0]] = int(result["time_msc"])
             self.server_tick_time = max(self.server_tick_time or 0, int(result["time"]))
 
-    def _raw(self, function: str, args: Sequence[Any], kwargs: dict[str, Any], where: Where | None = None) -> Answer:
-        entry: Callable[..., Any] = getattr(self._terminal.module, function)
+    def _make(self, calls: Sequence[Call]) -> list[Answer]:
         try:
-            value = entry(*args, **kwargs)
-        except Exception as exc:  # noqa: BLE001 - whatever the package raises, the one thread that owns it must live
-            return Answer(None, 0, str(exc), type(exc).__name__)
-        try:
-            code, message = self._terminal.module.last_error()
-            return Answer(plain.of_value(_chosen(value, where)), int(code), str(message))
-        except Exception as exc:  # noqa: BLE001 - the call was made; that its answer cannot be read proves nothing
-            return Answer(None, 0, f"{type(exc).__name__}: {exc}", "UnreadableAnswer")
-
-
-def _chosen(listing: Any, where: Where | None) -> Any:
-    """Keep of a listing the structures of which any field named in `where` has one of the values given there."""
-    if not where or not isinstance(listing, (tuple, list)):
-        return listing
-    wanted = [(name, {str(value) for value in values}) for name, values in where.items()]
-    return [entry for entry in listing if any(str(getattr(entry, name)) in values for name, values in wanted)]
+            return self._hands.make(calls)
+        except TerminalDown:
+            self._is_connected, self.identity = False, None
+            raise

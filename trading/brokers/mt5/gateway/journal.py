@@ -2,7 +2,8 @@
 
 One SQLite file, every change on disk before anything else happens. An intent moves
 RECEIVED → CALLING → RESULT, or RECEIVED → REFUSED (never called, final), or RECEIVED or nothing → TOMBSTONE (never
-called, and never will be). No other move exists, so an intent is called at most once, crashes included.
+called, and never will be). What ended long ago becomes FORGOTTEN: its words are gone, its name can never be used again.
+No other move exists, so an intent is called at most once, crashes included.
 """
 
 import json
@@ -16,9 +17,10 @@ from typing import Any
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS clock (offset_s INTEGER NOT NULL, since REAL NOT NULL, seen REAL NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS intents (
     intent_id TEXT PRIMARY KEY,
-    state TEXT NOT NULL CHECK (state IN ('RECEIVED', 'CALLING', 'RESULT', 'REFUSED', 'TOMBSTONE')),
+    state TEXT NOT NULL CHECK (state IN ('RECEIVED', 'CALLING', 'RESULT', 'REFUSED', 'TOMBSTONE', 'FORGOTTEN')),
     request TEXT,
     reply TEXT,
     correlation_id TEXT NOT NULL DEFAULT '',
@@ -31,7 +33,15 @@ CREATE TABLE IF NOT EXISTS intents (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS intents_called_at ON intents (called_at);
 CREATE INDEX IF NOT EXISTS intents_calling ON intents (state) WHERE state = 'CALLING';
+CREATE INDEX IF NOT EXISTS intents_done_at ON intents (done_at) WHERE reply IS NOT NULL OR state = 'TOMBSTONE';
 """
+# A file of before intents could be forgotten has a narrower check.
+_WIDEN = """
+ALTER TABLE intents RENAME TO intents_before;
+DROP INDEX intents_called_at;
+DROP INDEX intents_calling;
+"""
+_WIDENED = "INSERT INTO intents SELECT * FROM intents_before; DROP TABLE intents_before;"
 
 
 class State(StrEnum):
@@ -42,6 +52,7 @@ class State(StrEnum):
     RESULT = "RESULT"
     REFUSED = "REFUSED"
     TOMBSTONE = "TOMBSTONE"
+    FORGOTTEN = "FORGOTTEN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +74,11 @@ class Journal:
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = FULL")
-        self._database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT")
+        is_old = self._database.execute(
+            "SELECT 1 FROM sqlite_schema WHERE name = 'intents' AND sql NOT LIKE '%FORGOTTEN%'"
+        ).fetchone()
+        before, after = (_WIDEN, _WIDENED) if is_old else ("", "")
+        self._database.executescript(f"BEGIN IMMEDIATE; {before} {_SCHEMA} {after} COMMIT")
         self._database.execute("INSERT OR IGNORE INTO meta VALUES ('created_at', ?)", (repr(time.time()),))
         (created_at,) = self._database.execute("SELECT value FROM meta WHERE key = 'created_at'").fetchone()
         self.created_at = float(created_at)
@@ -137,6 +152,35 @@ class Journal:
         with self._lock:
             (count,) = self._database.execute("SELECT count(*) FROM intents WHERE state = 'CALLING'").fetchone()
         return int(count)
+
+    def forget(self, *, done_before: float, at_most: int = 1000) -> int:
+        """Let go of the words of intents that ended before then, and return how many. Names are kept for ever."""
+        with self._lock:
+            return self._database.execute(
+                "UPDATE intents SET state = 'FORGOTTEN', request = NULL, reply = NULL, called_at = NULL"
+                " WHERE rowid IN (SELECT rowid FROM intents WHERE done_at < ?"
+                " AND (reply IS NOT NULL OR state = 'TOMBSTONE') LIMIT ?)",
+                (done_before, at_most),
+            ).rowcount
+
+    def note_offset(self, offset_s: int, *, at: float) -> bool:
+        """Note by how much the server was seen to be ahead of UTC; tell whether that has changed."""
+        with self._lock:
+            last = self._offset()
+            if last is not None and last[0] == offset_s:
+                self._database.execute("UPDATE clock SET seen = ? WHERE rowid = (SELECT max(rowid) FROM clock)", (at,))
+                return False
+            self._database.execute("INSERT INTO clock VALUES (?, ?, ?)", (offset_s, at, at))
+        return last is not None
+
+    def offset(self) -> tuple[int, float] | None:
+        """Return the server's last known offset and when it was last seen."""
+        with self._lock:
+            return self._offset()
+
+    def _offset(self) -> tuple[int, float] | None:
+        row = self._database.execute("SELECT offset_s, seen FROM clock ORDER BY rowid DESC LIMIT 1").fetchone()
+        return None if row is None else (int(row[0]), float(row[1]))
 
     def _answer(self, intent_id: str, reply: dict[str, Any], *, came_from: State, to: State) -> None:
         with self._lock:

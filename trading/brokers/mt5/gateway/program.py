@@ -3,58 +3,83 @@
 import signal
 import sqlite3
 import threading
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from trading.brokers.mt5.gateway import logs
 from trading.brokers.mt5.gateway.config import BadConfig, Config
-from trading.brokers.mt5.gateway.desk import Desk, TerminalDown
+from trading.brokers.mt5.gateway.desk import Desk
 from trading.brokers.mt5.gateway.journal import Journal
+from trading.brokers.mt5.gateway.remote import Remote, TerminalDown
 from trading.brokers.mt5.gateway.sending import Sender
 from trading.brokers.mt5.gateway.server import Gateway, Server
-from trading.brokers.mt5.gateway.terminal import Terminal
+from trading.brokers.mt5.gateway.watch import Watch
 from trading.brokers.mt5.gateway.worker import Late, Worker
 
 FIRST_CONNECT_S = 90.0
 STOP_S = 10.0
+FORGET_EVERY_S = 3600.0
 SIGNAL_POLL_S = 0.25
 
 
-def serve(config: Config, terminal: Terminal) -> int:
-    """Serve until SIGTERM or SIGINT. Raises: BadConfig when the terminal or the address will never do."""
+def serve(config: Config, worker_command: Sequence[str]) -> int:
+    """Serve until SIGTERM or SIGINT. Raises: BadConfig when the terminal or the address will never do.
+
+    Takes: `worker_command`, which starts the process that owns the terminal.
+    """
     asked_to_stop = threading.Event()
     for name in ("SIGTERM", "SIGINT", "SIGBREAK"):  # the last one is how Windows stops a console program
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda *_: asked_to_stop.set())
     journal = _open_journal(config)
-    desk = Desk(terminal)
+    desk = Desk(Remote(worker_command, login=config.terminal.login, server=config.terminal.server))
     worker = assemble(desk, journal, config)
+    watch = Watch(desk, worker, config.watchdog)
     try:
         _connect(worker)
-        server = _listen(config, Gateway(desk, worker, journal))
+        server = _listen(config, Gateway(desk, worker, journal, watch))
         listener = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="listener")
         listener.start()
         logs.write("gateway.started", host=config.host, port=server.server_port, calling=journal.calling())
-        while not asked_to_stop.wait(SIGNAL_POLL_S):
-            pass  # Windows delivers no signal to a wait without an end
+        forget_at = time.monotonic()
+        while not asked_to_stop.wait(SIGNAL_POLL_S):  # Windows delivers no signal to a wait without an end
+            if time.monotonic() >= forget_at:
+                forgotten = journal.forget(done_before=time.time() - 86_400 * config.journal_days)
+                forget_at = time.monotonic() + (0 if forgotten else FORGET_EVERY_S)
         server.shutdown()
         server.server_close()
     finally:
+        watch.close()
         has_stopped = worker.close(timeout_s=STOP_S)
         logs.write("gateway.stopped", terminal_released=has_stopped)
         if has_stopped:
             journal.close()
+        else:
+            desk.kill()
     return 0 if has_stopped else 1
 
 
 def assemble(desk: Desk, journal: Journal, config: Config) -> Worker:
     """Give the terminal its one thread, and the units that may run there."""
+    desk.keep_clock(journal)
     sender = Sender(desk, journal, config.limits)
 
     def connect() -> dict[str, Any]:
         desk.verify()
         return {}
 
-    return Worker({"connect": connect, "read": desk.read, "send": sender.send}, stop=desk.close)
+    def beat() -> dict[str, Any]:
+        desk.beat()
+        return {}
+
+    units: dict[str, Callable[..., dict[str, Any]]] = {
+        "connect": connect,
+        "read": desk.read,
+        "send": sender.send,
+        "beat": beat,
+    }
+    return Worker(units, stop=desk.close)
 
 
 def _connect(worker: Worker) -> None:
@@ -77,6 +102,8 @@ def _open_journal(config: Config) -> Journal:
 
 def _listen(config: Config, gateway: Gateway) -> Server:
     try:
-        return Server((config.host, config.port), gateway=gateway, token=config.token)
+        return Server(
+            (config.host, config.port), gateway=gateway, token=config.token, metrics_token=config.metrics_token
+        )
     except OSError as exc:
         raise BadConfig(f"listen: {config.host}:{config.port} cannot be bound ({exc.strerror})") from exc

@@ -5,9 +5,11 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from trading.brokers.mt5.gateway import logs
+from trading.brokers.mt5.gateway.calls import Answer, Call
 from trading.brokers.mt5.gateway.config import Limits
-from trading.brokers.mt5.gateway.desk import Answer, Desk, TerminalDown
+from trading.brokers.mt5.gateway.desk import Desk
 from trading.brokers.mt5.gateway.journal import Journal, Record, State
+from trading.brokers.mt5.gateway.remote import TerminalDown, TerminalLost
 
 ACTION_DEAL, ACTION_PENDING, ACTION_CHANGE_STOPS, ACTION_MODIFY, ACTION_REMOVE, ACTION_CLOSE_BY = 1, 5, 6, 7, 8, 10
 ACTIONS = {ACTION_DEAL, ACTION_PENDING, ACTION_CHANGE_STOPS, ACTION_MODIFY, ACTION_REMOVE, ACTION_CLOSE_BY}
@@ -31,19 +33,22 @@ class Sender:
         record = self._journal.find(intent_id)
         if record is None or record.state is not State.RECEIVED or record.request is None:
             return as_dict(record, self._journal, now=self._desk.now())
-        account, terminal = self._desk.verify()
-        refusal = _closed(account, terminal) or self._why_not(record.request)
+        if self._desk.must_reconcile:
+            raise TerminalDown("a worker was lost: the books must be compared before anything is sent")
+        refusal = self._why_not(record.request)
         if refusal:
             logs.write("gateway.intent.refused", correlation_id=correlation_id, intent_id=intent_id, **refusal)
             self._refuse(intent_id, refusal)
         else:
             self._call(intent_id, record.request, correlation_id)
         outcome = self._journal.find(intent_id)
+        self._desk.meter.count("intents_total", action=record.request.get("action"), state=outcome and outcome.state)
         if outcome is not None and outcome.state is State.RECEIVED:
             raise TerminalDown("the request was exchanged while it was checked; nothing was sent")
         return as_dict(outcome, self._journal, now=self._desk.now())
 
     def _refuse(self, intent_id: str, refusal: dict[str, str]) -> None:
+        self._desk.meter.count("refusals_total", stage=refusal["stage"], code=refusal["code"])
         try:
             self._journal.refuse(intent_id, refusal)
         except LookupError:
@@ -54,7 +59,13 @@ class Sender:
             return  # settled meanwhile and promised never to be sent, or another request has taken the place
         logs.write("gateway.intent.calling", correlation_id=correlation_id, intent_id=intent_id)
         started = time.perf_counter()
-        answer = self._desk.call("order_send", request)
+        try:
+            answer = self._desk.call("order_send", request)
+        except TerminalLost:
+            logs.write("gateway.intent.lost", correlation_id=correlation_id, intent_id=intent_id)
+            return  # it stays CALLING: nobody knows what the terminal did
+        self._desk.meter.time("send_seconds", time.perf_counter() - started)
+        self._desk.meter.count("answers_total", code=answer.result["retcode"] if answer.result else answer.code)
         self._journal.finish(intent_id, answer.as_dict() | self._desk.stamp(started))
         logs.write(
             "gateway.intent.answered", correlation_id=correlation_id, intent_id=intent_id, last_error=answer.code,
@@ -63,11 +74,27 @@ class Sender:
         )  # fmt: skip
 
     def _why_not(self, request: dict[str, Any]) -> dict[str, str] | None:
-        """Return why the request is not sent, or None. Raises: TerminalDown when the terminal cannot tell."""
-        if request.get("action") not in ACTIONS:
-            return _refusal("limits", "ACTION_NOT_ALLOWED", f"the gateway does not send action {request.get('action')}")
-        guards = (self._over_limit, self._more_than_a_close, self._failed_check)
-        return next((refusal for guard in guards if (refusal := guard(request))), None)
+        """Return why the request is not sent, or None. Raises: TerminalDown when the terminal cannot tell.
+
+        Only orders are checked by the terminal: what a check says of a change or a cancel is nowhere documented, and
+        must not hold one back.
+        """
+        action = request.get("action")
+        if action not in ACTIONS:
+            return _refusal("limits", "ACTION_NOT_ALLOWED", f"the gateway does not send action {action}")
+        wanted: list[Call] = []
+        if is_close(request):
+            wanted.append(Call("positions_get", kwargs={"ticket": request["position"]}))
+        if action in {ACTION_DEAL, ACTION_PENDING}:
+            wanted.append(Call("order_check", (request,)))
+        account, terminal, answers = self._desk.verify(wanted)
+        return (
+            _closed(account, terminal)
+            or self._over_limit(request)
+            or (is_close(request) and _more_than_a_close(request, answers[0]))
+            or (action in {ACTION_DEAL, ACTION_PENDING} and _failed_check(answers[-1]))
+            or None
+        )
 
     def _over_limit(self, request: dict[str, Any]) -> dict[str, str] | None:
         """Return which limit of this machine the request exceeds. What only reduces risk is not held back."""
@@ -78,46 +105,12 @@ class Sender:
             return _refusal("limits", "SYMBOL_NOT_ALLOWED", f"the gateway does not trade {request.get('symbol')!r}")
         if not _lots(request) <= limits.lots_max:
             return _refusal("limits", "LOTS_EXCEED_LIMIT", f"the gateway sends {limits.lots_max} lots at most")
-        if _is_close(request):
+        if is_close(request):
             return None
         if limits.kill_file is not None and limits.kill_file.exists():
             return _refusal("limits", "KILL_FILE_PRESENT", "the gateway's kill file stands; nothing new is sent")
         if self._journal.orders_since(time.time() - 60) >= limits.orders_per_minute:
             return _refusal("limits", "RATE_EXCEEDS_LIMIT", f"{limits.orders_per_minute} orders a minute at most")
-        return None
-
-    def _more_than_a_close(self, request: dict[str, Any]) -> dict[str, str] | None:
-        """Return why a deal that names a position would do more than reduce it, as that position stands now."""
-        if not _is_close(request):
-            return None
-        ticket = request["position"]
-        listing = self._desk.require("positions_get", ticket=ticket)
-        position = next((entry for entry in listing if int(entry["ticket"]) == ticket), None)
-        if position is None:
-            return _refusal("position", "POSITION_NOT_OPEN", f"the position {ticket} is not open")
-        if position["symbol"] != request.get("symbol") or {position["type"], request.get("type")} != {0, 1}:
-            return _refusal("position", "POSITION_DOES_NOT_MATCH", "the order does not close this position")
-        if _lots(request) > Decimal(str(position["volume"])):
-            reason = f"the position holds {position['volume']} lots only"
-            return _refusal("position", "QUANTITY_EXCEEDS_POSITION", reason)
-        return None
-
-    def _failed_check(self, request: dict[str, Any]) -> dict[str, str] | None:
-        """Ask the terminal whether the order would pass. Raises: TerminalDown when it cannot tell.
-
-        Only orders: what a check says of a change or a cancel is nowhere documented, and must not hold one back.
-        """
-        if request["action"] not in {ACTION_DEAL, ACTION_PENDING}:
-            return None
-        check: Answer = self._desk.call("order_check", request)
-        if check.exception:
-            return _refusal("check", check.exception, check.message)
-        if check.result is None:
-            if check.code in NOT_SENT:
-                return _refusal("check", str(check.code), check.message)
-            raise TerminalDown(f"the order cannot be checked: {check.code} {check.message}")
-        if check.result["retcode"] != CHECK_PASSED:
-            return _refusal("check", str(check.result["retcode"]), check.result["comment"])
         return None
 
 
@@ -142,8 +135,43 @@ def _closed(account: dict[str, Any], terminal: dict[str, Any]) -> dict[str, str]
     return next((_refusal("guards", code, reason) for is_off, code, reason in switches if is_off), None)
 
 
-def _is_close(request: dict[str, Any]) -> bool:
-    return request["action"] == ACTION_DEAL and bool(request.get("position"))
+def _more_than_a_close(request: dict[str, Any], answer: Answer) -> dict[str, str] | None:
+    """Return why a deal that names a position would do more than reduce it, as that position stands now."""
+    if not answer.ok:
+        raise TerminalDown(f"the position cannot be read: {answer.code} {answer.message}")
+    ticket = request["position"]
+    position = next((entry for entry in answer.result if int(entry["ticket"]) == ticket), None)
+    if position is None:
+        return _refusal("position", "POSITION_NOT_OPEN", f"the position {ticket} is not open")
+    if position["symbol"] != request.get("symbol") or {position["type"], request.get("type")} != {0, 1}:
+        return _refusal("position", "POSITION_DOES_NOT_MATCH", "the order does not close this position")
+    if _lots(request) > Decimal(str(position["volume"])):
+        reason = f"the position holds {position['volume']} lots only"
+        return _refusal("position", "QUANTITY_EXCEEDS_POSITION", reason)
+    return None
+
+
+def _failed_check(check: Answer) -> dict[str, str] | None:
+    """Return why the terminal says that the order would not pass. Raises: TerminalDown when it cannot tell."""
+    if check.exception:
+        return _refusal("check", check.exception, check.message)
+    if check.result is None:
+        if check.code in NOT_SENT:
+            return _refusal("check", str(check.code), check.message)
+        raise TerminalDown(f"the order cannot be checked: {check.code} {check.message}")
+    if check.result["retcode"] != CHECK_PASSED:
+        return _refusal("check", str(check.result["retcode"]), check.result["comment"])
+    return None
+
+
+def reduces(request: dict[str, Any]) -> bool:
+    """Tell whether the request can only take risk away."""
+    return request.get("action") in {ACTION_CHANGE_STOPS, ACTION_REMOVE, ACTION_CLOSE_BY} or is_close(request)
+
+
+def is_close(request: dict[str, Any]) -> bool:
+    """Tell whether the request is a deal that names a position."""
+    return request.get("action") == ACTION_DEAL and bool(request.get("position"))
 
 
 def _lots(request: dict[str, Any]) -> Decimal:

@@ -7,20 +7,25 @@ import re
 import socket
 import socketserver
 import threading
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from trading.brokers.mt5.gateway import logs, plain, sending
-from trading.brokers.mt5.gateway.desk import READINGS, Desk, TerminalDown
+from trading.brokers.mt5.gateway import logs, metrics, plain, sending
+from trading.brokers.mt5.gateway.desk import READINGS, Desk
 from trading.brokers.mt5.gateway.journal import Journal, State
-from trading.brokers.mt5.gateway.worker import Busy, Late, Worker
+from trading.brokers.mt5.gateway.remote import TerminalDown
+from trading.brokers.mt5.gateway.watch import Watch
+from trading.brokers.mt5.gateway.worker import Busy, Late, Urgency, Worker
 
 BODY_MAX = 256 * 1024
 BATCH_MAX = 64
 CONNECTIONS_MAX = 64
 IDLE_S = 75.0
 DEADLINE_S_DEFAULT, DEADLINE_S_MAX = 5.0, 60.0
+
+PATHS = frozenset({"/v1/batch", "/v1/order_send", "/v1/reconciled", "/v1/health", "/metrics"})
 
 _INTENT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CORRELATION = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
@@ -39,24 +44,26 @@ class Problem(Exception):
 class Gateway:
     """What the paths do, in plain data; knows nothing of HTTP but its status numbers."""
 
-    def __init__(self, desk: Desk, worker: Worker, journal: Journal) -> None:
+    def __init__(self, desk: Desk, worker: Worker, journal: Journal, watch: Watch | None = None) -> None:
         self._desk = desk
         self._worker = worker
         self._journal = journal
+        self._watch = watch
+        self.meter = desk.meter
 
     def call(self, function: str, body: Any, timeout_s: float) -> dict[str, Any]:
         """Make one reading."""
-        reply = self._run("read", {"calls": [_reading(body, function)]}, timeout_s)
+        reply = self._run("read", {"calls": [_reading(body, function)]}, timeout_s, _urgency("", [body]))
         (answer,) = reply.pop("results")
         reply.update(answer)
         return reply
 
-    def batch(self, body: Any, timeout_s: float) -> dict[str, Any]:
+    def batch(self, body: Any, timeout_s: float, urgency: str) -> dict[str, Any]:
         """Make several readings as one unit."""
         if not isinstance(body, list) or not 1 <= len(body) <= BATCH_MAX:
             raise Problem(400, "bad_request", f"a batch is a list of 1 to {BATCH_MAX} calls")
         calls = [_reading(entry, entry.get("function") if isinstance(entry, dict) else None) for entry in body]
-        return self._run("read", {"calls": calls}, timeout_s)
+        return self._run("read", {"calls": calls}, timeout_s, _urgency(urgency, calls))
 
     def order_send(self, body: Any, timeout_s: float, correlation_id: str) -> dict[str, Any]:
         """Send an intent, or say what became of it before."""
@@ -67,7 +74,19 @@ class Gateway:
         record = self._journal.receive(intent_id, request, correlation_id=correlation_id)
         if record.state is not State.RECEIVED and record.state is not State.CALLING:
             return sending.as_dict(record, self._journal, now=self._desk.now())
-        return self._run("send", {"intent_id": intent_id, "correlation_id": correlation_id}, timeout_s)
+        if self._watch and self._watch.is_stalled():
+            raise Problem(503, "stalled", "a call of the terminal does not end; nothing new is sent")
+        urgency = Urgency.CLOSE if sending.reduces(request) else Urgency.SEND
+        return self._run("send", {"intent_id": intent_id, "correlation_id": correlation_id}, timeout_s, urgency)
+
+    def reconciled(self, body: Any) -> dict[str, Any]:
+        """Take the word that the books were compared with what this generation of workers shows."""
+        generation = body.get("generation") if isinstance(body, dict) else None
+        if type(generation) is not int:
+            raise Problem(400, "bad_request", "generation must be a number")
+        self._desk.reconciled(generation)
+        logs.write("gateway.reconciled", generation=generation, reconcile_first=self._desk.must_reconcile)
+        return {"generation": self._desk.generation, "reconcile_first": self._desk.must_reconcile}
 
     def settle(self, intent_id: str) -> dict[str, Any]:
         """Say what became of an intent; if it was never called, make sure that it never will be."""
@@ -77,22 +96,55 @@ class Gateway:
         """Say how the gateway is, without entering the terminal."""
         busy_s = self._worker.busy_s()
         is_well = self._worker.is_alive() and busy_s < DEADLINE_S_DEFAULT and self._desk.identity is not None
+        status = "ok" if is_well and not self._desk.must_reconcile else "degraded"
+        if self._watch and self._watch.is_stalled():
+            status = "stalled"
         login, server = self._desk.identity or (None, None)
         return {
-            "status": "ok" if is_well else "degraded", "busy_s": round(busy_s, 3), "waiting": self._worker.waiting(),
+            "status": status, "busy_s": round(busy_s, 3), "waiting": self._worker.waiting(),
             "calling": self._journal.calling(), "login": login, "server": server,
+            "worker_pid": self._desk.worker_pid, "generation": self._desk.generation,
+            "reconcile_first": self._desk.must_reconcile,
+            "kills": self._watch.kills if self._watch else 0,
             "server_tick_time": self._desk.server_tick_time, "gateway_utc": round(self._desk.now(), 6),
         }  # fmt: skip
 
-    def _run(self, unit: str, payload: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    def metrics(self) -> str:
+        """Return the figures for Prometheus, without entering the terminal."""
+        desk, worker, watch = self._desk, self._worker, self._watch
+        is_up = worker.is_alive() and desk.identity is not None
+        tick = desk.server_tick_time
+        offset_s = desk.clock.offset_s
+        return desk.meter.page({
+            "up": ("Whether the right account was seen in the last reading.", is_up),
+            "worker_busy_seconds": ("How long the unit in hand has been running.", worker.busy_s()),
+            "worker_generation": ("Which worker in a row serves the terminal.", desk.generation),
+            "waiting": ("Units that wait for the terminal.", worker.waiting()),
+            "stalled": ("Whether nothing is sent because a call does not end.", bool(watch and watch.is_stalled())),
+            "reconcile_first": ("Whether nothing is sent before the books were read.", desk.must_reconcile),
+            "intents_calling": ("Trade requests whose outcome nobody knows.", self._journal.calling()),
+            "tick_age_seconds": (
+                "Age of the newest price seen, by the server's clock; NaN while that is not known.",
+                float("nan") if tick is None or offset_s is None else desk.now() + offset_s - tick,
+            ),
+            "server_offset_seconds": (
+                "By how much the server's clock is ahead of UTC; NaN while that is not known.",
+                float("nan") if offset_s is None else offset_s,
+            ),
+        })  # fmt: skip
+
+    def _run(self, unit: str, payload: dict[str, Any], timeout_s: float, urgency: Urgency) -> dict[str, Any]:
+        started = time.perf_counter()
         try:
-            return self._worker.run(unit, payload, timeout_s=timeout_s)
+            return self._worker.run(unit, payload, timeout_s=timeout_s, urgency=urgency)
         except Late as exc:
             raise Problem(504, "deadline", str(exc), is_sent=None if exc.has_started else False) from exc
         except Busy as exc:
             raise Problem(503, "busy", str(exc)) from exc
         except TerminalDown as exc:
             raise Problem(503, "terminal_down", str(exc)) from exc
+        finally:
+            self._desk.meter.time("unit_seconds", time.perf_counter() - started, unit=unit)
 
 
 def _reading(body: Any, function: object) -> dict[str, Any]:
@@ -106,6 +158,14 @@ def _reading(body: Any, function: object) -> dict[str, Any]:
     if not isinstance(where, dict) or not all(isinstance(values, list) for values in where.values()):
         raise Problem(400, "bad_request", "where must give a list of values for each field")
     return {"function": function, "args": args, "kwargs": plain.arguments(kwargs), "where": where}
+
+
+def _urgency(asked: str, calls: Sequence[dict[str, Any]]) -> Urgency:
+    """Return the urgency that the caller gave, or what its calls tell: history is read to reconcile."""
+    if asked in {"CLOSE", "SEND"}:  # the readings that an order needs are as urgent as the order
+        return Urgency[asked]
+    is_history = any(str(call.get("function", "")).startswith("history_") for call in calls)
+    return Urgency.RECONCILE if is_history else Urgency.QUOTE
 
 
 def _intent_id(value: object) -> str:
@@ -136,12 +196,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
         """Say nothing: what matters is logged where it happens."""
 
-    def _answer(self, work: Callable[[], dict[str, Any]]) -> None:
+    def _answer(self, work: Callable[[], dict[str, Any] | str]) -> None:
         given = self.headers.get("X-Correlation-ID", "")
         self.correlation_id = given if _CORRELATION.fullmatch(given) else uuid.uuid4().hex
+        status, body = 200, dict[str, Any]()
         try:
             self._authenticate()
-            status, body = 200, work()
+            answer = work()
+            if isinstance(answer, str):
+                self._write(status, answer.encode(), metrics.CONTENT_TYPE)
+                return
+            body = answer
         except Problem as exc:
             status, body = exc.status, exc.body
             logs.write("gateway.request.refused", correlation_id=self.correlation_id, status=status, **body)
@@ -150,9 +215,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             logs.write("gateway.request.failed", correlation_id=self.correlation_id, problem=repr(exc))
         self._write(status, json.dumps(body).encode())
 
-    def _write(self, status: int, body: bytes) -> None:
+    def _write(self, status: int, body: bytes, content_type: str = "application/json") -> None:
+        self.server.gateway.meter.count("requests_total", path=_path_label(self.path), status=status)
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         if status in {400, 401, 411, 413}:  # the body may still be on its way
             self.send_header("Connection", "close")
@@ -161,19 +227,26 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _authenticate(self) -> None:
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
-        expected = self.server.token.encode()
-        if not hmac.compare_digest(token.encode(), expected) or scheme != "Bearer":
+        tokens = [self.server.token]
+        if self.command == "GET" and self.server.metrics_token:
+            tokens.append(self.server.metrics_token)
+        matches = [hmac.compare_digest(token.encode(), each.encode()) for each in tokens]
+        if not any(matches) or scheme != "Bearer":
             raise Problem(401, "not_authenticated", "a bearer token is required")
 
-    def _get(self) -> dict[str, Any]:
-        if self.path != "/v1/health":
-            raise Problem(404, "not_found", "no such path")
-        return self.server.gateway.health()
+    def _get(self) -> dict[str, Any] | str:
+        if self.path == "/v1/health":
+            return self.server.gateway.health()
+        if self.path == "/metrics":
+            return self.server.gateway.metrics()
+        raise Problem(404, "not_found", "no such path")
 
     def _post(self) -> dict[str, Any]:
         gateway, body, timeout_s = self.server.gateway, self._body(), self._timeout_s()
         if self.path == "/v1/batch":
-            return gateway.batch(body, timeout_s)
+            return gateway.batch(body, timeout_s, self.headers.get("X-Urgency", ""))
+        if self.path == "/v1/reconciled":
+            return gateway.reconciled(body)
         if self.path == "/v1/order_send":
             return gateway.order_send(body, timeout_s, self.correlation_id)
         if self.path.startswith("/v1/call/"):
@@ -203,6 +276,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return int(given) / 1000
 
 
+def _path_label(path: str) -> str:
+    """Return the path as it is counted: names inside it, and paths that do not exist, would be without number."""
+    if _SETTLE.fullmatch(path):
+        return "/v1/intents/settle"
+    if path.startswith("/v1/call/"):
+        return "/v1/call"
+    return path if path in PATHS else "other"
+
+
 def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
@@ -213,11 +295,12 @@ class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], *, gateway: Gateway, token: str) -> None:
+    def __init__(self, address: tuple[str, int], *, gateway: Gateway, token: str, metrics_token: str = "") -> None:
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         self.gateway = gateway
         self.token = token
+        self.metrics_token = metrics_token
         self._places = threading.BoundedSemaphore(CONNECTIONS_MAX)
         super().__init__(address, Handler)
 

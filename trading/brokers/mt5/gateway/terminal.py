@@ -4,12 +4,15 @@ Both are loaded by name, because the package exists on Windows only and the emul
 """
 
 import importlib
+import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
+from trading.brokers.mt5.gateway import calls as callings
+from trading.brokers.mt5.gateway.calls import Answer, Call
 from trading.brokers.mt5.gateway.config import BadConfig, TerminalConfig
 
 CONNECT_TIMEOUT_MS = 15_000
@@ -25,6 +28,22 @@ class Terminal:
     server: str
     now: Callable[[], float]
     close: Callable[[], None]
+    generation: ClassVar[int] = 1  # it lives and dies with this process
+
+    def make(self, calls: Sequence[Call]) -> list[Answer]:
+        """Make the calls one after the other. Only here is it known how to connect, passwords included."""
+        return [
+            callings.make(self.module, replace(call, kwargs=self.connect) if call.function == "initialize" else call)
+            for call in calls
+        ]
+
+    @property
+    def pid(self) -> int:
+        """Return this process."""
+        return os.getpid()
+
+    def kill(self) -> None:
+        """Do nothing: what runs in this process cannot be ended from within it."""
 
 
 def open_terminal(config: TerminalConfig) -> Terminal:

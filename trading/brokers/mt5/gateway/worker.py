@@ -1,15 +1,31 @@
 """The one thread that may enter the terminal, and the queue before it."""
 
+import itertools
 import queue
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
-from typing import Any
+from enum import IntEnum
+from typing import Any, TypeAlias
 
 from trading.brokers.mt5.gateway import logs
 
 QUEUE_MAX = 256
+HEARTBEAT_S = 5.0  # the worker must be heard from this often when nobody asks for anything
+
+
+class Urgency(IntEnum):
+    """Who goes first."""
+
+    STOP = 0
+    CLOSE = 1  # closes and cancels
+    SEND = 2
+    RECONCILE = 3
+    QUOTE = 4
+
+
+_Job: TypeAlias = tuple[str, dict[str, Any], Future[dict[str, Any]]]
 
 
 class Busy(Exception):
@@ -25,27 +41,31 @@ class Late(Exception):
 
 
 class Worker:
-    """Runs named units of plain data one after the other. A caller waits no longer than its deadline.
+    """Runs named units of plain data one after the other, the urgent first. A caller waits no longer than its deadline.
 
-    Takes: `units`, the functions by name; `stop`, called last, in the worker's own thread.
+    Takes: `units`, the functions by name, of which `beat` runs when nothing else does; `stop`, called last, in the
+    worker's own thread.
     """
 
     def __init__(self, units: dict[str, Callable[..., dict[str, Any]]], *, stop: Callable[[], None]) -> None:
         self._units = units
         self._stop = stop
-        self._queue: queue.Queue[tuple[str, dict[str, Any], Future[dict[str, Any]]] | None] = queue.Queue(QUEUE_MAX)
+        self._queue: queue.PriorityQueue[tuple[Urgency, int, _Job | None]] = queue.PriorityQueue(QUEUE_MAX)
+        self._numbers = itertools.count()
         self._thread = threading.Thread(target=self._loop, name="terminal", daemon=True)
         self._busy_since: float | None = None
         self._is_closing = False
         self._thread.start()
 
-    def run(self, unit: str, payload: dict[str, Any], *, timeout_s: float) -> dict[str, Any]:
+    def run(
+        self, unit: str, payload: dict[str, Any], *, timeout_s: float, urgency: Urgency = Urgency.QUOTE
+    ) -> dict[str, Any]:
         """Run the unit and return its answer. Raises: Busy, Late, and whatever the unit raises."""
         if self._is_closing or not self._thread.is_alive():
             raise Busy("the gateway is stopping")
         future: Future[dict[str, Any]] = Future()
         try:
-            self._queue.put_nowait((unit, payload, future))
+            self._queue.put_nowait((urgency, next(self._numbers), (unit, payload, future)))
         except queue.Full as exc:
             raise Busy("too many callers are waiting for the terminal") from exc
         try:
@@ -61,6 +81,11 @@ class Worker:
         since = self._busy_since
         return 0.0 if since is None else time.monotonic() - since
 
+    def restart_watch(self) -> None:
+        """Measure the current unit from now on: it has just been ended by force."""
+        if self._busy_since is not None:
+            self._busy_since = time.monotonic()
+
     def waiting(self) -> int:
         """Count the units in the queue."""
         return self._queue.qsize()
@@ -73,21 +98,21 @@ class Worker:
         """Let the current unit end, then stop; tell whether that worked in time."""
         self._is_closing = True
         self._cancel_waiting()
-        self._queue.put(None)
+        self._queue.put((Urgency.STOP, next(self._numbers), None))
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def _cancel_waiting(self) -> None:
         while True:
             try:
-                job = self._queue.get_nowait()
+                _, _, job = self._queue.get_nowait()
             except queue.Empty:
                 return
             if job is not None:
                 job[2].cancel()
 
     def _loop(self) -> None:
-        while (job := self._queue.get()) is not None:
+        while (job := self._next()) is not None:
             unit, payload, future = job
             if not future.set_running_or_notify_cancel():
                 continue
@@ -100,3 +125,9 @@ class Worker:
                 self._busy_since = None
         self._stop()
         logs.write("gateway.worker.stopped")
+
+    def _next(self) -> _Job | None:
+        try:
+            return self._queue.get(timeout=HEARTBEAT_S)[2]
+        except queue.Empty:
+            return "beat", {}, Future()

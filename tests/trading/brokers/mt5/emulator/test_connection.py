@@ -123,7 +123,7 @@ def test_request_id_counts_per_terminal_run(hedger):
     assert hedger.buy("EURUSD", 0.1).request_id == 1
 
 
-@pytest.mark.parametrize("wrong", [{"server": "Live-1"}, {"margin_mode": 1}, {"comment_policy": "shorten"}])
+@pytest.mark.parametrize("wrong", [{"server": "Live-1"}, {"margin_mode": 3}, {"comment_policy": "shorten"}])
 def test_profile_refuses_what_no_paper_account_may_be(wrong):
     with pytest.raises(ValueError):
         AccountProfile(login=1, password="x", **wrong)

@@ -1,10 +1,14 @@
 """Symbols and ticks as the terminal shows them."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.trading.brokers.mt5.emulator.world import HEDGER, build, quote_all
 from trading.brokers.mt5.emulator import BrokerProfile
 from trading.brokers.mt5.emulator import constants as mt5
+from trading.brokers.mt5.emulator.instruments import BUILT_IN
+from trading.brokers.mt5.emulator.sessions import Sessions
 
 
 def test_symbol_shows_its_rules_and_its_quote(hedger):
@@ -97,6 +101,28 @@ def test_scripted_tick_rules_until_the_next_generated_one():
     assert world.mt5.symbol_info_tick("EURUSD").bid == 1.2
     world.control.advance(60)
     assert world.mt5.symbol_info_tick("EURUSD").bid < 1.1
+
+
+def test_symbol_may_have_several_sessions_a_day():
+    sessions = Sessions((((60, 120), (180, 240)),) * 7)
+    changed = replace(BUILT_IN["EURUSD"], sessions=sessions)
+    world = build(profile=BrokerProfile(selected=("EURUSD",), instruments=(changed,)), quotes="generated")
+    world.control.advance(10 * 3_600)
+    codes = []
+    for _ in range(5):
+        codes.append(world.buy("EURUSD", 0.1).retcode)
+        world.control.advance(3_600)
+
+    assert codes == [10018, 10009, 10018, 10009, 10018]
+
+
+def test_special_symbol_stands_beside_the_built_in_ones():
+    pound = replace(BUILT_IN["EURUSD"], name="GBPUSD", base="GBP", margin="GBP", anchor=127_000)
+    world = build(profile=BrokerProfile(selected=("GBPUSD",), instruments=(pound,)), quotes="generated")
+
+    assert world.mt5.symbols_total() == 9
+    assert world.mt5.symbol_info_tick("GBPUSD").bid == pytest.approx(1.27, rel=0.004)
+    assert world.buy("GBPUSD", 0.1).retcode == mt5.TRADE_RETCODE_DONE
 
 
 def test_account_info_of_terminal(hedger):

@@ -1,11 +1,12 @@
 """Money is exact: commission, profit, margin and their conversion."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 
 from tests.trading.brokers.mt5.emulator.world import EVER, HEDGER, build, quote_all
-from trading.brokers.mt5.emulator import amounts
+from trading.brokers.mt5.emulator import BrokerProfile, amounts
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.instruments import BUILT_IN
 from trading.brokers.mt5.emulator.rates import path
@@ -43,6 +44,43 @@ def test_commission_is_per_lot_and_deal(on_exit, commissions, balance):
 
     assert [deal.commission for deal in world.deals()] == commissions
     assert world.mt5.account_info().balance == balance
+
+
+def test_commission_per_deal_and_fee_are_separate():
+    rules = {"commission_per_deal": "1.5", "commission_on_entry": False, "fee_per_deal": "0.25"}
+    world = quote_all(build(account=rules))
+    world.sell("EURUSD", 0.1, position=world.buy("EURUSD", 0.1).order)
+
+    assert [(deal.commission, deal.fee) for deal in world.deals()] == [(0.0, -0.25), (-1.5, -0.25)]
+    assert world.mt5.account_info().balance == 9997.0
+
+
+@pytest.mark.parametrize(("hedged", "margin"), [(None, 1627.65), (100_000, 1627.65), (50_000, 1085.1), (0, 542.55)])
+def test_hedged_lots_bind_what_the_symbol_says(hedged, margin):
+    changed = replace(BUILT_IN["EURUSD"], margin_hedged=hedged)
+    world = quote_all(build(profile=BrokerProfile(selected=("EURUSD",), instruments=(changed,))))
+    world.buy("EURUSD", 1.5)
+    world.sell("EURUSD", 1.0)
+
+    assert world.mt5.account_info().margin == margin
+    info = world.mt5.symbol_info("EURUSD")
+    assert (info.margin_hedged, info.margin_hedged_use_leg) == (hedged or 0, hedged is None)
+
+
+@pytest.mark.parametrize(
+    ("mode", "margin"),
+    [
+        (mt5.SYMBOL_CALC_MODE_CFDLEVERAGE, 24.0),
+        (mt5.SYMBOL_CALC_MODE_CFD, 2400.0),
+        (mt5.SYMBOL_CALC_MODE_EXCH_STOCKS, 2400.0),
+        (mt5.SYMBOL_CALC_MODE_FOREX_NO_LEVERAGE, 2400.0),
+    ],
+)
+def test_leverage_counts_only_where_the_mode_says_so(mode, margin):
+    gold = replace(BUILT_IN["XAUUSD"], calc_mode=mode)
+    world = quote_all(build(profile=BrokerProfile(selected=("XAUUSD",), instruments=(gold,))))
+
+    assert world.mt5.order_calc_margin(0, "XAUUSD", 0.01, 2400.0) == margin
 
 
 def test_yen_profit_converts_at_the_side_that_disfavors(hedger):
@@ -104,7 +142,8 @@ def test_check_shows_the_account_after_the_trade(hedger):
     assert (checked.retcode, checked.comment) == (0, "Done")
 
 
-def test_closing_is_possible_without_free_margin(hedger):
+def test_closing_is_possible_without_free_margin():
+    hedger = quote_all(build(account={"stop_out": "0"}))
     ticket = hedger.buy("EURUSD", 9.13).order
     hedger.control.tick("EURUSD", "1.07600", "1.07610")
     assert hedger.mt5.account_info().margin_free < 0

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from trading.brokers.mt5.emulator.instruments import BUILT_IN, built_in
+from trading.brokers.mt5.emulator.instruments import BUILT_IN, offered
 from trading.brokers.mt5.emulator.quotes import GeneratedQuotes, splitmix64
 from trading.brokers.mt5.emulator.sessions import ALWAYS, FIVE_DAYS_FROM_ONE
 from trading.brokers.mt5.emulator.zones import ServerZone
@@ -18,7 +18,7 @@ HOUR = 3_600_000
 
 
 def source(seed: int = 1, *, always_open: bool = False) -> GeneratedQuotes:
-    return GeneratedQuotes(seed, built_in(always_open=always_open), ZONE, 1_000)
+    return GeneratedQuotes(seed, offered((), always_open=always_open), ZONE, 1_000)
 
 
 def ms(text: str) -> int:

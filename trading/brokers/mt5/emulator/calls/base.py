@@ -5,12 +5,14 @@ import threading
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from trading.brokers.mt5.emulator import arguments
+from trading.brokers.mt5.emulator import arguments, scenery, sending
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.broker import Broker
 from trading.brokers.mt5.emulator.failures import CLOSES_PIPE, SUCCESS, CallError
+from trading.brokers.mt5.emulator.faults import SCENERY, Fault
 from trading.brokers.mt5.emulator.instruments import Instrument
 from trading.brokers.mt5.emulator.profiles import AccountProfile
+from trading.brokers.mt5.emulator.records import Tick
 
 P = ParamSpec("P")
 C = TypeVar("C", bound="Calls")
@@ -24,7 +26,7 @@ def answering(
     def frame(function: Callable[Concatenate[C, P], Any]) -> Callable[Concatenate[C, P], Any]:
         def call(self: C, /, *args: P.args, **named: P.kwargs) -> Any:
             with self._one_at_a_time:
-                self._error = SUCCESS
+                self._error, self._fault = SUCCESS, None
                 try:
                     return function(self, *args, **named)
                 except CallError as exc:
@@ -47,6 +49,7 @@ class Calls:
         self._one_at_a_time = threading.RLock()
         self._error: tuple[int, str] = SUCCESS
         self._pipe: int | None = None
+        self._fault: Fault | None = None
         profile = broker.profile
         self._dates = arguments.Dates(strict=profile.strict_zero_dates, host_offset_s=profile.host_offset_s)
 
@@ -66,19 +69,46 @@ class Calls:
         if login is None:
             raise CallError(mt5.RES_E_FAIL)
         fault = self._broker.call_fault(function, login)
-        if fault is not None and fault.name == "hang":
-            self._broker.pause(fault.params["seconds"])
-        elif fault is not None:
-            raise CallError(fault.params["code"])
         with self._broker.lock:
             self._broker.sync()
+        if fault is not None:
+            login = self._suffer(fault, login)
+        self._terminal.wake(self._broker.now_us)
         return login
+
+    def _suffer(self, fault: Fault, login: int) -> int:
+        """Let a fault do to a call what it does; return the account that answers it."""
+        self._fault = fault
+        if fault.name == "wrong_terminal":
+            return int(fault.params["account"])
+        if fault.name in SCENERY:
+            scenery.change(self._broker, self._terminal, fault)
+            self._require_pipe()
+            return sending.still_there(self._broker, self._terminal)
+        if fault.name == "hang":
+            sending.hang(self._broker, fault)
+        elif fault.name == "pipe_cut":
+            self._terminal.cut_pipe()
+            is_before = fault.params["point"] == "before"
+            raise CallError(mt5.RES_E_INTERNAL_FAIL_CONNECT if is_before else mt5.RES_E_INTERNAL_FAIL_RECEIVE)
+        elif "code" in fault.params:
+            raise CallError(fault.params["code"])
+        return login
+
+    @property
+    def _seen_us(self) -> int:
+        """Return up to which instant the terminal knows what has happened."""
+        return self._terminal.seen_us(self._broker.now_us)
+
+    def _quote(self, symbol: str) -> Tick | None:
+        """Return the last tick of a symbol that has arrived in the terminal."""
+        return self._broker.quotes.at(symbol, self._terminal.quoted_us(symbol, self._broker.now_us) // 1_000)
 
     def _profile(self, login: int) -> AccountProfile:
         return self._broker.books[login].profile
 
     def _instrument(self, name: str) -> Instrument:
-        instrument = self._broker.instruments.get(name)
+        instrument = self._broker.offers(name)
         if instrument is None:
             raise CallError(mt5.RES_E_NOT_FOUND)
         return instrument

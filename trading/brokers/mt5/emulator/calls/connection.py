@@ -22,6 +22,7 @@ class ConnectionCalls(Calls):
             raise invalid_unnamed(0)
         given = arguments.keywords((), named, path=str, login=int, password=str, server=str, timeout=int, portable=bool)
         self._pipe = None
+        self._refuse_while_down()
         if (args[0] if args else given.get("path", self._terminal.path)) != self._terminal.path:
             raise CallError(mt5.RES_E_INTERNAL_FAIL_INIT)
         self._authorize(given.get("login"), given)
@@ -64,6 +65,7 @@ class ConnectionCalls(Calls):
     def terminal_info(self) -> structures.TerminalInfo:
         """Return the terminal's state."""
         self._require_pipe()
+        self._terminal.wake(self._broker.now_us)
         return views.terminal(self._terminal)
 
     @answering()
@@ -72,6 +74,13 @@ class ConnectionCalls(Calls):
         login = self._enter("account_info")
         with self._broker.lock:
             return views.account(self._broker, login, is_investor=self._terminal.is_investor)
+
+    def _refuse_while_down(self) -> None:
+        with self._broker.lock:
+            self._broker.sync()
+        self._terminal.wake(self._broker.now_us)
+        if self._broker.now_us < self._terminal.down_until_us:
+            raise CallError(mt5.RES_E_INTERNAL_FAIL_INIT, "IPC initialize failed, terminal is updating")
 
     def _authorize(self, login: int | None, given: dict[str, Any]) -> None:
         """Log in as the server would, or as the terminal remembers."""

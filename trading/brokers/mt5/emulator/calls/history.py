@@ -53,8 +53,14 @@ class HistoryCalls(Calls):
             return tuple(views.order(self._broker, row) for row in rows if test(row))
 
     def _visible(self, rows: list[R]) -> list[R]:
-        """Leave out what has not yet arrived in the terminal's history."""
-        return [row for row in rows if row.visible_us <= self._broker.now_us]
+        """Leave out what has not yet arrived in the terminal's history; a fault may list rows again."""
+        if self._broker.now_us < self._terminal.history_from_us:
+            return []
+        found = [row for row in rows if row.visible_us <= self._seen_us]
+        if self._fault is None or self._fault.name != "repeat_history":
+            return found
+        again: int = self._fault.params["old"] or len(found)
+        return found + found[:again]
 
     def _test(self, args: tuple[Any, ...], named: dict[str, Any]) -> Test:
         """Read the arguments: two dates and perhaps a group, or a ticket, or a position."""

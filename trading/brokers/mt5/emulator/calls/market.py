@@ -28,7 +28,7 @@ class MarketCalls(Calls):
     def symbols_total(self) -> int:
         """Return how many symbols the broker offers."""
         self._enter("symbols_total")
-        return len(self._broker.instruments)
+        return len(self._names())
 
     @answering(failure=False)
     def symbols_get(self, *args: Any, **named: Any) -> tuple[structures.SymbolInfo, ...]:
@@ -40,7 +40,7 @@ class MarketCalls(Calls):
         group = args[0] if args else arguments.keywords((), named, group=str).get("group", "*")
         login = self._enter("symbols_get")
         with self._broker.lock:
-            names = [name for name in self._broker.instruments if in_group(name, group)]
+            names = [name for name in self._names() if in_group(name, group)]
             return tuple(self._symbol(login, name) for name in names)
 
     @answering()
@@ -58,7 +58,7 @@ class MarketCalls(Calls):
         self._enter("symbol_info_tick")
         self._instrument(name)
         with self._broker.lock:
-            quote = self._broker.quotes.at(name, self._broker.now_ms) if name in self._terminal.selected else None
+            quote = self._quote(name) if name in self._terminal.selected else None
             if quote is None:
                 raise CallError(mt5.RES_E_FAIL)
             return views.tick(self._broker, quote)
@@ -130,11 +130,16 @@ class MarketCalls(Calls):
 
     def _symbol(self, login: int, name: str) -> structures.SymbolInfo:
         selected = name in self._terminal.selected
-        return views.symbol(self._broker, self._profile(login), self._instrument(name), selected=selected)
+        quote = self._quote(name) if selected else None
+        return views.symbol(self._broker, self._profile(login), self._instrument(name), quote, selected=selected)
+
+    def _names(self) -> list[str]:
+        """Return the symbols that are offered."""
+        return [name for name in self._broker.instruments if self._broker.offers(name)]
 
     def _ticks(self, name: str, since_s: int, until_s: int | None, count: int | None, flags: int) -> object:
         self._instrument(name)
-        broker, zone = self._broker, self._broker.profile.zone
+        broker, zone = self._broker, self._broker.zone
         with broker.lock:
             until_ms = broker.now_ms
             if until_s is not None:

@@ -71,7 +71,7 @@ class TradeCalls(Calls):
     @answering()
     def positions_total(self) -> int:
         """Return how many positions are open."""
-        return len(self._broker.books[self._enter("positions_total")].positions)
+        return len(self._positions(self._enter("positions_total")))
 
     @answering()
     def positions_get(self, *args: Any, **named: Any) -> tuple[structures.TradePosition, ...]:
@@ -79,13 +79,13 @@ class TradeCalls(Calls):
         given = arguments.keywords(args, named, ticket=int, symbol=str, group=str)
         login = self._enter("positions_get")
         with self._broker.lock:
-            rows = chosen(list(self._broker.books[login].positions.values()), given)
+            rows = chosen(self._positions(login), given)
             return tuple(views.position(self._broker, row) for row in rows)
 
     @answering()
     def orders_total(self) -> int:
         """Return how many orders are working."""
-        return len(self._broker.books[self._enter("orders_total")].working)
+        return len(self._working(self._enter("orders_total")))
 
     @answering()
     def orders_get(self, *args: Any, **named: Any) -> tuple[structures.TradeOrder, ...]:
@@ -93,8 +93,16 @@ class TradeCalls(Calls):
         given = arguments.keywords(args, named, ticket=int, symbol=str, group=str)
         login = self._enter("orders_get")
         with self._broker.lock:
-            rows = chosen(list(self._broker.books[login].working.values()), given)
+            rows = chosen(self._working(login), given)
             return tuple(views.order(self._broker, row) for row in rows)
+
+    def _positions(self, login: int) -> list[Position]:
+        """Return the positions that have arrived in the terminal."""
+        return list(self._broker.books[login].seen_positions.at(self._seen_us).values())
+
+    def _working(self, login: int) -> list[WorkingOrder]:
+        """Return the working orders that have arrived in the terminal."""
+        return list(self._broker.books[login].seen_working.at(self._seen_us).values())
 
 
 def chosen(rows: Sequence[R], given: dict[str, Any]) -> list[R]:

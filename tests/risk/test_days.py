@@ -1,0 +1,87 @@
+"""The user's day, the hour in it, sights of accounts, and adjustments."""
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from django.db import DatabaseError, transaction
+
+from risk.models import AccountDay, AccountSight, RiskAdjustment, UserDailyStats
+from risk.services import adjustments, sights, stats
+from risk.states import AdjustmentKind
+from risk.types import Unknown
+
+TODAY = date(2026, 1, 5)
+NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+pytestmark = pytest.mark.django_db
+
+
+def test_counts_orders_of_the_day_and_of_the_databases_hour(user):
+    day = stats.lock(user_id=user.pk, trading_date=TODAY)
+    for _ in range(2):
+        stats.count_admitted(day, value=Decimal("1.50"), quantity=Decimal("0.1"))
+
+    day = stats.lock(user_id=user.pk, trading_date=TODAY)
+
+    assert (day.orders_admitted, day.value_admitted, day.quantity_admitted) == (2, 3, Decimal("0.2"))
+    assert day.hour_started_at is not None
+    assert stats.orders_this_hour(day, clock=day.hour_started_at + timedelta(minutes=59, seconds=59)) == 2
+    assert stats.orders_this_hour(day, clock=day.hour_started_at + timedelta(hours=1)) == 0
+
+
+def test_a_new_hour_begins_to_count_anew(user):
+    day = stats.lock(user_id=user.pk, trading_date=TODAY)
+    UserDailyStats.objects.filter(pk=day.pk).update(
+        orders_admitted=90, orders_this_hour=90, hour_started_at=NOON - timedelta(days=1)
+    )
+
+    stats.count_admitted(day, value=Decimal(1), quantity=Decimal(1))
+
+    day.refresh_from_db()
+    assert (day.orders_admitted, day.orders_this_hour) == (91, 1)
+
+
+def test_the_history_is_of_the_30_days_before(user):
+    for back, orders in ((0, 100), (1, 2), (30, 3), (31, 1000)):
+        UserDailyStats.objects.create(
+            user=user, trading_date=TODAY - timedelta(days=back), orders_admitted=orders, value_admitted=10 * orders
+        )
+
+    found = stats.history(user_id=user.pk, trading_date=TODAY)
+
+    assert (found.orders, found.value) == (5, 50)
+
+
+def test_money_paid_in_is_no_profit_and_money_taken_out_is_no_loss():
+    for equity in ("1000", "5"):
+        stats.open_day(account_id=1, trading_date=TODAY, currency="USD", equity=Decimal(equity), at=NOON)
+    stats.note_cash_flow(account_id=1, trading_date=TODAY, amount=Decimal(500))
+    stats.note_cash_flow(account_id=1, trading_date=TODAY, amount=Decimal(-200))
+
+    assert stats.equity_at_start(account_ids=[1, 2], trading_date=TODAY) == {1: Decimal(1300)}
+    assert AccountDay.objects.get().equity_start == 1000
+
+
+def test_an_account_that_was_never_seen_is_unknown():
+    assert sights.age_s(account_id=1) == Unknown("RECONCILIATION_STALE", "The account has never been looked at.")
+
+    sights.note(account_id=1)
+    sights.note(account_id=1)
+
+    age = sights.age_s(account_id=1)
+    assert isinstance(age, Decimal)
+    assert 0 <= age < 60
+    assert AccountSight.objects.count() == 1
+
+
+def test_an_adjustment_is_kept_and_never_changed():
+    adjustments.record(
+        kind=AdjustmentKind.PARTIAL_FILL, account_id=1, order_id=2, before=Decimal("581.75"), after=Decimal("366.51"),
+        reason="Filled 0.37 of 1.", at=NOON,
+    )  # fmt: skip
+
+    row = RiskAdjustment.objects.get()
+    assert (row.kind, row.before, row.after) == ("PARTIAL_FILL", Decimal("581.75"), Decimal("366.51"))
+    for change in (lambda: RiskAdjustment.objects.update(after=0), lambda: RiskAdjustment.objects.all().delete()):
+        with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
+            change()

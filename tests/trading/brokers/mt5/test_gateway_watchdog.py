@@ -1,0 +1,133 @@
+"""A terminal that hangs, even with the interpreter's lock held, blocks nobody and is ended; nothing is sent twice."""
+
+import http.client
+import json
+import os
+import signal
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from nexus.core.errors import OutcomeUnknown, Unreachable
+from tests.trading.brokers.mt5.gateway_in_thread import TOKEN
+from tests.trading.brokers.mt5.test_gateway_process import Place
+from trading.brokers.base import VenueState
+
+QUICK = {"watchdog": {"stall_s": 0.6, "kill_s": 1.6}}
+
+
+@pytest.fixture
+def place(tmp_path):
+    place = Place(tmp_path)
+    yield place
+    place.close()
+
+
+def ask(url, path, method="GET", body=None):
+    address = urlsplit(url)
+    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=2)
+    try:
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        connection.request(method, path, body=None if body is None else json.dumps(body), headers=headers)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()
+
+
+def health(url):
+    return ask(url, "/v1/health")[1]
+
+
+def wait_until(condition, timeout_s=15.0):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def relent(place):
+    Path(f"{place.sends}.hang").unlink()
+
+
+def test_a_send_that_holds_the_lock_is_ended_and_nothing_is_sent_before_the_books_were_read(place, order, sent_at):
+    _, url = place.start("lock", **QUICK)
+    broker = place.broker(url, deadline_s="0.5")
+    broker.snapshot(symbols=["EURUSD"])
+    hung, refused = order(), order()
+    with pytest.raises(OutcomeUnknown):
+        broker.submit(hung)
+
+    # The door answers while the worker holds its lock, first as usual, then with an alarm and no new sends.
+    wait_until(lambda: health(url)["status"] == "stalled")
+    request = {"action": 1, "symbol": "EURUSD", "volume": 0.1, "type": 0, "magic": 5, "comment": "c"}
+    status, answer = ask(url, "/v1/order_send", "POST", {"intent_id": "late", "request": request})
+    assert (status, answer["error"], answer["sent"]) == (503, "stalled", False)
+
+    # The worker is killed and a new one started; it reads, and sends nothing yet.
+    wait_until(lambda: health(url)["kills"] == 1)
+    relent(place)
+    patient = place.broker(url, deadline_s="10")
+    with pytest.raises(Unreachable):
+        patient.submit(refused)
+    assert (health(url)["generation"], health(url)["reconcile_first"]) == (2, True)
+    patient.snapshot(symbols=[])
+    with pytest.raises(Unreachable):
+        patient.submit(order())
+    patient.fills_since(datetime.now(UTC) - timedelta(minutes=5))
+
+    # The books were read: sends are free again, and the hung order was sent once and is not known to be done.
+    assert health(url)["reconcile_first"] is False
+    assert patient.submit(order()).state is VenueState.FILLED
+    with pytest.raises(OutcomeUnknown):
+        patient.submit(hung)
+    assert patient.order_report(client_order_id=hung.client_order_id, sent_at=sent_at).state is VenueState.NO_TRACE
+    assert place.sends.read_text().split().count(hung.client_order_id) == 1
+    assert refused.client_order_id not in place.sends.read_text()
+
+
+def test_a_worker_that_dies_is_replaced_and_must_be_reconciled(place, order):
+    _, url = place.start("fill")
+    broker = place.broker(url)
+    assert broker.submit(order()).state is VenueState.FILLED
+
+    os.kill(health(url)["worker_pid"], signal.SIGKILL)
+
+    with pytest.raises(Unreachable):
+        broker.submit(order())
+    with pytest.raises(Unreachable):
+        broker.submit(order())
+    broker.snapshot(symbols=[])
+    broker.fills_since(datetime.now(UTC))
+    assert broker.submit(order()).state is VenueState.FILLED
+    assert health(url)["generation"] == 2
+
+
+def test_a_worker_does_not_outlive_a_killed_gateway_even_with_its_lock_held(place, order):
+    process, url = place.start("lock")
+    worker = health(url)["worker_pid"]
+    with pytest.raises(OutcomeUnknown):
+        place.broker(url, deadline_s="0.5").submit(order())
+
+    process.kill()
+    process.wait()
+
+    wait_until(lambda: not Path(f"/proc/{worker}").exists() or " Z " in Path(f"/proc/{worker}/stat").read_text())
+
+
+def test_the_word_of_a_reconciliation_of_an_earlier_worker_opens_nothing(place, order):
+    _, url = place.start("fill")
+    broker = place.broker(url)
+    broker.snapshot(symbols=[])
+    os.kill(health(url)["worker_pid"], signal.SIGKILL)
+    with pytest.raises(Unreachable):
+        broker.snapshot(symbols=[])
+    broker.snapshot(symbols=[])
+
+    for generation, is_closed in ((1, True), (2, False)):
+        _, answer = ask(url, "/v1/reconciled", "POST", {"generation": generation})
+        assert answer == {"generation": 2, "reconcile_first": is_closed}
+    assert ask(url, "/v1/reconciled", "POST", {"generation": "2"})[0] == 400

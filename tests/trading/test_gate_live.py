@@ -1,0 +1,197 @@
+"""The gate in front of a paper broker: cooldown, freshness, suspicions, and what one's limits look like."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from django.utils.timezone import now
+
+from nexus.alerts.models import Alert
+from risk.models import AccountSight, UserDailyStats
+from risk.rules import gate
+from risk.states import LimitKind
+from tests.client import ApiClient
+from tests.factories.accounts import UserFactory
+from tests.trading.conftest import brief, limit
+from trading.models import TradeLedger, TradingAccount
+from trading.services import facts, headroom, watch
+from trading.services.facts import Missing
+from trading.states import Side
+
+SMALL = brief(quantity=Decimal("0.01"))
+SELL = brief(side=Side.SELL, quantity=Decimal("0.01"), stop_loss=Decimal("1.0900"), take_profit=Decimal("1.0800"))
+
+
+def test_an_order_carries_every_check_with_its_figures(execute):
+    order = execute()
+
+    assert [check["name"] for check in order.checks] == [rule.name for rule in gate.GATE]
+    assert all(check["passed"] for check in order.checks)
+    figures = {check["name"]: check for check in order.checks}
+    assert figures["DAILY_LOSS"] | {"scope": ""} == {
+        "name": "DAILY_LOSS", "passed": True, "reason": "", "unit": "USD", "scope": "", "detail": "",
+        "limit": "1000", "used": "0", "asked": "58.3", "headroom": "1000",
+    }  # fmt: skip
+    assert (figures["MARGIN"]["limit"], figures["MARGIN"]["asked"]) == ("90000", "108.53")
+
+
+def test_a_broker_that_cannot_be_read_refuses_with_every_check_present(execute, monkeypatch):
+    monkeypatch.setattr(facts, "read", lambda **_: Missing("BROKER_UNAVAILABLE", "it is down"))
+
+    order = execute()
+
+    assert order.reason == "BROKER_UNAVAILABLE"
+    assert [check["name"] for check in order.checks] == [rule.name for rule in gate.GATE]
+
+
+def test_three_failures_in_a_row_ask_for_a_pause(execute, paper, settings):
+    paper.control.inject("retcode", times=3, retcode=10019)
+    for _ in range(3):
+        assert execute(SMALL).rejected_by == "BROKER"
+
+    assert execute(SMALL).reason == "COOLDOWN_NOT_OVER"
+
+    TradeLedger.objects.filter(rejected_by="BROKER").update(closed_at=now() - timedelta(seconds=settings.COOLDOWN_S))
+    assert execute(SMALL).status == "FILLED"
+
+
+def test_an_order_that_does_not_fail_ends_the_row(execute, paper):
+    for _ in range(2):
+        paper.control.inject("retcode", times=2, retcode=10019)
+        assert [execute(SMALL).rejected_by for _ in range(2)] == ["BROKER"] * 2
+        assert execute(SMALL).status == "FILLED"
+
+
+def test_a_user_switched_off_meanwhile_is_refused(execute, trader):
+    trader.is_active = False
+    trader.save(update_fields=["is_active"])
+
+    assert execute().reason == "USER_NOT_ACTIVE"
+
+
+def test_an_account_nobody_has_looked_at_admits_nothing_until_somebody_does(execute, account):
+    AccountSight.objects.update(seen_at=now() - timedelta(seconds=181))
+    assert execute(SMALL).reason == "RECONCILIATION_STALE"
+    AccountSight.objects.all().delete()
+    assert execute(SMALL).reason == "RECONCILIATION_STALE"
+
+    watch.look(account_id=account.pk, at=now())
+
+    assert execute(SMALL).status == "FILLED"
+
+
+def test_a_look_that_fails_is_no_sight(account, paper, monkeypatch):
+    AccountSight.objects.all().delete()
+    monkeypatch.setattr("trading.services.accounts.broker_of", _unreachable)
+
+    watch.look(account_id=account.pk, at=now())
+
+    assert not AccountSight.objects.exists()
+
+
+def _unreachable(_account: TradingAccount) -> None:
+    from nexus.core.errors import Unreachable  # noqa: PLC0415
+
+    raise Unreachable("It is down.")
+
+
+def test_figures_read_too_long_ago_admit_nothing(execute, monkeypatch):
+    real = facts.database_clock
+    monkeypatch.setattr(facts, "database_clock", lambda: real() - timedelta(seconds=11))
+
+    assert execute(SMALL).reason == "SNAPSHOT_STALE"
+
+
+def test_an_opposite_order_is_told_and_passes(execute, trader):
+    assert [execute(SMALL).status, execute(SELL).status] == ["FILLED", "FILLED"]
+
+    alert = Alert.objects.get()
+    assert (alert.kind, alert.object_id) == ("SUSPICION_OPPOSITE_ORDERS", str(trader.public_id))
+
+
+def test_an_opposite_order_is_refused_where_it_is_to_be_reviewed(execute, paper, settings):
+    settings.REVIEWED_SUSPICIONS = ["OPPOSITE_ORDERS"]
+    execute(SMALL)
+
+    assert execute(SELL).reason == "REVIEW_DEMANDED"
+    assert len(paper.deals()) == 1
+    assert Alert.objects.get().kind == "SUSPICION_OPPOSITE_ORDERS"
+
+
+def test_a_burst_is_told_once_however_long_it_lasts(execute, settings):
+    settings.BURST_ORDERS = 3
+
+    for _ in range(4):
+        execute(SMALL)
+
+    assert [(alert.kind, alert.seen_count) for alert in Alert.objects.all()] == [("SUSPICION_BURST", 2)]
+
+
+def test_a_size_unlike_the_users_own_is_told(execute, trader):
+    UserDailyStats.objects.create(
+        user=trader, trading_date=now().date() - timedelta(days=3), orders_admitted=10, value_admitted=Decimal(1000)
+    )  # fmt: skip
+
+    assert execute(SMALL).status == "FILLED"
+
+    assert Alert.objects.get().kind == "SUSPICION_UNUSUAL_SIZE"
+
+
+def test_limits_show_what_the_next_verdict_will_show(execute, trader, account):
+    execute()
+    execute(brief(quantity=Decimal("0.01")))  # refused: the position is full
+
+    shown = headroom.read(user=trader, account=account, symbol="EURUSD", at=now())
+
+    judged = {check["name"]: check for check in execute().checks}
+    assert [check.name for check in shown.checks] == list(gate.LIMITS)
+    for check in shown.checks:
+        same = judged[check.name]
+        figures = check.as_dict()
+        moving = {"ORDERS_PER_SECOND"}  # the looks above were requests too
+        if check.name not in moving:
+            assert (figures["limit"], figures["used"], figures["headroom"]) == (
+                same["limit"], same["used"], same["headroom"],
+            ), check.name  # fmt: skip
+
+
+def test_one_reads_ones_limits_through_the_door(execute, trader, account):
+    limit(LimitKind.DAILY_LOSS, "300", user=trader)
+    execute()
+
+    answer = ApiClient().login(trader).get("/trading/limits?symbol=EURUSD")
+
+    assert answer.status_code == 200
+    body = answer.json()
+    rows = {row["name"]: row for row in body["results"]}
+    assert (body["account"], body["symbol"], body["missing"]) == (str(account.public_id), "EURUSD", "")
+    assert rows["POSITION_SIZE"] == {
+        "name": "POSITION_SIZE", "limit": "10000", "used": "10000", "headroom": "0", "unit": "base units",
+        "scope": "PLATFORM",
+    }  # fmt: skip
+    assert (rows["DAILY_LOSS"]["limit"], rows["DAILY_LOSS"]["scope"]) == ("300", "USER")
+    assert (rows["ORDERS_PER_HOUR"]["used"], rows["ORDERS_PER_HOUR"]["headroom"]) == ("1", "99")
+    assert rows["DAILY_VALUE"]["used"] == "10852.2"
+
+
+def test_limits_without_a_broker_say_what_is_missing(trader, account, monkeypatch):
+    monkeypatch.setattr(facts, "read", lambda **_: Missing("BROKER_UNAVAILABLE", "it is down"))
+
+    body = ApiClient().login(trader).get("/trading/limits").json()
+
+    rows = {row["name"]: row for row in body["results"]}
+    assert body["missing"] == "BROKER_UNAVAILABLE"
+    assert (rows["DAILY_LOSS"]["used"], rows["DAILY_LOSS"]["limit"]) == (None, "1000")
+    assert rows["ORDERS_PER_DAY"]["used"] == "0"
+
+
+def test_nobody_reads_the_limits_of_another(account):
+    stranger = ApiClient().login(UserFactory.create())
+
+    assert stranger.get(f"/trading/limits?account={account.public_id}").status_code == 404
+    assert stranger.get("/trading/limits?nosuch=1").status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/trading/limits"])
+def test_a_stranger_reads_nothing(path, anonymous):
+    assert anonymous.get(path).status_code == 401

@@ -1,0 +1,338 @@
+"""Orders that wait, and what can be done about what stands: cancel, close, move the stops. Through the doors."""
+
+import json
+import uuid
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.utils.timezone import now
+
+from risk.services import control
+from risk.states import ControlScope, LimitKind, StopLevel
+from tests.client import ApiClient
+from tests.factories.accounts import UserFactory
+from tests.trading.conftest import TESTER, limit
+from trading.models import BrokerPosition, ChangeRequest, TradeLedger
+from trading.services import changes, dispatch, resolution, terms, watch
+
+LIMIT = {
+    "symbol": "EURUSD", "action": "BUY", "quantity": "0.01", "type": "LIMIT", "limit_price": "1.08400",
+    "stop_loss": "1.07900", "take_profit": "1.09000",
+}  # fmt: skip
+MARKET = {"symbol": "EURUSD", "action": "BUY", "quantity": "0.03", "stop_loss": "1.0800"}
+
+
+@pytest.fixture
+def client(trader) -> ApiClient:
+    return ApiClient().login(trader)
+
+
+def place(client: ApiClient, body: dict[str, Any], **headers: str) -> dict[str, Any]:
+    answer = client.post("/trading/execute", body, idempotency_key=uuid.uuid4().hex, **headers)
+    assert answer.status_code in (201, 202), answer.json()
+    order: dict[str, Any] = answer.json()
+    return order
+
+
+def act(client: ApiClient, path: str, body: dict[str, Any] | None = None, *, method: str = "post") -> Any:
+    headers = {"authorization": f"Bearer {client.tokens['access_token']}", "idempotency-key": uuid.uuid4().hex}
+    send = getattr(client.http, method)
+    return send(f"/api/v1{path}", json.dumps(body or {}), content_type="application/json", headers=headers)
+
+
+def reread(client: ApiClient, order: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = client.get(f"/trading/ledger/{order['id']}").json()
+    return found
+
+
+def position_of(client: ApiClient) -> dict[str, Any]:
+    (row,) = client.get("/trading/positions").json()["results"]
+    found: dict[str, Any] = row
+    return found
+
+
+def ask_about_everything() -> None:
+    for order_id in resolution.due():
+        resolution.resolve(order_id=order_id, at=now())
+
+
+def test_a_limit_order_waits_and_fills_at_its_price(client, paper, account):
+    order = place(client, LIMIT)
+    assert (order["status"], order["delivery"], order["type"]) == ("PENDING", "ACKED", "LIMIT")
+    assert Decimal(order["reserved"]) == Decimal(order["risk"]) == Decimal("5.61")
+    # (1.08400 − 1.07900·0.9995)·1000 = 5.5395, and 0.07 of fees
+
+    paper.quote("EURUSD", "1.08390", "1.08400")
+    ask_about_everything()
+
+    filled = reread(client, order)
+    assert (filled["status"], filled["average_price"], filled["reserved"]) == ("FILLED", "1.084", "0")
+    assert position_of(client)["stop_loss"] == "1.079"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"limit_price": "1.08600"}, "ENTRY_PRICE_WRONG_SIDE"),
+        ({"type": "STOP", "limit_price": None, "stop_price": "1.08400"}, "ENTRY_PRICE_WRONG_SIDE"),
+        ({"limit_price": "1.07800"}, "STOP_LOSS_WRONG_SIDE"),
+    ],
+)
+def test_a_pending_order_on_the_wrong_side_is_rejected(client, changes, reason):
+    body = {name: value for name, value in (LIMIT | changes).items() if value is not None}
+
+    order = place(client, body)
+
+    assert (order["status"], order["rejected_by"], order["reason"]) == ("REJECTED", "LOCAL", reason)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"limit_price": None, "type": "LIMIT"}, "/limit_price"),
+        ({"type": "STOP_LIMIT"}, "/stop_price"),
+        ({"type": "MARKET"}, "/limit_price"),
+        ({"time_in_force": "FOK"}, "/time_in_force"),
+        ({"time_in_force": "GTD"}, "/expires_at"),
+        ({"expires_at": "2100-01-01T00:00:00Z"}, "/expires_at"),
+    ],
+)
+def test_terms_that_contradict_each_other_are_refused(client, changes, field):
+    body = {name: value for name, value in (LIMIT | changes).items() if value is not None}
+
+    answer = client.post("/trading/execute", body, idempotency_key=uuid.uuid4().hex)
+
+    assert answer.status_code == 422
+    assert field in [error["pointer"] for error in answer.json()["errors"]]
+    assert not TradeLedger.objects.exists()
+
+
+def test_a_working_order_counts_as_filled_in_the_position_limit(client, trader):
+    limit(LimitKind.POSITION_SIZE, "1999", user=trader)
+    place(client, LIMIT)
+
+    assert place(client, LIMIT)["reason"] == "POSITION_SIZE_EXCEEDS_LIMIT"
+
+
+def test_cancel_is_done_when_the_broker_shows_it(client, paper):
+    order = place(client, LIMIT)
+
+    answer = act(client, f"/trading/orders/{order['id']}/cancel", {"reason": "changed my mind"})
+
+    canceled = answer.json()
+    assert (answer.status_code, canceled["status"], canceled["cancel"], canceled["reserved"]) == (
+        200,
+        "CANCELED",
+        "DONE",
+        "0",
+    )
+    again = act(client, f"/trading/orders/{order['id']}/cancel")
+    assert (again.status_code, again.json()["code"]) == (409, "order_not_cancelable")
+    assert ChangeRequest.objects.count() == 1
+
+
+def test_cancel_of_an_order_that_has_filled_meanwhile_is_refused_by_the_facts(client, paper):
+    order = place(client, LIMIT)
+    paper.quote("EURUSD", "1.08390", "1.08400")
+
+    answer = act(client, f"/trading/orders/{order['id']}/cancel")
+
+    assert (answer.json()["status"], answer.json()["cancel"]) == ("FILLED", "REFUSED")
+
+
+def test_a_lost_cancel_is_asked_for_and_not_sent_again(client, paper):
+    order = place(client, LIMIT)
+    paper.control.inject("timeout_after_accept")
+
+    answer = act(client, f"/trading/orders/{order['id']}/cancel")
+    ask_about_everything()
+
+    assert answer.status_code == 200
+    assert (reread(client, order)["status"], reread(client, order)["cancel"]) == ("CANCELED", "DONE")
+    assert ChangeRequest.objects.count() == 1
+
+
+def test_a_working_order_moves_to_new_prices(client, paper):
+    order = place(client, LIMIT)
+
+    answer = act(
+        client, f"/trading/orders/{order['id']}", {"limit_price": "1.0835", "stop_loss": "1.0780"}, method="patch"
+    )
+
+    assert (answer.status_code, answer.json()["state"]) == (200, "DONE")
+    moved = reread(client, order)
+    assert (moved["limit_price"], moved["stop_loss"], moved["take_profit"]) == ("1.0835", "1.078", "1.09")
+    assert (moved["risk"], moved["reserved"]) == ("6.11", "6.11")  # (1.0835 − 1.0780·0.9995)·1000 + 0.07
+    (working,) = paper.truth()["working"]
+    assert working["price"] == 108350
+
+
+def test_a_worse_change_needs_room_and_leaves_the_old_terms(client, trader, paper):
+    order = place(client, LIMIT)
+    limit(LimitKind.DAILY_LOSS, "6", user=trader)
+
+    answer = act(client, f"/trading/orders/{order['id']}", {"stop_loss": "1.0700"}, method="patch")
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "change_refused")
+    assert reread(client, order) == order
+
+
+def test_a_lost_change_reserves_the_worse_until_the_broker_shows_it(client, paper):
+    order = place(client, LIMIT)
+    paper.control.inject("timeout_after_accept")
+
+    answer = act(client, f"/trading/orders/{order['id']}", {"stop_loss": "1.0780"}, method="patch")
+
+    assert (answer.status_code, answer.json()["state"]) == (202, "UNKNOWN")
+    assert (reread(client, order)["stop_loss"], reread(client, order)["risk"]) == ("1.079", "6.61")
+    (change_id,) = changes.due()
+    terms.resolve(change_id=change_id)
+    assert (reread(client, order)["stop_loss"], reread(client, order)["risk"]) == ("1.078", "6.61")
+    assert ChangeRequest.objects.get().state == "DONE"
+
+
+def test_an_accepted_order_is_sent_by_a_worker_once(client, paper):
+    order = place(client, MARKET, prefer="respond-async")
+    assert (order["status"], order["delivery"]) == ("PENDING", "QUEUED")
+    assert Decimal(order["reserved"]) > 0
+
+    (order_id,) = dispatch.due()
+    dispatch.dispatch(order_id=order_id, at=now())
+    dispatch.dispatch(order_id=order_id, at=now())
+
+    assert reread(client, order)["status"] == "FILLED"
+    assert len(paper.deals()) == 1
+
+
+def test_an_accepted_order_that_waited_too_long_is_rejected(client, paper, settings):
+    order = place(client, MARKET, prefer="respond-async")
+    settings.MARKET_TTL_S = 0
+
+    dispatch.dispatch(order_id=dispatch.due()[0], at=now())
+
+    late = reread(client, order)
+    assert (late["status"], late["reason"], late["reserved"]) == ("REJECTED", "INTENT_TOO_OLD", "0")
+    assert paper.deals() == []
+
+
+def test_a_stop_after_accepting_and_before_sending_wins(client, paper):
+    order = place(client, MARKET, prefer="respond-async")
+    control.set_level(
+        scope=ControlScope.SYSTEM, key="", level=StopLevel.HALTED, reason="A test.", actor=TESTER, at=now()
+    )
+
+    dispatch.dispatch(order_id=dispatch.due()[0], at=now())
+
+    assert (reread(client, order)["status"], reread(client, order)["reason"]) == ("REJECTED", "TRADING_HALTED")
+    assert paper.deals() == []
+
+
+def test_an_accepted_order_can_be_canceled_before_it_is_sent(client, paper):
+    order = place(client, MARKET, prefer="respond-async")
+
+    answer = act(client, f"/trading/orders/{order['id']}/cancel")
+
+    assert (answer.json()["status"], answer.json()["reserved"]) == ("CANCELED", "0")
+    assert dispatch.due() == []
+    assert paper.deals() == []
+
+
+def test_close_in_two_parts(client, paper):
+    place(client, MARKET)
+    position = position_of(client)
+
+    part = act(client, f"/trading/positions/{position['id']}/close", {"quantity": "0.01"})
+    assert (part.status_code, part.json()["status"], part.json()["action"]) == (201, "FILLED", "SELL")
+    assert position_of(client)["quantity"] == "0.02"
+    rest = act(client, f"/trading/positions/{position['id']}/close")
+
+    assert (rest.json()["status"], rest.json()["quantity"], rest.json()["risk"]) == ("FILLED", "0.02", "0")
+    assert client.get("/trading/positions").json()["results"] == []
+    assert BrokerPosition.objects.get().quantity == 0
+    assert act(client, f"/trading/positions/{position['id']}/close").status_code == 409
+    assert [deal["entry"] for deal in paper.deals()] == [0, 1, 1]
+
+
+def test_a_close_never_exceeds_the_position(client):
+    place(client, MARKET)
+    position = position_of(client)
+
+    answer = act(client, f"/trading/positions/{position['id']}/close", {"quantity": "0.04"})
+
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/quantity")
+
+
+@pytest.mark.parametrize(("level", "status"), [(StopLevel.REDUCE_ONLY, "FILLED"), (StopLevel.HALTED, "REJECTED")])
+def test_what_a_stop_lets_close(client, level, status):
+    place(client, MARKET)
+    control.set_level(scope=ControlScope.SYSTEM, key="", level=level, reason="A test.", actor=TESTER, at=now())
+
+    answer = act(client, f"/trading/positions/{position_of(client)['id']}/close")
+
+    assert answer.json()["status"] == status
+
+
+def test_closing_needs_no_room_in_the_limits(client, trader):
+    place(client, MARKET)
+    limit(LimitKind.DAILY_LOSS, "0.01", user=trader)
+    limit(LimitKind.TRADE_VALUE_MAX, "0.01", user=trader)
+
+    assert act(client, f"/trading/positions/{position_of(client)['id']}/close").json()["status"] == "FILLED"
+
+
+def test_tightening_a_stop_is_done_at_once(client, trader, paper):
+    place(client, MARKET)
+    limit(LimitKind.DAILY_LOSS, "0.01", user=trader)
+    position = position_of(client)
+
+    answer = act(client, f"/trading/positions/{position['id']}", {"stop_loss": "1.0830"}, method="patch")
+
+    assert (answer.status_code, answer.json()["state"]) == (200, "DONE")
+    assert answer.json()["before"] == {"stop_loss": "1.08", "take_profit": None}
+    assert position_of(client)["stop_loss"] == "1.083"
+    (held,) = paper.truth()["positions"]
+    assert held["sl"] == 108300
+
+
+def test_widening_a_stop_needs_room_in_the_daily_loss(client, trader, paper):
+    place(client, MARKET)
+    path = f"/trading/positions/{position_of(client)['id']}"
+    assert act(client, path, {"stop_loss": "1.0700"}, method="patch").json()["state"] == "DONE"
+    limit(LimitKind.DAILY_LOSS, "50", user=trader)
+
+    answer = act(client, path, {"stop_loss": "1.0600"}, method="patch")
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "change_refused")
+    assert "DAILY_LOSS_EXCEEDS_LIMIT" in answer.json()["detail"]
+    assert position_of(client)["stop_loss"] == "1.07"
+    assert ChangeRequest.objects.count() == 1
+
+
+def test_a_stop_loss_may_not_be_taken_away(client):
+    place(client, MARKET)
+
+    answer = act(client, f"/trading/positions/{position_of(client)['id']}", {"stop_loss": None}, method="patch")
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "change_refused")
+
+
+def test_somebody_elses_orders_and_positions_do_not_exist(client, paper):
+    order = place(client, LIMIT)
+    place(client, MARKET)
+    position = position_of(client)
+    other = ApiClient().login(UserFactory.create())
+
+    assert act(other, f"/trading/orders/{order['id']}/cancel").status_code == 404
+    assert act(other, f"/trading/positions/{position['id']}/close").status_code == 404
+    assert act(other, f"/trading/positions/{position['id']}", {"stop_loss": "1.07"}, method="patch").status_code == 404
+    assert reread(client, order)["status"] == "PENDING"
+
+
+def test_a_pending_order_that_filled_while_nobody_looked_is_found_by_the_watch(client, paper, account):
+    order = place(client, LIMIT)
+    paper.quote("EURUSD", "1.08390", "1.08400")
+
+    watch.look(account_id=account.pk, at=now())
+
+    assert reread(client, order)["status"] == "FILLED"

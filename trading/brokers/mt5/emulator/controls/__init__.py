@@ -1,0 +1,1 @@
+"""Hold the strings of a broker, by subject."""
