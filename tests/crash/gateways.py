@@ -96,7 +96,11 @@ def _show(strings: Connection, control: Control, port: int) -> None:
         strings.send("ready")
         while True:
             asked = strings.recv()
-            strings.send(points.arm(asked) if isinstance(asked, str) else control.truth(asked))
+            if isinstance(asked, str):
+                points.arm(asked)
+                strings.send("armed")
+            else:
+                strings.send(control.truth(asked))
     os._exit(0)
 
 
