@@ -371,4 +371,4 @@ def test_what_changed_the_risk_is_kept(client, paper, account):
     act(client, f"/trading/positions/{position_of(client)['id']}", {"stop_loss": "1.0790"}, method="patch")
 
     change = RiskAdjustment.objects.get()
-    assert (change.kind, change.before, change.after) == ("STOP_CHANGE", 0, Decimal("3.00"))
+    assert (change.kind, change.before, change.after) == ("STOP_CHANGE", Decimal(0), Decimal("3.00"))
