@@ -1,7 +1,7 @@
 """The evidence for one judgement, part by part: who asks, what they ask, and what is known of the world around it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -99,9 +99,9 @@ def gather(q: Question) -> tuple[Evidence, Reservation | None]:
         policy=policy.current(),
         is_reducing=q.reduction is not None,
     )
-    if isinstance(worst, Unknown):
-        return evidence, None
-    return evidence, worst if q.reduction is None else replace(worst, risk=ZERO)
+    if isinstance(worst, Unknown) or q.reduction is None:
+        return evidence, None if isinstance(worst, Unknown) else worst
+    return evidence, _no_risk(q)
 
 
 def worst_case(q: Question) -> Reservation | Unknown:
@@ -125,6 +125,14 @@ def worst_case(q: Question) -> Reservation | Unknown:
     )
     assert reservation is not None
     return reservation
+
+
+def _no_risk(q: Question) -> Reservation:
+    """Return what a verified reduction reserves: nothing. It may fill anywhere inside the collar, to get out."""
+    assert q.quote is not None
+    reference = rules.reference_price(q.quote, q.intent.side)
+    deviation = money.ceil_to(reference * settings.PRICE_COLLAR, q.instrument.tick_size)
+    return Reservation(risk=ZERO, value=ZERO, units=ZERO, deviation=deviation)
 
 
 def usage_of(counts: Counts, *, day: stats.Day, facts: Facts | Missing) -> Usage:

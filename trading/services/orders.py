@@ -136,24 +136,23 @@ def _admit(
         return TradeLedger.objects.get(public_id=made), False
     control.lock_shared()
     day = stats.lock(user_id=user.pk, trading_date=at.date())
-    if intent.is_reducing:
-        judgement = reduction.judge(account=account, instrument=instrument, intent=intent, facts=read, at=at)
-    else:
-        in_doubt = selectors.in_doubt(user_id=user.pk, since=read.read_at) if isinstance(read, Facts) else []
-        judgement = admission.judge(
-            Question(
-                user=user,
-                account=account,
-                instrument=instrument,
-                intent=intent,
-                facts=read,
-                in_doubt=in_doubt,
-                day=day,
-                at=at,
-                context=context,
-                venue_margin=margin,
-            )
+    in_doubt = selectors.in_doubt(user_id=user.pk, since=read.read_at) if isinstance(read, Facts) else []
+    reduces = reduction.read(account=account, intent=intent, facts=read)
+    judgement = admission.judge(
+        Question(
+            user=user,
+            account=account,
+            instrument=instrument,
+            intent=intent,
+            facts=read,
+            in_doubt=in_doubt,
+            day=day,
+            at=at,
+            context=context,
+            reduction=reduces,
+            venue_margin=margin,
         )
+    )
     order = TradeLedger(
         public_id=public_id,
         account=account,
@@ -181,7 +180,8 @@ def _admit(
         return _reject(order, reason=judgement.verdict.reason, actor=actor, at=at), True
     assert judgement.reservation is not None
     assert isinstance(read, Facts)
-    stats.count_admitted(day, value=judgement.reservation.value, quantity=intent.quantity)
+    reservation = judgement.reservation
+    stats.count_admitted(day, value=reservation.value, quantity=ZERO if intent.is_reducing else intent.quantity)
     return _reserve(order, judgement=judgement, read=read, to=to, actor=actor, at=at), True
 
 
