@@ -18,9 +18,11 @@ from risk.models import UserDailyStats
 from risk.states import LimitKind
 from tests.threads import together
 from tests.trading.conftest import brief, limit
-from trading.models import TradeLedger
+from trading.models import BrokerPosition, TradeLedger
 from trading.services import facts, orders
 from trading.services.facts import Facts
+from trading.states import Side
+from trading.types import OrderIntent
 
 VALUE = Decimal("1085.22")  # of 0.01 lots
 MANY = 24
@@ -34,11 +36,11 @@ def at_once(trader, account, settings, monkeypatch):
     """
     settings.MAX_POSITION_SIZE = Decimal(1_000_000)
     monkeypatch.setattr(orders, "time", SimpleNamespace(monotonic=lambda: 0.0))
-    UserDailyStats.objects.create(user=trader, trading_date=now().date())
+    UserDailyStats.objects.get_or_create(user=trader, trading_date=now().date())
 
-    def race(many: int = MANY) -> Counter[str]:
+    def race(many: int = MANY, intent: OrderIntent | None = None) -> Counter[str]:
         moment = now()
-        small = brief(quantity=Decimal("0.01"))
+        small = intent or brief(quantity=Decimal("0.01"))
 
         def place(_number: int) -> str:
             key = RequestKey(str(trader.public_id), str(account.public_id), uuid.uuid4().hex,
@@ -97,3 +99,19 @@ def test_exactly_3_pass_a_margin_for_3(at_once, settings, monkeypatch, free):
     monkeypatch.setattr(facts, "read", with_little_margin)
 
     assert at_once() == {"FILLED": 3, "MARGIN_EXCEEDS_FREE": MANY - 3}
+
+
+def test_a_position_is_closed_exactly_once(at_once, execute, paper):
+    """A close that fills between the read and the lock is not in the facts: without counting it a second one passes."""
+    execute(brief(quantity=Decimal("0.02")))
+    position = BrokerPosition.objects.get()
+    close = OrderIntent(
+        "EURUSD", Side.SELL, Decimal("0.01"), venue_position_id=position.venue_position_id
+    )  # fmt: skip
+
+    ended = at_once(12, close)
+
+    assert ended.pop("FILLED") == 2
+    assert set(ended) <= {"QUANTITY_EXCEEDS_POSITION", "POSITION_NOT_FOUND"}
+    assert len(paper.deals()) == 3
+    assert paper.truth()["positions"] == []

@@ -136,12 +136,8 @@ def _admit(
         return TradeLedger.objects.get(public_id=made), False
     control.lock_shared()
     day = stats.lock(user_id=user.pk, trading_date=at.date())
-    reduces = None
-    if intent.is_reducing:
-        in_doubt = reduction.closing(account, intent=intent)
-        reduces = reduction.find(account, intent=intent, facts=read, pending=in_doubt)
-    else:
-        in_doubt = selectors.in_doubt(user_id=user.pk, since=read.read_at) if isinstance(read, Facts) else []
+    in_doubt = selectors.in_doubt(user_id=user.pk, since=read.read_at) if isinstance(read, Facts) else []
+    reduces = reduction.read(account=account, intent=intent, facts=read)
     judgement = admission.judge(
         Question(
             user=user,
@@ -152,8 +148,8 @@ def _admit(
             in_doubt=in_doubt,
             day=day,
             at=at,
-            reduction=reduces,
             context=context,
+            reduction=reduces,
             venue_margin=margin,
         )
     )
@@ -186,7 +182,8 @@ def _admit(
     assert judgement.reservation is not None
     assert isinstance(read, Facts)
     instruments.note_price(instrument, read.quotes[intent.symbol], at=at)
-    stats.count_admitted(day, value=judgement.reservation.value, quantity=intent.quantity)
+    reservation = judgement.reservation
+    stats.count_admitted(day, value=reservation.value, quantity=ZERO if intent.is_reducing else intent.quantity)
     return _reserve(order, judgement=judgement, read=read, to=to, actor=actor, at=at), True
 
 
