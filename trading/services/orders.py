@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import structlog
@@ -103,31 +104,21 @@ def _admit(
 ) -> tuple[TradeLedger, bool]:
     """Judge the order under the locks and store it: SENDING with its reservation, or REJECTED with its reason.
 
-    Locks, in the one order: the idempotency key, the stop lock shared, the user's day. Whatever they guard is read in
-    later statements.
+    Locks, in the one order: the idempotency key, the user's day, the stop lock shared. Whatever they guard is read in
+    later statements. The stop lock comes last and is held for the mark alone: a stop must never wait for a queue of one
+    user's orders, nor for their judging.
     """
     public_id = uuid.uuid4()
     made = records.claim(key, object_type="order", object_id=str(public_id), at=at)
     if made != str(public_id):
         return TradeLedger.objects.get(public_id=made), False
-    control.lock_shared()
     day = stats.lock(user_id=user.pk, trading_date=at.date())
-    if intent.is_reducing:
-        judgement = reduction.judge(account=account, instrument=instrument, intent=intent, facts=read, at=at)
-    else:
-        in_doubt = selectors.in_doubt(user_id=user.pk, since=read.read_at) if isinstance(read, Facts) else []
-        judgement = admission.judge(
-            Question(
-                user=user,
-                account=account,
-                instrument=instrument,
-                intent=intent,
-                facts=read,
-                in_doubt=in_doubt,
-                day=day,
-                at=at,
-            )
-        )
+    judge = partial(_judge, user=user, account=account, instrument=instrument, intent=intent, read=read, day=day, at=at)
+    judgement = judge()
+    if judgement.verdict.allowed:
+        control.lock_shared()
+        if accounts.is_stopped(account, symbol=intent.symbol, is_reducing=intent.is_reducing):
+            judgement = judge()
     order = TradeLedger(
         public_id=public_id,
         account=account,
@@ -157,6 +148,33 @@ def _admit(
     assert isinstance(read, Facts)
     stats.count_admitted(day, value=judgement.reservation.value, quantity=intent.quantity)
     return _reserve(order, judgement=judgement, read=read, to=to, actor=actor, at=at), True
+
+
+def _judge(
+    *,
+    user: Principal,
+    account: TradingAccount,
+    instrument: TradableInstrument,
+    intent: OrderIntent,
+    read: Facts | Missing,
+    day: stats.Day,
+    at: datetime,
+) -> admission.Judgement:
+    if intent.is_reducing:
+        return reduction.judge(account=account, instrument=instrument, intent=intent, facts=read, at=at)
+    in_doubt = selectors.in_doubt(user_id=user.pk, since=read.read_at) if isinstance(read, Facts) else []
+    return admission.judge(
+        Question(
+            user=user,
+            account=account,
+            instrument=instrument,
+            intent=intent,
+            facts=read,
+            in_doubt=in_doubt,
+            day=day,
+            at=at,
+        )
+    )
 
 
 def _reserve(

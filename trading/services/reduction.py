@@ -30,7 +30,7 @@ def judge(
     facts: Facts | Missing,
     at: datetime,
 ) -> Judgement:
-    """Judge an order that only reduces. The caller holds the stop lock and the user's day."""
+    """Judge an order that only reduces. The caller holds the user's day."""
     stop = control.state(scopes=accounts.control_scopes(account, symbol=intent.symbol))
     checks = [
         Check(
