@@ -127,32 +127,34 @@ def _admit(
 ) -> tuple[TradeLedger, bool]:
     """Judge the order under the locks and store it: SENDING with its reservation, or REJECTED with its reason.
 
-    Locks, in the one order: the idempotency key, the stop lock shared, the user's day. Whatever they guard is read in
-    later statements.
+    Locks, in the one order: the idempotency key, the user's day, the stop lock shared. Whatever they guard is read in
+    later statements. The stop lock comes last and is held for the mark alone: a stop must never wait for a queue of one
+    user's orders, nor for their judging.
     """
     public_id = uuid.uuid4()
     made = records.claim(key, object_type="order", object_id=str(public_id), at=at)
     if made != str(public_id):
         return TradeLedger.objects.get(public_id=made), False
-    control.lock_shared()
     day = stats.lock(user_id=user.pk, trading_date=at.date())
     in_doubt = selectors.in_doubt(user_id=user.pk, since=read.read_at) if isinstance(read, Facts) else []
-    reduces = reduction.read(account=account, intent=intent, facts=read)
-    judgement = admission.judge(
-        Question(
-            user=user,
-            account=account,
-            instrument=instrument,
-            intent=intent,
-            facts=read,
-            in_doubt=in_doubt,
-            day=day,
-            at=at,
-            context=context,
-            reduction=reduces,
-            venue_margin=margin,
-        )
+    question = Question(
+        user=user,
+        account=account,
+        instrument=instrument,
+        intent=intent,
+        facts=read,
+        in_doubt=in_doubt,
+        day=day,
+        at=at,
+        context=context,
+        reduction=reduction.read(account=account, intent=intent, facts=read),
+        venue_margin=margin,
     )
+    judgement = admission.judge(question)
+    if judgement.verdict.allowed:
+        control.lock_shared()
+        if accounts.is_stopped(account, symbol=intent.symbol, is_reducing=intent.is_reducing):
+            judgement = admission.judge(question)
     order = TradeLedger(
         public_id=public_id,
         account=account,

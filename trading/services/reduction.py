@@ -56,7 +56,8 @@ def _positions(account: TradingAccount, *, intent: OrderIntent, facts: Facts) ->
     wanted = {intent.venue_position_id: False, intent.other_position_id: True}
     return [
         position
-        for position in held
+        for positions in mine
+        for position in positions
         if position.venue_position_id in wanted
         and position.symbol == intent.symbol
         and (position.side is intent.side) is wanted[position.venue_position_id]
