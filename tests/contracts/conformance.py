@@ -43,11 +43,12 @@ _numbers = count(1)
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault as it is injected. `doubles` when the broker itself executes twice."""
+    """One fault as it is injected. `doubles` when the broker itself executes twice, `hides` when it shows no deal."""
 
     name: str
     params: dict[str, Any] = field(default_factory=dict)
     doubles: bool = False
+    hides: bool = False
 
     def __str__(self) -> str:
         params = " ".join(f"{name}={value}" for name, value in self.params.items())
@@ -71,6 +72,7 @@ FAULTS = [
     Fault("comment_drop"), Fault("comment_replace"), Fault("comment_truncate"), Fault("magic_zero"),
     Fault("orders_delay", {"seconds": 1}), Fault("positions_delay", {"seconds": 1}),
     Fault("history_delay", {"seconds": 1}),
+    Fault("history_none", hides=True),
     Fault("repeat_history"),
     Fault("server_disconnect", {"seconds": 1}), Fault("terminal_restart", {"seconds": 1}),
     Fault("wrong_terminal"), Fault("relogin"), Fault("algo_off", {"seconds": 1}), Fault("api_off", {"seconds": 1}),
@@ -99,6 +101,8 @@ class Outcome:
         filled = sum((fill.quantity for fill in self.found.fills), Decimal(0))
         if self.orders > 1 + fault.doubles:
             return f"executed {self.orders} times"
+        if fault.hides:  # the position alone says that something was executed: it stays open, and is asked for
+            return "" if (self.found.state, filled) == (VenueState.WORKING, 0) else f"{self.found.state} without a deal"
         if filled != self.executed:
             return f"we know of {filled} lots, the broker of {self.executed}"
         if self.found.state not in FINAL | {VenueState.NO_TRACE}:
@@ -217,7 +221,9 @@ def in_its_own(folder: Path) -> Iterator[World]:
                 for document in map(json.loads, process.stdout)
                 if document["event"] == "gateway.started"
             )
-            return _adapter(f"http://127.0.0.1:{port}")
+            broker = _adapter(f"http://127.0.0.1:{port}")
+            stack.callback(broker.close)
+            return broker
 
         def stop() -> None:
             for process in running:
