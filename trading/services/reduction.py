@@ -50,9 +50,7 @@ def _positions(account: TradingAccount, *, intent: OrderIntent, facts: Facts) ->
     """Find what the order is to reduce: the position it names, on its own instrument, on the other side; and the one on
     its own side by which that is closed, where it names one.
     """
-    held = [
-        position for each in facts.accounts if each.account.pk == account.pk for position in each.snapshot.positions
-    ]
+    mine = (each.snapshot.positions for each in facts.accounts if each.account.pk == account.pk)
     wanted = {intent.venue_position_id: False, intent.other_position_id: True}
     return [
         position
