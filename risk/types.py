@@ -236,9 +236,8 @@ class Verdict:
 class Reduction:
     """The position that an order says it reduces.
 
-    Units: lots. `pending` is what other orders already take from it; `fault` why it cannot be reduced now at all.
+    Units: lots. `pending` is what other orders already take from it.
     """
 
     volume: Decimal
     pending: Decimal
-    fault: str = ""

@@ -228,6 +228,7 @@ class OrderIntent:
     time_in_force: TimeInForce | None = None
     expires_at: datetime | None = None
     venue_position_id: str = ""
+    other_position_id: str = ""  # an opposite position to close it by, with no trade in the market
 
     @property
     def is_reducing(self) -> bool:

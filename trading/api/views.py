@@ -161,6 +161,10 @@ class PositionClose(TradingView):
         position = selectors.position_of(user, public_id=position_id)
         path = f"/trading/positions/{position_id}/close"
         key = _request_key(request, position.account, path=path, body=form.validated_data)
+        against = form.validated_data.get("against")
+        if against is not None:
+            other = selectors.position_of(user, public_id=against)
+            return _answer(closes.close_by(user=user, position=position, other=other, key=key, at=now()))
         quantity = form.validated_data.get("quantity")
         return _answer(closes.close(user=user, position=position, quantity=quantity, key=key, at=now()))
 

@@ -1,6 +1,8 @@
-"""The index under `trading/services/reduction.py`: what already closes a position is found without scanning orders."""
+"""Indexes under `trading/services/reduction.py`: what already closes a position is found without scanning orders."""
 
 from django.db import migrations
+
+INDEXES = {"order_reducing": "venue_position_id", "order_reducing_other": "other_position_id"}
 
 
 class Migration(migrations.Migration):
@@ -10,8 +12,8 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.RunSQL(
-            "CREATE INDEX CONCURRENTLY order_reducing ON trade_ledger (account_id, venue_position_id) "
-            "WHERE venue_position_id <> ''",
-            "DROP INDEX CONCURRENTLY order_reducing",
+            f"CREATE INDEX CONCURRENTLY {name} ON trade_ledger (account_id, {column}) WHERE {column} <> ''",
+            f"DROP INDEX CONCURRENTLY {name}",
         )
+        for name, column in INDEXES.items()
     ]

@@ -136,8 +136,12 @@ def _admit(
         return TradeLedger.objects.get(public_id=made), False
     control.lock_shared()
     day = stats.lock(user_id=user.pk, trading_date=at.date())
-    in_doubt = selectors.in_doubt(user_id=user.pk, since=read.read_at) if isinstance(read, Facts) else []
-    reduces = reduction.read(account=account, intent=intent, facts=read)
+    reduces = None
+    if intent.is_reducing:
+        in_doubt = reduction.closing(account, intent=intent, facts=read)
+        reduces = reduction.find(account, intent=intent, facts=read, pending=in_doubt)
+    else:
+        in_doubt = selectors.in_doubt(user_id=user.pk, since=read.read_at) if isinstance(read, Facts) else []
     judgement = admission.judge(
         Question(
             user=user,
@@ -148,8 +152,8 @@ def _admit(
             in_doubt=in_doubt,
             day=day,
             at=at,
-            context=context,
             reduction=reduces,
+            context=context,
             venue_margin=margin,
         )
     )
@@ -170,6 +174,7 @@ def _admit(
         time_in_force=intent.time_in_force or "",
         expires_at=intent.expires_at,
         venue_position_id=intent.venue_position_id,
+        other_position_id=intent.other_position_id,
         checks=[check.as_dict() for check in judgement.verdict.checks],
         created_at=at,
         correlation_id=correlation_id(),
@@ -180,8 +185,9 @@ def _admit(
         return _reject(order, reason=judgement.verdict.reason, actor=actor, at=at), True
     assert judgement.reservation is not None
     assert isinstance(read, Facts)
-    reservation = judgement.reservation
-    stats.count_admitted(day, value=reservation.value, quantity=ZERO if intent.is_reducing else intent.quantity)
+    instruments.note_price(instrument, read.quotes[intent.symbol], at=at)
+    quantity = ZERO if intent.is_reducing else intent.quantity  # what only reduces is no volume
+    stats.count_admitted(day, value=judgement.reservation.value, quantity=quantity)
     return _reserve(order, judgement=judgement, read=read, to=to, actor=actor, at=at), True
 
 
@@ -243,7 +249,7 @@ def send(order: TradeLedger) -> TradeLedger:
     """Send an order that this process has just marked, once, and settle what came of it. Never inside a transaction."""
     assert not connection.in_atomic_block
     try:
-        report = accounts.broker_of(order.account).submit(as_request(order))
+        report = _submit(order)
     except OutcomeUnknown as exc:
         log.warning("trading.order.outcome_unknown", order_id=str(order.public_id), error=str(exc))
         return _settle(order, fills.lose, detail=str(exc))
@@ -254,6 +260,17 @@ def send(order: TradeLedger) -> TradeLedger:
     except Refused as exc:
         report = OrderReport(order.client_order_id, VenueState.REJECTED, reason=str(exc), code=exc.code)
     return _settle(order, fills.record, report=report)
+
+
+def _submit(order: TradeLedger) -> OrderReport:
+    broker = accounts.broker_of(order.account)
+    if not order.other_position_id:
+        return broker.submit(as_request(order))
+    return broker.close_by(
+        client_order_id=order.client_order_id,
+        venue_position_id=order.venue_position_id,
+        other_position_id=order.other_position_id,
+    )
 
 
 def _settle(order: TradeLedger, book: Callable[..., TradeLedger], **what: Any) -> TradeLedger:
