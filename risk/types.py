@@ -236,8 +236,9 @@ class Verdict:
 class Reduction:
     """The position that an order says it reduces.
 
-    Units: lots. `pending` is what other orders already take from it.
+    Units: lots. `pending` is what other orders already take from it; `fault` why it cannot be reduced now at all.
     """
 
     volume: Decimal
     pending: Decimal
+    fault: str = ""

@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from trading.states import FillKind, OrderType, PositionMode, Side, TimeInForce, VenueState
+from trading.states import CashKind, FillKind, OrderType, PositionMode, Side, TimeInForce, VenueState
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +190,20 @@ class FillReport:
     kind: FillKind
     filled_at: datetime  # UTC
     reverses: str = ""  # of a BUST: the `venue_fill_id` that it takes back, whole
+
+
+@dataclass(frozen=True, slots=True)
+class CashReport:
+    """One movement of money at the venue without a trade. `venue_cash_id` makes two reports the same.
+
+    Units: `amount` in account currency, negative when it leaves.
+    """
+
+    venue_cash_id: str
+    kind: CashKind
+    amount: Decimal
+    words: str
+    moved_at: datetime  # UTC
 
 
 @dataclass(frozen=True, slots=True)

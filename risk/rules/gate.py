@@ -30,7 +30,7 @@ GATE: tuple[Rule, ...] = (
     Rule(Group.FRESHNESS, "BROKER_LINK", market.broker_link),
     Rule(Group.FRESHNESS, "SNAPSHOT_AGE", market.snapshot_age),
     Rule(Group.FRESHNESS, "RECONCILIATION_AGE", market.sight_age, holds_reducing=False),
-    Rule(Group.FRESHNESS, "UNKNOWN_ORDERS", market.lost_orders),
+    Rule(Group.FRESHNESS, "UNKNOWN_ORDERS", market.lost_orders, holds_reducing=False),
     Rule(Group.SHAPE, "SYMBOL_FORMAT", market.symbol_format),
     Rule(Group.SHAPE, "AMOUNT", market.amount),
     Rule(Group.SHAPE, "PRICE", market.price),

@@ -55,8 +55,10 @@ def test_the_history_is_of_the_30_days_before(user):
 def test_money_paid_in_is_no_profit_and_money_taken_out_is_no_loss():
     for equity in ("1000", "5"):
         stats.open_day(account_id=1, trading_date=TODAY, currency="USD", equity=Decimal(equity), at=NOON)
-    stats.note_cash_flow(account_id=1, trading_date=TODAY, amount=Decimal(500))
-    stats.note_cash_flow(account_id=1, trading_date=TODAY, amount=Decimal(-200))
+    later = NOON + timedelta(minutes=1)
+    stats.note_cash_flow(account_id=1, amount=Decimal(500), at=later)
+    stats.note_cash_flow(account_id=1, amount=Decimal(-200), at=later)
+    stats.note_cash_flow(account_id=1, amount=Decimal(7), at=NOON - timedelta(minutes=1))  # the first look has seen it
 
     assert stats.equity_at_start(account_ids=[1, 2], trading_date=TODAY) == {1: Decimal(1300)}
     assert AccountDay.objects.get().equity_start == 1000

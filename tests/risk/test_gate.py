@@ -175,7 +175,6 @@ REDUCING_HELD = [
     ({"access__user_is_active": False}, "USER_NOT_ACTIVE"),
     ({"stop__level": StopLevel.HALTED}, "TRADING_HALTED"),
     ({"freshness__broker_fault": "BROKER_UNAVAILABLE"}, "BROKER_UNAVAILABLE"),
-    ({"freshness__lost_orders": "NX1"}, "UNKNOWN_ORDER_ON_INSTRUMENT"),
     ({"shape__reduction_fault": "QUANTITY_EXCEEDS_POSITION"}, "QUANTITY_EXCEEDS_POSITION"),
     ({"market__quote_fault": "QUOTE_STALE"}, "QUOTE_STALE"),
     ({"usage__orders_last_second": D(10)}, "ORDERS_PER_SECOND_EXCEEDS_LIMIT"),
@@ -190,7 +189,7 @@ def test_what_only_reduces_is_still_held_by(facts, reason):
 @pytest.mark.parametrize(
     "facts",
     [
-        {"exposure__order_quantity": D(99)},
+        {"freshness__lost_orders": "NX1"}, {"exposure__order_quantity": D(99)},
         {"stop__level": StopLevel.REDUCE_ONLY}, {"access__may_trade": False}, {"access__account_is_live": True},
         {"freshness__sight_age_s": D(1000)}, {"exposure__order_value": D("0.001")},
         {"exposure__loss_today": D(100_000)}, {"exposure__position_now": D(10**9)}, {"usage__value_today": D(10**9)},

@@ -1,8 +1,6 @@
-"""Indexes under `trading/services/reduction.py`: what already closes a position is found without scanning orders."""
+"""The index under `trading/services/reduction.py`: what already closes a position is found without scanning orders."""
 
 from django.db import migrations
-
-INDEXES = {"order_reducing": "venue_position_id", "order_reducing_other": "other_position_id"}
 
 
 class Migration(migrations.Migration):
@@ -12,8 +10,8 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.RunSQL(
-            f"CREATE INDEX CONCURRENTLY {name} ON trade_ledger (account_id, {column}) WHERE {column} <> ''",
-            f"DROP INDEX CONCURRENTLY {name}",
+            "CREATE INDEX CONCURRENTLY order_reducing ON trade_ledger (account_id, venue_position_id) "
+            "WHERE venue_position_id <> ''",
+            "DROP INDEX CONCURRENTLY order_reducing",
         )
-        for name, column in INDEXES.items()
     ]

@@ -109,11 +109,11 @@ def _claim(
 ) -> ChangeRequest:
     """Judge the change under the locks and store it as about to be sent."""
     account = position.account
-    control.lock_shared()
     stats.lock(user_id=account.user_id, trading_date=at.date())
     position = BrokerPosition.objects.select_for_update(no_key=True).get(pk=position.pk)
     if position.changes.filter(kind=ChangeKind.STOPS, state__in=[ChangeState.SENDING, ChangeState.UNKNOWN]).exists():
         raise ChangeInFlight("The last change of these stops has not been answered yet.")
+    control.lock_shared()
     stop = control.state(scopes=accounts.control_scopes(account, symbol=position.symbol))
     if stop.level is StopLevel.HALTED or (extra and stop.level is not StopLevel.ACTIVE):
         raise ChangeRefused(f"Trading is {stop.level.name} ({stop.reason}): only a tighter stop is accepted, if any.")

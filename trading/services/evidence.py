@@ -99,16 +99,9 @@ def gather(q: Question) -> tuple[Evidence, Reservation | None]:
         policy=policy.current(),
         is_reducing=q.reduction is not None,
     )
-    if isinstance(worst, Unknown):
-        return evidence, None
-    return evidence, worst if q.reduction is None else _reducing(q)
-
-
-def _reducing(q: Question) -> Reservation:
-    """Return what a reduction reserves, which is nothing. It may fill as far from the market as the collar lets it."""
-    assert q.quote is not None
-    reach = rules.reference_price(q.quote, q.intent.side) * settings.PRICE_COLLAR
-    return Reservation(risk=ZERO, value=ZERO, units=ZERO, deviation=money.ceil_to(reach, q.instrument.tick_size))
+    if isinstance(worst, Unknown) or q.reduction is None:
+        return evidence, None if isinstance(worst, Unknown) else worst
+    return evidence, _no_risk(q)
 
 
 def worst_case(q: Question) -> Reservation | Unknown:
@@ -132,6 +125,14 @@ def worst_case(q: Question) -> Reservation | Unknown:
     )
     assert reservation is not None
     return reservation
+
+
+def _no_risk(q: Question) -> Reservation:
+    """Return what a verified reduction reserves: nothing. It may fill anywhere inside the collar, to get out."""
+    assert q.quote is not None
+    reference = rules.reference_price(q.quote, q.intent.side)
+    deviation = money.ceil_to(reference * settings.PRICE_COLLAR, q.instrument.tick_size)
+    return Reservation(risk=ZERO, value=ZERO, units=ZERO, deviation=deviation)
 
 
 def usage_of(counts: Counts, *, day: stats.Day, facts: Facts | Missing) -> Usage:

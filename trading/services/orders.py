@@ -127,36 +127,34 @@ def _admit(
 ) -> tuple[TradeLedger, bool]:
     """Judge the order under the locks and store it: SENDING with its reservation, or REJECTED with its reason.
 
-    Locks, in the one order: the idempotency key, the stop lock shared, the user's day. Whatever they guard is read in
-    later statements.
+    Locks, in the one order: the idempotency key, the user's day, the stop lock shared. Whatever they guard is read in
+    later statements. The stop lock comes last and is held for the mark alone: a stop must never wait for a queue of one
+    user's orders, nor for their judging.
     """
     public_id = uuid.uuid4()
     made = records.claim(key, object_type="order", object_id=str(public_id), at=at)
     if made != str(public_id):
         return TradeLedger.objects.get(public_id=made), False
-    control.lock_shared()
     day = stats.lock(user_id=user.pk, trading_date=at.date())
-    reduces = None
-    if intent.is_reducing:
-        in_doubt = reduction.closing(account, intent=intent, facts=read)
-        reduces = reduction.find(account, intent=intent, facts=read, pending=in_doubt)
-    else:
-        in_doubt = selectors.in_doubt(user_id=user.pk, since=read.read_at) if isinstance(read, Facts) else []
-    judgement = admission.judge(
-        Question(
-            user=user,
-            account=account,
-            instrument=instrument,
-            intent=intent,
-            facts=read,
-            in_doubt=in_doubt,
-            day=day,
-            at=at,
-            reduction=reduces,
-            context=context,
-            venue_margin=margin,
-        )
+    in_doubt = selectors.in_doubt(user_id=user.pk, since=read.read_at) if isinstance(read, Facts) else []
+    question = Question(
+        user=user,
+        account=account,
+        instrument=instrument,
+        intent=intent,
+        facts=read,
+        in_doubt=in_doubt,
+        day=day,
+        at=at,
+        context=context,
+        reduction=reduction.read(account=account, intent=intent, facts=read),
+        venue_margin=margin,
     )
+    judgement = admission.judge(question)
+    if judgement.verdict.allowed:
+        control.lock_shared()
+        if accounts.is_stopped(account, symbol=intent.symbol, is_reducing=intent.is_reducing):
+            judgement = admission.judge(question)
     order = TradeLedger(
         public_id=public_id,
         account=account,
@@ -186,8 +184,8 @@ def _admit(
     assert judgement.reservation is not None
     assert isinstance(read, Facts)
     instruments.note_price(instrument, read.quotes[intent.symbol], at=at)
-    quantity = ZERO if intent.is_reducing else intent.quantity  # what only reduces is no volume
-    stats.count_admitted(day, value=judgement.reservation.value, quantity=quantity)
+    reservation = judgement.reservation
+    stats.count_admitted(day, value=reservation.value, quantity=ZERO if intent.is_reducing else intent.quantity)
     return _reserve(order, judgement=judgement, read=read, to=to, actor=actor, at=at), True
 
 

@@ -1,52 +1,62 @@
-"""The position that an order says it reduces, read live, and what other orders already take from it.
+"""What an order that only reduces takes from: the position as read live, less what already closes it.
 
-Source: execution reference §4 (reduce-only). A verified reduction risks nothing, so the gate holds none of it back for
-loss, volume, value or size, and a stop of level REDUCE_ONLY lets it pass.
+Source: execution reference §4 (reduce-only). The gate judges it like any other order; once it is verified to reduce, it
+risks nothing, and limits on exposure do not hold it back (`holds_reducing` in `risk/rules/gate.py`).
 """
 
-from decimal import Decimal
-
-from django.db.models import Q
+from django.db.models import Q, Sum
 
 from risk.types import Reduction
-from trading.models import Fill, TradeLedger, TradingAccount
+from trading.models import TradeLedger, TradingAccount
 from trading.rules import ZERO
 from trading.services.facts import Facts, Missing
-from trading.states import OPEN_DELIVERIES
+from trading.states import OPEN_DELIVERIES, Delivery
 from trading.types import OrderIntent, VenuePosition
 
 
-def closing(account: TradingAccount, *, intent: OrderIntent, facts: Facts | Missing) -> list[TradeLedger]:
-    """Return the orders that take from the same positions and that the facts may not show: open ones, and those that
-    filled since the broker was read.
+def read(*, account: TradingAccount, intent: OrderIntent, facts: Facts | Missing) -> Reduction | None:
+    """Return the position that the order names and what is pending against it, or None when it names none.
 
-    One statement, so that a close that settles meanwhile is seen as open or as filled, never as neither.
+    What an earlier close has filled since the facts were read is still in the position that they show: it is pending
+    too. One statement finds both what works and what filled, so that a close that settles meanwhile is seen as one or
+    the other, and never as neither. The caller holds the user's day: no other close is admitted meanwhile.
     """
-    named = [each for each in (intent.venue_position_id, intent.other_position_id) if each]
-    takes = Q(venue_position_id__in=named) | Q(other_position_id__in=named)
-    unseen = Q(delivery__in=OPEN_DELIVERIES)
-    if isinstance(facts, Facts):
-        filled = Fill.objects.filter(account=account, booked_at__gte=facts.read_at, order__isnull=False)
-        unseen |= Q(pk__in=filled.values("order_id"))
-    return list(TradeLedger.objects.filter(takes, unseen, account=account))
-
-
-def find(
-    account: TradingAccount, *, intent: OrderIntent, facts: Facts | Missing, pending: list[TradeLedger]
-) -> Reduction:
-    """Return what there is to reduce: nothing, when the broker does not show it on the other side."""
-    taken = sum((order.leaves + order.filled_quantity for order in pending), start=ZERO)
+    if not intent.is_reducing:
+        return None
     if isinstance(facts, Missing):
-        return Reduction(volume=ZERO, pending=taken)
-    mine = next(each for each in facts.accounts if each.account.pk == account.pk)
-    held = {each.venue_position_id: each for each in mine.snapshot.positions if each.symbol == intent.symbol}
-    volume = _volume(held.get(intent.venue_position_id), intent=intent, is_other=False)
-    if intent.other_position_id:
-        volume = min(volume, _volume(held.get(intent.other_position_id), intent=intent, is_other=True))
-    return Reduction(volume=volume, pending=taken)
+        return Reduction(ZERO, ZERO, fault=facts.reason)
+    named = [each for each in (intent.venue_position_id, intent.other_position_id) if each]
+    found = _positions(account, intent=intent, facts=facts)
+    if len(found) != len(named):
+        return Reduction(ZERO, ZERO, fault="POSITION_NOT_FOUND")
+    closing = (
+        TradeLedger.objects.filter(account=account)
+        .filter(Q(venue_position_id__in=named) | Q(other_position_id__in=named))
+        .annotate(unseen=Sum("fills__quantity", filter=Q(fills__booked_at__gte=facts.read_at)))
+        .filter(Q(delivery__in=OPEN_DELIVERIES) | Q(unseen__gt=0))
+        .values_list("delivery", "quantity", "filled_quantity", "unseen")
+    )
+    pending, lost = ZERO, False
+    for delivery, quantity, filled, unseen in closing:
+        works = delivery in OPEN_DELIVERIES
+        pending += (max(ZERO, quantity - filled) if works else ZERO) + (unseen or ZERO)
+        lost = lost or delivery == Delivery.UNKNOWN
+    return Reduction(
+        min(position.quantity for position in found), pending, fault="CLOSE_ALREADY_UNKNOWN" if lost else ""
+    )
 
 
-def _volume(position: VenuePosition | None, *, intent: OrderIntent, is_other: bool) -> Decimal:
-    if position is None or (position.side is intent.side) is not is_other:
-        return ZERO
-    return position.quantity
+def _positions(account: TradingAccount, *, intent: OrderIntent, facts: Facts) -> list[VenuePosition]:
+    """Find what the order is to reduce: the position it names, on its own instrument, on the other side; and the one on
+    its own side by which that is closed, where it names one.
+    """
+    mine = (each.snapshot.positions for each in facts.accounts if each.account.pk == account.pk)
+    wanted = {intent.venue_position_id: False, intent.other_position_id: True}
+    return [
+        position
+        for positions in mine
+        for position in positions
+        if position.venue_position_id in wanted
+        and position.symbol == intent.symbol
+        and (position.side is intent.side) is wanted[position.venue_position_id]
+    ]

@@ -13,7 +13,7 @@ def main(path: str, task: str, point: str = "") -> None:
     """Do the task on the broker of a file."""
     world = quote_all(build(path=Path(path), account={"requests_per_second": 10**9}))
     if task == "crash":
-        world.control.inject("crash", point=point, nth=2, seconds=0.01)
+        world.control.inject("crash", point=point, nth=2, seconds=1.0)
         for magic in (1, 2, 3):
             result = world.buy("EURUSD", 0.1, magic=magic)
             print(result.retcode, result.deal, magic, flush=True)
