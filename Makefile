@@ -12,10 +12,10 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 WITH_SETTINGS := $(BIN)/python -m nexus.local with-settings
 
 .DEFAULT_GOAL := help
-.PHONY: help run test crash check format lock clean
+.PHONY: help run test crash conformance check format lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run-installed ## Start everything, make one real paper trade, serve until Ctrl-C
 	@NEXUS_STOP_WITH_PARENT=1 exec $(BIN)/python -m nexus.local run
@@ -25,6 +25,9 @@ test: $(VENV)/.dev-installed ## Run all tests on a PostgreSQL of their own; ARGS
 
 crash: $(VENV)/.dev-installed ## Kill real processes at every boundary of the order protocol, KILLS times each (50)
 	@exec $(BIN)/python -m tests.crash
+
+conformance: $(VENV)/.dev-installed ## Play every fault against every adapter, and keep the table in docs/brokers.md
+	@$(WITH_SETTINGS) $(BIN)/python -m tests.contracts.conformance --write docs/brokers.md
 
 check: $(VENV)/.dev-installed ## The gate: format, lint, types, import contracts, migrations, deploy check
 	$(BIN)/ruff format --check .

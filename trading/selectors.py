@@ -180,4 +180,6 @@ def standing_fills(order: TradeLedger) -> list[Fill]:
     """Return the order's fills that no bust has taken back: the only source of how much of it is done."""
     fills = list(Fill.objects.filter(order=order))
     taken_back = {fill.reverses for fill in fills if fill.kind == FillKind.BUST}
+    if order.other_position_id:  # the other position's half is the same closing, seen from its side
+        fills = [fill for fill in fills if fill.venue_position_id != order.other_position_id]
     return [fill for fill in fills if fill.kind != FillKind.BUST and fill.venue_fill_id not in taken_back]

@@ -84,7 +84,9 @@ def serve(document: dict[str, Any], token: str, strings: Connection) -> None:
     config = configuration.parse(document, environment={"GATEWAY_TOKEN": token})
     terminal = open_terminal(config.terminal)
     threading.Thread(target=_show, args=(strings, Control(opened[0]), config.port), daemon=True).start()
-    program.serve(config, terminal)
+    # The terminal stays in this process, so that one kill ends both, as the power does.
+    vars(program)["Remote"] = lambda _command, **_known: terminal
+    program.serve(config, [])
 
 
 def _show(strings: Connection, control: Control, port: int) -> None:

@@ -149,9 +149,10 @@ class Control(People, Events, Snapshots):
 
     def _line(self, row: Position | WorkingOrder) -> dict[str, Any]:
         digits = self._broker.instruments[row.symbol].digits
-        is_order = isinstance(row, WorkingOrder)
-        volume = row.volume_current if is_order else row.volume
-        price = amounts.as_text(row.price, digits) if is_order else str(amounts.as_float(row.price_open, 12))
+        if isinstance(row, WorkingOrder):
+            volume, price = row.volume_current, amounts.as_text(row.price, digits)
+        else:
+            volume, price = row.volume, str(amounts.as_float(row.price_open, amounts.AVERAGE_DIGITS))
         stops = {name: amounts.as_text(getattr(row, name), digits) for name in ("sl", "tp")}
         names = ("ticket", "symbol", "type", "magic", "comment")
         common = {name: getattr(row, name) for name in names} | stops
