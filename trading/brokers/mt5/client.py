@@ -1,6 +1,7 @@
 """HTTP to the gateway: pooled connections, one deadline a call, and the three ways in which it may fail."""
 
 import http.client
+import io
 import json
 import math
 import socket
@@ -8,6 +9,7 @@ import ssl
 import time
 import urllib.parse
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from nexus.core.errors import OutcomeUnknown, Unreachable
@@ -27,6 +29,40 @@ class Answered(Exception):
         body = body if isinstance(body, dict) else {}
         super().__init__(f"gateway: {status} {body.get('error', '')} {body.get('detail', '')}".strip())
         self.is_sent = body.get("sent")
+
+
+class _Bytes(io.RawIOBase):
+    """What the other side says until a moment. A socket's own timeout bounds one wait, and a slow talker has many."""
+
+    def __init__(self, connected: socket.socket, until: float) -> None:
+        self._socket, self._until = connected, until
+        self._raw = connected.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Read what has come, waiting for no longer than what is left. Raises: TimeoutError."""
+        left_s = self._until - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("the deadline has passed in the middle of the answer")
+        self._socket.settimeout(left_s)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer that has to be complete at a moment."""
+
+    def __init__(self, connected: socket.socket, *args: Any, until: float, **kwargs: Any) -> None:
+        super().__init__(connected, *args, **kwargs)
+        self.fp.close()
+        self.fp = io.BufferedReader(_Bytes(connected, until))
 
 
 class GatewayClient:
@@ -121,6 +157,8 @@ class GatewayClient:
         self, connection: http.client.HTTPConnection, path: str, body: Any, correlation_id: str, urgency: str = ""
     ) -> Any:
         is_reusable = False
+        until = time.monotonic() + self._deadline_s + MARGIN_S
+        connection.response_class = partial(_Response, until=until)  # type: ignore[assignment]  # it only calls it
         try:
             head = {**self._head, "X-Correlation-ID": correlation_id, "X-Urgency": urgency}
             connection.request("POST", path, body=json.dumps(body, allow_nan=False), headers=head)
