@@ -102,11 +102,7 @@ class Outcome:
         if self.orders > 1 + fault.doubles:
             return f"executed {self.orders} times"
         if fault.hides:  # the position alone says that something was executed: it stays open, and is asked for
-            return (
-                ""
-                if (self.found.state, filled) == (VenueState.WORKING, Decimal(0))
-                else f"{self.found.state} without a deal"
-            )
+            return "" if self.found.state is VenueState.WORKING and not filled else f"{self.found.state} without a deal"
         if filled != self.executed:
             return f"we know of {filled} lots, the broker of {self.executed}"
         if self.found.state not in FINAL | {VenueState.NO_TRACE}:

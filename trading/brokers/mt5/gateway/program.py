@@ -63,22 +63,18 @@ def serve(config: Config, worker_command: Sequence[str]) -> int:
 
 def assemble(desk: Desk, journal: Journal, config: Config) -> Worker:
     """Give the terminal its one thread, and the units that may run there."""
-    desk.keep_clock(journal)
+    desk.keep_clock(journal, symbols=config.limits.symbols)
     sender = Sender(desk, journal, config.limits)
 
     def connect() -> dict[str, Any]:
         desk.verify()
         return {}
 
-    def beat() -> dict[str, Any]:
-        desk.beat()
-        return {}
-
     units: dict[str, Callable[..., dict[str, Any]]] = {
         "connect": connect,
         "read": desk.read,
         "send": sender.send,
-        "beat": beat,
+        "beat": desk.beat,
     }
     return Worker(units, stop=desk.close)
 
