@@ -12,14 +12,10 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 WITH_SETTINGS := $(BIN)/python -m nexus.local with-settings
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help run test bench check format lock clean
-=======
-.PHONY: help run test crash check format lock clean
->>>>>>> lifecycle
+.PHONY: help run test crash bench conformance check format lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run-installed ## Start everything, make one real paper trade, serve until Ctrl-C
 	@NEXUS_STOP_WITH_PARENT=1 exec $(BIN)/python -m nexus.local run
@@ -27,13 +23,14 @@ run: $(VENV)/.run-installed ## Start everything, make one real paper trade, serv
 test: $(VENV)/.dev-installed ## Run all tests on a PostgreSQL of their own; ARGS="-k ledger" is passed to pytest
 	@exec $(BIN)/python -m nexus.local test $(ARGS)
 
-<<<<<<< HEAD
-bench: $(VENV)/.dev-installed ## Measure orders beside the physical limit; BENCH=api runs one part (limit, api, admission, reads, growth)
+bench: $(VENV)/.dev-installed ## Measure orders beside the physical limit; BENCH=api runs one part (limit api admission reads growth)
 	@exec env BENCH="$(BENCH)" $(BIN)/python -m tests.bench
-=======
+
 crash: $(VENV)/.dev-installed ## Kill real processes at every boundary of the order protocol, KILLS times each (50)
 	@exec $(BIN)/python -m tests.crash
->>>>>>> lifecycle
+
+conformance: $(VENV)/.dev-installed ## Play every fault against every adapter, and keep the table in docs/brokers.md
+	@$(WITH_SETTINGS) $(BIN)/python -m tests.contracts.conformance --write docs/brokers.md
 
 check: $(VENV)/.dev-installed ## The gate: format, lint, types, import contracts, migrations, deploy check
 	$(BIN)/ruff format --check .

@@ -1,11 +1,14 @@
 """Reads of who you are."""
 
-from datetime import datetime
+import ipaddress
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from accounts.models import User, normalized_email
+from accounts.models import TokenFamily, User, normalized_email
 from accounts.types import Claims
 from nexus.core import statements
+
+FAMILIAR = timedelta(days=1)
 
 
 def user_of(claims: Claims, *, at: datetime) -> User | None:
@@ -37,6 +40,24 @@ def user_of(claims: Claims, *, at: datetime) -> User | None:
 def is_active(*, user_id: int) -> bool:
     """Tell whether the user may act now, whatever an earlier read said."""
     return statements.fetch_one("SELECT 1 FROM users WHERE id = %s AND is_active", [user_id]) is not None
+
+
+def knows_network(*, user_id: int, ip: str, at: datetime) -> bool | None:
+    """Tell whether a session of the user began in this network a day or more ago, or None when the user has none.
+
+    A network is the first 24 bits of an address, or the first 48 of version 6. The sessions of the last day prove
+    nothing: a thief's is among them.
+    """
+    sessions = TokenFamily.objects.filter(user_id=user_id, ip__isnull=False).values_list("ip", "created_at")
+    if not sessions:
+        return None
+    return _network(ip) in {_network(address) for address, began in sessions if address and began <= at - FAMILIAR}
+
+
+def _network(address: str) -> object:
+    """Return the network that an address belongs to."""
+    bits = 24 if ipaddress.ip_address(address).version == 4 else 48
+    return ipaddress.ip_network(f"{address}/{bits}", strict=False)
 
 
 def user_by_public_id(public_id: UUID) -> User | None:

@@ -231,6 +231,7 @@ UNSTOPPED_MOVE = env.optional_decimal("UNSTOPPED_MOVE", "none", most="1")  # ass
 GAP_ALLOWANCE = env.decimal("GAP_ALLOWANCE", "0.0005", zero=True, most="1")  # how far beyond its price a stop may fill
 COMMISSION_PER_LOT = env.decimal("COMMISSION_PER_LOT", "7", zero=True)  # USD, round trip, counted into the worst case
 MARGIN_BUFFER = env.decimal("MARGIN_BUFFER", "0.1", zero=True, most="1")  # of the free margin, kept free
+MARGIN_FROM_BROKER = env.boolean("MARGIN_FROM_BROKER", default=True)  # else notional / leverage, one question less
 SNAPSHOT_AGE_MAX_S = env.integer("SNAPSHOT_AGE_MAX_S", 10, least=1)  # of the account's figures
 RECONCILIATION_AGE_MAX_S = env.integer("RECONCILIATION_AGE_MAX_S", 180, least=1)  # since the last successful look
 DUPLICATE_WINDOW_S = env.integer("DUPLICATE_WINDOW_S", 0)  # 0: off, for every order has a key of its own
@@ -252,6 +253,7 @@ NEW_NETWORK_VALUE = env.decimal("NEW_NETWORK_VALUE", "50000")  # USD, from which
 # --- Your orders ------------------------------------------------------------------------------------------------------
 PRICE_DEVIATION = env.decimal("PRICE_DEVIATION", "0.0002", zero=True, most="1")  # of the reference, on top of it
 SPREAD_MAX = env.decimal("SPREAD_MAX", "0.005", most="1")  # of the mid price
+JUMP_MAX = env.decimal("JUMP_MAX", "0.1", most="1")  # of the last good mid price, within a minute
 QUOTE_AGE_MAX_S = env.integer("QUOTE_AGE_MAX_S", 10, least=1)
 _slippage_percent = env.decimal("MAX_SLIPPAGE_PERCENT", "0.5")
 SLIPPAGE_THRESHOLD = env.decimal("SLIPPAGE_THRESHOLD", str(_slippage_percent / 100))

@@ -33,12 +33,10 @@ class Limit:
 class Context:
     """What the door knows of the caller, beside who it is. A door that knows nothing says nothing.
 
-    `stepped_up` tells that the second factor was shown just now; `knows_network` that the caller's network was used
-    before, None that nobody has looked.
+    `network` is the address the request came from; `stepped_up` tells that the second factor was shown just now.
     """
 
     network: str | None = None
-    knows_network: bool | None = None
     stepped_up: bool = False
 
 
@@ -50,7 +48,8 @@ class Access:
     may_trade: bool
     account_is_usable: bool  # the user's own, and not put aside
     account_is_live: bool
-    context: Context = Context()
+    stepped_up: bool = False
+    knows_network: bool | None = None  # None: nobody can tell, or nobody had to
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,8 +236,9 @@ class Verdict:
 class Reduction:
     """The position that an order says it reduces.
 
-    Units: lots. `pending` is what other orders already take from it.
+    Units: lots. `pending` is what other orders already take from it; `fault` why it cannot be reduced now at all.
     """
 
     volume: Decimal
     pending: Decimal
+    fault: str = ""

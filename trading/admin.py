@@ -7,6 +7,7 @@ from django.contrib import admin
 from nexus.core.operator import RecordAdmin
 from trading.models import (
     BrokerPosition,
+    CashMovement,
     ChangeRequest,
     Fill,
     OrderDecision,
@@ -74,6 +75,17 @@ class FillAdmin(RecordAdmin):
     list_filter: ClassVar = ["kind", "side"]
     list_select_related = ("account", "order")
     search_fields = ("=venue_fill_id", "=venue_order_id", "=venue_position_id")
+    ordering = ("-id",)
+
+
+@admin.register(CashMovement)
+class CashMovementAdmin(RecordAdmin):
+    """Money that moved at the venues without a trade."""
+
+    list_display = ("venue_cash_id", "moved_at", "account", "kind", "amount", "words")
+    list_filter: ClassVar = ["kind"]
+    list_select_related = ("account",)
+    search_fields = ("=venue_cash_id",)
     ordering = ("-id",)
 
 

@@ -28,12 +28,24 @@ from trading.types import Conversion, Holding, Instrument, OrderIntent, Quote, R
 ZERO = Decimal(0)
 ONE = Decimal(1)
 FUTURE_TOLERANCE = timedelta(seconds=2)
+JUMP_WINDOW = timedelta(seconds=60)
 
 
 def quote_fault(
-    quote: Quote | None, *, at: datetime, tick_size: Decimal, age_max: timedelta, spread_max: Decimal
+    quote: Quote | None,
+    *,
+    at: datetime,
+    tick_size: Decimal,
+    age_max: timedelta,
+    spread_max: Decimal,
+    last_good: tuple[Decimal, datetime] | None = None,
+    jump_max: Decimal = ONE,
 ) -> str:
-    """Return why a quote cannot be trusted, or an empty text."""
+    """Return why a quote cannot be trusted, or an empty text.
+
+    Takes: `last_good`: the last mid price that could be trusted and its time; further than `jump_max` of it within
+    `JUMP_WINDOW` is more likely an error than a market.
+    """
     if quote is None:
         return "QUOTE_MISSING"
     if not (quote.bid.is_finite() and quote.ask.is_finite() and quote.bid > 0 and quote.ask > 0):
@@ -46,6 +58,9 @@ def quote_fault(
         return "QUOTE_IN_THE_FUTURE"
     if (quote.ask - quote.bid) * 2 / (quote.ask + quote.bid) > spread_max:
         return "SPREAD_EXCEEDS_LIMIT"
+    mid = (quote.bid + quote.ask) / 2
+    if last_good is not None and at - last_good[1] <= JUMP_WINDOW and abs(mid - last_good[0]) / last_good[0] > jump_max:
+        return "QUOTE_JUMPED"
     if not (money.is_multiple(quote.bid, tick_size) and money.is_multiple(quote.ask, tick_size)):
         return "QUOTE_OFF_TICK"
     return ""

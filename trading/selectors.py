@@ -161,7 +161,8 @@ def _attach_fills(orders: list[TradeLedger]) -> None:
     of: dict[int, list[Fill]] = {order.pk: [] for order in orders}
     query = "SELECT {columns} FROM fill WHERE order_id = ANY(%s) ORDER BY id"
     for fill in statements.objects(Fill, query, [list(of)]):
-        of[fill.order_id].append(fill)
+        if fill.order_id is not None:
+            of[fill.order_id].append(fill)
     for order in orders:
         order._prefetched_objects_cache = {"fills": of[order.pk]}  # type: ignore[attr-defined]
 
@@ -217,10 +218,12 @@ def fills_of(order: TradeLedger) -> list[Fill]:
 
 def standing_fills(order: TradeLedger) -> list[Fill]:
     """Return the order's fills that no bust has taken back: the only source of how much of it is done."""
-    return standing(fills_of(order))
+    return standing(order, fills_of(order))
 
 
-def standing(fills: list[Fill]) -> list[Fill]:
+def standing(order: TradeLedger, fills: list[Fill]) -> list[Fill]:
     """Leave out the busts and what they have taken back."""
     taken_back = {fill.reverses for fill in fills if fill.kind == FillKind.BUST}
+    if order.other_position_id:  # the other position's half is the same closing, seen from its side
+        fills = [fill for fill in fills if fill.venue_position_id != order.other_position_id]
     return [fill for fill in fills if fill.kind != FillKind.BUST and fill.venue_fill_id not in taken_back]

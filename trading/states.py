@@ -100,6 +100,24 @@ class TimeInForce(StrEnum):
     FOK = "FOK"  # all of it now, or nothing
 
 
+class CashKind(StrEnum):
+    """Why money moved at a venue without a trade."""
+
+    TRANSFER = "TRANSFER"  # a deposit, or a withdrawal when negative
+    CREDIT = "CREDIT"
+    BONUS = "BONUS"
+    CHARGE = "CHARGE"
+    COMMISSION = "COMMISSION"
+    INTEREST = "INTEREST"
+    DIVIDEND = "DIVIDEND"
+    TAX = "TAX"
+    CORRECTION = "CORRECTION"
+
+
+# What is paid in or out, and so is no result: all else that moves is won or lost.
+PAID = frozenset({CashKind.TRANSFER, CashKind.CREDIT, CashKind.BONUS})
+
+
 class ChangeKind(StrEnum):
     """What a request about something that stands asks for."""
 

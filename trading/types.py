@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from trading.states import FillKind, OrderType, PositionMode, Side, TimeInForce, VenueState
+from trading.states import CashKind, FillKind, OrderType, PositionMode, Side, TimeInForce, VenueState
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +193,20 @@ class FillReport:
 
 
 @dataclass(frozen=True, slots=True)
+class CashReport:
+    """One movement of money at the venue without a trade. `venue_cash_id` makes two reports the same.
+
+    Units: `amount` in account currency, negative when it leaves.
+    """
+
+    venue_cash_id: str
+    kind: CashKind
+    amount: Decimal
+    words: str
+    moved_at: datetime  # UTC
+
+
+@dataclass(frozen=True, slots=True)
 class OrderReport:
     """What the venue knows of one order of ours, with every fill it has of it so far."""
 
@@ -228,6 +242,7 @@ class OrderIntent:
     time_in_force: TimeInForce | None = None
     expires_at: datetime | None = None
     venue_position_id: str = ""
+    other_position_id: str = ""  # an opposite position to close it by, with no trade in the market
 
     @property
     def is_reducing(self) -> bool:

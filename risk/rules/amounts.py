@@ -116,5 +116,7 @@ def margin(e: Evidence) -> Check:
 
 def reduction_fault(reduction: Reduction, *, quantity: Decimal) -> str:
     """Return why an order does not verifiably reduce, or an empty text: Q <= volume − pending reductions of it."""
+    if reduction.fault:
+        return reduction.fault
     left = max(limits.ZERO, reduction.volume - reduction.pending)
     return "" if quantity <= left else "QUANTITY_EXCEEDS_POSITION"

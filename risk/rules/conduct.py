@@ -63,9 +63,9 @@ def opposite_orders(e: Evidence) -> Check:
 
 def new_network(e: Evidence) -> Check:
     """Notice a large trade from a network that the user has not used before. A network nobody told is not judged."""
-    value, context = e.exposure.order_value, e.access.context
+    value = e.exposure.order_value
     is_large = isinstance(value, Decimal) and value >= e.policy.network_value
-    found = is_large and context.knows_network is False
+    found = is_large and e.access.knows_network is False
     return _suspect(e, Suspicion.NEW_NETWORK, found=found, words="a large trade from a network not seen before")
 
 

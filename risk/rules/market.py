@@ -29,7 +29,7 @@ def account(e: Evidence) -> Check:
 def step_up(e: Evidence) -> Check:
     """Ask for the second factor where real money is. Paper passes; so does taking risk away."""
     needed = e.access.account_is_live and not e.is_reducing
-    return Check("STEP_UP", "STEP_UP_REQUIRED", passed=not needed or e.access.context.stepped_up)
+    return Check("STEP_UP", "STEP_UP_REQUIRED", passed=not needed or e.access.stepped_up)
 
 
 def stop_state(e: Evidence) -> Check:

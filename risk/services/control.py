@@ -33,11 +33,11 @@ class StopState:
 def lock_shared() -> None:
     """Hold off every stop until this transaction ends, so that what it admits is known to the stop.
 
+    Always the last lock of its transaction: whoever waited for another one while holding it would make the stop wait.
     Never read the stop state in the same statement: its snapshot would be older than the wait.
     """
     assert connection.in_atomic_block
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [STOP_LOCK])
+    statements.fetch("SELECT pg_advisory_xact_lock_shared(%s)", [STOP_LOCK])
 
 
 def state(*, scopes: Iterable[tuple[ControlScope, str]]) -> StopState:

@@ -113,12 +113,13 @@ def open_day(*, account_id: int, trading_date: date, currency: str, equity: Deci
     )
 
 
-def note_cash_flow(*, account_id: int, trading_date: date, amount: Decimal) -> None:
+def note_cash_flow(*, account_id: int, amount: Decimal, at: datetime) -> None:
     """Add a deposit, or take off a withdrawal, from what the day's loss is measured from.
 
-    Takes: `amount` in account currency, negative for a withdrawal. Call it once for each cash deal at the broker.
+    Takes: `amount` in account currency, negative for a withdrawal; `at`: when it moved. What moved before the day's
+    first look is in its first equity already. Call it once for each cash deal at the broker.
     """
-    AccountDay.objects.filter(account_id=account_id, trading_date=trading_date).update(
+    AccountDay.objects.filter(account_id=account_id, trading_date=at.date(), created_at__lt=at).update(
         cash_flow=F("cash_flow") + amount
     )
 

@@ -84,7 +84,9 @@ def serve(document: dict[str, Any], token: str, strings: Connection) -> None:
     config = configuration.parse(document, environment={"GATEWAY_TOKEN": token})
     terminal = open_terminal(config.terminal)
     threading.Thread(target=_show, args=(strings, Control(opened[0]), config.port), daemon=True).start()
-    program.serve(config, terminal)
+    # The terminal stays in this process, so that one kill ends both, as the power does.
+    vars(program)["Remote"] = lambda _command, **_known: terminal
+    program.serve(config, [])
 
 
 def _show(strings: Connection, control: Control, port: int) -> None:
@@ -96,7 +98,11 @@ def _show(strings: Connection, control: Control, port: int) -> None:
         strings.send("ready")
         while True:
             asked = strings.recv()
-            strings.send(points.arm(asked) if isinstance(asked, str) else control.truth(asked))
+            if isinstance(asked, str):
+                points.arm(asked)
+                strings.send("armed")
+            else:
+                strings.send(control.truth(asked))
     os._exit(0)
 
 

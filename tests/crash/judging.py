@@ -81,11 +81,13 @@ def _check_end(check: Any, ends: Ends, order: TradeLedger, *, has_deal: bool) ->
 def _check_books(check: Any, order: TradeLedger, truth: dict[str, Any]) -> None:
     """Compare the account's fills with the broker's deals, each way."""
     theirs = {str(deal["ticket"]): deal for deal in truth["deals"] if deal["type"] in TRADES}
-    ours = {fill.venue_fill_id: fill for fill in Fill.objects.filter(account_id=order.account_id)}
+    ours = {
+        fill.venue_fill_id: fill for fill in Fill.objects.select_related("order").filter(account_id=order.account_id)
+    }
     check(theirs.keys() == ours.keys(), "lost", f"deals booked or made by one side only: {theirs.keys() ^ ours.keys()}")
     for ticket in theirs.keys() & ours.keys():
-        owner = TradeLedger.objects.filter(pk=ours[ticket].order_id).values_list("client_order_id", flat=True).first()
-        mine = owner is not None and ids.magic(owner) == theirs[ticket]["magic"]
+        owner = ours[ticket].order
+        mine = owner is not None and ids.magic(owner.client_order_id) == theirs[ticket]["magic"]
         check(mine, "lost", f"deal {ticket} is booked on {owner}")
         same = int(ours[ticket].quantity.scaleb(8)) == theirs[ticket]["volume"]
         check(same, "lost", f"deal {ticket} is booked with {ours[ticket].quantity} lots")

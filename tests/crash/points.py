@@ -95,8 +95,8 @@ _AT_BOOKING = on(fills, "_move", after=_AT_COMMIT)
 _WEB = {
     "web: before transaction A": Point(Victim.WEB, on(orders, "_admit", before=die), Ends.RETRIED),
     "web: idempotency key claimed": Point(Victim.WEB, on(records, "claim", after=die), Ends.RETRIED),
-    "web: stop lock taken": Point(Victim.WEB, on(control, "lock_shared", after=die), Ends.RETRIED),
     "web: day locked": Point(Victim.WEB, on(stats, "lock", after=die), Ends.RETRIED),
+    "web: stop lock taken": Point(Victim.WEB, on(control, "lock_shared", after=die), Ends.RETRIED),
     "web: order row inserted": Point(Victim.WEB, on(TradeLedger, "save", after=die), Ends.RETRIED),
     "web: before A commits": Point(Victim.WEB, on(orders, "_store", after=_AT_COMMIT), Ends.RETRIED),
     "web: A committed, not sent": Point(Victim.WEB, on(orders, "send", before=die), Ends.NOT_AT_BROKER),

@@ -29,6 +29,7 @@ class Paper:
     url: str
     control: Control
     journal: Journal
+    login: int = LOGIN
 
     def quote(self, symbol: str, bid: str, ask: str) -> None:
         """Quote a symbol now."""
@@ -58,7 +59,7 @@ class Paper:
 
     def truth(self) -> dict[str, Any]:
         """Return the broker's real books."""
-        return self.control.truth(LOGIN)
+        return self.control.truth(self.login)
 
     def deals(self) -> list[dict[str, Any]]:
         """Return the trades in the broker's books, without its cash movements."""
@@ -66,20 +67,22 @@ class Paper:
 
 
 @contextmanager
-def paper(folder: Path, *, netting: bool = False, commission: str = "0", **opening: Any) -> Iterator[Paper]:
+def paper(
+    folder: Path, *, netting: bool = False, commission: str = "0", login: int = LOGIN, **opening: Any
+) -> Iterator[Paper]:
     """Serve a paper broker until the end of the block. Takes: `opening` for `open_broker`, which lives on wall time."""
     mode = mt5.ACCOUNT_MARGIN_MODE_RETAIL_NETTING if netting else mt5.ACCOUNT_MARGIN_MODE_RETAIL_HEDGING
     account = AccountProfile(
-        login=LOGIN, password=PASSWORD, server=SERVER, margin_mode=mode, initial_balance="100000",
+        login=login, password=PASSWORD, server=SERVER, margin_mode=mode, initial_balance="100000",
         commission_per_lot=commission, requests_per_second=100_000,
     )  # fmt: skip
     usual = {"mode": "wall", "quotes": "scripted"} if "csv" not in opening else {"mode": "replay"}
     broker = open_broker(
         folder / "broker.db", accounts=[account], profile=BrokerProfile(always_open=True), **(usual | opening)
     )
-    connect = {"path": TERMINAL, "login": LOGIN, "password": PASSWORD, "server": SERVER}
+    connect = {"path": TERMINAL, "login": login, "password": PASSWORD, "server": SERVER}
     terminal = Terminal(
-        facade.module(broker, TERMINAL), connect, LOGIN, SERVER,
+        facade.module(broker, TERMINAL), connect, login, SERVER,
         lambda: broker.clock.target_us(broker.now_us) / 1_000_000, broker.close,
     )  # fmt: skip
     journal = Journal(folder / "journal.db")
@@ -87,14 +90,14 @@ def paper(folder: Path, *, netting: bool = False, commission: str = "0", **openi
     config = Config(
         host="127.0.0.1", port=0, token=TOKEN, journal=folder / "journal.db",
         limits=Limits(lots_max=Decimal(100), orders_per_minute=100_000, symbols=None, kill_file=None),
-        terminal=TerminalConfig("emulator", LOGIN, PASSWORD, SERVER, {}),
+        terminal=TerminalConfig("emulator", login, PASSWORD, SERVER, {}),
     )  # fmt: skip
     worker = assemble(desk, journal, config)
     server = Server(("127.0.0.1", 0), gateway=Gateway(desk, worker, journal), token=TOKEN)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield Paper(f"http://127.0.0.1:{server.server_port}", Control(broker), journal)
+        yield Paper(f"http://127.0.0.1:{server.server_port}", Control(broker), journal, login)
     finally:
         server.shutdown()
         server.server_close()

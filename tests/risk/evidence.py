@@ -8,7 +8,6 @@ from risk.states import LimitKind, LimitScope, StopLevel
 from risk.types import (
     Access,
     Check,
-    Context,
     Evidence,
     Exposure,
     Freshness,
@@ -61,9 +60,6 @@ def evidence(**changes: Any) -> Evidence:
         part, _, fact = name.partition("__")
         if not fact:
             changed = replace(changed, **{part: value})
-        elif part == "context":
-            context: Context = replace(changed.access.context, **{fact: value})
-            changed = replace(changed, access=replace(changed.access, context=context))
         else:
             changed = replace(changed, **{part: replace(getattr(changed, part), **{fact: value})})
     return changed

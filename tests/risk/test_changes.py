@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.core.management import call_command
@@ -21,7 +22,7 @@ from tests.factories.accounts import PASSWORD, UserFactory
 from tests.threads import together
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
-LOSS = {"scope": LimitScope.USER, "key": "7", "kind": LimitKind.DAILY_LOSS}
+LOSS: dict[str, Any] = {"scope": LimitScope.USER, "key": "7", "kind": LimitKind.DAILY_LOSS}
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def people(transactional_db: None) -> tuple[User, User]:
 
 
 def lower(value: str, **changed):
-    usual = {**LOSS, "reason": "A test.", "actor": Actor.system("tests"), "at": NOON}
+    usual: dict[str, Any] = {**LOSS, "reason": "A test.", "actor": Actor.system("tests"), "at": NOON}
     return changes.lower(**(usual | {"value": Decimal(value)} | changed))
 
 
@@ -50,8 +51,8 @@ def test_lowering_acts_at_once_and_keeps_the_version_before(people, new_events):
 
     assert in_force() == 400
     old, new = RiskLimit.objects.order_by("pk")
-    assert (old.value, old.ended_at) == (500, NOON + timedelta(hours=1))
-    assert (new.value, new.ended_at) == (400, None)
+    assert (old.value, old.ended_at) == (Decimal(500), NOON + timedelta(hours=1))
+    assert (new.value, new.ended_at) == (Decimal(400), None)
     told = [event for event in new_events() if event.action == "risk.limit_lowered"]
     details = [json.loads(event.canonical)["detail"] for event in told]
     assert [(each["before"], each["after"]) for each in details] == [(None, "500"), ("500", "400")]
@@ -95,7 +96,7 @@ def test_raising_takes_two_people_and_both_are_in_the_audit(people, new_events):
 
     assert in_force() == 800
     change.refresh_from_db()
-    assert (change.state, change.before, change.decided_by) == (ChangeState.APPLIED, 500, people[1])
+    assert (change.state, change.before, change.decided_by) == (ChangeState.APPLIED.value, Decimal(500), people[1])
     told = {event.action: event.actor_id for event in new_events() if "limit" in event.action}
     assert told["risk.limit_change_proposed"] == str(people[0].public_id)
     assert told["risk.limit_raised"] == str(people[1].public_id)

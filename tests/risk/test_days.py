@@ -23,7 +23,7 @@ def test_counts_orders_of_the_day_and_of_the_databases_hour(user):
 
     day = stats.lock(user_id=user.pk, trading_date=TODAY)
 
-    assert (day.orders_admitted, day.value_admitted, day.quantity_admitted) == (2, 3, Decimal("0.2"))
+    assert (day.orders_admitted, day.value_admitted, day.quantity_admitted) == (2, Decimal(3), Decimal("0.2"))
     assert day.hour_started_at is not None
     assert stats.orders_this_hour(day, clock=day.hour_started_at + timedelta(minutes=59, seconds=59)) == 2
     assert stats.orders_this_hour(day, clock=day.hour_started_at + timedelta(hours=1)) == 0
@@ -49,14 +49,16 @@ def test_the_history_is_of_the_30_days_before(user):
 
     found = stats.history(user_id=user.pk, trading_date=TODAY)
 
-    assert (found.orders, found.value) == (5, 50)
+    assert (found.orders, found.value) == (5, Decimal(50))
 
 
 def test_money_paid_in_is_no_profit_and_money_taken_out_is_no_loss():
     for equity in ("1000", "5"):
         stats.open_day(account_id=1, trading_date=TODAY, currency="USD", equity=Decimal(equity), at=NOON)
-    stats.note_cash_flow(account_id=1, trading_date=TODAY, amount=Decimal(500))
-    stats.note_cash_flow(account_id=1, trading_date=TODAY, amount=Decimal(-200))
+    later = NOON + timedelta(minutes=1)
+    stats.note_cash_flow(account_id=1, amount=Decimal(500), at=later)
+    stats.note_cash_flow(account_id=1, amount=Decimal(-200), at=later)
+    stats.note_cash_flow(account_id=1, amount=Decimal(7), at=NOON - timedelta(minutes=1))  # the first look has seen it
 
     assert stats.equity_at_start(account_ids=[1, 2], trading_date=TODAY) == {1: Decimal(1300)}
     assert AccountDay.objects.get().equity_start == 1000

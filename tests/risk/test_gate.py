@@ -20,7 +20,7 @@ EDGES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("USER_ACTIVE", {}, {"access__user_is_active": False}, "USER_NOT_ACTIVE"),
     ("PERMISSION", {}, {"access__may_trade": False}, "ROLE_MAY_NOT_TRADE"),
     ("ACCOUNT", {}, {"access__account_is_usable": False}, "ACCOUNT_NOT_USABLE"),
-    ("STEP_UP", {"access__account_is_live": True, "context__stepped_up": True},
+    ("STEP_UP", {"access__account_is_live": True, "access__stepped_up": True},
      {"access__account_is_live": True}, "STEP_UP_REQUIRED"),
     ("TRADING_STATE", {}, {"stop__level": StopLevel.REDUCE_ONLY}, "TRADING_REDUCE_ONLY"),
     ("TRADING_STATE", {}, {"stop__level": StopLevel.HALTED}, "TRADING_HALTED"),
@@ -175,7 +175,6 @@ REDUCING_HELD = [
     ({"access__user_is_active": False}, "USER_NOT_ACTIVE"),
     ({"stop__level": StopLevel.HALTED}, "TRADING_HALTED"),
     ({"freshness__broker_fault": "BROKER_UNAVAILABLE"}, "BROKER_UNAVAILABLE"),
-    ({"freshness__lost_orders": "NX1"}, "UNKNOWN_ORDER_ON_INSTRUMENT"),
     ({"shape__reduction_fault": "QUANTITY_EXCEEDS_POSITION"}, "QUANTITY_EXCEEDS_POSITION"),
     ({"market__quote_fault": "QUOTE_STALE"}, "QUOTE_STALE"),
     ({"usage__orders_last_second": D(10)}, "ORDERS_PER_SECOND_EXCEEDS_LIMIT"),
@@ -190,6 +189,7 @@ def test_what_only_reduces_is_still_held_by(facts, reason):
 @pytest.mark.parametrize(
     "facts",
     [
+        {"freshness__lost_orders": "NX1"}, {"exposure__order_quantity": D(99)},
         {"stop__level": StopLevel.REDUCE_ONLY}, {"access__may_trade": False}, {"access__account_is_live": True},
         {"freshness__sight_age_s": D(1000)}, {"exposure__order_value": D("0.001")},
         {"exposure__loss_today": D(100_000)}, {"exposure__position_now": D(10**9)}, {"usage__value_today": D(10**9)},
@@ -211,10 +211,10 @@ SUSPICIOUS: list[tuple[Suspicion, dict[str, Any], dict[str, Any]]] = [
     (Suspicion.UNUSUAL_SIZE, {"usage__past_orders": 9, "usage__past_value": D(9)},
      {"usage__past_orders": 10, "usage__past_value": D(10)}),
     (Suspicion.OPPOSITE_ORDERS, {}, {"usage__opposites": 1}),
-    (Suspicion.NEW_NETWORK, {"context__knows_network": False, "exposure__order_value": D("49999.99")},
-     {"context__knows_network": False, "exposure__order_value": D(50_000)}),
-    (Suspicion.NEW_NETWORK, {"context__knows_network": True, "exposure__order_value": D(50_000)},
-     {"context__knows_network": False, "exposure__order_value": D(50_000)}),
+    (Suspicion.NEW_NETWORK, {"access__knows_network": False, "exposure__order_value": D("49999.99")},
+     {"access__knows_network": False, "exposure__order_value": D(50_000)}),
+    (Suspicion.NEW_NETWORK, {"access__knows_network": True, "exposure__order_value": D(50_000)},
+     {"access__knows_network": False, "exposure__order_value": D(50_000)}),
 ]  # fmt: skip
 
 

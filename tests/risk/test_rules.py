@@ -59,3 +59,9 @@ def test_what_a_price_may_be(prices, fault):
 )  # fmt: skip
 def test_what_verifiably_reduces(volume, pending, quantity, fault):
     assert amounts.reduction_fault(Reduction(D(volume), D(pending)), quantity=D(quantity)) == fault
+
+
+def test_what_cannot_be_reduced_now_says_why():
+    gone = Reduction(D(1), D(0), fault="POSITION_NOT_FOUND")
+
+    assert amounts.reduction_fault(gone, quantity=D("0.01")) == "POSITION_NOT_FOUND"

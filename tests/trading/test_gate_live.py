@@ -6,13 +6,16 @@ from decimal import Decimal
 import pytest
 from django.utils.timezone import now
 
+from accounts.models import TokenFamily
 from nexus.alerts.models import Alert
+from nexus.core.errors import Unreachable
 from risk.models import AccountSight, UserDailyStats
 from risk.rules import gate
 from risk.states import LimitKind
 from tests.client import ApiClient
 from tests.factories.accounts import UserFactory
 from tests.trading.conftest import brief, limit
+from trading.brokers.mt5.adapter import Mt5Broker
 from trading.models import TradeLedger, TradingAccount
 from trading.services import facts, headroom, watch
 from trading.services.facts import Missing
@@ -32,7 +35,7 @@ def test_an_order_carries_every_check_with_its_figures(execute):
         "name": "DAILY_LOSS", "passed": True, "reason": "", "unit": "USD", "scope": "", "detail": "",
         "limit": "1000", "used": "0", "asked": "58.3", "headroom": "1000",
     }  # fmt: skip
-    assert (figures["MARGIN"]["limit"], figures["MARGIN"]["asked"]) == ("90000", "108.53")
+    assert (figures["MARGIN"]["limit"], figures["MARGIN"]["asked"]) == ("90000", "108.5")
 
 
 def test_a_broker_that_cannot_be_read_refuses_with_every_check_present(execute, monkeypatch):
@@ -90,8 +93,6 @@ def test_a_look_that_fails_is_no_sight(account, paper, monkeypatch):
 
 
 def _unreachable(_account: TradingAccount) -> None:
-    from nexus.core.errors import Unreachable  # noqa: PLC0415
-
     raise Unreachable("It is down.")
 
 
@@ -125,6 +126,33 @@ def test_a_burst_is_told_once_however_long_it_lasts(execute, settings):
         execute(SMALL)
 
     assert [(alert.kind, alert.seen_count) for alert in Alert.objects.all()] == [("SUSPICION_BURST", 2)]
+
+
+def test_a_large_trade_from_a_new_network_is_told_and_one_from_a_known_network_is_not(trader, settings):
+    settings.NEW_NETWORK_VALUE = Decimal(1000)
+    client = ApiClient().login(trader)  # from 127.0.0.1, just now
+    order = '{"symbol": "EURUSD", "action": "BUY", "quantity": 0.01, "stop_loss": 1.0800}'
+
+    assert client.post("/trading/execute", order, idempotency_key="the-first-one").json()["status"] == "FILLED"
+    assert Alert.objects.get().kind == "SUSPICION_NEW_NETWORK"
+
+    Alert.objects.all().delete()
+    TokenFamily.objects.update(created_at=now() - timedelta(days=1), ip="127.0.0.77")
+    assert client.post("/trading/execute", order, idempotency_key="the-second-one").json()["status"] == "FILLED"
+    assert not Alert.objects.exists()
+
+
+def test_the_broker_itself_says_what_margin_an_order_takes(execute, settings, monkeypatch):
+    monkeypatch.setattr(Mt5Broker, "margin", lambda *_, **__: Decimal("90000.01"))
+    assert execute(SMALL).reason == "MARGIN_EXCEEDS_FREE"
+
+    def fail(*_: object, **__: object) -> Decimal:
+        raise Unreachable("It is down.")
+
+    monkeypatch.setattr(Mt5Broker, "margin", fail)
+    assert execute(SMALL).reason == "MARGIN_UNKNOWN"
+    settings.MARGIN_FROM_BROKER = False
+    assert execute(SMALL).status == "FILLED"
 
 
 def test_a_size_unlike_the_users_own_is_told(execute, trader):

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from django.utils.timezone import now
 
+from nexus.alerts.models import Alert
+from risk.models import RiskAdjustment
 from risk.services import control
 from risk.states import ControlScope, LimitKind, StopLevel
 from tests.client import ApiClient
@@ -336,3 +338,37 @@ def test_a_pending_order_that_filled_while_nobody_looked_is_found_by_the_watch(c
     watch.look(account_id=account.pk, at=now())
 
     assert reread(client, order)["status"] == "FILLED"
+
+
+def test_two_opposite_positions_close_by_each_other(client, paper):
+    place(client, MARKET)
+    place(client, MARKET | {"action": "SELL", "quantity": "0.02", "stop_loss": "1.0900"})
+    bought, sold = sorted(client.get("/trading/positions").json()["results"], key=lambda row: row["side"])
+    path = f"/trading/positions/{bought['id']}/close"
+
+    assert act(client, path, {"against": bought["id"]}).status_code == 422
+    answer = act(client, path, {"against": sold["id"]})
+
+    order = answer.json()
+    assert (answer.status_code, order["status"], order["filled_quantity"]) == (201, "FILLED", "0.02")
+    assert position_of(client)["quantity"] == "0.01"
+    assert {row.quantity for row in BrokerPosition.objects.all()} == {Decimal("0.01"), Decimal(0)}
+    assert not Alert.objects.exclude(kind__startswith="SUSPICION_").exists()
+
+
+def test_a_price_that_jumps_is_not_believed(client, paper):
+    place(client, MARKET)
+    paper.quote("EURUSD", "1.20000", "1.20010")
+
+    order = place(client, MARKET | {"stop_loss": "1.1950"})
+
+    assert (order["status"], order["reason"]) == ("REJECTED", "QUOTE_JUMPED")
+
+
+def test_what_changed_the_risk_is_kept(client, paper, account):
+    place(client, MARKET)
+
+    act(client, f"/trading/positions/{position_of(client)['id']}", {"stop_loss": "1.0790"}, method="patch")
+
+    change = RiskAdjustment.objects.get()
+    assert (change.kind, change.before, change.after) == ("STOP_CHANGE", Decimal(0), Decimal("3.00"))

@@ -145,6 +145,14 @@ def test_a_fill_that_nobody_here_asked_for_counts_at_its_price(account):
     assert used(account) == (D("0.5"), 55_000)
 
 
+def test_a_stop_that_was_hit_and_an_order_that_reduces_do_not_count(account):
+    instrument(account)
+    fill(account, None, "0.5", at=DAY, kind="STOP_LOSS")
+    order(account, value=D(0), status="CANCELED", filled_quantity=D(0), venue_position_id="7")
+
+    assert used(account) == (0, 0)
+
+
 def test_a_strange_fill_is_converted_at_the_side_that_costs_more(account):
     instrument(account, symbol="EURGBP", profit_currency="GBP", usd_symbol="GBPUSD")
     fill(account, None, "1", at=DAY, symbol="EURGBP", price=D("0.8"))

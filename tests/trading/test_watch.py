@@ -7,8 +7,9 @@ from django.utils.timezone import now
 from nexus.alerts.models import Alert
 from risk.models import AccountDay
 from tests.fakes.paper import LOGIN
+from tests.trading.conftest import brief
 from trading.brokers.mt5.emulator import constants as mt5
-from trading.models import BrokerPosition, Fill, TradeLedger
+from trading.models import BrokerPosition, CashMovement, Fill, TradeLedger
 from trading.services import watch
 from trading.states import FillKind, OrderStatus
 
@@ -89,3 +90,25 @@ def test_a_broker_that_cannot_be_asked_changes_nothing(execute, account, setting
     assert watch.look(account_id=account.pk, at=now()) == 0
 
     assert (TradeLedger.objects.values().get(), BrokerPosition.objects.values().get(), Fill.objects.count()) == before
+
+
+def test_a_deposit_hides_no_loss_and_a_withdrawal_is_none(execute, paper, account, settings):
+    settings.MAX_POSITION_SIZE = Decimal(1_000_000)
+    watch.look(account_id=account.pk, at=now())
+    execute()
+    paper.quote("EURUSD", "1.07900", "1.07910")  # the stop is hit: 60 are lost
+    paper.control.balance(LOGIN, "1000", comment="mobile money")
+    paper.control.balance(LOGIN, "-300")
+
+    for _ in range(2):
+        watch.look(account_id=account.pk, at=now())
+    order = execute(brief(entry_price=None, stop_loss=Decimal("1.0740"), take_profit=None))
+
+    loss = next(check for check in order.checks if check["name"] == "DAILY_LOSS")
+    assert loss["used"] == "60"
+    moved = CashMovement.objects.order_by("pk").values_list("kind", "amount", "words")
+    assert list(moved) == [
+        ("TRANSFER", 100_000, "Initial deposit"),
+        ("TRANSFER", 1000, "mobile money"),
+        ("TRANSFER", -300, ""),
+    ]

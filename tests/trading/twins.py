@@ -14,7 +14,7 @@ from nexus.core import money, statements
 from nexus.idempotency.models import IdempotencyRecord
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
-from risk.services import control, stats
+from risk.services import stats
 from trading import rules
 from trading.models import BrokerPosition, Fill, OrderEvent, TradeLedger, TradingAccount
 from trading.services import facts
@@ -29,7 +29,6 @@ def begin(*, key: RequestKey, public_id: uuid.UUID, user_id: int, at: datetime) 
     made = records.claim(key, object_type="order", object_id=str(public_id), at=at)
     if made != str(public_id):
         return Beginning(made, 0, stats.Day())
-    control.lock_shared()
     day = stats.lock(user_id=user_id, trading_date=at.date())
     with connection.cursor() as cursor:
         cursor.execute("SELECT nextval('order_number')")

@@ -68,6 +68,13 @@ class CloseForm(StrictSerializer):
     """How much of a position to close; all of it unless said."""
 
     quantity = ExactDecimalField(whole_digits=12, places=8, zero=False, required=False, help_text="lots")
+    against = serializers.UUIDField(required=False, help_text="an opposite position to close it by")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Refuse to close a part by another position: what they share is closed."""
+        if "against" in attrs and "quantity" in attrs:
+            raise serializers.ValidationError({"quantity": "Leave it out: what both positions share is closed."})
+        return attrs
 
 
 class TermsForm(StrictSerializer):

@@ -16,9 +16,10 @@ from accounts.states import Role
 from accounts.types import Principal
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Outcome, Target
-from nexus.core.http import as_error
+from nexus.core.http import as_error, client_ip
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
+from risk.types import Context
 from trading import selectors
 from trading.api import forms, rendering
 from trading.models import TradingAccount
@@ -111,7 +112,8 @@ class Execute(TradingView):
         account = selectors.account_for(user, public_id=form.validated_data.get("account"))
         key = _request_key(request, account, path="/trading/execute", body=form.validated_data)
         place = orders.accept if request.headers.get("Prefer") == "respond-async" else orders.execute
-        return _answer(place(user=user, account=account, intent=form.to_intent(), key=key, at=now()))
+        context = Context(network=client_ip(request._request))
+        return _answer(place(user=user, account=account, intent=form.to_intent(), key=key, at=now(), context=context))
 
 
 class OrderCancel(TradingView):
@@ -160,6 +162,10 @@ class PositionClose(TradingView):
         position = selectors.position_of(user, public_id=position_id)
         path = f"/trading/positions/{position_id}/close"
         key = _request_key(request, position.account, path=path, body=form.validated_data)
+        against = form.validated_data.get("against")
+        if against is not None:
+            other = selectors.position_of(user, public_id=against)
+            return _answer(closes.close_by(user=user, position=position, other=other, key=key, at=now()))
         quantity = form.validated_data.get("quantity")
         return _answer(closes.close(user=user, position=position, quantity=quantity, key=key, at=now()))
 

@@ -5,9 +5,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
-from trading.states import FillKind, OrderType, PositionMode, Side, TimeInForce, VenueState
+from trading.states import CashKind, FillKind, OrderType, PositionMode, Side, TimeInForce, VenueState
 from trading.types import (
     AccountSnapshot,
+    CashReport,
     FillReport,
     Instrument,
     Link,
@@ -23,6 +24,8 @@ from trading.types import (
 __all__ = [
     "AccountSnapshot",
     "Broker",
+    "CashKind",
+    "CashReport",
     "FillKind",
     "FillReport",
     "Instrument",
@@ -111,6 +114,10 @@ class Broker(Protocol):
 
     def fills_since(self, at: datetime) -> Sequence[FillReport]:
         """Read every trade fill of the account since `at`, ours or not; repeats are harmless."""
+        ...
+
+    def cash_since(self, at: datetime) -> Sequence[CashReport]:
+        """Read every movement of money without a trade since `at`; repeats are harmless. Raises: Unreachable."""
         ...
 
     def close(self) -> None:

@@ -26,4 +26,5 @@ class Migration(migrations.Migration):
         migrations.RunSQL(REFUSE, "DROP FUNCTION refuse_change()"),
         migrations.RunSQL(_protect("fill"), _release("fill")),
         migrations.RunSQL(_protect("order_event"), _release("order_event")),
+        migrations.RunSQL(_protect("cash_movement"), _release("cash_movement")),
     ]

@@ -1,7 +1,7 @@
 """The tables of trading."""
 
 from trading.models.accounts import TradableInstrument, TradingAccount
-from trading.models.fills import BrokerPosition, Fill
+from trading.models.fills import BrokerPosition, CashMovement, Fill
 from trading.models.orders import (
     ChangeRequest,
     IllegalTransition,
@@ -13,6 +13,7 @@ from trading.models.orders import (
 
 __all__ = [
     "BrokerPosition",
+    "CashMovement",
     "ChangeRequest",
     "Fill",
     "IllegalTransition",

@@ -1,6 +1,8 @@
 """Accounts at venues, and what can be traded there."""
 
 import uuid
+from datetime import datetime
+from decimal import Decimal
 from typing import ClassVar
 
 from django.db import models
@@ -68,6 +70,8 @@ class TradableInstrument(models.Model):
     times_in_force = models.JSONField(default=list)
     usd_symbol = models.CharField(max_length=32, blank=True, help_text="the pair that turns its profit into USD")
     usd_is_base = models.BooleanField(default=False)
+    last_mid = columns.price(null=True, help_text="the last price that could be trusted")
+    last_mid_at = models.DateTimeField(null=True)
     read_at = models.DateTimeField()
 
     class Meta:
@@ -83,6 +87,11 @@ class TradableInstrument(models.Model):
     def conversion(self) -> Conversion:
         """Return how the instrument's profit currency becomes USD."""
         return Conversion(self.usd_symbol, self.usd_is_base)
+
+    @property
+    def last_good(self) -> tuple[Decimal, datetime] | None:
+        """Return the last mid price that could be trusted and its time, or None."""
+        return None if self.last_mid is None or self.last_mid_at is None else (self.last_mid, self.last_mid_at)
 
     def as_instrument(self) -> Instrument:
         """Return the instrument in the words of the broker protocol."""

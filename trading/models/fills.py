@@ -7,10 +7,7 @@ from django.db import models
 
 from trading.models import columns
 from trading.models.accounts import TradingAccount
-from trading.states import (
-    FillKind,
-    Side,
-)
+from trading.states import CashKind, FillKind, Side
 
 
 class Fill(models.Model):
@@ -78,3 +75,24 @@ class BrokerPosition(models.Model):
     def side(self) -> Side:
         """Return which way the position looks."""
         return Side.SELL if self.quantity < 0 else Side.BUY
+
+
+class CashMovement(models.Model):
+    """One movement of money at the venue without a trade. Never changed."""
+
+    account = models.ForeignKey(TradingAccount, on_delete=models.PROTECT, related_name="+")
+    venue_cash_id = models.CharField(max_length=32)
+    kind = models.CharField(max_length=10, choices=columns.choices_of(CashKind))
+    amount = columns.money(help_text="account currency, negative when it leaves")
+    words = models.CharField(max_length=100, blank=True, help_text="the venue's own")
+    moved_at = models.DateTimeField()
+    booked_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "cash_movement"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["account", "venue_cash_id"], name="cash_movement_one_a_deal"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.amount.normalize():f}"

@@ -80,6 +80,7 @@ class TradeLedger(models.Model):
     time_in_force = models.CharField(max_length=3, choices=columns.choices_of(TimeInForce), blank=True)
     expires_at = models.DateTimeField(null=True)
     venue_position_id = models.CharField(max_length=32, blank=True, help_text="the position that it only reduces")
+    other_position_id = models.CharField(max_length=32, blank=True, help_text="the opposite one that it closes it by")
     stop_loss = columns.price(null=True)
     take_profit = columns.price(null=True)
 
@@ -168,6 +169,7 @@ class TradeLedger(models.Model):
             time_in_force=TimeInForce(self.time_in_force) if self.time_in_force else None,
             expires_at=self.expires_at,
             venue_position_id=self.venue_position_id,
+            other_position_id=self.other_position_id,
         )
 
     @property

@@ -30,7 +30,8 @@ class Judgement:
 def judge(question: Question) -> Judgement:
     """Judge an order and tell people what looks suspicious about it.
 
-    The caller holds the stop lock and the user's day; what they guard is read here, in later statements.
+    The caller holds the user's day; what it guards is read here, in later statements. The stop is read once more, under
+    its own lock, before anything is marked.
     """
     found, reservation = evidence.gather(question)
     verdict = gate.judge(found)

@@ -49,6 +49,14 @@ def _claim(*, order_id: int, actor: Actor, reason: str, at: datetime) -> ChangeR
     detail = {"before": str(order.state), "cancel": order.cancel, "reason": reason}
     if order.delivery == Delivery.QUEUED:
         order.move(CANCELED, at=at, reason="CANCELED_BEFORE_SENDING", facts={"cancel": CancelState.DONE})
+        target = Target("order", str(order.public_id))
+        trail.record(
+            action="order.canceled",
+            actor=actor,
+            target=target,
+            detail=detail | {"after": str(order.state)},
+            occurred_at=at,
+        )
         records.close(object_id=str(order.public_id), at=at)
         change = None
     elif order.cancel in (CancelState.REQUESTED, CancelState.UNKNOWN):

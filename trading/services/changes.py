@@ -17,8 +17,8 @@ from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
 from nexus.core import money
 from nexus.core.errors import Conflict, Invalid, OutcomeUnknown, OutsideError, Refused, Unavailable, Unreachable
-from risk.services import control, stats
-from risk.states import StopLevel
+from risk.services import adjustments, control, stats
+from risk.states import AdjustmentKind, StopLevel
 from trading import rules, selectors
 from trading.models import BrokerPosition, ChangeRequest
 from trading.rules import ZERO
@@ -109,11 +109,11 @@ def _claim(
 ) -> ChangeRequest:
     """Judge the change under the locks and store it as about to be sent."""
     account = position.account
-    control.lock_shared()
     stats.lock(user_id=account.user_id, trading_date=at.date())
     position = BrokerPosition.objects.select_for_update(no_key=True).get(pk=position.pk)
     if position.changes.filter(kind=ChangeKind.STOPS, state__in=[ChangeState.SENDING, ChangeState.UNKNOWN]).exists():
         raise ChangeInFlight("The last change of these stops has not been answered yet.")
+    control.lock_shared()
     stop = control.state(scopes=accounts.control_scopes(account, symbol=position.symbol))
     if stop.level is StopLevel.HALTED or (extra and stop.level is not StopLevel.ACTIVE):
         raise ChangeRefused(f"Trading is {stop.level.name} ({stop.reason}): only a tighter stop is accepted, if any.")
@@ -176,6 +176,16 @@ def _settle(
     ChangeRequest.objects.filter(pk=change.pk).update(state=state, answer=str(answer or "")[:300], settled_at=at)
     if wanted is not None:
         BrokerPosition.objects.filter(pk=position.pk).update(stop_loss=wanted.stop_loss, take_profit=wanted.take_profit)
+    if state is ChangeState.DONE:
+        adjustments.record(
+            kind=AdjustmentKind.STOP_CHANGE,
+            account_id=position.account_id,
+            order_id=None,
+            before=ZERO,
+            after=change.extra_risk,
+            reason=f"position {position.public_id}: {change.before} → {change.after}",
+            at=at,
+        )
     trail.record(
         action="position.stops_answered",
         actor=Actor.system("broker"),

@@ -19,6 +19,29 @@ class PositionClosed(Conflict):
     code = "position_closed"
 
 
+def close_by(
+    *, user: Principal, position: BrokerPosition, other: BrokerPosition, key: RequestKey, at: datetime
+) -> Execution:
+    """Close a position by an opposite one of the same account and instrument. Safe to repeat with the same key.
+
+    Raises: PositionClosed, Invalid, and what `orders.execute` raises.
+    """
+    if not position.quantity or not other.quantity:
+        raise PositionClosed("One of the positions is closed already.")
+    is_pair = position.account_id == other.account_id and position.symbol == other.symbol
+    if not is_pair or position.side is other.side:
+        detail = "must be an opposite position of the same account and instrument"
+        raise Invalid(f"against {detail}.", errors=[FieldError("/against", "invalid", detail)])
+    intent = OrderIntent(
+        symbol=position.symbol,
+        side=Side.SELL if position.side is Side.BUY else Side.BUY,
+        quantity=min(abs(position.quantity), abs(other.quantity)),
+        venue_position_id=position.venue_position_id,
+        other_position_id=other.venue_position_id,
+    )
+    return orders.execute(user=user, account=position.account, intent=intent, key=key, at=at)
+
+
 def close(
     *, user: Principal, position: BrokerPosition, quantity: Decimal | None, key: RequestKey, at: datetime
 ) -> Execution:

@@ -48,11 +48,11 @@ def dispatch(*, order_id: int, at: datetime) -> TradeLedger | None:
 
 @transaction.atomic(durable=True)
 def _claim(*, order_id: int, quote: Quote | None, at: datetime) -> TradeLedger | None:
-    """Mark the order as about to be sent (move 3), or reject it (move 4). Locks: the stop lock, then the order."""
-    control.lock_shared()
+    """Mark the order as about to be sent (move 3), or reject it (move 4). Locks: the order, then the stop lock."""
     order = TradeLedger.objects.locked().filter(pk=order_id, delivery=Delivery.QUEUED).first()
     if order is None:
         return None
+    control.lock_shared()
     now = facts.database_clock()
     ttl_s = settings.MARKET_TTL_S if order.order_type == OrderType.MARKET else settings.PENDING_TTL_S
     stop = control.state(scopes=accounts.control_scopes(order.account, symbol=order.symbol))

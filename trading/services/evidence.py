@@ -1,7 +1,7 @@
 """The evidence for one judgement, part by part: who asks, what they ask, and what is known of the world around it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -61,7 +61,7 @@ class Question:
     at: datetime
     context: Context = NOBODY
     reduction: Reduction | None = None
-    venue_margin: Decimal | None = None
+    venue_margin: Figure | None = None
 
     @property
     def missing(self) -> Unknown | None:
@@ -88,7 +88,7 @@ def gather(q: Question) -> tuple[Evidence, Reservation | None]:
         at=q.at,
     )
     evidence = Evidence(
-        access=_access(q),
+        access=_access(q, worst=worst),
         stop=_stop(q),
         freshness=_freshness(q, clock=counts.clock),
         shape=_shape(q),
@@ -99,9 +99,9 @@ def gather(q: Question) -> tuple[Evidence, Reservation | None]:
         policy=policy.current(),
         is_reducing=q.reduction is not None,
     )
-    if isinstance(worst, Unknown):
-        return evidence, None
-    return evidence, worst if q.reduction is None else replace(worst, risk=ZERO)
+    if isinstance(worst, Unknown) or q.reduction is None:
+        return evidence, None if isinstance(worst, Unknown) else worst
+    return evidence, _no_risk(q)
 
 
 def worst_case(q: Question) -> Reservation | Unknown:
@@ -125,6 +125,14 @@ def worst_case(q: Question) -> Reservation | Unknown:
     )
     assert reservation is not None
     return reservation
+
+
+def _no_risk(q: Question) -> Reservation:
+    """Return what a verified reduction reserves: nothing. It may fill anywhere inside the collar, to get out."""
+    assert q.quote is not None
+    reference = rules.reference_price(q.quote, q.intent.side)
+    deviation = money.ceil_to(reference * settings.PRICE_COLLAR, q.instrument.tick_size)
+    return Reservation(risk=ZERO, value=ZERO, units=ZERO, deviation=deviation)
 
 
 def usage_of(counts: Counts, *, day: stats.Day, facts: Facts | Missing) -> Usage:
@@ -161,13 +169,18 @@ def usage_of(counts: Counts, *, day: stats.Day, facts: Facts | Missing) -> Usage
     )
 
 
-def _access(q: Question) -> Access:
+def _access(q: Question, *, worst: Reservation | Unknown) -> Access:
+    is_large = isinstance(worst, Reservation) and worst.value >= settings.NEW_NETWORK_VALUE
+    knows = None
+    if is_large and q.context.network is not None:  # nobody asks about small trades
+        knows = people.knows_network(user_id=q.user.pk, ip=q.context.network, at=q.at)
     return Access(
         user_is_active=people.is_active(user_id=q.user.pk),
         may_trade=q.user.role in TRADERS,
         account_is_usable=q.account.is_active and (q.account.user_id == q.user.pk or q.reduction is not None),
         account_is_live=q.account.is_live,
-        context=q.context,
+        stepped_up=q.context.stepped_up,
+        knows_network=knows,
     )
 
 
@@ -280,6 +293,8 @@ def _quote_fault(q: Question) -> str:
         tick_size=q.instrument.tick_size,
         age_max=timedelta(seconds=settings.QUOTE_AGE_MAX_S),
         spread_max=settings.SPREAD_MAX,
+        last_good=q.instrument.last_good,
+        jump_max=settings.JUMP_MAX,
     )
 
 

@@ -94,7 +94,7 @@ def margin(
     account: TradingAccount,
     in_doubt: list[TradeLedger],
     reservation: Reservation | Unknown,
-    venue_margin: Decimal | None,
+    venue_margin: Figure | None,
 ) -> Margin:
     """Return the margin that the order needs, that working orders need, and that is free.
 
@@ -128,10 +128,12 @@ def margin(
 
 
 def _required(
-    reservation: Reservation | Unknown, *, venue_margin: Decimal | None, leverage: Decimal, owed: Decimal
+    reservation: Reservation | Unknown, *, venue_margin: Figure | None, leverage: Decimal, owed: Decimal
 ) -> Figure:
     if isinstance(reservation, Unknown):
         return reservation
+    if isinstance(venue_margin, Unknown):
+        return venue_margin
     return money.ceil_to(reservation.value / leverage if venue_margin is None else venue_margin * owed, CENT)
 
 

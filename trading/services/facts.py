@@ -4,13 +4,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.conf import settings
 from django.db import connection
 
 from nexus.core import statements
 from nexus.core.errors import Invalid, OutsideError, Unavailable, Unreachable
+from risk.types import Figure, Unknown
+from trading import rules
 from trading.models import TradableInstrument, TradingAccount
 from trading.services import accounts, instruments
-from trading.types import AccountSnapshot, Quote
+from trading.types import AccountSnapshot, OrderIntent, Quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,24 @@ def _owned(user_id: int) -> tuple[datetime, list[TradingAccount]]:
     read_at = database_clock()
     query = "SELECT {columns} FROM trading_account WHERE user_id = %s AND is_active ORDER BY id"
     return read_at, statements.objects(TradingAccount, query, [user_id])
+
+
+def venue_margin(*, account: TradingAccount, intent: OrderIntent, facts: Facts | Missing) -> Figure | None:
+    """Ask the venue how much margin the order would take, in account currency. Network, as `read`.
+
+    Returns unknown when it cannot say; None when it is not to be asked, or there is no price to ask about.
+    """
+    assert not connection.in_atomic_block
+    quote = None if isinstance(facts, Missing) else facts.quotes.get(intent.symbol)
+    if quote is None or intent.is_reducing or not settings.MARGIN_FROM_BROKER:
+        return None
+    price = rules.worst_entry(intent, quote=quote, deviation=rules.ZERO)
+    try:
+        return accounts.broker_of(account).margin(
+            symbol=intent.symbol, side=intent.side, quantity=intent.quantity, price=price
+        )
+    except OutsideError as exc:
+        return Unknown("MARGIN_UNKNOWN", str(exc))
 
 
 def _read_account(

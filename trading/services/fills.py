@@ -20,6 +20,8 @@ from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
 from nexus.core import money, statements
 from nexus.idempotency.services import records
+from risk.services import adjustments
+from risk.states import AdjustmentKind
 from trading import rules, selectors
 from trading.models import Fill, TradeLedger, TradingAccount
 from trading.states import UNKNOWN, CancelState, Delivery, FillKind, OrderStatus, RejectedBy, Side, State, VenueState
@@ -93,7 +95,7 @@ def follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLed
         _book_other(order.account, stray, at=at)  # it carries our mark and another ticket: a fact all the same
     fills = selectors.fills_of(order)
     order._prefetched_objects_cache = {"fills": fills}  # type: ignore[attr-defined]  # whoever shows it reads no more
-    standing = selectors.standing(fills)
+    standing = selectors.standing(order, fills)
     filled = sum((fill.quantity for fill in standing), start=rules.ZERO)
     to = rules.next_state(
         order.state, reported=report.state, filled=filled, quantity=order.quantity, is_new_fill=bool(booked)
@@ -101,6 +103,7 @@ def follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLed
     if to is None:
         log.debug("trading.order.nothing_new", order_id=str(order.public_id), reported=report.state.value)
         return order
+    before = order.reserved
     is_late = any(fill.kind is FillKind.ORDER for fill in booked)
     _move(
         order,
@@ -110,6 +113,7 @@ def follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLed
         at=at,
         facts=_facts(order, report=report, to=to, standing=standing, is_late=is_late),
     )
+    _adjust(order, booked=booked, before=before, at=at)
     _warn(order, fills=fills, has_new=bool(booked), at=at)
     return order
 
@@ -212,7 +216,12 @@ def _book(account_id: int, report: FillReport, *, order: TradeLedger | None) -> 
 
 
 def _reference(order: TradeLedger) -> Decimal | None:
-    """Return the price that slippage is measured from: where a pending order waited, else the market at sending."""
+    """Return the price that slippage is measured from: where a pending order waited, else the market at sending.
+
+    None when there is nothing to measure.
+    """
+    if order.other_position_id:
+        return None  # nothing was traded: both sides close at the price at which one of them was opened
     resting = order.intent.resting_price
     if resting is not None:
         return resting
@@ -269,6 +278,24 @@ def _book_other(account: TradingAccount, report: FillReport, *, at: datetime) ->
             object_id=str(account.public_id),
             at=at,
         )
+
+
+def _adjust(order: TradeLedger, *, booked: list[FillReport], before: Decimal, at: datetime) -> None:
+    """Keep how fills changed what the order risks: a part of it filled, or it filled worse than it was judged by."""
+    account_id, order_id = order.account_id, order.pk
+    if booked and order.status == OrderStatus.PARTIALLY_FILLED:
+        adjustments.record(
+            kind=AdjustmentKind.PARTIAL_FILL, account_id=account_id, order_id=order_id, before=before,
+            after=order.reserved, reason=f"{money.as_text(order.filled_quantity)} lots are filled", at=at,
+        )  # fmt: skip
+    ids = [fill.venue_fill_id for fill in booked]
+    for fill in Fill.objects.filter(order=order, venue_fill_id__in=ids, slippage__gt=settings.SLIPPAGE_THRESHOLD):
+        cost = (fill.slippage or rules.ZERO) * order.value * fill.quantity / order.quantity
+        adjustments.record(
+            kind=AdjustmentKind.SLIPPAGE, account_id=account_id, order_id=order_id, before=order.risk,
+            after=money.ceil_to(order.risk + cost, money.CENT),
+            reason=f"filled at {money.as_text(fill.price)}, {fill.slippage} away from its reference", at=at,
+        )  # fmt: skip
 
 
 def _warn(order: TradeLedger, *, fills: list[Fill], has_new: bool, at: datetime) -> None:

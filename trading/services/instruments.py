@@ -2,14 +2,17 @@
 
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from decimal import Decimal
 
-from nexus.core import statements
+from nexus.core import money, statements
 from nexus.core.errors import FieldError, Invalid, OutsideError, Refused, Unavailable
 from trading.brokers.base import Broker
 from trading.models import TradableInstrument, TradingAccount
-from trading.types import Conversion
+from trading.types import Conversion, Quote
 
 KEPT = timedelta(hours=1)
+PRICE_KEPT = timedelta(seconds=5)
+PRICE_STEP = Decimal("1E-10")
 
 
 class UnknownSymbol(Invalid):
@@ -51,6 +54,13 @@ def get(*, account: TradingAccount, broker: Broker, symbol: str, at: datetime) -
         raise Unavailable(
             "The broker cannot be asked about this symbol now. Nothing was sent.", headers={"Retry-After": "5"}
         ) from exc
+
+
+def note_price(instrument: TradableInstrument, quote: Quote, *, at: datetime) -> None:
+    """Keep a price that could be trusted, at most every few seconds: the next one is judged by it."""
+    if instrument.last_mid_at is None or at - instrument.last_mid_at > PRICE_KEPT:
+        mid = money.half_even_to((quote.bid + quote.ask) / 2, PRICE_STEP)
+        TradableInstrument.objects.filter(pk=instrument.pk).update(last_mid=mid, last_mid_at=at)
 
 
 def conversion_to_usd(broker: Broker, *, currency: str) -> Conversion:

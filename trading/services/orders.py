@@ -22,12 +22,13 @@ from nexus.core.jobs import enqueue
 from nexus.core.logs import correlation_id
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
-from risk.services import stats
+from risk.services import control, stats
+from risk.types import Context, Figure
 from trading import selectors
 from trading.models import TradableInstrument, TradeLedger, TradingAccount
 from trading.rules import ZERO
 from trading.services import accounts, admission, facts, fills, identifiers, instruments, reduction, shapes, storing
-from trading.services.evidence import Question
+from trading.services.evidence import NOBODY, Question
 from trading.services.facts import Facts, Missing
 from trading.states import QUEUED, REJECTED, SENDING, Delivery, RejectedBy, State, VenueState
 from trading.types import OrderIntent, OrderReport, OrderRequest
@@ -44,31 +45,50 @@ class Execution:
 
 
 def execute(
-    *, user: Principal, account: TradingAccount, intent: OrderIntent, key: RequestKey, at: datetime
+    *,
+    user: Principal,
+    account: TradingAccount,
+    intent: OrderIntent,
+    key: RequestKey,
+    at: datetime,
+    context: Context = NOBODY,
 ) -> Execution:
     """Place an order and return it as it stands: filled, rejected by us or the broker, or still unknown.
 
     Safe to repeat with the same key. Raises: Invalid when the intent cannot be an order of this instrument; KeyMismatch
     and KeyInProgress as `records.claim`; Unavailable when the instrument is new to us and cannot be asked for.
     """
-    execution = _take(user=user, account=account, intent=intent, key=key, to=SENDING, at=at)
+    execution = _take(user=user, account=account, intent=intent, key=key, to=SENDING, context=context, at=at)
     if execution.order.delivery != Delivery.SENDING or execution.is_replay:
         return execution
     return Execution(send(execution.order), is_replay=False)
 
 
 def accept(
-    *, user: Principal, account: TradingAccount, intent: OrderIntent, key: RequestKey, at: datetime
+    *,
+    user: Principal,
+    account: TradingAccount,
+    intent: OrderIntent,
+    key: RequestKey,
+    at: datetime,
+    context: Context = NOBODY,
 ) -> Execution:
     """Accept an order to be sent by a worker, and return it QUEUED with its reservation, or REJECTED. As `execute`."""
-    execution = _take(user=user, account=account, intent=intent, key=key, to=QUEUED, at=at)
+    execution = _take(user=user, account=account, intent=intent, key=key, to=QUEUED, context=context, at=at)
     if execution.order.delivery == Delivery.QUEUED:
         enqueue("trading.dispatch_order", order_id=execution.order.pk)
     return execution
 
 
 def _take(
-    *, user: Principal, account: TradingAccount, intent: OrderIntent, key: RequestKey, to: State, at: datetime
+    *,
+    user: Principal,
+    account: TradingAccount,
+    intent: OrderIntent,
+    key: RequestKey,
+    to: State,
+    context: Context,
+    at: datetime,
 ) -> Execution:
     """Read what an order needs and admit it into `to`, or return the order that the key has made."""
     made = records.find(key)
@@ -82,10 +102,12 @@ def _take(
     shapes.refuse_misshapen(intent, instrument=instrument.as_instrument(), at=at)
     began = time.monotonic()
     read = facts.read(user_id=user.pk, account=account, symbol=intent.symbol, at=at)
+    margin = facts.venue_margin(account=account, intent=intent, facts=read)
     judged_at = at + timedelta(seconds=time.monotonic() - began)  # a slow read makes a quote older, not newer
     order, is_new = _admit(
-        user=user, account=account, instrument=instrument, intent=intent, read=read, key=key, to=to, at=judged_at
-    )
+        user=user, account=account, instrument=instrument, intent=intent, read=read, margin=margin, key=key, to=to,
+        context=context, at=judged_at,
+    )  # fmt: skip
     return Execution(order, is_replay=not is_new)
 
 
@@ -97,36 +119,42 @@ def _admit(
     instrument: TradableInstrument,
     intent: OrderIntent,
     read: Facts | Missing,
+    margin: Figure | None,
     key: RequestKey,
     to: State,
+    context: Context,
     at: datetime,
 ) -> tuple[TradeLedger, bool]:
     """Judge the order under the locks and store it: SENDING with its reservation, or REJECTED with its reason.
 
-    Locks, in the one order: the idempotency key, the stop lock shared, the user's day. Whatever they guard is read in
-    later statements.
+    Locks, in the one order: the idempotency key, the user's day, the stop lock shared. Whatever they guard is read in
+    later statements. The stop lock comes last and is held for the mark alone: a stop must never wait for a queue of one
+    user's orders, nor for their judging.
     """
     public_id = uuid.uuid4()
     beginning = storing.begin(key=key, public_id=public_id, user_id=user.pk, at=at)
     if beginning.made != str(public_id):
         return TradeLedger.objects.get(public_id=beginning.made), False
     day = beginning.day
-    if intent.is_reducing:
-        judgement = reduction.judge(account=account, instrument=instrument, intent=intent, facts=read, at=at)
-    else:
-        in_doubt = selectors.in_doubt(user_id=user.pk, since=read.read_at) if isinstance(read, Facts) else []
-        judgement = admission.judge(
-            Question(
-                user=user,
-                account=account,
-                instrument=instrument,
-                intent=intent,
-                facts=read,
-                in_doubt=in_doubt,
-                day=day,
-                at=at,
-            )
-        )
+    in_doubt = selectors.in_doubt(user_id=user.pk, since=read.read_at) if isinstance(read, Facts) else []
+    question = Question(
+        user=user,
+        account=account,
+        instrument=instrument,
+        intent=intent,
+        facts=read,
+        in_doubt=in_doubt,
+        day=day,
+        at=at,
+        context=context,
+        reduction=reduction.read(account=account, intent=intent, facts=read),
+        venue_margin=margin,
+    )
+    judgement = admission.judge(question)
+    if judgement.verdict.allowed:
+        control.lock_shared()
+        if accounts.is_stopped(account, symbol=intent.symbol, is_reducing=intent.is_reducing):
+            judgement = admission.judge(question)
     order = TradeLedger(
         public_id=public_id,
         account=account,
@@ -144,6 +172,7 @@ def _admit(
         time_in_force=intent.time_in_force or "",
         expires_at=intent.expires_at,
         venue_position_id=intent.venue_position_id,
+        other_position_id=intent.other_position_id,
         checks=[check.as_dict() for check in judgement.verdict.checks],
         created_at=at,
         correlation_id=correlation_id(),
@@ -154,7 +183,9 @@ def _admit(
         return _reject(order, reason=judgement.verdict.reason, actor=actor, at=at), True
     assert judgement.reservation is not None
     assert isinstance(read, Facts)
-    stats.count_admitted(day, value=judgement.reservation.value, quantity=intent.quantity)
+    instruments.note_price(instrument, read.quotes[intent.symbol], at=at)
+    reservation = judgement.reservation
+    stats.count_admitted(day, value=reservation.value, quantity=ZERO if intent.is_reducing else intent.quantity)
     return _reserve(order, judgement=judgement, read=read, to=to, actor=actor, at=at), True
 
 
@@ -207,7 +238,7 @@ def send(order: TradeLedger) -> TradeLedger:
     """Send an order that this process has just marked, once, and settle what came of it. Never inside a transaction."""
     assert not connection.in_atomic_block
     try:
-        report = accounts.broker_of(order.account).submit(as_request(order))
+        report = _submit(order)
     except OutcomeUnknown as exc:
         log.warning("trading.order.outcome_unknown", order_id=str(order.public_id), error=str(exc))
         return _settle(order, fills.lose, detail=str(exc))
@@ -218,6 +249,17 @@ def send(order: TradeLedger) -> TradeLedger:
     except Refused as exc:
         report = OrderReport(order.client_order_id, VenueState.REJECTED, reason=str(exc), code=exc.code)
     return _settle(order, fills.record, report=report)
+
+
+def _submit(order: TradeLedger) -> OrderReport:
+    broker = accounts.broker_of(order.account)
+    if not order.other_position_id:
+        return broker.submit(as_request(order))
+    return broker.close_by(
+        client_order_id=order.client_order_id,
+        venue_position_id=order.venue_position_id,
+        other_position_id=order.other_position_id,
+    )
 
 
 def _settle(order: TradeLedger, book: Callable[..., TradeLedger], **what: Any) -> TradeLedger:

@@ -1,88 +1,62 @@
-"""Whether an order that only reduces may be sent: the position is read live, and what already closes it is counted.
+"""What an order that only reduces takes from: the position as read live, less what already closes it.
 
-Source: execution reference §4 (reduce-only). A verified reduction risks nothing, so loss, volume, value and size limits
-do not hold it back; a stop of level REDUCE_ONLY lets it pass.
+Source: execution reference §4 (reduce-only). The gate judges it like any other order; once it is verified to reduce, it
+risks nothing, and limits on exposure do not hold it back (`holds_reducing` in `risk/rules/gate.py`).
 """
 
-from datetime import datetime, timedelta
+from django.db.models import Q, Sum
 
-from django.conf import settings
-
-from nexus.core import money
-from risk.services import control
-from risk.states import StopLevel
-from risk.types import Check, Verdict
-from trading import rules
-from trading.models import TradableInstrument, TradeLedger, TradingAccount
+from risk.types import Reduction
+from trading.models import TradeLedger, TradingAccount
 from trading.rules import ZERO
-from trading.services import accounts
-from trading.services.admission import Judgement
 from trading.services.facts import Facts, Missing
-from trading.states import Delivery
-from trading.types import OrderIntent, Reservation, VenuePosition
+from trading.states import OPEN_DELIVERIES, Delivery
+from trading.types import OrderIntent, VenuePosition
 
 
-def judge(
-    *,
-    account: TradingAccount,
-    instrument: TradableInstrument,
-    intent: OrderIntent,
-    facts: Facts | Missing,
-    at: datetime,
-) -> Judgement:
-    """Judge an order that only reduces. The caller holds the stop lock and the user's day."""
-    stop = control.state(scopes=accounts.control_scopes(account, symbol=intent.symbol))
-    checks = [
-        Check(
-            "TRADING_STATE",
-            "TRADING_HALTED",
-            passed=stop.level < StopLevel.HALTED,
-            scope=stop.scope,
-            detail=stop.reason,
-        )
-    ]
+def read(*, account: TradingAccount, intent: OrderIntent, facts: Facts | Missing) -> Reduction | None:
+    """Return the position that the order names and what is pending against it, or None when it names none.
+
+    What an earlier close has filled since the facts were read is still in the position that they show: it is pending
+    too. One statement finds both what works and what filled, so that a close that settles meanwhile is seen as one or
+    the other, and never as neither. The caller holds the user's day: no other close is admitted meanwhile.
+    """
+    if not intent.is_reducing:
+        return None
     if isinstance(facts, Missing):
-        checks.append(Check("BROKER_FACTS", facts.reason, passed=False, detail=facts.detail))
-        return Judgement(Verdict(tuple(checks)), None)
-    position = _position(account, intent=intent, facts=facts)
-    closing = list(TradeLedger.objects.open().filter(account=account, venue_position_id=intent.venue_position_id))
-    lost = [order for order in closing if order.delivery == Delivery.UNKNOWN]
-    pending = sum((order.leaves for order in closing), start=ZERO)
-    held = position.quantity if position else ZERO
-    quote = facts.quotes.get(intent.symbol)
-    fault = rules.quote_fault(
-        quote,
-        at=at,
-        tick_size=instrument.tick_size,
-        age_max=timedelta(seconds=settings.QUOTE_AGE_MAX_S),
-        spread_max=settings.SPREAD_MAX,
+        return Reduction(ZERO, ZERO, fault=facts.reason)
+    named = [each for each in (intent.venue_position_id, intent.other_position_id) if each]
+    found = _positions(account, intent=intent, facts=facts)
+    if len(found) != len(named):
+        return Reduction(ZERO, ZERO, fault="POSITION_NOT_FOUND")
+    closing = (
+        TradeLedger.objects.filter(account=account)
+        .filter(Q(venue_position_id__in=named) | Q(other_position_id__in=named))
+        .annotate(unseen=Sum("fills__quantity", filter=Q(fills__booked_at__gte=facts.read_at)))
+        .filter(Q(delivery__in=OPEN_DELIVERIES) | Q(unseen__gt=0))
+        .values_list("delivery", "quantity", "filled_quantity", "unseen")
     )
-    checks += [
-        Check("POSITION", "POSITION_NOT_FOUND", passed=position is not None),
-        Check("UNKNOWN_CLOSES", "CLOSE_ALREADY_UNKNOWN", passed=not lost, detail=", ".join(map(str, lost))[:200]),
-        Check(
-            "REDUCTION",
-            "QUANTITY_EXCEEDS_POSITION",
-            passed=pending + intent.quantity <= held,
-            limit=held,
-            used=pending,
-            asked=intent.quantity,
-            unit="lots",
-        ),
-        Check("QUOTE", fault, passed=not fault),
+    pending, lost = ZERO, False
+    for delivery, quantity, filled, unseen in closing:
+        works = delivery in OPEN_DELIVERIES
+        pending += (max(ZERO, quantity - filled) if works else ZERO) + (unseen or ZERO)
+        lost = lost or delivery == Delivery.UNKNOWN
+    return Reduction(
+        min(position.quantity for position in found), pending, fault="CLOSE_ALREADY_UNKNOWN" if lost else ""
+    )
+
+
+def _positions(account: TradingAccount, *, intent: OrderIntent, facts: Facts) -> list[VenuePosition]:
+    """Find what the order is to reduce: the position it names, on its own instrument, on the other side; and the one on
+    its own side by which that is closed, where it names one.
+    """
+    mine = (each.snapshot.positions for each in facts.accounts if each.account.pk == account.pk)
+    wanted = {intent.venue_position_id: False, intent.other_position_id: True}
+    return [
+        position
+        for positions in mine
+        for position in positions
+        if position.venue_position_id in wanted
+        and position.symbol == intent.symbol
+        and (position.side is intent.side) is wanted[position.venue_position_id]
     ]
-    deviation = ZERO
-    if quote is not None and not fault:
-        reference = rules.reference_price(quote, intent.side)
-        deviation = money.ceil_to(reference * settings.PRICE_COLLAR, instrument.tick_size)
-    return Judgement(Verdict(tuple(checks)), Reservation(risk=ZERO, value=ZERO, units=ZERO, deviation=deviation))
-
-
-def _position(account: TradingAccount, *, intent: OrderIntent, facts: Facts) -> VenuePosition | None:
-    """Find the position that the order is to reduce: the one it names, on its own instrument, on the other side."""
-    mine = next(each for each in facts.accounts if each.account.pk == account.pk)
-    for position in mine.snapshot.positions:
-        is_named = position.venue_position_id == intent.venue_position_id
-        if is_named and position.symbol == intent.symbol and position.side is not intent.side:
-            return position
-    return None

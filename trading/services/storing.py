@@ -1,7 +1,7 @@
 """The admission step's own SQL: its beginning, and what it stores. Two statements; the judgement stands between them.
 
-`begin` takes the locks in the one order (the idempotency key, the stop lock shared, the user and the day) inside
-`order_begin`, a VOLATILE function (migration 0004): each statement in it sees what was committed before that statement
+`begin` takes the first locks in the one order (the idempotency key, the user and the day) inside `order_begin`, a
+VOLATILE function (migration 0006): each statement in it sees what was committed before that statement
 began, so it searches after it has waited. It reads nothing that the locks guard: the judge does, in later statements.
 
 `store` writes the order, its events and its audit event. It reads nothing, so one snapshot is as good as several.
@@ -22,14 +22,14 @@ from nexus.audit.services import trail
 from nexus.core import statements
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
-from risk.services import control, stats
+from risk.services import stats
 from trading.models import TradeLedger
 from trading.states import State
 
 BEGIN = """
 SELECT begun.outcome, begun.made, begun.number, {day}
-FROM order_begin(%(principal)s, %(account)s, %(key)s, %(fingerprint)s, %(public_id)s, %(at)s, %(stop_lock)s,
-                 %(user_lock)s, %(user_id)s, %(date)s) begun
+FROM order_begin(%(principal)s, %(account)s, %(key)s, %(fingerprint)s, %(public_id)s, %(at)s, %(user_lock)s,
+                 %(user_id)s, %(date)s) begun
 """
 
 STORE = """
@@ -69,7 +69,6 @@ def begin(*, key: RequestKey, public_id: uuid.UUID, user_id: int, at: datetime) 
             "fingerprint": key.fingerprint,
             "public_id": str(public_id),
             "at": at,
-            "stop_lock": control.STOP_LOCK,
             "user_lock": stats.USER_LOCK,
             "user_id": user_id,
             "date": at.date(),
@@ -93,16 +92,14 @@ def store(order: TradeLedger, *, path: tuple[State, ...], event: Mapping[str, An
     assert connection.in_atomic_block
     row = statements.inserted(TradeLedger, order)
     steps = [str(state) for state in path]
-    given: Mapping[str, Any] = (
-        row
-        | event
-        | {
-            "event_reason": order.reason,
-            "event_at": at,
-            "came_from": ["", *steps[:-1]],
-            "to": steps,
-        }
-    )
+    given: dict[str, Any] = {
+        **row,
+        **event,
+        "event_reason": order.reason,
+        "event_at": at,
+        "came_from": ["", *steps[:-1]],
+        "to": steps,
+    }
     order.pk, order.sent_at, _ = statements.fetch_only(_text(row, is_sent=bool(order.attempts)), given)
     order._state.adding, order._state.db = False, connection.alias
 

@@ -107,7 +107,6 @@ def _claim(
     *, order_id: int, wanted: OrderIntent, risk: Decimal, read: Facts, actor: Actor, reason: str, at: datetime
 ) -> ChangeRequest:
     """Judge the change under the locks, reserve the worse of both terms, and store the request as about to be sent."""
-    control.lock_shared()
     order = TradeLedger.objects.locked().select_related("account").get(pk=order_id)
     stats.lock(user_id=order.user_id, trading_date=at.date())
     if order.delivery != Delivery.ACKED:
@@ -115,6 +114,7 @@ def _claim(
     if order.changes.filter(kind=ChangeKind.TERMS, state__in=[ChangeState.SENDING, ChangeState.UNKNOWN]).exists():
         raise ChangeInFlight("The last change of this order has not been answered yet.")
     extra = max(ZERO, risk - order.risk)
+    control.lock_shared()
     stop = control.state(scopes=accounts.control_scopes(order.account, symbol=order.symbol))
     if stop.level is StopLevel.HALTED or (extra and stop.level is not StopLevel.ACTIVE):
         raise ChangeRefused(f"Trading is {stop.level.name}: {stop.reason}")

@@ -20,7 +20,8 @@ RECENT = 100  # how many of an account's newest requests are searched for what l
 # An order counts whole on the day it is admitted, in the locked row of that day. What is done here is the rest:
 # `undone` are remainders of the day's orders that ended without filling, which are given back (and overfills, which are
 # taken); `kept` and `late` are what orders of earlier days still may fill and have filled today; `strange` are fills
-# that no order of ours asked for.
+# that no order of ours asked for. What only takes risk away does not count: orders that reduce have no value here, and
+# stops that were hit are of another kind.
 STATEMENT = """
 WITH recent AS MATERIALIZED (
     SELECT created_at, symbol, side, value FROM trade_ledger
@@ -61,7 +62,7 @@ WITH recent AS MATERIALIZED (
            sum(fill.quantity * fill.price * instrument.contract_size) AS value
     FROM fill LEFT JOIN instrument USING (account_id, symbol)
     WHERE fill.order_id IS NULL AND fill.account_id = ANY(%(accounts)s) AND fill.filled_at >= %(day)s
-      AND fill.kind <> 'BUST'
+      AND fill.kind IN ('ORDER', 'OTHER')
     GROUP BY 1, 2
 )
 SELECT

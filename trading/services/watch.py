@@ -1,20 +1,25 @@
 """Looking at every account between orders: its day's first equity, and fills that nobody here asked for."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import structlog
 from django.db import transaction
 from django.db.models import Max
 
+from nexus.audit.services import trail
+from nexus.audit.types import Actor, Target
 from nexus.core.errors import OutsideError
 from risk.services import sights, stats
-from trading.models import Fill, TradeLedger, TradingAccount
+from trading.models import CashMovement, Fill, TradeLedger, TradingAccount
 from trading.services import accounts, fills
-from trading.types import AccountSnapshot
+from trading.states import PAID
+from trading.types import AccountSnapshot, CashReport
 
 log = structlog.get_logger(__name__)
 
 WATCHED = timedelta(hours=24)
+CASH_WINDOW = timedelta(hours=26)  # a day and what a server's clock may be off
 OVERLAP = timedelta(hours=1)  # history may list a fill late; booking it twice is impossible
 
 
@@ -35,10 +40,12 @@ def look(*, account_id: int, at: datetime) -> int:
         broker = accounts.broker_of(account)
         snapshot = broker.snapshot(symbols=[])
         reports = broker.fills_since(since)
+        moved = broker.cash_since(at - CASH_WINDOW)
     except OutsideError as exc:
         log.warning("trading.account.not_read", account_id=account_id, error=str(exc))
         return 0
     _open_day(account, snapshot, at=at)
+    _book_cash(account, moved, at=at)
     new_fills = fills.ingest(account=account, reports=reports, at=at)
     sights.note(account_id=account.pk)
     return new_fills
@@ -48,6 +55,35 @@ def _watch_list(account: TradingAccount, *, at: datetime) -> list[datetime]:
     """Return when orders were sent that were closed by absence: late deals of theirs are looked for a day long."""
     absent = TradeLedger.objects.filter(account=account, reason="NOT_AT_BROKER", closed_at__gte=at - WATCHED)
     return [sent_at for sent_at in absent.values_list("sent_at", flat=True) if sent_at is not None]
+
+
+@transaction.atomic(durable=True)
+def _book_cash(account: TradingAccount, reports: Sequence[CashReport], *, at: datetime) -> None:
+    """Book money that moved without a trade, once each, and let the day's loss be measured without it."""
+    known = CashMovement.objects.filter(account=account, venue_cash_id__in=[each.venue_cash_id for each in reports])
+    booked = set(known.values_list("venue_cash_id", flat=True))
+    for report in (each for each in reports if each.venue_cash_id not in booked):
+        _, is_new = CashMovement.objects.get_or_create(
+            account=account,
+            venue_cash_id=report.venue_cash_id,
+            defaults={
+                "kind": report.kind,
+                "amount": report.amount,
+                "words": report.words[:100],
+                "moved_at": report.moved_at,
+                "booked_at": at,
+            },
+        )
+        if is_new and report.kind in PAID:
+            stats.note_cash_flow(account_id=account.pk, amount=report.amount, at=report.moved_at)
+        if is_new:
+            trail.record(
+                action="cash.booked",
+                actor=Actor.system("broker"),
+                target=Target("trading_account", str(account.public_id)),
+                detail={"venue_cash_id": report.venue_cash_id, "kind": report.kind, "amount": report.amount},
+                occurred_at=report.moved_at,
+            )
 
 
 @transaction.atomic(durable=True)

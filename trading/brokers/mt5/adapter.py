@@ -10,6 +10,7 @@ from nexus.core.errors import OutcomeUnknown, Refused, Unreachable
 from trading.brokers import ids
 from trading.brokers.base import (
     AccountSnapshot,
+    CashReport,
     FillReport,
     Instrument,
     Link,
@@ -167,6 +168,16 @@ class Mt5Broker:
             ]
         self._session.compared("fills", batch)
         return [fill for fill in fills if fill.filled_at >= at - CLOCK_CHANGE]
+
+    def cash_since(self, at: datetime) -> Sequence[CashReport]:
+        """Read every movement of money without a trade since `at`; repeats are harmless. Raises: Unreachable."""
+        now = self._session.batch([readings.call("terminal_info")])
+        window = readings.window(min(at.timestamp(), now.utc_s), now.utc_s)
+        batch = self._session.batch([readings.call("history_deals_get", *window), readings.call("terminal_info")])
+        with readings.reading():
+            readings.require_connected(batch.result(1))
+            moved = [wire.cash(deal, zone=self._session.clock) for deal in batch.result(0) if not wire.is_trade(deal)]
+        return [each for each in moved if each.moved_at >= at - CLOCK_CHANGE]
 
     def margin(self, *, symbol: str, side: Side, quantity: Decimal, price: Decimal) -> Decimal:
         """Ask the venue how much margin an order would take, in account currency. Raises: Refused, Unreachable."""

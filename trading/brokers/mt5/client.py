@@ -1,12 +1,15 @@
 """HTTP to the gateway: pooled connections, one deadline a call, and the three ways in which it may fail."""
 
 import http.client
+import io
 import json
 import math
 import socket
+import ssl
 import time
 import urllib.parse
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from nexus.core.errors import OutcomeUnknown, Unreachable
@@ -28,13 +31,49 @@ class Answered(Exception):
         self.is_sent = body.get("sent")
 
 
+class _Bytes(io.RawIOBase):
+    """What the other side says until a moment. A socket's own timeout bounds one wait, and a slow talker has many."""
+
+    def __init__(self, connected: socket.socket, until: float) -> None:
+        self._socket, self._until = connected, until
+        self._raw = connected.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Read what has come, waiting for no longer than what is left. Raises: TimeoutError."""
+        left_s = self._until - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("the deadline has passed in the middle of the answer")
+        self._socket.settimeout(left_s)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer that has to be complete at a moment."""
+
+    def __init__(self, connected: socket.socket, *args: Any, until: float, **kwargs: Any) -> None:
+        super().__init__(connected, *args, **kwargs)
+        self.fp.close()
+        self.fp = io.BufferedReader(_Bytes(connected, until))
+
+
 class GatewayClient:
     """The calls of one gateway. Safe to share between threads; not to be used across a fork."""
 
-    def __init__(self, *, url: str, token: str, deadline_s: float) -> None:
+    def __init__(self, *, url: str, token: str, deadline_s: float, tls: ssl.SSLContext | None = None) -> None:
         parts = urllib.parse.urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname or not parts.port:
-            raise ValueError(f"{url!r} is not an address of the form http://HOST:PORT")
+        scheme = "http" if tls is None else "https"
+        if parts.scheme != scheme or not parts.hostname or not parts.port:
+            raise ValueError(f"{url!r} is not an address of the form {scheme}://HOST:PORT")
+        self._tls = tls
         if not 0 < deadline_s <= DEADLINE_S_MAX:
             raise ValueError(f"a deadline of {deadline_s} s is not within 0 to {DEADLINE_S_MAX} s")
         self._host, self._port = parts.hostname, parts.port
@@ -88,15 +127,38 @@ class GatewayClient:
             if time.monotonic() - put_back_at < IDLE_S_MAX and _is_alive(connection):
                 return connection
             connection.close()
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=self._deadline_s + MARGIN_S)
+        timeout_s = self._deadline_s + MARGIN_S
+        if self._tls is None:
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
+        else:
+            connection = http.client.HTTPSConnection(self._host, self._port, timeout=timeout_s, context=self._tls)
         connection.connect()
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._tls is not None:
+            self._greet(connection)
         return connection
+
+    def _greet(self, connection: http.client.HTTPConnection) -> None:
+        """Ask for the gateway's health: only an answer proves that it has accepted our certificate.
+
+        In TLS 1.3 a handshake ends before the server has looked at it; an order must not be the first to find out.
+        """
+        try:
+            connection.request("GET", "/v1/health", headers=self._head)
+            connection.getresponse().read(ANSWER_BYTES_MAX)
+        except http.client.HTTPException as exc:
+            connection.close()
+            raise ConnectionError(repr(exc)) from exc
+        except OSError:
+            connection.close()
+            raise
 
     def _exchange(
         self, connection: http.client.HTTPConnection, path: str, body: Any, correlation_id: str, urgency: str = ""
     ) -> Any:
         is_reusable = False
+        until = time.monotonic() + self._deadline_s + MARGIN_S
+        connection.response_class = partial(_Response, until=until)  # type: ignore[assignment]  # it only calls it
         try:
             head = {**self._head, "X-Correlation-ID": correlation_id, "X-Urgency": urgency}
             connection.request("POST", path, body=json.dumps(body, allow_nan=False), headers=head)
@@ -116,12 +178,23 @@ class GatewayClient:
                 connection.close()
 
 
+def certificates(*, ca: str, cert: str, key: str) -> ssl.SSLContext:
+    """Load what we show to a gateway and by which we know it. Raises: ValueError when the files are of no use."""
+    try:
+        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=ca)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(cert, key)
+    except OSError as exc:
+        raise ValueError(f"the certificates cannot be used: {exc}") from exc
+    return context
+
+
 def _is_alive(connection: http.client.HTTPConnection) -> bool:
     """Tell whether the other side has neither closed the connection nor said anything uncalled for."""
     try:
         connection.sock.settimeout(0)
-        connection.sock.recv(1, socket.MSG_PEEK)
-    except BlockingIOError:
+        connection.sock.recv(1)  # whatever could be read, the connection is of no use afterwards
+    except (BlockingIOError, ssl.SSLWantReadError):
         return True
     except OSError:
         return False

@@ -1,6 +1,7 @@
 """One link to one gateway: calls in units, the right account behind them, and the server's clock."""
 
 import math
+import ssl
 import threading
 import time
 import uuid
@@ -12,7 +13,7 @@ import structlog
 
 from nexus.core.errors import Refused, Unreachable
 from trading.brokers.base import Link, OrderType, Quote, VenueOrder
-from trading.brokers.mt5 import readings, wire
+from trading.brokers.mt5 import client, readings, wire
 from trading.brokers.mt5.client import GatewayClient
 from trading.brokers.mt5.orders import Held
 from trading.brokers.mt5.profile import Profile
@@ -31,6 +32,7 @@ class Session:
                 url=link.settings["url"],
                 token=link.settings["token"],
                 deadline_s=float(link.settings.get("deadline_s", "5")),
+                tls=_tls(link.settings),
             )
         except (KeyError, ValueError) as exc:
             raise Refused(f"the link of {link.account} is misconfigured: {exc}", code="LINK_MISCONFIGURED") from exc
@@ -136,6 +138,13 @@ class Session:
                 self._clock_tried_at = started
                 return
             time.sleep(CLOCK_POLL_S)
+
+
+def _tls(settings: dict[str, str]) -> ssl.SSLContext | None:
+    """Load the certificates of a link that has them, all three or none. Raises: KeyError, ValueError."""
+    if not settings.keys() & {"ca", "cert", "key"}:
+        return None
+    return client.certificates(ca=settings["ca"], cert=settings["cert"], key=settings["key"])
 
 
 def _correlation_id() -> str:

@@ -9,6 +9,8 @@ from typing import Any, Protocol, TypeAlias
 from trading.brokers import ids
 from trading.brokers.base import (
     AccountSnapshot,
+    CashKind,
+    CashReport,
     FillKind,
     FillReport,
     OrderType,
@@ -29,6 +31,11 @@ CLOSE_BY = 8  # the type of the order with which one position closes another
 REASON_STOP_LOSS, REASON_TAKE_PROFIT, REASON_STOP_OUT = 4, 5, 6
 REASONS_OF_ORDERS = frozenset({0, 1, 2, 3})  # client, mobile, web, expert
 
+_CASH = {
+    2: CashKind.TRANSFER, 3: CashKind.CREDIT, 4: CashKind.CHARGE, 6: CashKind.BONUS, 7: CashKind.COMMISSION,
+    8: CashKind.COMMISSION, 9: CashKind.COMMISSION, 10: CashKind.COMMISSION, 11: CashKind.COMMISSION,
+    12: CashKind.INTEREST, 15: CashKind.DIVIDEND, 16: CashKind.DIVIDEND, 17: CashKind.TAX,
+}  # fmt: skip
 _KINDS = {
     REASON_STOP_LOSS: FillKind.STOP_LOSS,
     REASON_TAKE_PROFIT: FillKind.TAKE_PROFIT,
@@ -197,6 +204,19 @@ def is_trade(deal: Plain) -> bool:
     """Tell whether a deal is a buy or a sell, and not a movement of money."""
     with understanding():
         return integer(deal["type"]) in {BUY, SELL}
+
+
+def cash(deal: Plain, *, zone: Zone) -> CashReport:
+    """Return a deal that is no trade as a movement of money."""
+    with understanding():
+        parts = (number(deal[name]) for name in ("profit", "swap", "commission", "fee"))
+        return CashReport(
+            venue_cash_id=str(integer(deal["ticket"])),
+            kind=_CASH.get(integer(deal["type"]), CashKind.CORRECTION),
+            amount=sum(parts, start=Decimal(0)),
+            words=text(deal["comment"]),
+            moved_at=zone.utc(integer(deal["time_msc"])),
+        )
 
 
 def fill(deal: Plain, *, zone: Zone, client_order_id: str) -> FillReport:

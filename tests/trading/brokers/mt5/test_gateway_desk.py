@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.trading.brokers.mt5.fake_terminal import LOGIN, SERVER
+from tests.trading.brokers.mt5.fake_terminal import LOGIN, SERVER, structure
 from trading.brokers.mt5.gateway import worker as worker_module
 from trading.brokers.mt5.gateway.desk import Desk
 from trading.brokers.mt5.gateway.journal import Journal
@@ -135,6 +135,22 @@ def test_begins_with_the_clock_that_the_journal_remembers(desk, terminal, tmp_pa
     journal.close()
 
 
+@pytest.mark.parametrize("symbols", [None, frozenset({"EURUSD"})])
+def test_watches_prices_by_itself_until_it_knows_the_clock(desk, terminal, tmp_path, symbols):
+    journal = Journal(tmp_path / "j.db")
+    desk.keep_clock(journal, symbols=symbols)
+    terminal.symbols_get = lambda: [structure("SymbolInfo", name="EURUSD", select=False)]
+
+    assert desk.beat() == {"again_s": 0.5}
+    time.sleep(0.005)
+    assert desk.beat() == {}
+
+    assert desk.clock.offset_s == 10_800
+    assert Journal.offset(journal) is not None
+    assert desk.beat() == {}
+    journal.close()
+
+
 def test_urgent_work_goes_first():
     done, gate = [], threading.Event()
 
@@ -170,6 +186,7 @@ def test_urgent_work_goes_first():
 
 def test_hears_from_a_worker_that_nobody_asks_anything(monkeypatch):
     monkeypatch.setattr(worker_module, "HEARTBEAT_S", 0.01)
+    monkeypatch.setattr(worker_module, "FIRST_BEAT_S", 0.01)
     beats = threading.Semaphore(0)
 
     def beat():

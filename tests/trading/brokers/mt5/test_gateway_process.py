@@ -51,7 +51,7 @@ class Place:
             command = [FAKE, str(self.write(**changes)), str(self.sends), behavior]
         process = subprocess.Popen(
             [sys.executable, "-m", *command], cwd=ROOT, stdout=subprocess.PIPE, text=True,
-            env=os.environ | {"GATEWAY_TOKEN": TOKEN},
+            env=self.environment(),
         )  # fmt: skip
         self.processes.append(process)
         assert process.stdout is not None
@@ -60,6 +60,9 @@ class Place:
             if document["event"] == "gateway.started":
                 return process, f"http://127.0.0.1:{document['port']}"
         raise AssertionError("the gateway did not start")
+
+    def environment(self):
+        return os.environ | {"GATEWAY_TOKEN": TOKEN}
 
     def serve(self, **changes):
         return ["serve", "--config", str(self.write(**changes))]

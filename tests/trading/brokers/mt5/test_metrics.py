@@ -34,4 +34,4 @@ def test_shows_how_things_stand():
     page = Meter().page({"up": ("Whether it is.", True), "tick_age_seconds": ("Age.", float("nan"))})
 
     assert "# HELP nexus_gateway_up Whether it is.\n# TYPE nexus_gateway_up gauge\nnexus_gateway_up 1\n" in page
-    assert "nexus_gateway_tick_age_seconds nan\n" in page
+    assert "nexus_gateway_tick_age_seconds NaN\n" in page

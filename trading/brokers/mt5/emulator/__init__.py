@@ -15,12 +15,34 @@
 Modes: `manual` (tests advance the clock), `replay` (recorded quotes; step by step or at a speed), `wall` (paper
 trading on generated quotes: each call first lives up to the present, so no thread is needed).
 
-Known optimism of a paper account: unlimited liquidity at the touch, no latency, no market impact, no swap, no stop-out.
+A running broker may be driven from another process of the same machine, if it is told to listen:
+
+    serve(Control(broker), "paper.control", token)                 # a unix socket, or "127.0.0.1:port"
+    ControlClient("paper.control", token).manual_trade(1001, "EURUSD", 0, "0.10")
+
+Faults of the wire between gateway and client (`bridge_*`) are not here: put a proxy between them.
+
+Known optimism of a paper account, unless its profile says otherwise: unlimited liquidity at the touch, no latency, no
+slippage; and always: no market impact, no queue.
 """
 
 from trading.brokers.mt5.emulator.broker import Broker, BrokerStoppedError
 from trading.brokers.mt5.emulator.control import Control
+from trading.brokers.mt5.emulator.controls.client import ControlClient
+from trading.brokers.mt5.emulator.controls.server import ControlServer, serve
+from trading.brokers.mt5.emulator.controls.wire import ControlError
 from trading.brokers.mt5.emulator.opening import open_broker
 from trading.brokers.mt5.emulator.profiles import AccountProfile, BrokerProfile
 
-__all__ = ["AccountProfile", "Broker", "BrokerProfile", "BrokerStoppedError", "Control", "open_broker"]
+__all__ = [
+    "AccountProfile",
+    "Broker",
+    "BrokerProfile",
+    "BrokerStoppedError",
+    "Control",
+    "ControlClient",
+    "ControlError",
+    "ControlServer",
+    "open_broker",
+    "serve",
+]

@@ -1,5 +1,6 @@
 """Hold the books of one account in memory, exactly as they are committed."""
 
+from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Self
@@ -66,7 +67,7 @@ class AccountBooks:
         self.credit += sum(deal.profit for deal in plan.deals if deal.is_credit)
         self.deals.extend(plan.deals)
         if plan.order is not None:
-            self.orders.append(plan.order)
+            insort(self.orders, plan.order, key=lambda each: each.ticket)
         self.positions = {each.ticket: each for each in plan.positions_after(self.positions.values())}
         self.working = {each.ticket: each for each in plan.working_after(self.working.values())}
         self.seen_positions.put(now_us + late.positions_us, self.positions)

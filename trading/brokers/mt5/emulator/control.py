@@ -77,6 +77,8 @@ class Control(People, Events, Snapshots):
         """
         with self._broker.lock:
             fault_id = max(self._broker.faults.faults, default=0) + 1
+            if params.get("account", 0) not in (0, *self._broker.books):
+                raise ValueError(f"no account {params['account']}")
             begin_us = self._broker.now_us + round(after_s * SECOND_US)
             window = (begin_us if after_s else 0, begin_us + round(for_s * SECOND_US) if for_s else 0)
             fault = fault_kinds.plan(
@@ -149,9 +151,10 @@ class Control(People, Events, Snapshots):
 
     def _line(self, row: Position | WorkingOrder) -> dict[str, Any]:
         digits = self._broker.instruments[row.symbol].digits
-        is_order = isinstance(row, WorkingOrder)
-        volume = row.volume_current if is_order else row.volume
-        price = amounts.as_text(row.price, digits) if is_order else str(amounts.as_float(row.price_open, 12))
+        if isinstance(row, WorkingOrder):
+            volume, price = row.volume_current, amounts.as_text(row.price, digits)
+        else:
+            volume, price = row.volume, str(amounts.as_float(row.price_open, amounts.AVERAGE_DIGITS))
         stops = {name: amounts.as_text(getattr(row, name), digits) for name in ("sl", "tp")}
         names = ("ticket", "symbol", "type", "magic", "comment")
         common = {name: getattr(row, name) for name in names} | stops

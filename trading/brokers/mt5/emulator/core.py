@@ -15,6 +15,7 @@ from trading.brokers.mt5.emulator import amounts, ledger
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.books import AccountBooks, Plan
 from trading.brokers.mt5.emulator.clock import Clock
+from trading.brokers.mt5.emulator.day_range import DayRanges
 from trading.brokers.mt5.emulator.faults import Fault, FaultPlan
 from trading.brokers.mt5.emulator.instruments import Instrument
 from trading.brokers.mt5.emulator.late import Late, late_of
@@ -68,6 +69,7 @@ class Core:
         self._sleep, self._seed = sleep, seed
         self._stopped = ""
         self._terminals: dict[str, Terminal] = {}
+        self.day_ranges = DayRanges(quotes)
         self._take_over(books)
         clock.target_us(self.now_us)  # a paced clock begins to flow here
 
@@ -89,6 +91,7 @@ class Core:
         """Begin anew where the file ends, after the file was replaced."""
         with self.lock:
             self.quotes.rewrite(self.store.load(Tick))
+            self.day_ranges = DayRanges(self.quotes)
             self._take_over(self.load_books())
 
     # time

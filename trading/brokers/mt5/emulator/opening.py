@@ -56,7 +56,8 @@ def open_broker(
         beneath = tape = recordings.load(csv, instruments, profile.zone)
         begin_us = begin_us if start else tape.first_ms * 1_000
     elif quotes == "generated":
-        beneath = GeneratedQuotes(seed, instruments, profile.zone, profile.tick_interval_ms)
+        lots = amounts.units(profile.generated_lots)
+        beneath = GeneratedQuotes(seed, instruments, profile.zone, profile.tick_interval_ms, lots)
     store = Store(path)
     try:
         _found(store, profile, profile.fingerprint(seed, f"{mode} {quotes}"), begin_us)

@@ -92,6 +92,7 @@ class BrokerProfile:
     A good request is executed `latency_ms` (least, most) after it was checked, and at a price up to `slippage_ticks`
     worse, or better too with `positive_slippage`; limit orders and instant execution do not slip. What has changed at
     the broker shows in the terminal only after the delays: orders, positions and history each have their own.
+    Generated ticks offer about `generated_lots` at each of three price levels, 0 without limit.
     `first_ticket` above 2^53 catches clients that read tickets through floats.
     """
 
@@ -110,10 +111,13 @@ class BrokerProfile:
     positions_delay_ms: int = 0
     history_delay_ms: int = 0
     instruments: tuple[Instrument, ...] = ()
+    generated_lots: str = "0"
 
     def fingerprint(self, seed: int, mode: str) -> str:
         """Return a digest of what makes the quotes, so that a file is not continued with other ones."""
         text = f"{self.zone}|{self.always_open}|{self.tick_interval_ms}|{seed}|{mode}"
+        if self.generated_lots != "0":
+            text += f"|{self.generated_lots}"
         if self.instruments:
             text += f"|{self.instruments}"
         return hashlib.sha256(text.encode()).hexdigest()

@@ -6,6 +6,7 @@ reversion), lets it wander like a walk at every scale, and lets a broker that sl
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from trading.brokers.mt5.emulator.instruments import Instrument
@@ -16,6 +17,7 @@ MASK = (1 << 64) - 1
 WAVES = ((8, 1), (64, 3), (512, 8), (4_096, 23), (32_768, 64))  # ticks between points, share of the reach
 SHARES = sum(share for _, share in WAVES) + 4  # the rest belongs to the gaps
 CALM_SLOTS = 1_024  # a period this long is quiet or fast as a whole
+GENERATED_LEVELS = 3
 SURE_SLOT = 16  # every 16th slot has its tick, also in quiet periods
 
 
@@ -40,8 +42,12 @@ def splitmix64(state: int) -> int:
 class GeneratedQuotes:
     """Quote every instrument, once per slot of `interval_ms` at most, inside its sessions only."""
 
-    def __init__(self, seed: int, instruments: Mapping[str, Instrument], zone: ServerZone, interval_ms: int) -> None:
+    def __init__(
+        self, seed: int, instruments: Mapping[str, Instrument], zone: ServerZone, interval_ms: int, lots: int = 0
+    ) -> None:
+        """Take what makes the quotes. Takes: `lots`: how much a price level offers on average, 0 without limit."""
         self._instruments, self._zone, self._interval_ms = instruments, zone, interval_ms
+        self._lots = lots
         self._keys = {name: _key(seed, name) for name in instruments}
 
     def at(self, symbol: str, time_ms: int) -> Tick | None:
@@ -89,7 +95,15 @@ class GeneratedQuotes:
         widening = (luck >> 30) % (base + 1) if (luck >> 40) % 8 == 0 else 0
         bid = instrument.anchor // instrument.tick_size + self._drift(instrument, key, number)
         bid *= instrument.tick_size
-        return Tick(instrument.name, number, time_ms, bid, bid + (base + widening) * instrument.tick_size)
+        tick = Tick(instrument.name, number, time_ms, bid, bid + (base + widening) * instrument.tick_size)
+        return self._limited(tick, instrument, key) if self._lots else tick
+
+    def _limited(self, tick: Tick, instrument: Instrument, key: int) -> Tick:
+        """Offer between a half and one and a half of the usual lots on each side, at each of three levels."""
+        luck, step = splitmix64(key + 3 ^ (tick.number & MASK)), instrument.volume_step
+        sides = (self._lots * (500 + (luck >> shift) % 1_001) // 1_000 for shift in (0, 32))
+        bid_vol, ask_vol = (max(step, each - each % step) for each in sides)
+        return replace(tick, bid_vol=bid_vol, ask_vol=ask_vol, levels=GENERATED_LEVELS)
 
     @staticmethod
     def _drift(instrument: Instrument, key: int, number: int) -> int:

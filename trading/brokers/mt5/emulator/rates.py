@@ -25,6 +25,8 @@ class Rates:
 
         Raises: NoRateError.
         """
+        if source == target:
+            return amount
         larger = is_cost or amount < 0
         for here, there in pairwise(path(self._instruments.values(), source, target)):
             amount = self._hop(amount, here, there, larger=larger)

@@ -2,7 +2,8 @@
 
 Three formats are read:
 
-* own: `# zone=utc` or `# zone=server`, then the header `time_msc,symbol,bid,ask,last,volume`;
+* own: `# zone=utc` or `# zone=server`, then the header `time_msc,symbol,bid,ask,last,volume`, perhaps with
+  `,bid_vol,ask_vol`: the lots that can be traded at bid and ask, 0 without limit;
 * HistData: no header, `YYYYMMDD HHMMSSmmm,bid,ask,volume` in Eastern standard time (UTC-5) all year;
 * TrueFX: header `timestamp,bid,ask`, ISO times with their offset.
 """
@@ -20,11 +21,12 @@ from trading.brokers.mt5.emulator.records import Tick
 from trading.brokers.mt5.emulator.zones import ServerZone
 
 OWN_HEADER = ["time_msc", "symbol", "bid", "ask", "last", "volume"]
+LIQUIDITY_HEADER = [*OWN_HEADER, "bid_vol", "ask_vol"]
 TRUEFX_HEADER = ["timestamp", "bid", "ask"]
 EASTERN = timezone(timedelta(hours=-5))
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-RowReader = Callable[[list[str]], tuple[str, int, list[str]]]  # row → symbol, UTC ms, bid ask last volume
+RowReader = Callable[[list[str]], tuple[str, int, list[str]]]  # row → symbol, UTC ms, bid ask last volume and lots
 
 
 class BadRecordingError(ValueError):
@@ -96,16 +98,20 @@ def _choose(first: list[str], rows: Iterator[list[str]], symbol: str, zone: Serv
     if first == TRUEFX_HEADER:
         return lambda row: _truefx(row, symbol), False
     if first in (["# zone=utc"], ["# zone=server"]):
-        if next(rows, None) != OWN_HEADER:
+        header = next(rows, None)
+        if header not in (OWN_HEADER, LIQUIDITY_HEADER):
             raise ValueError(f"the second line is not {','.join(OWN_HEADER)}")
         to_utc = zone.to_utc_ms if first == ["# zone=server"] else lambda ms: ms
-        return lambda row: _own(row, to_utc), False
+        columns = len(header)
+        return lambda row: _own(row, to_utc, columns), False
     return lambda row: _histdata(row, symbol), True
 
 
-def _own(row: list[str], to_utc: Callable[[int], int]) -> tuple[str, int, list[str]]:
-    time_msc, symbol, bid, ask, last, volume = row
-    return symbol, to_utc(int(time_msc)), [bid, ask, last, volume]
+def _own(row: list[str], to_utc: Callable[[int], int], columns: int) -> tuple[str, int, list[str]]:
+    if len(row) != columns:
+        raise ValueError(f"{len(row)} columns, not {columns}")
+    time_msc, symbol, *figures = row
+    return symbol, to_utc(int(time_msc)), figures
 
 
 def _histdata(row: list[str], symbol: str) -> tuple[str, int, list[str]]:
@@ -135,7 +141,11 @@ def _tick(
         raise ValueError("bid and ask are crossed or not positive")
     if before is not None and time_ms < before.time_ms:
         raise ValueError("time runs backwards")
-    return Tick(symbol, before.number + 1 if before else 1, time_ms, bid, ask, last, volume)
+    bid_vol, ask_vol = (amounts.units(text) for text in (figures[4:] or ("0", "0")))
+    if min(bid_vol, ask_vol) < 0:
+        raise ValueError("negative lots")
+    number = before.number + 1 if before else 1
+    return Tick(symbol, number, time_ms, bid, ask, last, volume, bid_vol, ask_vol)
 
 
 def _points(text: str, instrument: Instrument) -> int:

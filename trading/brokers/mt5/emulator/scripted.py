@@ -33,6 +33,12 @@ class ScriptedQuotes:
         """Return the newest scripted tick of a symbol."""
         return self._ticks[symbol][-1] if symbol in self._ticks else None
 
+    def scripted(self, symbol: str, after_ms: int, until_ms: int) -> list[Tick]:
+        """Return the ticks of the script alone."""
+        rows = self._ticks.get(symbol, [])
+        first, last = (bisect_right(rows, each, key=lambda tick: tick.time_ms) for each in (after_ms, until_ms))
+        return rows[first:last]
+
     def at(self, symbol: str, time_ms: int) -> Tick | None:
         """Return the tick in force; on equal times the script wins."""
         rows = self._ticks.get(symbol, [])
@@ -45,7 +51,6 @@ class ScriptedQuotes:
 
     def between(self, symbol: str, after_ms: int, until_ms: int, limit: int) -> Iterable[Tick]:
         """Return the ticks of both sources in the order of time."""
-        rows = self._ticks.get(symbol, [])
-        scripted = [tick for tick in rows if after_ms < tick.time_ms <= until_ms]
+        scripted = self.scripted(symbol, after_ms, until_ms)
         below = self._beneath.between(symbol, after_ms, until_ms, limit) if self._beneath else ()
         return heapq.merge(below, scripted, key=lambda tick: tick.time_ms)

@@ -187,8 +187,18 @@ def symbol(
     if quote is not None:
         values |= {name: amounts.as_float(getattr(quote, name), row.digits) for name in ("bid", "ask", "last")}
         values |= {"spread": quote.ask - quote.bid, "time": server_s(broker, quote.time_ms * 1_000)}
-        values |= _tick_values(broker, profile, row)
+        values |= _tick_values(broker, profile, row) | _day_values(broker, row, quote)
     return structures.build(structures.SymbolInfo, values)
+
+
+def _day_values(broker: Broker, row: Instrument, quote: Tick) -> dict[str, float]:
+    """Return the extremes of the server's day; on a day without a quote, those of the last one."""
+    found = broker.day_ranges.at(row.name, quote.time_ms, broker.zone)
+    if found is None:
+        return {}
+    names = ("bidhigh", "bidlow", "askhigh", "asklow")
+    values = {name: amounts.as_float(getattr(found, name), row.digits) for name in names}
+    return values | {"session_open": amounts.as_float(found.open, row.digits)}
 
 
 def _tick_values(broker: Broker, profile: AccountProfile, row: Instrument) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """What the gateway is told at its start: one JSON file, read once, refused with one clear line.
 
     {
-      "listen": "127.0.0.1:8765",          loopback only; port 0 takes a free one and logs it
+      "listen": "127.0.0.1:8765",          loopback only, unless there is tls; port 0 takes a free one and logs it
+      "tls": {"cert": "server.pem", "key": "server-key.pem", "client_ca": "ca.pem"},      may be left out
       "token_env": "GATEWAY_TOKEN",        the variable that holds the bearer token
       "metrics_token_env": "METRICS_TOKEN", may be left out; a token that opens /metrics and /v1/health only
       "journal": "journal.db",             the memory of every intent; lose it and nothing can be proven never sent
@@ -59,6 +60,15 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Tls:
+    """The gateway's own certificate, and the authority whose certificates its callers must show."""
+
+    cert: Path
+    key: Path
+    client_ca: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Watchdog:
     """How long one call of the terminal may last: before nothing new is sent, and before its process is killed."""
 
@@ -79,6 +89,7 @@ class Config:
     watchdog: Watchdog = Watchdog()
     journal_days: int = 90
     metrics_token: str = field(default="", repr=False)
+    tls: Tls | None = None
 
 
 def load(path: Path, *, environment: Mapping[str, str] = os.environ) -> Config:
@@ -95,7 +106,8 @@ def load(path: Path, *, environment: Mapping[str, str] = os.environ) -> Config:
 def parse(document: object, *, environment: Mapping[str, str]) -> Config:
     """Turn the document into a Config. Raises: BadConfig."""
     root = _Section(document, "")
-    host, port = _address(root.take("listen", str))
+    tls = _tls(root.section("tls")) if "tls" in root else None
+    host, port = _address(root.take("listen", str), is_protected=tls is not None)
     config = Config(
         host=host,
         port=port,
@@ -103,6 +115,7 @@ def parse(document: object, *, environment: Mapping[str, str]) -> Config:
         journal=Path(root.take("journal", str)),
         terminal=_terminal(root.section("terminal"), environment),
         limits=_limits(root.section("limits")),
+        tls=tls,
         journal_days=root.take("journal_days", int, 90),
         metrics_token=_metrics_token(root.take("metrics_token_env", str, ""), environment),
         watchdog=_watchdog(root.section("watchdog", default={})),
@@ -117,7 +130,16 @@ def _metrics_token(name: str, environment: Mapping[str, str]) -> str:
     return _token(name, environment, key="metrics_token_env") if name else ""
 
 
-def _address(listen: str) -> tuple[str, int]:
+def _tls(section: "_Section") -> Tls:
+    paths = [Path(section.take(key, str)) for key in ("cert", "key", "client_ca")]
+    section.finish()
+    for path in paths:
+        if not path.is_file():
+            raise BadConfig(f"tls: {path} is not there; the command `certificates` makes what is needed")
+    return Tls(*paths)
+
+
+def _address(listen: str, *, is_protected: bool) -> tuple[str, int]:
     host, colon, port = listen.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535:
         raise BadConfig(f"listen: {listen!r} is not HOST:PORT")
@@ -125,8 +147,8 @@ def _address(listen: str) -> tuple[str, int]:
         is_loopback = host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError as exc:
         raise BadConfig(f"listen: {host!r} is not an address") from exc
-    if not is_loopback:
-        raise BadConfig(f"listen: {host!r} is not a loopback address; a token alone does not protect a network")
+    if not is_loopback and not is_protected:
+        raise BadConfig(f"listen: {host!r} is not a loopback address; without tls only those are served")
     return host.strip("[]"), int(port)
 
 
@@ -216,6 +238,10 @@ class _Section:
             raise BadConfig(f"{name or 'the file'}: must be an object")
         self._rest = dict(document)
         self._prefix = f"{name}." if name else ""
+
+    def __contains__(self, key: str) -> bool:
+        """Tell whether the object has this key, and nobody has taken it yet."""
+        return key in self._rest
 
     def take(self, key: str, kind: type[Any], default: Any = None) -> Any:
         """Take a value of exactly this type. A missing one without a default is refused."""

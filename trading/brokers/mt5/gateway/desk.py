@@ -24,7 +24,8 @@ READINGS = frozenset({
 
 LOST = frozenset({-10002, -10004})  # the pipe is gone: connect again
 FINAL = frozenset({-2, -5, -6, -7})  # trying again changes nothing, and wrong passwords lock accounts
-CLOCK_NOTE_S = 60.0
+CLOCK_NOTE_S, CLOCK_POLL_S = 60.0, 0.5
+SAMPLES_MAX = 5
 BACKOFF_S_MAX = 60.0
 
 
@@ -84,6 +85,7 @@ class Desk:
         self._ticks: dict[str, int] = {}  # of the unit in hand
         self._journal: Journal | None = None
         self._noted: tuple[int | None, float] = (None, 0.0)  # the offset on disk, and since when
+        self._samples: tuple[tuple[bool, str], ...] = ()  # symbols whose prices show the clock
         self.clock = ServerClock()
         self.meter = Meter()
         self.server_tick_time: int | None = None
@@ -168,9 +170,13 @@ class Desk:
         self._learn_clock()
         return {"ok": all(answer["ok"] for answer in answers), "results": answers, **self.stamp(started)}
 
-    def keep_clock(self, journal: Journal) -> None:
-        """Begin with the server's offset that the journal remembers, if it must still hold, and keep it up to date."""
+    def keep_clock(self, journal: Journal, *, symbols: frozenset[str] | None = None) -> None:
+        """Begin with the server's offset that the journal remembers, if it must still hold, and keep it up to date.
+
+        Takes: `symbols` that may be watched for it, None for any.
+        """
         self._journal = journal
+        self._samples = tuple((False, name) for name in sorted(symbols or ())[:SAMPLES_MAX])
         remembered = journal.offset()
         if remembered is not None and is_still_valid(seen_s=remembered[1], now_s=self.now()):
             self.clock.adopt(remembered[0])
@@ -188,10 +194,22 @@ class Desk:
             self.meter.count("clock_changes_total")
             logs.write("gateway.clock.changed", level="warning", offset_s=self.clock.offset_s)
 
-    def beat(self) -> None:
-        """Hear from the worker, and bring it back when it is gone. Raises: TerminalDown."""
+    def beat(self) -> dict[str, Any]:
+        """Hear from the worker, bring it back when it is gone, and watch prices while the clock is not known.
+
+        Returns how soon to do so again, when that is sooner than usual. Raises: TerminalDown.
+        """
         self.connect()
-        self.make([])
+        if self.clock.is_known():
+            self.make([])
+            return {}
+        if not self._samples:
+            listing = self.call("symbols_get").result or []
+            self._samples = tuple(sorted((not entry["select"], entry["name"]) for entry in listing)[:SAMPLES_MAX])
+        names = [name for _, name in self._samples]
+        self.make([Call("symbol_select", (name, True)) for name in names])
+        self.read([{"function": "symbol_info_tick", "args": [name]} for name in names])
+        return {} if self.clock.is_known() else {"again_s": CLOCK_POLL_S}
 
     def kill(self) -> None:
         """End the call in flight, from another thread."""

@@ -3,6 +3,7 @@
 Source: Prometheus exposition formats, text-based format version 0.0.4.
 """
 
+import math
 import threading
 from bisect import bisect_left
 from collections import defaultdict
@@ -60,7 +61,11 @@ class Meter:
         """Return everything as Prometheus reads it. Takes: `gauges`, a description and a value by name."""
         lines: list[str] = []
         for name, (purpose, value) in gauges.items():
-            lines += [f"# HELP {PREFIX}{name} {purpose}", f"# TYPE {PREFIX}{name} gauge", f"{PREFIX}{name} {value:g}"]
+            lines += [
+                f"# HELP {PREFIX}{name} {purpose}",
+                f"# TYPE {PREFIX}{name} gauge",
+                f"{PREFIX}{name} {_number(value)}",
+            ]
         with self._lock:
             for name, purpose in COUNTERS.items():
                 lines += [f"# HELP {PREFIX}{name} {purpose}", f"# TYPE {PREFIX}{name} counter"]
@@ -81,6 +86,10 @@ class Meter:
         lines.append(f"{PREFIX}{name}_sum{_text(labels)} {self._sums[name, labels]:.6f}")
         lines.append(f"{PREFIX}{name}_count{_text(labels)} {total}")
         return lines
+
+
+def _number(value: float) -> str:
+    return "NaN" if math.isnan(value) else f"{value:.15g}"
 
 
 def _labels(labels: Mapping[str, object]) -> Labels:

@@ -2,6 +2,7 @@
 
 import signal
 import sqlite3
+import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -62,22 +63,18 @@ def serve(config: Config, worker_command: Sequence[str]) -> int:
 
 def assemble(desk: Desk, journal: Journal, config: Config) -> Worker:
     """Give the terminal its one thread, and the units that may run there."""
-    desk.keep_clock(journal)
+    desk.keep_clock(journal, symbols=config.limits.symbols)
     sender = Sender(desk, journal, config.limits)
 
     def connect() -> dict[str, Any]:
         desk.verify()
         return {}
 
-    def beat() -> dict[str, Any]:
-        desk.beat()
-        return {}
-
     units: dict[str, Callable[..., dict[str, Any]]] = {
         "connect": connect,
         "read": desk.read,
         "send": sender.send,
-        "beat": beat,
+        "beat": desk.beat,
     }
     return Worker(units, stop=desk.close)
 
@@ -101,9 +98,18 @@ def _open_journal(config: Config) -> Journal:
 
 
 def _listen(config: Config, gateway: Gateway) -> Server:
+    tls = None
+    if config.tls is not None:
+        try:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.minimum_version = ssl.TLSVersion.TLSv1_2
+            tls.load_cert_chain(config.tls.cert, config.tls.key)
+            tls.load_verify_locations(config.tls.client_ca)
+            tls.verify_mode = ssl.CERT_REQUIRED
+        except OSError as exc:
+            raise BadConfig(f"tls: the certificates cannot be used ({exc})") from exc
+    address = (config.host, config.port)
     try:
-        return Server(
-            (config.host, config.port), gateway=gateway, token=config.token, metrics_token=config.metrics_token
-        )
+        return Server(address, gateway=gateway, token=config.token, metrics_token=config.metrics_token, tls=tls)
     except OSError as exc:
         raise BadConfig(f"listen: {config.host}:{config.port} cannot be bound ({exc.strerror})") from exc

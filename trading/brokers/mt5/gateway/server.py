@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import socketserver
+import ssl
 import threading
 import time
 import uuid
@@ -22,7 +23,7 @@ from trading.brokers.mt5.gateway.worker import Busy, Late, Urgency, Worker
 BODY_MAX = 256 * 1024
 BATCH_MAX = 64
 CONNECTIONS_MAX = 64
-IDLE_S = 75.0
+IDLE_S, HANDSHAKE_S = 75.0, 5.0
 DEADLINE_S_DEFAULT, DEADLINE_S_MAX = 5.0, 60.0
 
 PATHS = frozenset({"/v1/batch", "/v1/order_send", "/v1/reconciled", "/v1/health", "/metrics"})
@@ -295,12 +296,21 @@ class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], *, gateway: Gateway, token: str, metrics_token: str = "") -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        *,
+        gateway: Gateway,
+        token: str,
+        metrics_token: str = "",
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         self.gateway = gateway
         self.token = token
         self.metrics_token = metrics_token
+        self._tls = tls
         self._places = threading.BoundedSemaphore(CONNECTIONS_MAX)
         super().__init__(address, Handler)
 
@@ -318,9 +328,15 @@ class Server(http.server.ThreadingHTTPServer):
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve the connection to its end."""
+        """Serve the connection to its end, after its certificate has been seen where one is asked for."""
         try:
+            if self._tls is not None:
+                request.settimeout(HANDSHAKE_S)
+                request = self._tls.wrap_socket(request, server_side=True)
             super().process_request_thread(request, client_address)
+        except OSError as exc:
+            logs.write("gateway.handshake.refused", problem=str(exc))
+            self.shutdown_request(request)
         finally:
             self._places.release()
 

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from trading.brokers.mt5.gateway import logs
 
 QUEUE_MAX = 256
+FIRST_BEAT_S = 0.5
 HEARTBEAT_S = 5.0  # the worker must be heard from this often when nobody asks for anything
 
 
@@ -55,6 +56,7 @@ class Worker:
         self._thread = threading.Thread(target=self._loop, name="terminal", daemon=True)
         self._busy_since: float | None = None
         self._is_closing = False
+        self._beat_s = FIRST_BEAT_S
         self._thread.start()
 
     def run(
@@ -128,6 +130,12 @@ class Worker:
 
     def _next(self) -> _Job | None:
         try:
-            return self._queue.get(timeout=HEARTBEAT_S)[2]
+            return self._queue.get(timeout=self._beat_s)[2]
         except queue.Empty:
-            return "beat", {}, Future()
+            future: Future[dict[str, Any]] = Future()
+            future.add_done_callback(self._note_beat)
+            return "beat", {}, future
+
+    def _note_beat(self, future: Future[dict[str, Any]]) -> None:
+        """Take from a beat how soon the next one should come."""
+        self._beat_s = HEARTBEAT_S if future.exception() else future.result().get("again_s", HEARTBEAT_S)

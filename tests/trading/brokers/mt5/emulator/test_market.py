@@ -103,6 +103,44 @@ def test_scripted_tick_rules_until_the_next_generated_one():
     assert world.mt5.symbol_info_tick("EURUSD").bid < 1.1
 
 
+def test_symbol_knows_the_range_of_its_day(hedger):
+    hedger.control.tick("EURUSD", "1.09000", "1.09040")
+    hedger.control.tick("EURUSD", "1.08000", "1.08010")
+    hedger.control.tick("EURUSD", "1.08600", "1.08610")
+
+    info = hedger.mt5.symbol_info("EURUSD")
+    assert (info.bidhigh, info.bidlow, info.askhigh, info.asklow) == (1.09, 1.08, 1.0904, 1.0801)
+    assert info.session_open == 1.085
+    hedger.control.advance(86_400)
+    hedger.control.tick("EURUSD", "1.07000", "1.07010")
+    info = hedger.mt5.symbol_info("EURUSD")
+    assert (info.bidhigh, info.bidlow, info.session_open) == (1.07, 1.07, 1.07)
+
+
+def test_generated_day_widens_as_it_goes_on():
+    world = build(quotes="generated")
+    ranges = []
+    for _ in range(5):
+        info = world.mt5.symbol_info("EURUSD")
+        assert info.bidlow <= info.bid <= info.bidhigh
+        ranges.append((info.bidhigh, -info.bidlow))
+        world.control.advance(5_000)
+
+    assert ranges == sorted(ranges)
+    assert ranges[0] != ranges[-1]
+
+
+def test_generated_ticks_may_offer_limited_lots():
+    profile = BrokerProfile(selected=("US500",), generated_lots="2")
+    world = build(quotes="generated", profile=profile, account={"initial_balance": "1000000"})
+
+    result = world.buy("US500", 100.0, type_filling=mt5.ORDER_FILLING_IOC)
+
+    assert result.retcode == mt5.TRADE_RETCODE_DONE_PARTIAL
+    assert 3.0 <= result.volume <= 9.0
+    assert len(world.deals()) == 3
+
+
 def test_symbol_may_have_several_sessions_a_day():
     sessions = Sessions((((60, 120), (180, 240)),) * 7)
     changed = replace(BUILT_IN["EURUSD"], sessions=sessions)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.trading.brokers.mt5.emulator.world import NETTER, build, quote_all
 from trading.brokers.mt5.emulator import constants as mt5
 
 
@@ -80,6 +81,15 @@ def test_stops_may_be_moved_by_symbol_alone(netter):
     assert netter.move_stops(0, "BTCUSD", 1.08, 0.0).retcode == mt5.TRADE_RETCODE_POSITION_CLOSED
     netter.control.tick("EURUSD", "1.07900", "1.07910")
     assert netter.mt5.positions_get() == ()
+
+
+def test_exchange_accounts_net_too():
+    world = quote_all(build(NETTER, account={}, exchange=True))
+    world.buy("US500", 2.0)
+    world.sell("US500", 3.0)
+
+    assert world.mt5.account_info().margin_mode == mt5.ACCOUNT_MARGIN_MODE_EXCHANGE
+    assert [(row.type, row.volume) for row in world.mt5.positions_get()] == [(1, 1.0)]
 
 
 def test_futures_count_ticks(netter):

@@ -162,3 +162,16 @@ def test_converts_profit_in_yen_on_a_real_evening():
     expected = gained / (tick.ask if gained > 0 else tick.bid)
     assert closed.price == tick.bid
     assert world.deals()[-1].profit == pytest.approx(expected, abs=0.005)
+
+
+def test_recording_may_tell_the_lots_at_hand(tmp_path):
+    rows = "1736337600000,US500,5500.0,5500.5,0,0,2.5,0\n1736337601000,US500,5500.0,5500.5,0,0,0,1\n"
+    path = tmp_path / "lots.csv"
+    path.write_text(OWN.format("utc").rstrip() + ",bid_vol,ask_vol\n" + rows, encoding="utf-8")
+
+    found = list(read(path, "", BUILT_IN, ServerZone()))
+
+    assert [(tick.bid_vol, tick.ask_vol, tick.levels) for tick in found] == [(250_000_000, 0, 1), (0, 100_000_000, 1)]
+    path.write_text(OWN.format("utc") + rows, encoding="utf-8")
+    with pytest.raises(BadRecordingError, match="line 3"):
+        list(read(path, "", BUILT_IN, ServerZone()))

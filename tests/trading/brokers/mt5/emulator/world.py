@@ -1,7 +1,7 @@
 """Build small brokers for tests: a memory file, a clock that stands still, quotes that the test sets."""
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,12 +104,16 @@ def build(
     path: Path | str = ":memory:",
     profile: BrokerProfile | None = None,
     account: dict[str, Any] | None = None,
+    exchange: bool = False,
     **options: Any,
 ) -> World:
     """Open a broker and connect one process to one account, every symbol watched."""
     chosen = profile or BrokerProfile(selected=tuple(PRICES))
     options = {"mode": "manual", "quotes": "scripted"} | options
-    broker = open_broker(path, accounts=accounts(**(account or {})), profile=chosen, **options)
+    both = accounts(**(account or {}))
+    if exchange:
+        both = [replace(each, margin_mode=mt5.ACCOUNT_MARGIN_MODE_EXCHANGE) for each in both]
+    broker = open_broker(path, accounts=both, profile=chosen, **options)
     module = facade.module(broker, TERMINAL)
     world = World(broker, module, Control(broker), login)
     assert module.initialize(TERMINAL, login=login, password=PASSWORD, server=SERVER), module.last_error()

@@ -1,18 +1,18 @@
 from django.db import migrations
 
-# The beginning of an admission in one round trip, in the one order of locks: the idempotency key, the stop lock shared,
-# the user's day. A key that has made an order already takes no further lock. It judges nothing and reads nothing that
+# The beginning of an admission in one round trip, in the one order of locks: the idempotency key, the user's day. The
+# stop lock is the last lock of all and not among them (docs/adr/0006). A key that has made an order already takes no further lock. It judges nothing and reads nothing that
 # the locks guard: that happens in later statements of the caller.
 BEGIN = """
 CREATE FUNCTION order_begin(p_principal text, p_account text, p_key text, p_fingerprint bytea, p_public_id text,
-    p_at timestamptz, p_stop_lock bigint, p_user_lock integer, p_user_id bigint, p_date date,
+    p_at timestamptz, p_user_lock integer, p_user_id bigint, p_date date,
     OUT outcome text, OUT made text, OUT number bigint, OUT day user_daily_stats)
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
   SELECT c.outcome, c.made INTO outcome, made
   FROM idempotency_claim(p_principal, p_account, p_key, p_fingerprint, 'order', p_public_id, p_at) c;
   IF outcome = 'CLAIMED' THEN
-    day := risk_take_day(p_stop_lock, p_user_lock, p_user_id, p_date);
+    day := risk_take_day(p_user_lock, p_user_id, p_date);
     number := nextval('order_number');
   END IF;
 END $$
@@ -41,7 +41,7 @@ END $$
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("trading", "0003_risk_indexes"),
+        ("trading", "0005_close_by_index"),
         ("idempotency", "0002_claim_in_one_statement"),
         ("risk", "0005_take_the_day"),
     ]
@@ -49,7 +49,7 @@ class Migration(migrations.Migration):
     operations = [
         migrations.RunSQL(
             BEGIN,
-            "DROP FUNCTION order_begin(text, text, text, bytea, text, timestamptz, bigint, integer, bigint, date)",
+            "DROP FUNCTION order_begin(text, text, text, bytea, text, timestamptz, integer, bigint, date)",
         ),
         migrations.RunSQL(
             TAKE_POSITION,

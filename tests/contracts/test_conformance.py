@@ -1,0 +1,34 @@
+"""Under a fault nothing is sent twice, and what we know in the end is what the broker's books say."""
+
+import pytest
+
+from tests.contracts import conformance
+from trading.brokers.base import VenueState
+from trading.brokers.mt5.emulator.faults import KINDS
+
+# The rows that are short enough for every run; `make conformance` plays them all, in every serving mode.
+SLOW = {"timeout_before_accept", "none_result", "locked", "accept_late", "hang", "terminal_restart"}
+QUICK = [fault for fault in conformance.FAULTS if fault.name not in SLOW and not fault.params]
+
+
+def test_the_table_plays_every_fault_that_the_emulator_knows():
+    played = {fault.name for fault in [*conformance.FAULTS, *conformance.CRASHES]}
+
+    assert KINDS.keys() - played == {"frozen_tick", "terminal_update"}  # one is the quote's rule, one a longer restart
+
+
+@pytest.mark.parametrize("fault", QUICK, ids=str)
+def test_tells_the_truth_under_a_fault(fault):
+    outcome = conformance.run("hedging", fault)
+
+    assert outcome.faults_of(fault) == ""
+
+
+@pytest.mark.parametrize("point", ["before_commit", "after_commit", "after_reply"])
+def test_a_worker_that_crashes_in_a_send_loses_nothing_and_sends_nothing_twice(point):
+    fault = conformance.Fault("crash", {"point": point})
+
+    outcome = conformance.run("own process", fault)
+
+    assert outcome.faults_of(fault) == ""
+    assert outcome.found.state is (VenueState.NO_TRACE if point == "before_commit" else VenueState.FILLED)

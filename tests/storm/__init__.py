@@ -1,0 +1,1 @@
+"""The storm: many clients in several processes at the brink of each limit, and stops amid them. `make storm`."""

@@ -1,0 +1,164 @@
+"""A broker that is down, slow, mad, refusing or gone in the middle: the API answers in time with the truth it knows."""
+
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.utils.timezone import now
+
+from tests.client import ApiClient
+from tests.storm.proxies import Proxy, proxy, refusing_port
+from trading.brokers import registry
+from trading.brokers.mt5 import adapter
+from trading.brokers.mt5.emulator import constants as mt5
+from trading.models import Fill, TradableInstrument, TradeLedger, TradingAccount
+from trading.services import accounts, instruments, resolution
+from trading.states import Delivery, OrderStatus
+
+BODY = {"symbol": "EURUSD", "action": "BUY", "quantity": "0.01", "stop_loss": "1.0800"}
+DEADLINE_S = 1
+READS, SENDS = "/v1/batch", "/v1/order_send"
+# Before the sending nothing is at stake; the sending itself takes its deadline and the margin of the network.
+ANSWER_S_MAX = 2 * (DEADLINE_S + 0.5) + 1.5
+
+
+@pytest.fixture
+def wire(trader, paper, settings, monkeypatch) -> Iterator[Proxy]:
+    """The way to the gateway, which can be told to misbehave."""
+    monkeypatch.setattr(adapter, "JOURNAL_AGE_MIN_S", 0)  # this journal is as young as the test
+    settings.BROKER_DEADLINE_S = DEADLINE_S
+    with proxy(paper.url) as standing:
+        settings.MT5_GATEWAY_URL = standing.url
+        account = TradingAccount.objects.get()
+        instruments.get(account=account, broker=accounts.broker_of(account), symbol="EURUSD", at=now())
+        yield standing
+        registry.close()
+
+
+def place(trader: Any, key: str) -> tuple[int, dict[str, Any]]:
+    """Place the order through the API, in time."""
+    client = ApiClient().login(trader)
+    started = time.monotonic()
+    answer = client.post("/trading/execute", BODY, idempotency_key=key)
+    took = time.monotonic() - started
+    assert took < ANSWER_S_MAX, f"the API took {took:.1f} s"
+    return answer.status_code, answer.json()
+
+
+def recover(wire: Proxy, settings: Any) -> TradeLedger:
+    """Let the broker behave again and the resolver ask; return the one order as it stands then."""
+    wire.fault, settings.SENDING_LEASE_S = "", 0
+    settings.MT5_GATEWAY_URL = wire.url
+    for order_id in resolution.due():
+        resolution.resolve(order_id=order_id, at=now())
+    return TradeLedger.objects.get()
+
+
+@pytest.mark.parametrize(
+    ("fault", "ends"),
+    [
+        ("hangs before it passes on", OrderStatus.REJECTED),
+        ("closes before it passes on", OrderStatus.REJECTED),
+        ("hangs after it passed on", OrderStatus.FILLED),
+        ("closes after it passed on", OrderStatus.FILLED),
+        ("stops in the middle of the answer", OrderStatus.FILLED),
+        ("dribbles", OrderStatus.FILLED),
+        ("answers rubbish", OrderStatus.FILLED),
+        ("answers an empty object", OrderStatus.FILLED),
+        ("answers a list", OrderStatus.FILLED),
+        ("answers 500", OrderStatus.FILLED),
+        ("answers nonsense numbers", OrderStatus.FILLED),
+    ],
+)
+def test_a_sending_that_goes_wrong_is_unknown_until_it_is_known(trader, paper, wire, settings, fault, ends):
+    wire.fault, key = fault, uuid.uuid4().hex
+
+    status, body = place(trader, key)
+
+    assert (status, body["status"]) == (202, "UNKNOWN")
+    again, repeated = place(trader, key)
+    assert (again, repeated["id"], repeated["status"]) == (202, body["id"], "UNKNOWN")
+    order = recover(wire, settings)
+    assert (order.status, order.delivery, order.reserved) == (ends, Delivery.DONE, 0)
+    assert len(paper.deals()) == Fill.objects.count() == (ends == OrderStatus.FILLED)
+    assert place(trader, key)[1]["id"] == body["id"]
+    assert len(paper.truth()["requests"]) == (ends == OrderStatus.FILLED)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["hangs before it passes on", "closes before it passes on", "answers rubbish", "answers 500", "dribbles"],
+)
+def test_a_reading_that_goes_wrong_sends_nothing(trader, paper, wire, settings, fault):
+    wire.fault, wire.path = fault, READS
+
+    status, body = place(trader, uuid.uuid4().hex)
+
+    assert (status, body.get("status"), body.get("reason")) == (201, "REJECTED", "BROKER_UNAVAILABLE")
+    assert paper.truth()["requests"] == []
+    assert not TradeLedger.objects.filter(reserved__gt=0).exists()
+
+
+def test_a_gateway_that_is_down_sends_nothing(trader, paper, wire, settings):
+    settings.MT5_GATEWAY_URL = f"http://127.0.0.1:{refusing_port()}"
+
+    status, body = place(trader, uuid.uuid4().hex)
+
+    assert (status, body.get("status"), body.get("reason")) == (201, "REJECTED", "BROKER_UNAVAILABLE")
+    assert paper.truth()["requests"] == []
+
+
+def test_an_instrument_that_nobody_can_describe_is_a_503_and_leaves_nothing(trader, paper, wire):
+    TradableInstrument.objects.all().delete()
+    wire.fault, wire.path = "closes before it passes on", READS
+
+    status, _ = place(trader, uuid.uuid4().hex)
+
+    assert status == 503
+    assert not TradeLedger.objects.exists()
+    assert paper.truth()["requests"] == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "retcode", "ends"),
+    [
+        ("retcode", mt5.TRADE_RETCODE_REJECT, "REJECTED"),
+        ("retcode", mt5.TRADE_RETCODE_NO_MONEY, "REJECTED"),
+        ("retcode", mt5.TRADE_RETCODE_TIMEOUT, "UNKNOWN"),
+        ("retcode", mt5.TRADE_RETCODE_CONNECTION, "UNKNOWN"),
+        ("retcode", 12345, "UNKNOWN"),
+    ],
+)
+def test_a_broker_that_refuses_is_told_apart_from_one_that_does_not_say(trader, paper, wire, fault, retcode, ends):
+    paper.control.inject(fault, retcode=retcode)
+
+    _, body = place(trader, uuid.uuid4().hex)
+
+    assert body["status"] == ends
+    order = TradeLedger.objects.get()
+    assert (order.reserved == 0) == (ends == "REJECTED")
+
+
+@pytest.mark.parametrize("fault", ["timeout_after_accept", "none_result"])
+def test_a_broker_that_executes_and_goes_away_is_found_filled(trader, paper, wire, settings, fault):
+    paper.control.inject(fault, **({"executed": True} if fault == "none_result" else {}))
+
+    status, body = place(trader, uuid.uuid4().hex)
+
+    assert (status, body["status"]) == (202, "UNKNOWN")
+    order = recover(wire, settings)
+    assert order.status == OrderStatus.FILLED
+    assert len(paper.deals()) == 1
+
+
+def test_a_broker_that_hangs_is_waited_for_no_longer_than_the_deadline(trader, paper, wire, settings):
+    paper.control.inject("hang", seconds=DEADLINE_S * 3)
+
+    status, body = place(trader, uuid.uuid4().hex)
+
+    assert (status, body["status"]) == (202, "UNKNOWN")
+    time.sleep(DEADLINE_S * 2)
+    assert recover(wire, settings).status == OrderStatus.FILLED
+    assert len(paper.deals()) == 1
