@@ -47,7 +47,9 @@ def _kind(case: Case) -> int | None:
     """Refuse unknown actions and types, and orders that wait no more."""
     request = case.request
     if case.is_about_order:
-        return None if case.order else mt5.TRADE_RETCODE_INVALID_ORDER
+        if case.order is None:
+            return mt5.TRADE_RETCODE_INVALID_ORDER
+        return None if case.is_removal or case.order.type in PENDING else mt5.TRADE_RETCODE_INVALID
     known = (
         request.action == mt5.TRADE_ACTION_SLTP
         or (case.is_deal and request.type in (BUY, SELL))

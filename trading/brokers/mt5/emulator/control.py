@@ -77,6 +77,8 @@ class Control(People, Events, Snapshots):
         """
         with self._broker.lock:
             fault_id = max(self._broker.faults.faults, default=0) + 1
+            if params.get("account", 0) not in (0, *self._broker.books):
+                raise ValueError(f"no account {params['account']}")
             begin_us = self._broker.now_us + round(after_s * SECOND_US)
             window = (begin_us if after_s else 0, begin_us + round(for_s * SECOND_US) if for_s else 0)
             fault = fault_kinds.plan(

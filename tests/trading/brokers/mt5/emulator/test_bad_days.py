@@ -312,6 +312,8 @@ def test_fault_has_its_dice_and_its_hours(hedger):
 def test_faults_of_the_wire_belong_to_a_proxy(hedger):
     with pytest.raises(ValueError, match="proxy"):
         hedger.control.inject("bridge_drop")
+    with pytest.raises(ValueError, match="account"):
+        hedger.control.inject("relogin", account=999)
 
 
 def test_dropped_login_needs_the_password_again(hedger):

@@ -92,9 +92,10 @@ def test_rest_of_return_works_on(request, world_of):
     assert (order.state, order.volume_current, order.price_open) == (mt5.ORDER_STATE_FILLED, 0.0, 5504.0)
 
 
-def test_rest_can_be_removed(hedger):
+def test_rest_can_be_removed_but_not_changed(hedger):
     thin(hedger)
     ticket = hedger.buy("US500", 3.0, type_filling=RETURN).order
+    assert hedger.modify(ticket, 5000.0).retcode == mt5.TRADE_RETCODE_INVALID
 
     assert hedger.remove(ticket).retcode == mt5.TRADE_RETCODE_DONE
 
