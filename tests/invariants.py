@@ -46,7 +46,7 @@ def assert_always_true(
     has spoken for the broker: then the broker's books say nothing about ours; `account_id` when only one is meant.
     """
     orders = list(_of(TradeLedger.objects.order_by("pk"), account_id))
-    fills = list(_of(Fill.objects.order_by("pk"), account_id))
+    fills = list(_of(Fill.objects.select_related("order").order_by("pk"), account_id))
     positions = list(_of(BrokerPosition.objects.order_by("pk"), account_id))
     assert_reservations(orders)
     assert_fills_and_positions(orders, fills, positions)
@@ -80,7 +80,6 @@ def assert_fills_and_positions(
     orders: Iterable[TradeLedger], fills: Iterable[Fill], positions: Iterable[BrokerPosition]
 ) -> None:
     """Invariant 4, our side: what is filled is the sum of the stored fills, and so is every position."""
-    fills = list(Fill.objects.select_related("order"))
     taken_back = {(fill.account_id, fill.reverses) for fill in fills if fill.reverses}
     filled: dict[int | None, Decimal] = defaultdict(Decimal)
     held: dict[tuple[int, str], Decimal] = defaultdict(Decimal)
@@ -98,7 +97,7 @@ def assert_fills_and_positions(
         if order.status == OrderStatus.FILLED and order.reason not in CLOSED_BY_US:
             assert order.filled_quantity >= order.quantity, f"{order} is FILLED with {order.filled_quantity}"
     ours = {(each.account_id, each.venue_position_id): each.quantity for each in positions}
-    assert ours == held, f"positions that are not the sum of their fills: {dict(ours.items() ^ held.items())}"
+    assert ours == held, f"positions {ours} are not the sum of their fills {dict(held)}"
     for position in positions:
         assert (position.closed_at is None) == (position.quantity != 0), position
 

@@ -30,6 +30,7 @@ def test_whatever_happens_the_invariants_hold(floor, settings, monkeypatch):
         hypothesis.seed(seed)(Orders),
         settings=hypothesis.settings(
             max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, database=None, print_blob=True,
+            phases=[hypothesis.Phase.generate],  # a clock flows: what is shrunk may no longer fail
             suppress_health_check=list(hypothesis.HealthCheck),
         ),
     )  # fmt: skip
