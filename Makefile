@@ -32,6 +32,9 @@ crash: $(VENV)/.dev-installed ## Kill real processes at every boundary of the or
 conformance: $(VENV)/.dev-installed ## Play every fault against every adapter, and keep the table in docs/brokers.md
 	@$(WITH_SETTINGS) $(BIN)/python -m tests.contracts.conformance --write docs/brokers.md
 
+storm: $(VENV)/.dev-installed ## Fire at every limit with 64 clients and USERS users (100), and stop trading amid the fire
+	@exec $(BIN)/python -m tests.storm
+
 check: $(VENV)/.dev-installed ## The gate: format, lint, types, import contracts, migrations, deploy check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any, Protocol
 
-from django.db.models import Max
+from django.db.models import Max, QuerySet
 
 from nexus.audit.models import Event
 from nexus.idempotency.models import IdempotencyRecord
@@ -39,13 +39,17 @@ def newest_event() -> int:
     return Event.objects.aggregate(newest=Max("id"))["newest"] or 0
 
 
-def assert_always_true(broker: Books | None, *, since: int = 0, is_invented: bool = False) -> None:
+def assert_always_true(
+    broker: Books | None, *, since: int = 0, is_invented: bool = False, account_id: int | None = None
+) -> None:
     """Assert every invariant. Takes: `since`, the newest event before it all began; `is_invented` when the test itself
-    has spoken for the broker: then the broker's books say nothing about ours.
+    has spoken for the broker: then the broker's books say nothing about ours; `account_id` when only one is meant.
     """
-    orders = list(TradeLedger.objects.order_by("pk"))
+    orders = list(_of(TradeLedger.objects.order_by("pk"), account_id))
+    fills = list(_of(Fill.objects.select_related("order").order_by("pk"), account_id))
+    positions = list(_of(BrokerPosition.objects.order_by("pk"), account_id))
     assert_reservations(orders)
-    assert_fills_and_positions(orders)
+    assert_fills_and_positions(orders, fills, positions)
     assert_histories(orders)
     assert_keys(orders)
     assert_limits(orders)
@@ -54,7 +58,11 @@ def assert_always_true(broker: Books | None, *, since: int = 0, is_invented: boo
         truth = broker.truth()
         assert_sent_once(orders, truth)
         if not is_invented:
-            assert_books(orders, truth)
+            assert_books(orders, fills, truth)
+
+
+def _of(rows: QuerySet[Any], account_id: int | None) -> QuerySet[Any]:
+    return rows if account_id is None else rows.filter(account_id=account_id)
 
 
 def assert_reservations(orders: Iterable[TradeLedger]) -> None:
@@ -68,9 +76,10 @@ def assert_reservations(orders: Iterable[TradeLedger]) -> None:
         assert is_closed == (order.closed_at is not None), f"{order} ({order.state}) closed at {order.closed_at}"
 
 
-def assert_fills_and_positions(orders: Iterable[TradeLedger]) -> None:
+def assert_fills_and_positions(
+    orders: Iterable[TradeLedger], fills: Iterable[Fill], positions: Iterable[BrokerPosition]
+) -> None:
     """Invariant 4, our side: what is filled is the sum of the stored fills, and so is every position."""
-    fills = list(Fill.objects.select_related("order"))
     taken_back = {(fill.account_id, fill.reverses) for fill in fills if fill.reverses}
     filled: dict[int | None, Decimal] = defaultdict(Decimal)
     held: dict[tuple[int, str], Decimal] = defaultdict(Decimal)
@@ -87,16 +96,16 @@ def assert_fills_and_positions(orders: Iterable[TradeLedger]) -> None:
         assert order.overfill_quantity == over, f"{order} is overfilled by {order.overfill_quantity}, not {over}"
         if order.status == OrderStatus.FILLED and order.reason not in CLOSED_BY_US:
             assert order.filled_quantity >= order.quantity, f"{order} is FILLED with {order.filled_quantity}"
-    ours = {(each.account_id, each.venue_position_id): each.quantity for each in BrokerPosition.objects.all()}
-    assert ours == held, f"positions that are not the sum of their fills: {dict(ours.items() ^ held.items())}"
-    for position in BrokerPosition.objects.all():
+    ours = {(each.account_id, each.venue_position_id): each.quantity for each in positions}
+    assert ours == held, f"positions {ours} are not the sum of their fills {dict(held)}"
+    for position in positions:
         assert (position.closed_at is None) == (position.quantity != 0), position
 
 
 def assert_histories(orders: list[TradeLedger]) -> None:
     """Invariant 9: every move is one the table knows, follows the one before, and has its own audit event."""
     events: dict[int, list[OrderEvent]] = defaultdict(list)
-    for event in OrderEvent.objects.order_by("pk"):
+    for event in OrderEvent.objects.filter(order__in=[order.pk for order in orders]).order_by("pk"):
         events[event.order_id].append(event)
     told: dict[str, Counter[str]] = defaultdict(Counter)
     names = [str(order.public_id) for order in orders]
@@ -189,10 +198,10 @@ def assert_sent_once(orders: Iterable[TradeLedger], truth: dict[str, Any]) -> No
         assert count <= order.attempts, f"{order} has {order.attempts} attempts and was sent {count} times"
 
 
-def assert_books(orders: Iterable[TradeLedger], truth: dict[str, Any]) -> None:
+def assert_books(orders: Iterable[TradeLedger], fills: Iterable[Fill], truth: dict[str, Any]) -> None:
     """Invariant 4, both sides: our fills are the broker's deals; a closed order has all of its own."""
     deals = {str(deal["ticket"]): deal for deal in truth["deals"]}
-    for fill in Fill.objects.all():
+    for fill in fills:
         deal = deals.get(fill.venue_fill_id)
         assert deal is not None, f"{fill} is booked and no deal of the broker's"
         booked = (int(fill.quantity.scaleb(8)), fill.side)

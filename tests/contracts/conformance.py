@@ -189,14 +189,7 @@ def in_this_process(folder: Path, *, netting: bool = False) -> Iterator[World]:
 def in_its_own(folder: Path) -> Iterator[World]:
     """Serve the gateway and its worker as processes; the fault is in the broker's file before they start."""
     store, config = folder / "broker.db", folder / "gateway.json"
-    config.write_text(json.dumps({
-        "listen": "127.0.0.1:0", "token_env": "GATEWAY_TOKEN", "journal": str(folder / "journal.db"),
-        "terminal": {
-            "kind": "emulator", "store": str(store), "login": LOGIN, "password": PASSWORD, "server": SERVER,
-            "tick_interval_ms": 50,
-        },
-        "limits": {"lots_max": "5", "symbols": ["*"], "orders_per_minute": 100},
-    }))  # fmt: skip
+    _configure(config, store)
     account = AccountProfile(login=LOGIN, password=PASSWORD, server=SERVER, currency="USD", leverage=100,
                              initial_balance="10000")  # fmt: skip
     with contextlib.ExitStack() as stack:
@@ -242,6 +235,17 @@ def in_its_own(folder: Path) -> Iterator[World]:
                 emulator.close()
 
         yield _Late(start, truth)
+
+
+def _configure(config: Path, store: Path) -> None:
+    config.write_text(json.dumps({
+        "listen": "127.0.0.1:0", "token_env": "GATEWAY_TOKEN", "journal": str(store.with_name("journal.db")),
+        "terminal": {
+            "kind": "emulator", "store": str(store), "login": LOGIN, "password": PASSWORD, "server": SERVER,
+            "tick_interval_ms": 50,
+        },
+        "limits": {"lots_max": "5", "symbols": ["*"], "orders_per_minute": 100},
+    }))  # fmt: skip
 
 
 class _Late(World):

@@ -1,6 +1,7 @@
 """A real gateway over the emulator as a process of its own, which may be killed and started again over its files."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -8,7 +9,7 @@ import sqlite3
 import sys
 import threading
 import time
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Client, Connection
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -16,11 +17,9 @@ from typing import Any
 
 from nexus.local import servers
 from tests.crash import points
-from trading.brokers.mt5.emulator import Control, opening
 from trading.brokers.mt5.gateway import config as configuration
 from trading.brokers.mt5.gateway import program
 from trading.brokers.mt5.gateway.journal import Journal
-from trading.brokers.mt5.gateway.terminal import open_terminal
 
 SERVER = "Paper-Nexus"
 READY_S = 20.0
@@ -29,19 +28,20 @@ READY_S = 20.0
 class GatewayProcess:
     """One gateway and the broker behind it. Its files outlive it."""
 
-    def __init__(self, context: ForkServerContext, folder: Path, *, login: int, token: str) -> None:
-        self.login, self._context, self._token = login, context, token
+    def __init__(self, context: ForkServerContext, folder: Path, *, login: int) -> None:
+        self.login, self._context = login, context
         self._port = servers.free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         folder.mkdir()
-        self._document = _document(folder, port=self._port, login=login)
+        self._config, self._books = folder / "gateway.json", str(folder / "books")
+        self._config.write_text(json.dumps(_document(folder, port=self._port, login=login)), encoding="utf-8")
         _make_old(folder / "journal.db")
 
     def start(self) -> None:
         """Start it, and wait until it listens."""
         self._strings, theirs = self._context.Pipe()
         self.process: BaseProcess = self._context.Process(
-            target=serve, args=(self._document, self._token, theirs), daemon=True
+            target=serve, args=(str(self._config), self._books, theirs), daemon=True
         )
         self.process.start()
         theirs.close()
@@ -65,44 +65,30 @@ class GatewayProcess:
 
     def truth(self) -> dict[str, Any]:
         """Return the broker's real books."""
-        self._strings.send(self.login)
-        books: dict[str, Any] = self._strings.recv()
-        return books
+        with Client(self._books, "AF_UNIX") as asking:
+            asking.send(self.login)
+            books: dict[str, Any] = asking.recv()
+            return books
 
 
-def serve(document: dict[str, Any], token: str, strings: Connection) -> None:
-    """Be the gateway's process: its real program, with the broker's books shown to the one who started it."""
-    opened = []
-    real = opening.open_broker
-
-    def open_broker(*args: Any, **kwargs: Any) -> Any:
-        opened.append(real(*args, **kwargs))
-        return opened[-1]
-
-    opening.open_broker = open_broker
+def serve(config_file: str, books: str, strings: Connection) -> None:
+    """Be the gateway's process: its real program, and a string by which it is told where to die."""
     sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
-    config = configuration.parse(document, environment={"GATEWAY_TOKEN": token})
-    terminal = open_terminal(config.terminal)
-    threading.Thread(target=_show, args=(strings, Control(opened[0]), config.port), daemon=True).start()
-    # The terminal stays in this process, so that one kill ends both, as the power does.
-    vars(program)["Remote"] = lambda _command, **_known: terminal
-    program.serve(config, [])
+    config = configuration.load(Path(config_file))
+    threading.Thread(target=_listen_to, args=(strings, config.port), daemon=True).start()
+    program.serve(config, [sys.executable, "-m", "tests.crash.terminal", config_file, books])
 
 
-def _show(strings: Connection, control: Control, port: int) -> None:
-    """Say when the door is open; then show an account's books, or take a point to die at, until nobody can ask."""
+def _listen_to(strings: Connection, port: int) -> None:
+    """Say when the door is open; then take a point to die at, until nobody can ask."""
     deadline = time.monotonic() + READY_S
     while not _listens(port) and time.monotonic() < deadline:
         time.sleep(0.002)
     with contextlib.suppress(EOFError, OSError):
         strings.send("ready")
         while True:
-            asked = strings.recv()
-            if isinstance(asked, str):
-                points.arm(asked)
-                strings.send("armed")
-            else:
-                strings.send(control.truth(asked))
+            points.arm(strings.recv())
+            strings.send("armed")
     os._exit(0)
 
 

@@ -85,7 +85,7 @@ class Scene:
     def __init__(self, context: ForkServerContext, folder: Path, *, login: int) -> None:
         self.kills = 0
         self._context = context
-        self.gateway = GatewayProcess(context, folder / f"gateway-{login}", login=login, token=settings.GATEWAY_TOKEN)
+        self.gateway = GatewayProcess(context, folder / f"gateway-{login}", login=login)
         self.gateway.start()
         self.account = self._link(login)
 

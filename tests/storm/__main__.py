@@ -19,7 +19,14 @@ def main() -> int:
     with ground.prepared(**EXACT) as folder:
         django.setup()
         storm = importlib.import_module("tests.storm.storm")
-        return int(storm.run(folder, users=users, requests=2 * 64, rounds=int(os.environ.get("STOPS", "4"))))
+        return int(
+            storm.run(
+                folder,
+                users=users,
+                requests=int(os.environ.get("REQUESTS", "128")),
+                rounds=int(os.environ.get("STOPS", "4")),
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pytest
 from tests.trading.brokers.mt5.fake_terminal import FakeTerminal
 from tests.trading.brokers.mt5.gateway_in_thread import TAG, Running, gateway
 from trading.brokers import ids
-from trading.brokers.base import OrderRequest, Side
+from trading.brokers.base import OrderRequest, OrderType, Side, TimeInForce
 from trading.brokers.mt5 import session
 from trading.brokers.mt5.adapter import Mt5Broker
 
@@ -80,3 +80,31 @@ def order() -> Callable[..., OrderRequest]:
 @pytest.fixture
 def sent_at() -> datetime:
     return datetime.now(UTC)
+
+
+@pytest.fixture
+def resting(order):
+    """Make orders that rest below the market."""
+
+    def make(**changes):
+        usual = {"order_type": OrderType.LIMIT, "limit_price": Decimal("1.09"), "time_in_force": TimeInForce.GTC}
+        return order(**(usual | changes))
+
+    return make
+
+
+@pytest.fixture
+def closing(order):
+    """Make orders that close a position."""
+
+    def make(position_id, **changes):
+        usual = {"side": Side.SELL, "stop_loss": None, "take_profit": None, "reference_price": Decimal("1.1")}
+        return order(**(usual | {"venue_position_id": position_id} | changes))
+
+    return make
+
+
+@pytest.fixture
+def opened(broker, order):
+    """Open a position and return its identifier."""
+    return lambda **changes: broker.submit(order(**changes)).fills[0].venue_position_id

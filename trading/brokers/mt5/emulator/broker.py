@@ -203,12 +203,13 @@ class Broker(Core):
         worth = sum(deal.volume * deal.price for deal in plan.deals)
         if plan.working and not plan.deals and not case.is_about_order:
             volume = plan.working.volume_initial
+        shown = not (self.profile.done_without_ticket and case.is_deal)
         return Answer(
             retcode=code,
-            deal=plan.deals[0].ticket if plan.deals else 0,
+            deal=plan.deals[0].ticket if plan.deals and shown else 0,
             order=plan.subject.ticket if plan.subject else 0,
             volume=volume if not case.is_close_by else plan.deals[0].volume if plan.deals else 0,
-            price=amounts.half_away(Fraction(worth, volume)) if plan.deals else 0,
+            price=amounts.half_away(Fraction(worth, volume)) if plan.deals and shown else 0,
             bid=case.tick.bid if case.tick else 0,
             ask=case.tick.ask if case.tick else 0,
             digits=case.instrument.digits if case.instrument else 0,

@@ -50,14 +50,10 @@ def open_broker(
     instruments = offered(profile.instruments, always_open=profile.always_open)
     _require_conversions(instruments, accounts)
     begin_us = wall() if mode == "wall" else round((start or DEFAULT_START).timestamp()) * 1_000_000
-    tape = None
-    beneath: Quotes | None = None
-    if csv is not None:
-        beneath = tape = recordings.load(csv, instruments, profile.zone)
-        begin_us = begin_us if start else tape.first_ms * 1_000
-    elif quotes == "generated":
-        lots = amounts.units(profile.generated_lots)
-        beneath = GeneratedQuotes(seed, instruments, profile.zone, profile.tick_interval_ms, lots)
+    tape = recordings.load(csv, instruments, profile.zone) if csv is not None else None
+    if tape is not None and start is None:
+        begin_us = tape.first_ms * 1_000
+    beneath = tape or (_generated(profile, instruments, seed) if quotes == "generated" else None)
     store = Store(path)
     try:
         _found(store, profile, profile.fingerprint(seed, f"{mode} {quotes}"), begin_us)
@@ -78,6 +74,11 @@ def open_broker(
         if not broker.books[account.login].deals:
             broker.pay(account.login, amounts.units(account.initial_balance), comment="Initial deposit")
     return broker
+
+
+def _generated(profile: BrokerProfile, instruments: Mapping[str, Instrument], seed: int) -> Quotes:
+    lots = amounts.units(profile.generated_lots)
+    return GeneratedQuotes(seed, instruments, profile.zone, profile.tick_interval_ms, lots)
 
 
 def _found(store: Store, profile: BrokerProfile, fingerprint: str, begin_us: int) -> None:

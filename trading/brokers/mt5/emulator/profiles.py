@@ -92,6 +92,7 @@ class BrokerProfile:
     A good request is executed `latency_ms` (least, most) after it was checked, and at a price up to `slippage_ticks`
     worse, or better too with `positive_slippage`; limit orders and instant execution do not slip. What has changed at
     the broker shows in the terminal only after the delays: orders, positions and history each have their own.
+    With `done_without_ticket` the answer to a market order names neither deal nor price, as some servers do.
     Generated ticks offer about `generated_lots` at each of three price levels, 0 without limit.
     `first_ticket` above 2^53 catches clients that read tickets through floats.
     """
@@ -107,6 +108,7 @@ class BrokerProfile:
     latency_ms: tuple[int, int] = (0, 0)
     slippage_ticks: int = 0
     positive_slippage: bool = False
+    done_without_ticket: bool = False
     orders_delay_ms: int = 0
     positions_delay_ms: int = 0
     history_delay_ms: int = 0

@@ -316,7 +316,7 @@ def test_same_story_gives_the_same_file(story, login):
 
 
 @settings(bounded, max_examples=max(1, RUNS // 2))
-@given(story=usual, login=st.sampled_from([HEDGER, NETTER]))
+@given(story=stories(*BROKER_FAULTS), login=st.sampled_from([HEDGER, NETTER]))
 def test_every_answer_has_its_types_and_survives_json(story, login):
     played = Story(login, ":memory:", restarts=False)
     played.play(story)

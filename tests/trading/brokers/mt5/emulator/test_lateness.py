@@ -106,6 +106,17 @@ def test_single_change_may_come_late(hedger, name, late):
     assert len(getattr(hedger.mt5, late)()) == 1
 
 
+def test_done_may_name_neither_deal_nor_price():
+    world = world_with(done_without_ticket=True, history_delay_ms=2_000)
+
+    result = world.buy("EURUSD", 0.1)
+
+    assert (result.retcode, result.deal, result.price, result.volume) == (mt5.TRADE_RETCODE_DONE, 0, 0.0, 0.1)
+    assert world.deals() == ()
+    world.control.advance(2)
+    assert (world.deals()[0].order, world.deals()[0].price) == (result.order, 1.0851)
+
+
 def test_history_may_never_come(hedger):
     hedger.control.inject("history_none")
     hedger.buy("EURUSD", 0.1)

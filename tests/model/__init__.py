@@ -1,0 +1,1 @@
+"""Random lives of orders against a reference that is too simple to be wrong."""
