@@ -25,7 +25,7 @@ def add_ratios(figures: Figures) -> None:
     for name in (*names, *(f"{name}_cpu_ms" for name in names)):
         if f"{name}_after" in figures:
             before, after = figures.pop(name), figures.pop(f"{name}_after")
-            figures |= {f"{name}_first": before, f"{name}_last": after, name: round((before + after) / 2, 1)}
+            figures |= {f"{name}_first": before, f"{name}_last": after, name: round((before + after) / 2, 3)}
     pairs = {
         "api_no_wire_ratio_16": ("api_no_wire_16", "limit_16"),
         "api_gateway_ratio_16": ("api_gateway_16", "limit_16"),
