@@ -26,6 +26,8 @@ def fetch(query: LiteralString, given: Mapping[str, Any] | Sequence[Any] = ()) -
     connection.validate_no_broken_transaction()
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
         cursor.execute(query, given, prepare=True)
+        if connection.queries_logged:  # tests count statements there
+            connection.queries_log.append({"sql": query, "time": ""})
         return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
 
 

@@ -113,7 +113,7 @@ def follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLed
         at=at,
         facts=_facts(order, report=report, to=to, standing=standing, is_late=is_late),
     )
-    _adjust(order, booked=booked, before=before, at=at)
+    _adjust(order, fills=fills, booked=booked, before=before, at=at)
     _warn(order, fills=fills, has_new=bool(booked), at=at)
     return order
 
@@ -280,7 +280,7 @@ def _book_other(account: TradingAccount, report: FillReport, *, at: datetime) ->
         )
 
 
-def _adjust(order: TradeLedger, *, booked: list[FillReport], before: Decimal, at: datetime) -> None:
+def _adjust(order: TradeLedger, *, fills: list[Fill], booked: list[FillReport], before: Decimal, at: datetime) -> None:
     """Keep how fills changed what the order risks: a part of it filled, or it filled worse than it was judged by."""
     account_id, order_id = order.account_id, order.pk
     if booked and order.status == OrderStatus.PARTIALLY_FILLED:
@@ -288,8 +288,9 @@ def _adjust(order: TradeLedger, *, booked: list[FillReport], before: Decimal, at
             kind=AdjustmentKind.PARTIAL_FILL, account_id=account_id, order_id=order_id, before=before,
             after=order.reserved, reason=f"{money.as_text(order.filled_quantity)} lots are filled", at=at,
         )  # fmt: skip
-    ids = [fill.venue_fill_id for fill in booked]
-    for fill in Fill.objects.filter(order=order, venue_fill_id__in=ids, slippage__gt=settings.SLIPPAGE_THRESHOLD):
+    new = {fill.venue_fill_id for fill in booked}
+    slipped = (fill for fill in fills if fill.slippage is not None and fill.slippage > settings.SLIPPAGE_THRESHOLD)
+    for fill in (fill for fill in slipped if fill.venue_fill_id in new):
         cost = (fill.slippage or rules.ZERO) * order.value * fill.quantity / order.quantity
         adjustments.record(
             kind=AdjustmentKind.SLIPPAGE, account_id=account_id, order_id=order_id, before=order.risk,
