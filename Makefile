@@ -12,7 +12,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 WITH_SETTINGS := $(BIN)/python -m nexus.local with-settings
 
 .DEFAULT_GOAL := help
-.PHONY: help run test crash storm conformance check format lock clean
+.PHONY: help run test crash storm bench conformance check format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ run: $(VENV)/.run-installed ## Start everything, make one real paper trade, serv
 
 test: $(VENV)/.dev-installed ## Run all tests on a PostgreSQL of their own; ARGS="-k ledger" is passed to pytest
 	@exec $(BIN)/python -m nexus.local test $(ARGS)
+
+bench: $(VENV)/.dev-installed ## Measure orders beside the physical limit; BENCH=api runs one part (limit api admission reads growth)
+	@exec env BENCH="$(BENCH)" $(BIN)/python -m tests.bench
 
 crash: $(VENV)/.dev-installed ## Kill real processes at every boundary of the order protocol, KILLS times each (50)
 	@exec $(BIN)/python -m tests.crash

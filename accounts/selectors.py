@@ -4,10 +4,9 @@ import ipaddress
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef
-
-from accounts.models import RevokedToken, TokenFamily, User, normalized_email
+from accounts.models import TokenFamily, User, normalized_email
 from accounts.types import Claims
+from nexus.core import statements
 
 FAMILIAR = timedelta(days=1)
 
@@ -18,19 +17,29 @@ def user_of(claims: Claims, *, at: datetime) -> User | None:
     It holds while the user is active, the token version is current, the family is this user's, neither revoked nor past
     its end, and the token's own hash is not on the deny list.
     """
-    family = TokenFamily.objects.live(at=at).filter(pk=claims.family_id, user_id=OuterRef("pk"))
-    return User.objects.filter(
-        Exists(family),
-        ~Exists(RevokedToken.objects.filter(jti_hash=claims.jti_hash)),
-        public_id=claims.user_public_id,
-        is_active=True,
-        token_version=claims.token_version,
-    ).first()
+    found = statements.objects(
+        User,
+        """
+        SELECT {columns} FROM users
+        WHERE public_id = %(user)s AND is_active AND token_version = %(version)s
+          AND EXISTS (SELECT FROM token_family WHERE id = %(family)s AND user_id = users.id
+                      AND revoked_at IS NULL AND absolute_expires_at > %(at)s)
+          AND NOT EXISTS (SELECT FROM revoked_tokens WHERE jti_hash = %(token)s)
+        """,
+        {
+            "user": claims.user_public_id,
+            "version": claims.token_version,
+            "family": claims.family_id,
+            "token": claims.jti_hash,
+            "at": at,
+        },
+    )
+    return found[0] if found else None
 
 
 def is_active(*, user_id: int) -> bool:
     """Tell whether the user may act now, whatever an earlier read said."""
-    return User.objects.filter(pk=user_id, is_active=True).exists()
+    return statements.fetch_one("SELECT 1 FROM users WHERE id = %s AND is_active", [user_id]) is not None
 
 
 def knows_network(*, user_id: int, ip: str, at: datetime) -> bool | None:

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet, TextField
+from django.db.models.functions import Cast
 
 from accounts.states import Role
 from accounts.types import Principal
+from nexus.core import statements
 from nexus.core.errors import FieldError, Invalid, NotFound
-from trading.models import BrokerPosition, ChangeRequest, Fill, OrderQuerySet, TradeLedger, TradingAccount
-from trading.states import ChangeState, Delivery, FillKind
+from trading.models import BrokerPosition, Fill, OrderQuerySet, TradeLedger, TradingAccount
+from trading.states import Delivery, FillKind
 from trading.types import AccountSnapshot, VenuePosition
 
 READS_ALL = frozenset({Role.OPERATOR, Role.COMPLIANCE})
@@ -51,7 +53,11 @@ def account_for(user: Principal, *, public_id: uuid.UUID | None) -> TradingAccou
         if account is None:
             raise NotFound("You have no such account.", errors=[FieldError("/account", "not_found", "no such account")])
         return account
-    rows = list(own[:2])
+    rows = statements.objects(
+        TradingAccount,
+        "SELECT {columns} FROM trading_account WHERE user_id = %s AND is_active ORDER BY id LIMIT 2",
+        [user.pk],
+    )
     if not rows:
         raise NotFound("You have no trading account yet. Ask an operator to link one.")
     if len(rows) > 1:
@@ -100,9 +106,18 @@ def changing_risk(*, user_id: int, since: datetime) -> Decimal:
     """Return the USD that changes of stops add while nobody knows them, or that a broker read begun at `since` may not
     show yet.
     """
-    unknown = Q(state__in=[ChangeState.SENDING, ChangeState.UNKNOWN]) | Q(state=ChangeState.DONE, settled_at__gte=since)
-    rows = ChangeRequest.objects.filter(unknown, position__account__user_id=user_id)
-    return sum(rows.values_list("extra_risk", flat=True), start=Decimal(0))
+    added: Decimal = statements.fetch_only(
+        """
+        SELECT coalesce(sum(extra_risk), 0) FROM change_request
+        JOIN broker_positions ON broker_positions.id = change_request.position_id
+        JOIN trading_account ON trading_account.id = broker_positions.account_id
+        WHERE trading_account.user_id = %s
+          AND (change_request.state IN ('SENDING', 'UNKNOWN')
+               OR change_request.state = 'DONE' AND change_request.settled_at >= %s)
+        """,
+        [user_id, since],
+    )[0]
+    return added
 
 
 def with_public_status(orders: OrderQuerySet, status: str) -> OrderQuerySet:
@@ -134,8 +149,22 @@ def ledger_page(
         orders = orders.filter(created_at__lt=created_to)
     if before:
         orders = orders.filter(pk__lt=order_of(user, public_id=before).pk)
-    page = list(orders[: limit + 1])
+    # The checks are most of a row and are shown as they are stored: they stay text. Fills are one prepared statement.
+    shown = orders.prefetch_related(None).defer("checks").annotate(checks_text=Cast("checks", TextField()))
+    page = list(shown[: limit + 1])
+    _attach_fills(page[:limit])
     return page[:limit], page[limit - 1].public_id if len(page) > limit else None
+
+
+def _attach_fills(orders: list[TradeLedger]) -> None:
+    """Give each order its fills, so that whoever shows it reads no more."""
+    of: dict[int, list[Fill]] = {order.pk: [] for order in orders}
+    query = "SELECT {columns} FROM fill WHERE order_id = ANY(%s) ORDER BY id"
+    for fill in statements.objects(Fill, query, [list(of)]):
+        if fill.order_id is not None:
+            of[fill.order_id].append(fill)
+    for order in orders:
+        order._prefetched_objects_cache = {"fills": of[order.pk]}  # type: ignore[attr-defined]
 
 
 def in_doubt(*, user_id: int, since: datetime) -> list[TradeLedger]:
@@ -144,11 +173,17 @@ def in_doubt(*, user_id: int, since: datetime) -> list[TradeLedger]:
 
     One statement, so that an order that settles meanwhile is seen as reserving or as filled, never as neither.
     """
-    filled_later = Fill.objects.filter(account__user_id=user_id, booked_at__gte=since, order__isnull=False)
-    return list(
-        TradeLedger.objects.filter(user_id=user_id).filter(
-            Q(reserved__gt=0) | Q(pk__in=filled_later.values("order_id"))
-        )
+    return statements.objects(
+        TradeLedger,
+        """
+        SELECT {columns} FROM trade_ledger WHERE user_id = %(user)s AND id IN (
+            SELECT id FROM trade_ledger WHERE user_id = %(user)s AND reserved > 0
+            UNION
+            SELECT fill.order_id FROM fill JOIN trading_account ON trading_account.id = fill.account_id
+            WHERE trading_account.user_id = %(user)s AND fill.booked_at >= %(since)s AND fill.order_id IS NOT NULL)
+        ORDER BY id
+        """,
+        {"user": user_id, "since": since},
     )
 
 
@@ -176,9 +211,18 @@ def with_figures(owned: Iterable[TradingAccount], *, snapshots: dict[int, Accoun
     return [AccountView(account, snapshots.get(account.pk)) for account in owned]
 
 
+def fills_of(order: TradeLedger) -> list[Fill]:
+    """Return everything that was booked for the order, busts too."""
+    return statements.objects(Fill, "SELECT {columns} FROM fill WHERE order_id = %s ORDER BY id", [order.pk])
+
+
 def standing_fills(order: TradeLedger) -> list[Fill]:
     """Return the order's fills that no bust has taken back: the only source of how much of it is done."""
-    fills = list(Fill.objects.filter(order=order))
+    return standing(order, fills_of(order))
+
+
+def standing(order: TradeLedger, fills: list[Fill]) -> list[Fill]:
+    """Leave out the busts and what they have taken back."""
     taken_back = {fill.reverses for fill in fills if fill.kind == FillKind.BUST}
     if order.other_position_id:  # the other position's half is the same closing, seen from its side
         fills = [fill for fill in fills if fill.venue_position_id != order.other_position_id]

@@ -326,14 +326,17 @@ def answers(url: str) -> bool:
 
 
 @contextmanager
-def temporary() -> Iterator[str]:
-    """Run a server with new data for the length of a `with` block, and leave nothing behind. Yields its address."""
+def temporary(*, durable: bool = False) -> Iterator[str]:
+    """Run a server with new data for the length of a `with` block, and leave nothing behind. Yields its address.
+
+    A durable one writes as a real one does: what is measured over it counts.
+    """
     user = binaries.unprivileged_user()
     parent = None if user is None else "/tmp"  # noqa: S108  mkdtemp makes it private
     home = Path(tempfile.mkdtemp(prefix="nexus-pg-", dir=parent))
     if user:
         os.chown(home, user.uid, user.gid)
-    server = cluster(home, Passwords.random(), durable=False)
+    server = cluster(home, Passwords.random(), durable=durable)
     try:
         with tempfile.TemporaryDirectory(prefix="nexus-log-") as logs, Supervisor(logs=Path(logs)) as supervisor:
             supervisor.remove_at_end(home)

@@ -87,13 +87,15 @@ def start_gateway(supervisor: Supervisor, folder: Folder, *, port: int, known: M
     return supervisor.start("gateway", command, env=env, cwd=ROOT, restarts=RESTARTS)
 
 
-def start_web(supervisor: Supervisor, *, port: int, env: Mapping[str, str]) -> Child:
-    """Start the web server."""
+def start_web(
+    supervisor: Supervisor, *, port: int, env: Mapping[str, str], application: str = "nexus.wsgi:application"
+) -> Child:
+    """Start the web server. Takes: `application`, which only the bench replaces."""
     command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", HOST, "--port", str(port)]
     command += ["--workers", str(WEB_WORKERS), "--blocking-threads", str(WEB_THREADS)]
     command += ["--respawn-failed-workers"]
     # Without it, one stop in ninety never ends.
-    command += ["--workers-kill-timeout", "5", "--no-ws", "nexus.wsgi:application"]
+    command += ["--workers-kill-timeout", "5", "--no-ws", application]
     return supervisor.start("web", command, env=env, cwd=ROOT, restarts=RESTARTS)
 
 

@@ -7,10 +7,10 @@ from datetime import datetime
 import structlog
 from django.conf import settings
 from django.db import OperationalError, connection, transaction
-from django.db.models import Q
 
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
+from nexus.core import statements
 from risk.models import TradingControl
 from risk.states import ControlScope, StopLevel, Sweep
 
@@ -37,22 +37,23 @@ def lock_shared() -> None:
     Never read the stop state in the same statement: its snapshot would be older than the wait.
     """
     assert connection.in_atomic_block
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [STOP_LOCK])
+    statements.fetch("SELECT pg_advisory_xact_lock_shared(%s)", [STOP_LOCK])
 
 
 def state(*, scopes: Iterable[tuple[ControlScope, str]]) -> StopState:
     """Return the strictest level over the system and `scopes`. A switch that cannot be read is a stop."""
     if not settings.TRADING_ENABLED:
         return StopState(StopLevel.HALTED, ControlScope.SYSTEM.value, "Trading is switched off in the settings.")
-    wanted = Q(scope=ControlScope.SYSTEM, key="")
-    for scope, key in scopes:
-        wanted |= Q(scope=scope, key=key)
-    rows = list(TradingControl.objects.filter(wanted))
-    if not any(row.scope == ControlScope.SYSTEM for row in rows):
+    wanted = [(ControlScope.SYSTEM, ""), *scopes]
+    rows = statements.fetch(
+        "SELECT scope, key, level, reason FROM trading_control"
+        " JOIN unnest(%s::text[], %s::text[]) AS wanted (scope, key) USING (scope, key)",
+        [[scope.value for scope, _ in wanted], [key for _, key in wanted]],
+    )
+    if not any(scope == ControlScope.SYSTEM for scope, *_ in rows):
         return StopState(StopLevel.HALTED, ControlScope.SYSTEM.value, "The trading switch has no row.")
-    strictest = max(rows, key=lambda row: row.level)
-    return StopState(StopLevel(strictest.level), f"{strictest.scope} {strictest.key}".strip(), strictest.reason)
+    scope, key, level, reason = max(rows, key=lambda row: row[2])
+    return StopState(StopLevel(level), f"{scope} {key}".strip(), reason)
 
 
 @transaction.atomic(durable=True)

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 
 from django.conf import settings
-from django.db.models import Q
 
-from risk.models import RiskLimit
+from nexus.core import statements
 from risk.rules import limits as rules
 from risk.states import LimitKind, LimitScope
 from risk.types import Limit
@@ -13,14 +12,15 @@ from risk.types import Limit
 
 def in_force(*, user_id: int, account_id: int, symbol: str) -> Mapping[LimitKind, Limit]:
     """Return the tightest limit of each kind over platform, user, account and instrument."""
-    rows = RiskLimit.objects.filter(
-        Q(scope=LimitScope.PLATFORM)
-        | Q(scope=LimitScope.USER, key=str(user_id))
-        | Q(scope=LimitScope.ACCOUNT, key=str(account_id))
-        | Q(scope=LimitScope.INSTRUMENT, key=symbol),
-        ended_at__isnull=True,
+    rows = statements.fetch(
+        """
+        SELECT kind, value, scope FROM risk_limit WHERE ended_at IS NULL AND (
+            scope = 'PLATFORM' OR scope = 'USER' AND key = %s OR scope = 'ACCOUNT' AND key = %s
+            OR scope = 'INSTRUMENT' AND key = %s)
+        """,
+        [str(user_id), str(account_id), symbol],
     )
-    own = (Limit(LimitKind(row.kind), row.value, LimitScope(row.scope)) for row in rows)
+    own = (Limit(LimitKind(kind), value, LimitScope(scope)) for kind, value, scope in rows)
     return rules.tightest([*ceilings(), *own])
 
 

@@ -1,9 +1,8 @@
 """When each account was last looked at with success."""
 
-from decimal import Decimal
-
 from django.db import connection
 
+from nexus.core import statements
 from risk.types import Figure, Unknown
 
 
@@ -24,10 +23,8 @@ def note(*, account_id: int) -> None:
 
 def age_s(*, account_id: int) -> Figure:
     """Return how many seconds ago the account was last looked at, or unknown when it never was."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT extract(epoch FROM clock_timestamp() - seen_at) FROM account_sight WHERE account_id = %s",
-            [account_id],
-        )
-        row: tuple[Decimal] | None = cursor.fetchone()
+    row = statements.fetch_one(
+        "SELECT extract(epoch FROM clock_timestamp() - seen_at) FROM account_sight WHERE account_id = %s",
+        [account_id],
+    )
     return Unknown("RECONCILIATION_STALE", "The account has never been looked at.") if row is None else row[0]

@@ -1,13 +1,15 @@
 """The locked day of a user, what it counts, and the equity its accounts began it with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from django.db import connection
-from django.db.models import F, Sum
+from django.db.models import F
 
+from nexus.core import statements
 from risk.models import AccountDay, UserDailyStats
 
 HISTORY = timedelta(days=30)
@@ -44,6 +46,16 @@ def lock(*, user_id: int, trading_date: date) -> UserDailyStats:
     return row
 
 
+def day_columns() -> list[str]:
+    """Name the columns of a day, the key first, as `as_day` wants them."""
+    return [field.attname for field in UserDailyStats._meta.concrete_fields]
+
+
+def as_day(row: Sequence[Any]) -> UserDailyStats | None:
+    """Return the row that `risk_take_day` has locked, or None when that day has no row yet."""
+    return None if row[0] is None else UserDailyStats.from_db(connection.alias, day_columns(), list(row))
+
+
 def today(*, user_id: int, trading_date: date) -> UserDailyStats:
     """Return the user's day for somebody who only looks: no lock, and no row made."""
     row: UserDailyStats | None = UserDailyStats.objects.filter(user_id=user_id, trading_date=trading_date).first()
@@ -58,28 +70,29 @@ def orders_this_hour(day: UserDailyStats, *, clock: datetime) -> int:
 
 def history(*, user_id: int, trading_date: date) -> History:
     """Return what the user did in the 30 days before this one."""
-    past = UserDailyStats.objects.filter(
-        user_id=user_id, trading_date__gte=trading_date - HISTORY, trading_date__lt=trading_date
-    ).aggregate(orders=Sum("orders_admitted"), value=Sum("value_admitted"))
-    return History(past["orders"] or 0, past["value"] or Decimal(0))
+    orders, value = statements.fetch_only(
+        "SELECT coalesce(sum(orders_admitted), 0), coalesce(sum(value_admitted), 0) FROM user_daily_stats"
+        " WHERE user_id = %s AND trading_date >= %s AND trading_date < %s",
+        [user_id, trading_date - HISTORY, trading_date],
+    )
+    return History(orders, value)
 
 
 def count_admitted(day: UserDailyStats, *, value: Decimal, quantity: Decimal) -> None:
     """Count an admitted order on its day and in its hour; canceling it later gives no count back."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            UPDATE user_daily_stats SET
-                orders_admitted = orders_admitted + 1,
-                value_admitted = value_admitted + %(value)s,
-                quantity_admitted = quantity_admitted + %(quantity)s,
-                orders_this_hour = CASE WHEN hour_started_at = clock.hour THEN orders_this_hour + 1 ELSE 1 END,
-                hour_started_at = clock.hour
-            FROM (SELECT date_trunc('hour', clock_timestamp(), 'UTC') AS hour) clock
-            WHERE id = %(day)s
-            """,
-            {"value": value, "quantity": quantity, "day": day.pk},
-        )
+    statements.fetch(
+        """
+        UPDATE user_daily_stats SET
+            orders_admitted = orders_admitted + 1,
+            value_admitted = value_admitted + %(value)s,
+            quantity_admitted = quantity_admitted + %(quantity)s,
+            orders_this_hour = CASE WHEN hour_started_at = clock.hour THEN orders_this_hour + 1 ELSE 1 END,
+            hour_started_at = clock.hour
+        FROM (SELECT date_trunc('hour', clock_timestamp(), 'UTC') AS hour) clock
+        WHERE id = %(day)s
+        """,
+        {"value": value, "quantity": quantity, "day": day.pk},
+    )
 
 
 def count_rejected(day: UserDailyStats) -> None:
@@ -113,5 +126,8 @@ def note_cash_flow(*, account_id: int, amount: Decimal, at: datetime) -> None:
 
 def equity_at_start(*, account_ids: list[int], trading_date: date) -> Mapping[int, Decimal]:
     """Return the equity each account began the day with, and what was paid in since; one without a row is absent."""
-    rows = AccountDay.objects.filter(account_id__in=account_ids, trading_date=trading_date)
-    return {row.account_id: row.equity_start + row.cash_flow for row in rows}
+    rows = statements.fetch(
+        "SELECT account_id, equity_start + cash_flow FROM account_day WHERE account_id = ANY(%s) AND trading_date = %s",
+        [account_ids, trading_date],
+    )
+    return dict(rows)

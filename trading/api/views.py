@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, cast
 
+from django.http import HttpResponse
 from django.utils.timezone import now
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.permissions import BasePermission
@@ -20,7 +21,7 @@ from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
 from risk.types import Context
 from trading import selectors
-from trading.api import forms
+from trading.api import forms, rendering
 from trading.models import TradingAccount
 from trading.services import cancels, changes, closes, live, orders, terms
 from trading.services.orders import Execution
@@ -84,10 +85,10 @@ def _request_key(request: Request, account: TradingAccount, *, path: str, body: 
     )
 
 
-def _answer(execution: Execution) -> Response:
+def _answer(execution: Execution) -> HttpResponse:
     order = execution.order
-    return Response(
-        forms.OrderView(order).data,
+    return rendering.answer(
+        rendering.order(order),
         status=201 if order.delivery in (Delivery.DONE, Delivery.ACKED) else 202,
         headers={"Idempotency-Replayed": "true"} if execution.is_replay else None,
     )
@@ -102,7 +103,7 @@ class Execute(TradingView):
         description="201 when the outcome is known (FILLED, REJECTED, …), 202 while the broker's answer is awaited: "
         "then read the order again. Repeating a request with its key never trades twice.",
     )  # fmt: skip
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> HttpResponse:
         """Place the order, or return the one that this key has placed."""
         user = _person(request)
         records.read_key(request.headers.get("Idempotency-Key"))
@@ -119,7 +120,7 @@ class OrderCancel(TradingView):
     """Cancel what is left of an order."""
 
     @extend_schema(request=forms.CancelForm, responses=forms.OrderView, summary="Cancel an order")
-    def post(self, request: Request, order_id: uuid.UUID) -> Response:
+    def post(self, request: Request, order_id: uuid.UUID) -> HttpResponse:
         """Cancel the order and return it as it stands: CANCELED only when the broker's own word proves it."""
         user = _person(request)
         form = forms.CancelForm(data=request.data)
@@ -127,7 +128,7 @@ class OrderCancel(TradingView):
         order = selectors.order_of(user, public_id=order_id)
         reason = form.validated_data["reason"]
         order = cancels.request(order_id=order.pk, actor=Actor.user(user.public_id), reason=reason, at=now())
-        return Response(forms.OrderView(order).data)
+        return rendering.answer(rendering.order(order))
 
 
 class OrderTerms(TradingView):
@@ -152,7 +153,7 @@ class PositionClose(TradingView):
         request=forms.CloseForm, responses={201: forms.OrderView, 202: forms.OrderView}, parameters=[KEY],
         summary="Close a position, whole or in part",
     )  # fmt: skip
-    def post(self, request: Request, position_id: uuid.UUID) -> Response:
+    def post(self, request: Request, position_id: uuid.UUID) -> HttpResponse:
         """Close the position with an order of its own, and return that order."""
         user = _person(request)
         records.read_key(request.headers.get("Idempotency-Key"))
@@ -200,35 +201,35 @@ class Ledger(APIView):
         responses=forms.LedgerView,
         summary="List orders",
     )
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponse:
         """List the orders this person may see."""
         form = forms.LedgerQuery(data=request.query_params.dict())
         form.is_valid(raise_exception=True)
         page, following = selectors.ledger_page(_person(request), **form.to_filters())
-        return Response(forms.LedgerView({"results": page, "next": following}).data)
+        return rendering.answer(rendering.ledger(page, following=following))
 
 
 class LedgerRow(APIView):
     """One order."""
 
     @extend_schema(responses=forms.OrderView, summary="Read one order")
-    def get(self, request: Request, order_id: uuid.UUID) -> Response:
+    def get(self, request: Request, order_id: uuid.UUID) -> HttpResponse:
         """Read one order this person may see."""
-        return Response(forms.OrderView(selectors.order_of(_person(request), public_id=order_id)).data)
+        return rendering.answer(rendering.order(selectors.order_of(_person(request), public_id=order_id)))
 
 
 class Positions(APIView):
     """Open positions, marked by the broker."""
 
     @extend_schema(responses=forms.PositionList, summary="List open positions with the broker's prices")
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponse:
         """List the open positions this person may see."""
         accounts = list(selectors.accounts_of(_person(request)))
         positions = list(selectors.open_positions(accounts))
         held = {row.account_id for row in positions}
         snapshots = live.snapshots([account for account in accounts if account.pk in held])
         rows = selectors.beside(positions, snapshots=snapshots)
-        return Response(forms.PositionList({"results": rows}).data)
+        return rendering.answer(rendering.positions(rows))
 
 
 class Accounts(APIView):

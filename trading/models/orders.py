@@ -8,7 +8,9 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 from django.db import models
+from psycopg.types.json import Jsonb
 
+from nexus.core import statements
 from trading.models import columns
 from trading.models.accounts import TradingAccount
 from trading.states import (
@@ -31,6 +33,17 @@ from trading.types import OrderIntent
 
 class IllegalTransition(AssertionError):
     """A move that the table of transitions does not know, or that somebody else made first. Nothing was changed."""
+
+
+MOVE = """
+WITH moved AS (
+    UPDATE trade_ledger SET status = %(to_status)s, delivery = %(to_delivery)s{facts}
+    WHERE id = %(id)s AND status = %(from_status)s AND delivery = %(from_delivery)s
+    RETURNING id
+)
+INSERT INTO order_event (order_id, came_from, "to", reason, evidence, at)
+SELECT id, %(came_from)s, %(to)s, %(event_reason)s, %(evidence)s, %(event_at)s FROM moved RETURNING id
+"""
 
 
 class OrderQuerySet(models.QuerySet["TradeLedger"]):
@@ -181,17 +194,32 @@ class TradeLedger(models.Model):
         facts = dict(facts)
         if to.delivery is Delivery.DONE:
             facts |= {"reserved": Decimal(0), "closed_at": self.closed_at or at}
-        allowed = to in TRANSITIONS[came_from]
-        standing = TradeLedger.objects.filter(pk=self.pk, status=came_from.status, delivery=came_from.delivery)
-        if not allowed or not standing.update(status=to.status, delivery=to.delivery, **facts):
+        if to not in TRANSITIONS[came_from] or not self._compare_and_set(came_from, to, facts, reason, evidence, at):
             raise IllegalTransition(f"{self}: {came_from} → {to}")
-        OrderEvent.objects.create(
-            order=self, came_from=str(came_from), to=str(to), reason=reason, evidence=dict(evidence), at=at
-        )
         self.status, self.delivery = to.status, to.delivery
         for name, fact in facts.items():
             setattr(self, name, fact)
         return self
+
+    def _compare_and_set(
+        self,
+        came_from: State,
+        to: State,
+        facts: Mapping[str, Any],
+        reason: str,
+        evidence: Mapping[str, Any],
+        at: datetime,
+    ) -> bool:
+        """Write the move and its event in one statement, unless the order stands elsewhere by now."""
+        names = sorted(facts)
+        moved = statements.fetch(
+            MOVE.replace("{facts}", "".join(f', "{name}" = %({name})s' for name in names)),
+            {name: facts[name] for name in names}
+            | {"id": self.pk, "from_status": came_from.status.value, "from_delivery": came_from.delivery.value}
+            | {"to_status": to.status.value, "to_delivery": to.delivery.value, "to": str(to), "event_at": at}
+            | {"came_from": str(came_from), "event_reason": reason, "evidence": Jsonb(dict(evidence))},
+        )
+        return bool(moved)
 
 
 class OrderEvent(models.Model):

@@ -7,6 +7,7 @@ from datetime import datetime
 from django.conf import settings
 from django.db import connection
 
+from nexus.core import statements
 from nexus.core.errors import Invalid, OutsideError, Unavailable, Unreachable
 from risk.types import Figure, Unknown
 from trading import rules
@@ -43,9 +44,7 @@ class Missing:
 
 def database_clock() -> datetime:
     """Return the database's clock, the only one that orders reads, fills and stops across processes."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        clock: datetime = cursor.fetchone()[0]
+    clock: datetime = statements.fetch_only("SELECT clock_timestamp()")[0]
     return clock
 
 
@@ -55,9 +54,8 @@ def read(*, user_id: int, account: TradingAccount, symbol: str | None, at: datet
     One account that cannot be read leaves the whole picture missing: its losses would be invisible.
     """
     assert not connection.in_atomic_block
-    read_at = database_clock()
+    read_at, owned = _owned(user_id)
     wanted = {symbol} if symbol else set()
-    owned = list(TradingAccount.objects.filter(user_id=user_id, is_active=True).order_by("pk"))
     try:
         parts = [_read_account(each, symbols=wanted if each == account else set(), at=at) for each in owned]
     except OutsideError as exc:
@@ -71,6 +69,13 @@ def read(*, user_id: int, account: TradingAccount, symbol: str | None, at: datet
         known |= {(each.pk, name): instrument for name, instrument in met.items()}
         taken.append(AccountFacts(each, snapshot))
     return Facts(tuple(taken), known, quotes, read_at)
+
+
+def _owned(user_id: int) -> tuple[datetime, list[TradingAccount]]:
+    """Return the database's clock, and the user's active accounts, before any broker is asked."""
+    read_at = database_clock()
+    query = "SELECT {columns} FROM trading_account WHERE user_id = %s AND is_active ORDER BY id"
+    return read_at, statements.objects(TradingAccount, query, [user_id])
 
 
 def venue_margin(*, account: TradingAccount, intent: OrderIntent, facts: Facts | Missing) -> Figure | None:
@@ -96,7 +101,10 @@ def _read_account(
 ) -> tuple[AccountSnapshot, dict[str, TradableInstrument]]:
     """Read one account; a position in an instrument we have not met is learned and the account read again."""
     broker = accounts.broker_of(account)
-    met = {row.symbol: row for row in TradableInstrument.objects.filter(account=account)}
+    known = statements.objects(
+        TradableInstrument, "SELECT {columns} FROM instrument WHERE account_id = %s", [account.pk]
+    )
+    met = {row.symbol: row for row in known}
     snapshot = broker.snapshot(symbols=sorted(symbols | _conversions(account, met.values())))
     strangers = {position.symbol for position in snapshot.positions} - set(met)
     if not strangers:

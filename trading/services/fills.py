@@ -18,25 +18,35 @@ from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
-from nexus.core import money
+from nexus.core import money, statements
 from nexus.idempotency.services import records
 from risk.services import adjustments
 from risk.states import AdjustmentKind
 from trading import rules, selectors
-from trading.models import BrokerPosition, Fill, TradeLedger, TradingAccount
+from trading.models import Fill, TradeLedger, TradingAccount
 from trading.states import UNKNOWN, CancelState, Delivery, FillKind, OrderStatus, RejectedBy, Side, State, VenueState
 from trading.types import FillReport, Holding, OrderReport
 
 log = structlog.get_logger(__name__)
 
 PRICE_STEP = Decimal("1E-10")
+BOOK = """
+INSERT INTO fill
+    (account_id, order_id, venue_fill_id, venue_order_id, venue_position_id, symbol, side, quantity, price,
+     commission, swap, fee, profit, kind, reverses, slippage, filled_at, booked_at)
+VALUES
+    (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp())
+ON CONFLICT (account_id, venue_fill_id) DO NOTHING RETURNING id
+"""
 BROKER = Actor.system("broker")
 
 
 @transaction.atomic(durable=True)
 def record(*, order_id: int, report: OrderReport, at: datetime) -> TradeLedger:
     """Book what a broker says of one of our orders. Safe to repeat: a report that tells nothing new changes nothing."""
-    order = TradeLedger.objects.locked().get(pk=order_id)
+    (order,) = statements.objects(
+        TradeLedger, "SELECT {columns} FROM trade_ledger WHERE id = %s FOR NO KEY UPDATE", [order_id]
+    )
     return follow(order, report=report, at=at)
 
 
@@ -80,10 +90,12 @@ def follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLed
     """Book the report's fills and move the order to where they put it. The caller holds the order's lock."""
     assert connection.in_atomic_block
     own = [fill for fill in report.fills if _belongs(order, fill)]
-    booked = [fill for fill in own if _book(order.account, fill, order=order, at=at)]
+    booked = [fill for fill in own if _book(order.account_id, fill, order=order)]
     for stray in (fill for fill in report.fills if fill not in own):
         _book_other(order.account, stray, at=at)  # it carries our mark and another ticket: a fact all the same
-    standing = selectors.standing_fills(order)
+    fills = selectors.fills_of(order)
+    order._prefetched_objects_cache = {"fills": fills}  # type: ignore[attr-defined]  # whoever shows it reads no more
+    standing = selectors.standing(order, fills)
     filled = sum((fill.quantity for fill in standing), start=rules.ZERO)
     to = rules.next_state(
         order.state, reported=report.state, filled=filled, quantity=order.quantity, is_new_fill=bool(booked)
@@ -102,7 +114,7 @@ def follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLed
         facts=_facts(order, report=report, to=to, standing=standing, is_late=is_late),
     )
     _adjust(order, booked=booked, before=before, at=at)
-    _warn(order, booked=booked, at=at)
+    _warn(order, report=report, fills=fills, has_new=bool(booked), at=at)
     return order
 
 
@@ -179,33 +191,27 @@ def _move(
     )
     if to.delivery is Delivery.DONE:
         records.close(object_id=str(order.public_id), at=at)
-        alerts.close_alert(dedupe_key=f"order-unknown:{order.public_id}", at=at)
+        if came_from.delivery is not Delivery.SENDING:  # nobody looks for an order that is being sent
+            alerts.close_alert(dedupe_key=f"order-unknown:{order.public_id}", at=at)
 
 
-def _book(account: TradingAccount, report: FillReport, *, order: TradeLedger | None, at: datetime) -> bool:
+def _book(account_id: int, report: FillReport, *, order: TradeLedger | None) -> bool:
     """Book one fill and its effect on the position. Returns False, and changes nothing, when it is known."""
     reference = _reference(order) if order is not None and report.kind is FillKind.ORDER else None
     adverse = rules.slippage(side=report.side, price=report.price, reference=reference) if reference else None
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            INSERT INTO fill
-                (account_id, order_id, venue_fill_id, venue_order_id, venue_position_id, symbol, side, quantity, price,
-                 commission, swap, fee, profit, kind, reverses, slippage, filled_at, booked_at)
-            VALUES
-                (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp())
-            ON CONFLICT (account_id, venue_fill_id) DO NOTHING RETURNING id
-            """,
+    is_new = bool(
+        statements.fetch(
+            BOOK,
             [
-                account.pk, order.pk if order else None, report.venue_fill_id, report.venue_order_id,
+                account_id, order.pk if order else None, report.venue_fill_id, report.venue_order_id,
                 report.venue_position_id, report.symbol, report.side.value, report.quantity, report.price,
                 report.commission, report.swap, report.fee, report.profit, report.kind.value, report.reverses,
                 None if adverse is None else money.half_even_to(adverse, PRICE_STEP), report.filled_at,
             ],
-        )  # fmt: skip
-        is_new = cursor.fetchone() is not None
+        )
+    )  # fmt: skip
     if is_new:
-        _hold(account, report, order=order)
+        _hold(account_id, report, order=order)
     return is_new
 
 
@@ -223,38 +229,29 @@ def _reference(order: TradeLedger) -> Decimal | None:
     return reference
 
 
-def _hold(account: TradingAccount, report: FillReport, *, order: TradeLedger | None) -> None:
+def _hold(account_id: int, report: FillReport, *, order: TradeLedger | None) -> None:
     """Apply a new fill to the position it belongs to, making the position when it is the first."""
     signed = report.quantity * report.side.direction
-    BrokerPosition.objects.bulk_create(
+    position_id, quantity, price_open = statements.fetch_only(
+        "SELECT id, quantity, price_open FROM position_take(%s, %s, %s, %s, %s, %s, %s)",
         [
-            BrokerPosition(
-                account=account,
-                venue_position_id=report.venue_position_id,
-                symbol=report.symbol,
-                quantity=0,
-                price_open=report.price,
-                stop_loss=order.stop_loss if order else None,
-                take_profit=order.take_profit if order else None,
-                opened_at=report.filled_at,
-            )
+            account_id, report.venue_position_id, report.symbol, report.price, order.stop_loss if order else None,
+            order.take_profit if order else None, report.filled_at,
         ],
-        ignore_conflicts=True,
-    )
-    same = BrokerPosition.objects.filter(account=account, venue_position_id=report.venue_position_id)
-    position = same.select_for_update(no_key=True).get()
-    after = rules.apply_fill(
-        Holding(position.quantity, position.price_open), signed_quantity=signed, price=report.price
-    )
-    position.quantity = after.quantity
-    position.price_open = money.half_even_to(after.price, PRICE_STEP)
-    position.closed_at = report.filled_at if after.quantity == 0 else None
-    position.save(update_fields=["quantity", "price_open", "closed_at"])
+    )  # fmt: skip
+    after = rules.apply_fill(Holding(quantity, price_open), signed_quantity=signed, price=report.price)
+    statements.fetch(
+        "UPDATE broker_positions SET quantity = %s, price_open = %s, closed_at = %s WHERE id = %s",
+        [
+            after.quantity, money.half_even_to(after.price, PRICE_STEP),
+            report.filled_at if after.quantity == 0 else None, position_id,
+        ],
+    )  # fmt: skip
 
 
 def _book_other(account: TradingAccount, report: FillReport, *, at: datetime) -> None:
     """Book a fill that no order of ours asked for: a stop that was hit, or somebody else's trade."""
-    if not _book(account, report, order=None, at=at):
+    if not _book(account.pk, report, order=None):
         return
     trail.record(
         action="fill.booked_external" if report.kind is FillKind.ORDER else "fill.booked_by_broker",
@@ -301,16 +298,25 @@ def _adjust(order: TradeLedger, *, booked: list[FillReport], before: Decimal, at
         )  # fmt: skip
 
 
-def _warn(order: TradeLedger, *, booked: list[FillReport], at: datetime) -> None:
-    """Alert people to what an order should not have done: fill late, fill too much, or fill far from its reference."""
-    known = Fill.objects.filter(order=order, slippage__isnull=False).values_list("slippage", flat=True)
-    worst = max((adverse for adverse in known if adverse is not None), default=rules.ZERO)
+def _warn(order: TradeLedger, *, report: OrderReport, fills: list[Fill], has_new: bool, at: datetime) -> None:
+    """Alert people to what should not have happened, and to what only a person can mend."""
+    worst = max((fill.slippage for fill in fills if fill.slippage is not None), default=rules.ZERO)
     conditions = {
-        "LATE_FILL": (Severity.CRITICAL, bool(booked) and order.late_fill, "filled after it was closed"),
+        "LATE_FILL": (Severity.CRITICAL, has_new and order.late_fill, "filled after it was closed"),
+        "STOPS_MISSING": (
+            Severity.CRITICAL,
+            report.stops_missing,
+            "made a position that stands without the stops it asked for: set them or close it",
+        ),
+        "ACCOUNT_REFUSED": (
+            Severity.CRITICAL,
+            report.halts,
+            f"was refused for good: nothing on this account will be accepted until somebody acts. {report.reason}",
+        ),
         "OVERFILL": (Severity.CRITICAL, order.overfill_quantity > 0, "filled for more than it asked"),
         "HIGH_SLIPPAGE": (
             Severity.WARNING,
-            bool(booked) and worst > settings.SLIPPAGE_THRESHOLD,
+            has_new and worst > settings.SLIPPAGE_THRESHOLD,
             f"filled {worst} away from its reference",
         ),
     }

@@ -6,9 +6,14 @@ from django.db import connection
 from trading.brokers import ids
 
 
+def of(number: int) -> str:
+    """Return the client order id of a drawn number."""
+    return ids.client_order_id(tag=settings.BROKER_TAG, number=number)
+
+
 def draw() -> str:
     """Draw the next client order id. A rollback leaves a gap, and no id is ever drawn twice."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT nextval('order_number')")
         number: int = cursor.fetchone()[0]
-    return ids.client_order_id(tag=settings.BROKER_TAG, number=number)
+    return of(number)

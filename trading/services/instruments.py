@@ -4,7 +4,7 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from nexus.core import money
+from nexus.core import money, statements
 from nexus.core.errors import FieldError, Invalid, OutsideError, Refused, Unavailable
 from trading.brokers.base import Broker
 from trading.models import TradableInstrument, TradingAccount
@@ -31,7 +31,16 @@ def get(*, account: TradingAccount, broker: Broker, symbol: str, at: datetime) -
 
     Raises: UnknownSymbol; Unavailable when it has to be read and the broker cannot be asked.
     """
-    known = TradableInstrument.objects.filter(account=account, symbol=symbol).first()
+    known = next(
+        iter(
+            statements.objects(
+                TradableInstrument,
+                "SELECT {columns} FROM instrument WHERE account_id = %s AND symbol = %s",
+                [account.pk, symbol],
+            )
+        ),
+        None,
+    )
     if known is not None and at - known.read_at < KEPT:
         return known
     try:

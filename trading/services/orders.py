@@ -25,9 +25,9 @@ from nexus.idempotency.services.records import RequestKey
 from risk.services import control, stats
 from risk.types import Context, Figure
 from trading import selectors
-from trading.models import OrderEvent, TradableInstrument, TradeLedger, TradingAccount
+from trading.models import TradableInstrument, TradeLedger, TradingAccount
 from trading.rules import ZERO
-from trading.services import accounts, admission, facts, fills, identifiers, instruments, reduction, shapes
+from trading.services import accounts, admission, facts, fills, identifiers, instruments, reduction, shapes, storing
 from trading.services.evidence import NOBODY, Question
 from trading.services.facts import Facts, Missing
 from trading.states import QUEUED, REJECTED, SENDING, Delivery, RejectedBy, State, VenueState
@@ -132,10 +132,10 @@ def _admit(
     user's orders, nor for their judging.
     """
     public_id = uuid.uuid4()
-    made = records.claim(key, object_type="order", object_id=str(public_id), at=at)
-    if made != str(public_id):
-        return TradeLedger.objects.get(public_id=made), False
-    day = stats.lock(user_id=user.pk, trading_date=at.date())
+    beginning = storing.begin(key=key, public_id=public_id, user_id=user.pk, at=at)
+    if beginning.made != str(public_id):
+        return TradeLedger.objects.get(public_id=beginning.made), False
+    day = beginning.day
     in_doubt = selectors.in_doubt(user_id=user.pk, since=read.read_at) if isinstance(read, Facts) else []
     question = Question(
         user=user,
@@ -159,7 +159,7 @@ def _admit(
         public_id=public_id,
         account=account,
         user_id=user.pk,
-        client_order_id=identifiers.draw(),
+        client_order_id=identifiers.of(beginning.number),
         symbol=intent.symbol,
         side=intent.side,
         quantity=intent.quantity,
@@ -196,9 +196,7 @@ def _reserve(
     assert judgement.reservation is not None
     quote = read.quotes[order.symbol]
     order.status, order.delivery = to
-    if to == SENDING:
-        order.attempts = 1
-        order.sent_at = facts.database_clock()
+    order.attempts = int(to == SENDING)
     order.reference_bid, order.reference_ask = quote.bid, quote.ask
     order.deviation = judgement.reservation.deviation
     order.risk = order.reserved = judgement.reservation.risk
@@ -218,15 +216,7 @@ def _reject(order: TradeLedger, *, reason: str, actor: Actor, at: datetime) -> T
 
 
 def _store(order: TradeLedger, *, path: tuple[State, ...], actor: Actor, action: str, at: datetime) -> None:
-    order.save(force_insert=True)
-    steps = zip(("", *map(str, path)), path, strict=False)
-    OrderEvent.objects.bulk_create(
-        [
-            OrderEvent(order=order, came_from=came_from, to=str(to), reason=order.reason, at=at)
-            for came_from, to in steps
-        ]
-    )
-    trail.record(
+    event = trail.event(
         action=action,
         actor=actor,
         target=Target("order", str(order.public_id)),
@@ -241,6 +231,7 @@ def _store(order: TradeLedger, *, path: tuple[State, ...], actor: Actor, action:
         },
         occurred_at=at,
     )
+    storing.store(order, path=path, event=event, at=at)
 
 
 def send(order: TradeLedger) -> TradeLedger:
@@ -256,7 +247,9 @@ def send(order: TradeLedger) -> TradeLedger:
             order.client_order_id, VenueState.REJECTED, reason=str(exc), code="UNREACHABLE", is_local=True
         )
     except Refused as exc:
-        report = OrderReport(order.client_order_id, VenueState.REJECTED, reason=str(exc), code=exc.code)
+        report = OrderReport(
+            order.client_order_id, VenueState.REJECTED, reason=str(exc), code=exc.code, halts=exc.halts
+        )
     return _settle(order, fills.record, report=report)
 
 
@@ -276,7 +269,9 @@ def _settle(order: TradeLedger, book: Callable[..., TradeLedger], **what: Any) -
     resolver find it, rather than invite a second try.
     """
     try:
-        return book(order_id=order.pk, at=facts.database_clock(), **what)
+        settled = book(order_id=order.pk, at=facts.database_clock(), **what)
+        settled.account = order.account
+        return settled
     except (OperationalError, InterfaceError) as exc:
         log.error("trading.order.not_settled", order_id=str(order.public_id), error=str(exc))  # noqa: TRY400
         return order

@@ -11,8 +11,8 @@ from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 
 from django.conf import settings
-from django.db import connection
 
+from nexus.core import statements
 from trading.types import OrderIntent
 
 RECENT = 100  # how many of an account's newest requests are searched for what looks suspicious
@@ -124,9 +124,7 @@ def count(
         "failures": settings.COOLDOWN_FAILURES,
         "most": RECENT,
     }
-    with connection.cursor() as cursor:
-        cursor.execute(STATEMENT, arguments)
-        row = cursor.fetchone()
+    row = statements.fetch_only(STATEMENT, arguments)
     ended: list[bool] = row[5] or []
     return Counts(
         clock=row[0],

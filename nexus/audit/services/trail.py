@@ -6,15 +6,21 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 from django.db import connection, transaction
 
 from nexus.audit.types import Actor, Outcome, Target
+from nexus.core import statements
 from nexus.core.logs import correlation_id
 from nexus.core.money import as_text
 
+# The one call that appends; `event` gives its values. It stands in the transaction, or in the statement, of the change.
+APPEND: LiteralString = (
+    "audit.append(%(audit_action)s, %(audit_outcome)s, %(audit_actor_type)s, %(audit_actor_id)s, %(audit_object_type)s,"
+    " %(audit_object_id)s, %(audit_request_id)s, %(audit_detail)s::jsonb, %(audit_pii)s::jsonb, %(audit_occurred_at)s)"
+)
 DETAIL_SIZE_MAX = 32 * 1024
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # jsonb refuses them, and the business change would fail with it
@@ -36,25 +42,35 @@ def record(
     `pii` for addresses, user agents and unknown names; `occurred_at` when the outside names another time than now.
     """
     assert connection.in_atomic_block, "an audit event belongs to the transaction of what it records"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT audit.append(%s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s)",
-            [
-                action,
-                outcome.value,
-                actor.type.value,
-                _storable(actor.id),
-                _storable(target.type),
-                _storable(target.id),
-                correlation_id(),
-                _capped(detail or {}),
-                json.dumps(_plain(pii), ensure_ascii=False) if pii else None,
-                occurred_at,
-            ],
-        )
-        row = cursor.fetchone()
-    assert row is not None
-    return int(row[0])
+    given = event(
+        action=action, actor=actor, target=target, outcome=outcome, detail=detail, pii=pii, occurred_at=occurred_at
+    )
+    return int(statements.fetch_only(f"SELECT {APPEND}", given)[0])
+
+
+def event(
+    *,
+    action: str,
+    actor: Actor,
+    target: Target,
+    outcome: Outcome = Outcome.SUCCESS,
+    detail: Mapping[str, Any] | None = None,
+    pii: Mapping[str, Any] | None = None,
+    occurred_at: datetime | None = None,
+) -> dict[str, Any]:
+    """Return what `APPEND` needs, for a statement that writes a change and its event together. Takes: as `record`."""
+    return {
+        "audit_action": action,
+        "audit_outcome": outcome.value,
+        "audit_actor_type": actor.type.value,
+        "audit_actor_id": _storable(actor.id),
+        "audit_object_type": _storable(target.type),
+        "audit_object_id": _storable(target.id),
+        "audit_request_id": correlation_id(),
+        "audit_detail": _capped(detail or {}),
+        "audit_pii": json.dumps(_plain(pii), ensure_ascii=False) if pii else None,
+        "audit_occurred_at": occurred_at,
+    }
 
 
 @transaction.atomic(durable=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from nexus.core import money
+from nexus.core import money, statements
 from nexus.core.errors import Conflict, FieldError, Invalid
 from nexus.idempotency.models import IdempotencyRecord
 
@@ -75,15 +75,26 @@ def fingerprint(*, method: str, path: str, body: Mapping[str, Any]) -> bytes:
 
 def find(request: RequestKey) -> str | None:
     """Return the object this key has made, or None. Raises: KeyMismatch when it was for another request."""
-    row = IdempotencyRecord.objects.filter(
-        principal=request.principal, account=request.account, key=request.key
-    ).first()
+    row = statements.fetch_one(
+        "SELECT fingerprint, object_id FROM idempotency_record WHERE principal = %s AND account = %s AND key = %s",
+        [request.principal, request.account, request.key],
+    )
     if row is None:
         return None
-    if bytes(row.fingerprint) != request.fingerprint:
-        raise KeyMismatch("This Idempotency-Key was used for a different request. Use a new key for a new request.")
-    object_id: str = row.object_id
+    if bytes(row[0]) != request.fingerprint:
+        raise mismatch()
+    object_id: str = row[1]
     return object_id
+
+
+def mismatch() -> KeyMismatch:
+    """Return the refusal of a key that was used for something else."""
+    return KeyMismatch("This Idempotency-Key was used for a different request. Use a new key for a new request.")
+
+
+def in_progress() -> KeyInProgress:
+    """Return the refusal of a key that another transaction holds."""
+    return KeyInProgress("Repeat the request in a moment to see what came of it.", headers={"Retry-After": "1"})
 
 
 def claim(request: RequestKey, *, object_type: str, object_id: str, at: datetime) -> str:
@@ -99,7 +110,7 @@ def claim(request: RequestKey, *, object_type: str, object_id: str, at: datetime
             [f"idem|{request.principal}|{request.account}|{request.key}"],
         )
         if not cursor.fetchone()[0]:
-            raise KeyInProgress("Repeat the request in a moment to see what came of it.", headers={"Retry-After": "1"})
+            raise in_progress()
     existing = find(request)
     if existing is not None:
         return existing
@@ -117,9 +128,11 @@ def claim(request: RequestKey, *, object_type: str, object_id: str, at: datetime
 
 def close(*, object_id: str, at: datetime) -> None:
     """Let the record of a closed object expire, `KEPT` after it was made or at once when that has passed."""
-    row = IdempotencyRecord.objects.filter(object_id=object_id, expires_at__isnull=True).first()
-    if row is not None:
-        IdempotencyRecord.objects.filter(pk=row.pk).update(expires_at=max(at, row.created_at + KEPT))
+    statements.fetch(
+        "UPDATE idempotency_record SET expires_at = greatest(%s, created_at + %s)"
+        " WHERE object_id = %s AND expires_at IS NULL",
+        [at, KEPT, object_id],
+    )
 
 
 @transaction.atomic(durable=True)

@@ -1,0 +1,76 @@
+"""`make bench`: all parts, or the one that BENCH names. `BENCH_SECONDS` says how long each load lasts."""
+
+import os
+import sys
+import time
+
+from nexus.local.folder import ROOT
+from nexus.local.processes import StopRequested
+from tests.bench import parts, report, stage
+from tests.bench.parts import LARGE, SMALL, Run
+
+PARTS = ("limit", "api", "admission", "reads", "growth")
+
+
+def main(chosen: str) -> int:
+    """Measure, print the table and write `var/bench.json`."""
+    if chosen and chosen not in PARTS:
+        print(f"BENCH is one of {', '.join(PARTS)}, or empty for all of them.", file=sys.stderr)
+        return 2
+    wanted = {chosen} if chosen else set(PARTS)
+    begun = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - begun:6.1f} s  {text}", flush=True)
+
+    seconds = float(os.environ.get("BENCH_SECONDS") or 5)
+    with stage.opened(with_gateways="api" in wanted) as opened:
+        say(f"The stage stands: PostgreSQL {stage.durability(opened.database)}; {os.cpu_count()} processors, shared.")
+        clones = _clones(opened, wanted)
+        run = Run(opened, seconds, clones, say=say)
+        _measure(run, wanted)
+    report.add_ratios(run.figures)
+    print(report.table(run.figures))
+    path = ROOT / "var" / "bench.json"
+    report.write(run.figures, path)
+    print(f"\nWritten to {path.relative_to(ROOT)} after {time.monotonic() - begun:.0f} s.")
+    return 0
+
+
+def _clones(opened: stage.Stage, wanted: set[str]) -> dict[str, str]:
+    """Copy the database before anybody else uses it: one for pgbench, two with a history."""
+    clones = {}
+    if wanted & {"limit", "api"}:
+        clones["limit"] = opened.clone("bench_limit")
+    if "growth" in wanted:
+        clones |= {
+            "small": opened.clone("bench_small", orders=SMALL),
+            "large": opened.clone("bench_large", orders=LARGE),
+        }
+    return clones
+
+
+def _measure(run: Run, wanted: set[str]) -> None:
+    if wanted & {"limit", "api"}:
+        run.say("(a) the physical limit")
+        parts.physical(run)
+    if "api" in wanted:
+        run.say("(b) orders through the API")
+        parts.api(run)
+        parts.physical(run, suffix="_after")
+    if "admission" in wanted:
+        run.say("(c) risk admission alone")
+        parts.admission(run)
+    if "reads" in wanted:
+        run.say("(d) reads at 100,000 ledger rows")
+        parts.reads(run)
+    if "growth" in wanted:
+        run.say("(e) an order over 1,000 and over 1,000,000 ledger rows")
+        parts.growth(run)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(os.environ.get("BENCH", "")))
+    except (StopRequested, KeyboardInterrupt):
+        sys.exit(130)

@@ -1,0 +1,151 @@
+"""A broker without a wire: it fills at once, in memory. What remains of an order's cost is ours."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from nexus.core.errors import Refused
+from trading.brokers import registry
+from trading.brokers.base import (
+    AccountSnapshot,
+    FillKind,
+    FillReport,
+    Instrument,
+    Link,
+    OrderChange,
+    OrderReport,
+    OrderRequest,
+    OrderType,
+    PositionMode,
+    Quote,
+    Side,
+    StopsChange,
+    TimeInForce,
+    VenuePosition,
+    VenueState,
+)
+
+VENUE = "nowire"
+BID, ASK = Decimal("1.08490"), Decimal("1.08500")
+FORTUNE = Decimal(1_000_000_000)
+HOLDER = "holder"  # the account of this name holds positions for those who read them
+HELD = 10
+PIP = Decimal("0.0001")
+
+
+def install() -> None:
+    """Register the broker in this process: only the bench does."""
+    registry.BROKERS[VENUE] = "tests.bench.nowire.NoWireBroker"
+
+
+class NoWireBroker:
+    """One netting account that is never far and never slow. It forgets: its books are ours."""
+
+    def __init__(self, link: Link) -> None:
+        self._account = link.account
+
+    def close(self) -> None:
+        """Let go of nothing."""
+
+    def snapshot(self, *, symbols: Sequence[str]) -> AccountSnapshot:
+        """Return an account that can afford everything, and the one price."""
+        at = datetime.now(UTC)
+        return AccountSnapshot(
+            account=self._account,
+            currency="USD",
+            mode=PositionMode.NETTING,
+            is_live=False,
+            balance=FORTUNE,
+            equity=FORTUNE,
+            margin_used=Decimal(0),
+            margin_free=FORTUNE,
+            leverage=100,
+            positions=tuple(_position(number, at) for number in range(1, HELD + 1)) if self._account == HOLDER else (),
+            quotes={symbol: Quote(symbol, BID, ASK, at) for symbol in symbols},
+        )
+
+    def instrument(self, *, symbol: str) -> Instrument:
+        """Return the one instrument. Raises: Refused for any other."""
+        if symbol != "EURUSD":
+            raise Refused(f"there is no {symbol} here", code="SYMBOL_UNKNOWN")
+        return Instrument(
+            symbol=symbol,
+            base_currency="EUR",
+            profit_currency="USD",
+            margin_currency="EUR",
+            contract_size=Decimal(100_000),
+            tick_size=Decimal("0.00001"),
+            digits=5,
+            quantity_min=Decimal("0.01"),
+            quantity_max=Decimal(100),
+            quantity_step=Decimal("0.01"),
+            stops_distance_min=Decimal(0),
+            is_tradable=True,
+            order_types=frozenset(OrderType),
+            times_in_force=frozenset(TimeInForce),
+        )
+
+    def submit(self, order: OrderRequest) -> OrderReport:
+        """Fill the order at its reference price."""
+        fill = FillReport(
+            venue_fill_id=f"F{order.client_order_id}",
+            venue_order_id=f"O{order.client_order_id}",
+            venue_position_id="1",
+            client_order_id=order.client_order_id,
+            symbol=order.symbol,
+            side=order.side,
+            quantity=order.quantity,
+            price=order.reference_price,
+            commission=Decimal(0),
+            swap=Decimal(0),
+            fee=Decimal(0),
+            profit=Decimal(0),
+            kind=FillKind.ORDER,
+            filled_at=datetime.now(UTC),
+        )
+        return OrderReport(order.client_order_id, VenueState.FILLED, fill.venue_order_id, (fill,))
+
+    def cancel(self, *, cancel_id: str, venue_order_id: str) -> None:
+        """Refuse: nothing waits here."""
+        raise Refused("nothing waits here")
+
+    def change_order(self, change: OrderChange) -> None:
+        """Refuse: nothing waits here."""
+        raise Refused("nothing waits here")
+
+    def change_stops(self, change: StopsChange) -> None:
+        """Refuse: positions have no stops here."""
+        raise Refused("positions have no stops here")
+
+    def close_by(self, *, client_order_id: str, venue_position_id: str, other_position_id: str) -> OrderReport:
+        """Refuse: a netting account has nothing to close by."""
+        raise Refused("a netting account has nothing to close by")
+
+    def margin(self, *, symbol: str, side: Side, quantity: Decimal, price: Decimal) -> Decimal:
+        """Return a hundredth of the value."""
+        return quantity * price * 1000
+
+    def order_report(self, *, client_order_id: str, sent_at: datetime) -> OrderReport:
+        """Say that there is no trace: it remembers nothing."""
+        return OrderReport(client_order_id, VenueState.NO_TRACE)
+
+    def fills_since(self, at: datetime) -> Sequence[FillReport]:
+        """Return nothing: it remembers nothing."""
+        return ()
+
+
+def _position(number: int, at: datetime) -> VenuePosition:
+    return VenuePosition(
+        venue_position_id=str(number),
+        symbol="EURUSD",
+        side=Side.BUY,
+        quantity=Decimal("0.01"),
+        price_open=ASK,
+        price_current=BID,
+        stop_loss=BID - 50 * PIP,
+        take_profit=None,
+        profit=Decimal("-0.10"),
+        swap=Decimal(0),
+        client_order_id="",
+        opened_at=at,
+    )

@@ -1,0 +1,221 @@
+"""Our own SQL writes what the ORM would, row for row, and takes its locks before it reads."""
+
+import threading
+import uuid
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import orjson
+import pytest
+from django.db import ProgrammingError, connection, connections, transaction
+from django.utils.timezone import now
+
+from nexus.audit.models import Event
+from nexus.core import statements
+from nexus.idempotency.models import IdempotencyRecord
+from nexus.idempotency.services import records
+from nexus.idempotency.services.records import KeyInProgress, KeyMismatch, RequestKey
+from risk.models import UserDailyStats
+from risk.services import stats
+from tests.trading import twins
+from tests.trading.conftest import brief
+from trading import selectors
+from trading.api import forms, rendering
+from trading.models import BrokerPosition, OrderEvent, TradeLedger
+from trading.services import fills, orders, storing
+from trading.states import Side
+from trading.types import OrderIntent
+
+DIFFERS = {"id", "public_id", "client_order_id", "venue_order_id", "sent_at", "closed_at", "created_at", "asked_at"}
+
+
+def plain(row: Any, *, besides: set[str] = DIFFERS) -> dict[str, Any]:
+    """Return a row's columns but those that differ from order to order."""
+    return {
+        field.attname: getattr(row, field.attname)
+        for field in row._meta.concrete_fields
+        if field.attname not in besides
+    }
+
+
+def small(**changes: Any) -> OrderIntent:
+    """An order of which several fit into every limit."""
+    return brief(**{"quantity": Decimal("0.01"), **changes})
+
+
+def history(order: TradeLedger) -> list[tuple[str, str, str]]:
+    return list(order.events.order_by("pk").values_list("came_from", "to", "reason"))
+
+
+def key_of(trader: Any, account: Any, name: str) -> RequestKey:
+    return RequestKey(
+        str(trader.public_id), str(account.public_id), name, records.fingerprint(method="POST", path="/x", body={})
+    )
+
+
+def use_twins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let everything that has a twin be done by it."""
+    monkeypatch.setattr(storing, "begin", twins.begin)
+    monkeypatch.setattr(storing, "store", twins.store)
+    monkeypatch.setattr(selectors, "in_doubt", twins.in_doubt)
+    monkeypatch.setattr(records, "close", twins.close_key)
+    monkeypatch.setattr(
+        TradeLedger, "_compare_and_set",
+        lambda self, came_from, to, facts, reason, evidence, at: twins.compare_and_set(
+            self, came_from, to, facts=facts, reason=reason, evidence=evidence, at=at
+        ),
+    )  # fmt: skip
+    monkeypatch.setattr(
+        fills, "_hold", lambda _account_id, report, *, order: twins.hold(order.account, report, order=order)
+    )
+
+
+def story(order: TradeLedger) -> dict[str, Any]:
+    """Return everything that an order has left behind, but for names and times."""
+    order = TradeLedger.objects.get(pk=order.pk)
+    record = IdempotencyRecord.objects.get(object_id=str(order.public_id))
+    position = BrokerPosition.objects.filter(account=order.account).order_by("-pk").first()
+    return {
+        "order": plain(order, besides=DIFFERS | {"checks", "correlation_id", "reference_bid", "reference_ask"}),
+        "checks": [(check["name"], check["passed"]) for check in order.checks],
+        "history": history(order),
+        "position": position and plain(position, besides={"id", "public_id", "venue_position_id", "opened_at"}),
+        "record": (record.object_type, record.expires_at is not None),
+        "audit": list(
+            Event.objects.filter(object_id=str(order.public_id))
+            .order_by("id")
+            .values_list("action", "outcome", "actor_type")
+        ),
+        "is_dated": (order.sent_at is not None, order.closed_at is not None),
+    }
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"side": Side.SELL, "stop_loss": Decimal("1.0900"), "take_profit": None}, {"stop_loss": None}],
+    ids=["filled", "sold", "rejected"],
+)
+def test_an_order_leaves_the_rows_that_the_orm_would_leave(execute, monkeypatch, changes):
+    ours = story(execute(small(**changes)))
+    use_twins(monkeypatch)
+    theirs = story(execute(small(**changes)))
+
+    assert ours == theirs
+
+
+def test_the_counters_of_a_day_are_those_of_the_orm(execute, trader, monkeypatch):
+    execute(small())
+    ours = UserDailyStats.objects.get(user=trader)
+    use_twins(monkeypatch)
+    execute(small())
+    theirs = UserDailyStats.objects.get(user=trader)
+
+    assert (theirs.orders_admitted, theirs.value_admitted) == (2 * ours.orders_admitted, 2 * ours.value_admitted)
+
+
+def test_orders_in_doubt_are_those_of_the_orm(execute, trader):
+    before = now()
+    first = execute(small())
+    after = now()
+    second = execute(small())
+
+    for since, expected in ((before, [first, second]), (after, [second]), (now(), [])):
+        assert selectors.in_doubt(user_id=trader.pk, since=since) == expected
+        assert twins.in_doubt(user_id=trader.pk, since=since) == expected
+
+
+def test_the_beginning_waits_for_the_day_and_then_reads_it(trader, account):
+    """A statement of the function sees what the holder before it has committed while it waited."""
+    at = now()
+    holds, found = threading.Event(), []
+
+    def count_one() -> None:
+        with transaction.atomic():
+            begun = storing.begin(
+                key=key_of(trader, account, "key-number-1"), public_id=uuid.uuid4(), user_id=trader.pk, at=at
+            )
+            holds.set()
+            stats.count_admitted(begun.day, value=Decimal(7), quantity=Decimal(1))
+            connection.cursor().execute("SELECT pg_sleep(0.5)")
+        connections.close_all()
+
+    first = threading.Thread(target=count_one)
+    first.start()
+    assert holds.wait(10)
+    with transaction.atomic():
+        begun = storing.begin(
+            key=key_of(trader, account, "key-number-2"), public_id=uuid.uuid4(), user_id=trader.pk, at=at
+        )
+        found.append((begun.day.orders_admitted, begun.day.value_admitted))
+    first.join()
+
+    assert found == [(1, Decimal(7))]
+
+
+def test_a_key_that_is_held_is_in_progress_and_a_used_one_is_answered(trader, account):
+    held, over = threading.Event(), threading.Event()
+    public_id = uuid.uuid4()
+    key = key_of(trader, account, "key-number-3")
+
+    def hold() -> None:
+        with transaction.atomic():
+            storing.begin(key=key, public_id=public_id, user_id=trader.pk, at=now())
+            held.set()
+            over.wait(10)
+        connections.close_all()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(10)
+    with transaction.atomic(), pytest.raises(KeyInProgress):
+        storing.begin(key=key, public_id=uuid.uuid4(), user_id=trader.pk, at=now())
+    over.set()
+    holder.join()
+
+    with transaction.atomic():
+        assert storing.begin(key=key, public_id=uuid.uuid4(), user_id=trader.pk, at=now()).made == str(public_id)
+    other = RequestKey(key.principal, key.account, key.key, b"x" * 32)
+    with transaction.atomic(), pytest.raises(KeyMismatch):
+        storing.begin(key=other, public_id=uuid.uuid4(), user_id=trader.pk, at=now())
+
+
+def test_a_key_expires_48_hours_after_it_was_made_and_never_in_the_past(execute):
+    order = execute(small())
+    record = IdempotencyRecord.objects.get(object_id=str(order.public_id))
+    assert record.expires_at == record.created_at + records.KEPT
+
+    IdempotencyRecord.objects.filter(pk=record.pk).update(expires_at=None)
+    late = record.created_at + records.KEPT + timedelta(days=1)
+    records.close(object_id=record.object_id, at=late)
+    record.refresh_from_db()
+    assert record.expires_at == late
+
+
+def test_what_is_shown_is_what_the_published_shape_says(execute, trader):
+    execute(small())
+    execute(small(stop_loss=None))
+    page, following = selectors.ledger_page(
+        trader, limit=10, status=None, symbol=None, created_from=None, created_to=None, before=None
+    )
+    rows = list(selectors.orders_of(trader))
+
+    for row, shown in zip(rows, page, strict=True):
+        published = forms.OrderView(row).data
+        assert rendering.order(row) == published
+        assert list(rendering.order(row)) == list(published)
+        assert orjson.loads(orjson.dumps(rendering.order(shown))) == published
+    assert following is None
+
+
+def test_a_failed_statement_is_djangos_own_error(db):
+    with pytest.raises(ProgrammingError):
+        statements.fetch("SELECT no_such_column")
+
+
+def test_events_are_stored_in_the_order_of_the_moves(execute):
+    order = execute(small())
+
+    path = list(OrderEvent.objects.filter(order=order).order_by("pk").values_list("to", flat=True))
+    assert path == ["PENDING/QUEUED", "PENDING/SENDING", "FILLED/DONE"]
+    assert orders.as_request(order).client_order_id == order.client_order_id

@@ -1,0 +1,103 @@
+"""The steps that trading runs as SQL of its own, the ORM's way: slower, plainer, and held to the same rows by tests."""
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection
+from django.db.models import Q
+
+from nexus.audit.services import trail
+from nexus.core import money, statements
+from nexus.idempotency.models import IdempotencyRecord
+from nexus.idempotency.services import records
+from nexus.idempotency.services.records import RequestKey
+from risk.services import stats
+from trading import rules
+from trading.models import BrokerPosition, Fill, OrderEvent, TradeLedger, TradingAccount
+from trading.services import facts
+from trading.services.fills import PRICE_STEP
+from trading.services.storing import Beginning
+from trading.states import State
+from trading.types import FillReport, Holding
+
+
+def begin(*, key: RequestKey, public_id: uuid.UUID, user_id: int, at: datetime) -> Beginning:
+    """Do as `storing.begin`, one statement for each lock."""
+    made = records.claim(key, object_type="order", object_id=str(public_id), at=at)
+    if made != str(public_id):
+        return Beginning(made, 0, stats.Day())
+    day = stats.lock(user_id=user_id, trading_date=at.date())
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT nextval('order_number')")
+        (number,) = cursor.fetchone()
+    return Beginning(made, number, day)
+
+
+def store(order: TradeLedger, *, path: tuple[State, ...], event: Mapping[str, Any], at: datetime) -> None:
+    """Do as `storing.store`."""
+    if order.attempts:
+        order.sent_at = facts.database_clock()
+    order.save(force_insert=True)
+    steps = zip(("", *map(str, path)), path, strict=False)
+    for came_from, to in steps:
+        OrderEvent.objects.create(order=order, came_from=came_from, to=str(to), reason=order.reason, at=at)
+    statements.fetch_only(f"SELECT {trail.APPEND}", event)
+
+
+def compare_and_set(
+    order: TradeLedger,
+    came_from: State,
+    to: State,
+    *,
+    facts: Mapping[str, Any],
+    reason: str,
+    evidence: Mapping[str, Any],
+    at: datetime,
+) -> bool:
+    """Do as the statement of `TradeLedger.move`."""
+    standing = TradeLedger.objects.filter(pk=order.pk, status=came_from.status, delivery=came_from.delivery)
+    if not standing.update(status=to.status, delivery=to.delivery, **facts):
+        return False
+    OrderEvent.objects.create(
+        order=order, came_from=str(came_from), to=str(to), reason=reason, evidence=dict(evidence), at=at
+    )
+    return True
+
+
+def hold(account: TradingAccount, report: FillReport, *, order: TradeLedger) -> None:
+    """Do as `fills._hold`."""
+    position, _ = BrokerPosition.objects.select_for_update(no_key=True).get_or_create(
+        account=account,
+        venue_position_id=report.venue_position_id,
+        defaults={
+            "symbol": report.symbol, "quantity": 0, "price_open": report.price, "stop_loss": order.stop_loss,
+            "take_profit": order.take_profit, "opened_at": report.filled_at,
+        },
+    )  # fmt: skip
+    after = rules.apply_fill(
+        Holding(Decimal(position.quantity), position.price_open),
+        signed_quantity=report.quantity * report.side.direction,
+        price=report.price,
+    )
+    position.quantity = after.quantity
+    position.price_open = money.half_even_to(after.price, PRICE_STEP)
+    position.closed_at = report.filled_at if after.quantity == 0 else None
+    position.save(update_fields=["quantity", "price_open", "closed_at"])
+
+
+def in_doubt(*, user_id: int, since: datetime) -> list[TradeLedger]:
+    """Do as `selectors.in_doubt`."""
+    later = Fill.objects.filter(account__user_id=user_id, booked_at__gte=since, order__isnull=False)
+    rows = TradeLedger.objects.filter(user_id=user_id).filter(Q(reserved__gt=0) | Q(pk__in=later.values("order_id")))
+    return list(rows.order_by("pk"))
+
+
+def close_key(*, object_id: str, at: datetime) -> None:
+    """Do as `records.close`."""
+    row = IdempotencyRecord.objects.filter(object_id=object_id, expires_at__isnull=True).first()
+    if row is not None:
+        row.expires_at = max(at, row.created_at + records.KEPT)
+        row.save(update_fields=["expires_at"])

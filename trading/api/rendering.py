@@ -1,0 +1,122 @@
+"""Orders and positions as JSON, written straight: DRF's serializers cost more than everything else of a read.
+
+The serializers in `forms` stay the published shape; a test holds both to the same answer, field by field.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.http import HttpResponse
+
+from nexus.core.money import as_text
+from trading.models import Fill, TradeLedger
+from trading.selectors import PositionView
+
+
+def answer(document: dict[str, Any], *, status: int = 200, headers: dict[str, str] | None = None) -> HttpResponse:
+    """Return the document as the answer of a view."""
+    return HttpResponse(orjson.dumps(document), status=status, content_type="application/json", headers=headers)
+
+
+def order(row: TradeLedger) -> dict[str, Any]:
+    """Write an order as `forms.OrderView` does."""
+    return {
+        "id": str(row.public_id),
+        "account": str(row.account.public_id),
+        "client_order_id": row.client_order_id,
+        "venue_order_id": row.venue_order_id,
+        "symbol": row.symbol,
+        "action": str(row.side),
+        "type": str(row.order_type),
+        "quantity": as_text(row.quantity),
+        "entry_price": _amount(row.entry_price),
+        "limit_price": _amount(row.limit_price),
+        "stop_price": _amount(row.stop_price),
+        "time_in_force": str(row.time_in_force),
+        "expires_at": _time(row.expires_at),
+        "closes_position": row.venue_position_id,
+        "stop_loss": _amount(row.stop_loss),
+        "take_profit": _amount(row.take_profit),
+        "status": str(row.public_status),
+        "delivery": str(row.delivery),
+        "cancel": str(row.cancel),
+        "rejected_by": str(row.rejected_by),
+        "reason": row.reason,
+        "reason_detail": row.reason_detail,
+        "filled_quantity": as_text(Decimal(row.filled_quantity)),
+        "average_price": _amount(row.average_price),
+        "risk": as_text(Decimal(row.risk)),
+        "reserved": as_text(Decimal(row.reserved)),
+        "value": as_text(Decimal(row.value)),
+        "reference_bid": _amount(row.reference_bid),
+        "reference_ask": _amount(row.reference_ask),
+        "created_at": _time(row.created_at),
+        "sent_at": _time(row.sent_at),
+        "closed_at": _time(row.closed_at),
+        "fills": [_fill(each) for each in row.fills.all()],
+        "checks": _checks(row),
+    }
+
+
+def ledger(rows: Iterable[TradeLedger], *, following: UUID | None) -> dict[str, Any]:
+    """Write a page of orders as `forms.LedgerView` does."""
+    return {"results": [order(row) for row in rows], "next": None if following is None else str(following)}
+
+
+def positions(views: Iterable[PositionView]) -> dict[str, Any]:
+    """Write positions as `forms.PositionList` does."""
+    return {"results": [_position(view) for view in views]}
+
+
+def _checks(row: TradeLedger) -> Any:
+    """Write the checks as they are stored: a page has read them as text, which goes out unread."""
+    text: str | None = getattr(row, "checks_text", None)
+    return row.checks if text is None else orjson.Fragment(text)
+
+
+def _fill(row: Fill) -> dict[str, Any]:
+    return {
+        "id": row.venue_fill_id,
+        "side": str(row.side),
+        "quantity": as_text(row.quantity),
+        "price": as_text(row.price),
+        "commission": as_text(row.commission),
+        "swap": as_text(row.swap),
+        "fee": as_text(row.fee),
+        "profit": as_text(row.profit),
+        "slippage": _amount(row.slippage),
+        "position": row.venue_position_id,
+        "filled_at": _time(row.filled_at),
+    }
+
+
+def _position(view: PositionView) -> dict[str, Any]:
+    row, live = view.position, view.live
+    return {
+        "id": str(row.public_id),
+        "venue_position_id": row.venue_position_id,
+        "account": str(row.account.public_id),
+        "symbol": row.symbol,
+        "side": str(row.side),
+        "quantity": as_text(abs(row.quantity)),
+        "price_open": as_text(row.price_open),
+        "stop_loss": _amount(row.stop_loss),
+        "take_profit": _amount(row.take_profit),
+        "price_current": None if live is None else as_text(live.price_current),
+        "profit": None if live is None else as_text(live.profit),
+        "currency": row.account.currency,
+        "is_live": live is not None,
+        "opened_at": _time(row.opened_at),
+    }
+
+
+def _amount(value: Decimal | None) -> str | None:
+    return None if value is None else as_text(value)
+
+
+def _time(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat().replace("+00:00", "Z")

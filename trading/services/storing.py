@@ -1,0 +1,116 @@
+"""The admission step's own SQL: its beginning, and what it stores. Two statements; the judgement stands between them.
+
+`begin` takes the first locks in the one order (the idempotency key, the user and the day) inside `order_begin`, a
+VOLATILE function (migration 0006): each statement in it sees what was committed before that statement
+began, so it searches after it has waited. It reads nothing that the locks guard: the judge does, in later statements.
+
+`store` writes the order, its events and its audit event. It reads nothing, so one snapshot is as good as several.
+
+The ORM's way of the same steps is kept in tests/trading/twins.py, and a test holds the two to the same rows.
+"""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from django.db import connection
+
+from nexus.audit.services import trail
+from nexus.core import statements
+from nexus.idempotency.services import records
+from nexus.idempotency.services.records import RequestKey
+from risk.services import stats
+from trading.models import TradeLedger
+from trading.states import State
+
+BEGIN = """
+SELECT begun.outcome, begun.made, begun.number, {day}
+FROM order_begin(%(principal)s, %(account)s, %(key)s, %(fingerprint)s, %(public_id)s, %(at)s, %(user_lock)s,
+                 %(user_id)s, %(date)s) begun
+"""
+
+STORE = """
+WITH stored AS (
+    INSERT INTO trade_ledger ({columns}) VALUES ({values}) RETURNING id, sent_at
+), told AS (
+    INSERT INTO order_event (order_id, came_from, "to", reason, evidence, at)
+    SELECT stored.id, step.came_from, step."to", %(event_reason)s, '{}', %(event_at)s
+    FROM stored, unnest(%(came_from)s::text[], %(to)s::text[]) WITH ORDINALITY AS step (came_from, "to", number)
+    ORDER BY step.number
+)
+SELECT id, sent_at, {append} FROM stored
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """The order that the key has made: this one or an earlier one. With this one come its number and the locked day."""
+
+    made: str
+    number: int
+    day: stats.Day
+
+
+def begin(*, key: RequestKey, public_id: uuid.UUID, user_id: int, at: datetime) -> Beginning:
+    """Claim the key for a new order and take the locks that an admission needs, or return what the key has made.
+
+    Raises: KeyInProgress and KeyMismatch, as `records.claim`.
+    """
+    assert connection.in_atomic_block
+    outcome, made, number, *day = statements.fetch_only(
+        _beginning(),
+        {
+            "principal": key.principal,
+            "account": key.account,
+            "key": key.key,
+            "fingerprint": key.fingerprint,
+            "public_id": str(public_id),
+            "at": at,
+            "user_lock": stats.USER_LOCK,
+            "user_id": user_id,
+            "date": at.date(),
+        },
+    )
+    if outcome == "BUSY":
+        raise records.in_progress()
+    if outcome == "MISMATCH":
+        raise records.mismatch()
+    if outcome == "KNOWN":
+        return Beginning(made, 0, stats.Day())
+    known = stats.as_day(day)
+    return Beginning(made, number, known or stats.lock(user_id=user_id, trading_date=at.date()))
+
+
+def store(order: TradeLedger, *, path: tuple[State, ...], event: Mapping[str, Any], at: datetime) -> None:
+    """Insert the order with its first events and its audit event.
+
+    An order with an attempt is marked as sent, by the database's clock. Takes: `event` as `trail.event` returns it.
+    """
+    assert connection.in_atomic_block
+    row = statements.inserted(TradeLedger, order)
+    steps = [str(state) for state in path]
+    given: dict[str, Any] = {
+        **row,
+        **event,
+        "event_reason": order.reason,
+        "event_at": at,
+        "came_from": ["", *steps[:-1]],
+        "to": steps,
+    }
+    order.pk, order.sent_at, _ = statements.fetch_only(_text(row, is_sent=bool(order.attempts)), given)
+    order._state.adding, order._state.db = False, connection.alias
+
+
+@lru_cache(maxsize=1)
+def _beginning() -> Any:
+    return BEGIN.replace("{day}", ", ".join(f'(begun.day)."{name}"' for name in stats.day_columns()))
+
+
+def _text(row: Mapping[str, Any], *, is_sent: bool) -> Any:
+    clock = {"sent_at": "clock_timestamp()"} if is_sent else {}
+    columns = ", ".join(f'"{name}"' for name in row)
+    values = ", ".join(clock.get(name, f"%({name})s") for name in row)
+    return STORE.replace("{columns}", columns).replace("{values}", values).replace("{append}", trail.APPEND)
