@@ -12,7 +12,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 WITH_SETTINGS := $(BIN)/python -m nexus.local with-settings
 
 .DEFAULT_GOAL := help
-.PHONY: help run test crash bench conformance check format lock clean
+.PHONY: help run test crash storm bench conformance check format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -13,12 +13,11 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from nexus.idempotency.services import records
-from risk.services import control, stats
+from risk.services import control
 from trading.brokers.mt5.client import GatewayClient
 from trading.brokers.mt5.gateway.journal import Journal
 from trading.models import TradeLedger
-from trading.services import fills, orders
+from trading.services import admission, fills, orders, storing
 
 Step = Callable[[], None]
 
@@ -94,10 +93,10 @@ _AT_BOOKING = on(fills, "_move", after=_AT_COMMIT)
 
 _WEB = {
     "web: before transaction A": Point(Victim.WEB, on(orders, "_admit", before=die), Ends.RETRIED),
-    "web: idempotency key claimed": Point(Victim.WEB, on(records, "claim", after=die), Ends.RETRIED),
-    "web: day locked": Point(Victim.WEB, on(stats, "lock", after=die), Ends.RETRIED),
+    "web: key claimed, day locked": Point(Victim.WEB, on(storing, "begin", after=die), Ends.RETRIED),
+    "web: judged": Point(Victim.WEB, on(admission, "judge", after=die), Ends.RETRIED),
     "web: stop lock taken": Point(Victim.WEB, on(control, "lock_shared", after=die), Ends.RETRIED),
-    "web: order row inserted": Point(Victim.WEB, on(TradeLedger, "save", after=die), Ends.RETRIED),
+    "web: order row inserted": Point(Victim.WEB, on(storing, "store", after=die), Ends.RETRIED),
     "web: before A commits": Point(Victim.WEB, on(orders, "_store", after=_AT_COMMIT), Ends.RETRIED),
     "web: A committed, not sent": Point(Victim.WEB, on(orders, "send", before=die), Ends.NOT_AT_BROKER),
     "web: adapter, before bytes leave": Point(Victim.WEB, on(GatewayClient, "send", before=die), Ends.NOT_AT_BROKER),

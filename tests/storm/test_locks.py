@@ -20,9 +20,10 @@ from risk.services import control, stats
 from risk.states import ControlScope, StopLevel
 from tests.storm.brinks import BRINKS, Brink, stand
 from tests.threads import together
+from tests.trading import twins
 from tests.trading.conftest import brief
 from trading.models import TradeLedger
-from trading.services import admission, facts
+from trading.services import admission, storing
 
 SMALL = brief(quantity=Decimal("0.01"))
 CLIENTS, FITS = 6, 2
@@ -73,6 +74,7 @@ def test_the_lock_alone_keeps_a_limit(exact, execute, account, monkeypatch, brin
     value = stand(account, brink, one=one, fits=1 + FITS)
     if not is_locked:
         monkeypatch.setattr(stats, "lock", without_lock)
+        monkeypatch.setattr(storing, "begin", twins.begin)  # the one that asks `stats.lock`
     meet_after_judging(monkeypatch, CLIENTS)
 
     outcomes = fire(execute, CLIENTS)
@@ -86,20 +88,19 @@ def test_the_lock_alone_keeps_a_limit(exact, execute, account, monkeypatch, brin
 def test_the_stop_lock_alone_keeps_an_order_from_being_marked_after_a_stop(execute, paper, monkeypatch, is_locked):
     """A submitter has read the switch and is about to mark its order; a stop comes."""
     is_reading, over = threading.Event(), threading.Event()
-    clock = facts.database_clock
+    store = storing.store
 
-    def wait_before_marking() -> Any:
-        if threading.current_thread() is submitter and transaction.get_connection().in_atomic_block:
-            is_reading.set()
-            over.wait(0.3 if is_locked else 10)  # with the lock, the stop waits for us and not we for it
-        return clock()
+    def wait_before_marking(*args: Any, **kwargs: Any) -> None:
+        is_reading.set()
+        over.wait(0.3 if is_locked else 10)  # with the lock, the stop waits for us and not we for it
+        store(*args, **kwargs)
 
     def submit() -> None:
         execute(SMALL)
         connections.close_all()
 
     submitter = threading.Thread(target=submit)
-    monkeypatch.setattr(facts, "database_clock", wait_before_marking)
+    monkeypatch.setattr(storing, "store", wait_before_marking)
     if not is_locked:
         monkeypatch.setattr(control, "lock_shared", lambda: None)
     submitter.start()

@@ -221,3 +221,16 @@ def test_an_order_that_is_known_cannot_be_decided(execute, operators):
     with pytest.raises(NotUndecided):
         propose(order, operators[0])
     assert uuid.UUID(str(order.public_id))
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"), [({"stops_missing": True}, "STOPS_MISSING"), ({"halts": True}, "ACCOUNT_REFUSED")]
+)
+def test_what_only_a_person_can_mend_wakes_one(unknown, changes, kind):
+    state = VenueState.FILLED if kind == "STOPS_MISSING" else VenueState.REJECTED
+    reports = (fill(unknown, 1, "0.10"),) if kind == "STOPS_MISSING" else ()
+
+    told = OrderReport(unknown.client_order_id, state, venue_order_id="77", fills=reports, **changes)
+    fills.record(order_id=unknown.pk, report=told, at=now())
+
+    assert Alert.objects.get(kind=kind).severity == "CRITICAL"

@@ -14,13 +14,13 @@ from django.utils.timezone import now
 
 from nexus.audit.types import Actor
 from risk.models import TradingControl
-from risk.services import control, stats
+from risk.services import control
 from risk.states import ControlScope, LimitKind, StopLevel
 from tests.client import ApiClient
 from tests.threads import together
 from tests.trading.conftest import brief, limit
 from trading.models import BrokerPosition, Fill, TradeLedger
-from trading.services import fills, watch
+from trading.services import fills, storing, watch
 from trading.states import Delivery, FillKind, OrderStatus, Side
 from trading.types import FillReport
 
@@ -58,12 +58,12 @@ def test_an_access_token_that_has_expired_is_a_401(trader, monkeypatch):
 def test_one_user_one_lock_on_both_sides_of_midnight(execute, trader, monkeypatch):
     """A limit for one order, two at once, one before and one after the day changes: one passes."""
     limit(LimitKind.DAILY_LOSS, "5.83", user=trader)
-    real, shift = stats.lock, threading.local()
+    real, shift = storing.begin, threading.local()
 
-    def lock(*, user_id: int, trading_date: Any) -> Any:
-        return real(user_id=user_id, trading_date=trading_date + timedelta(days=shift.days))
+    def begin(*, at: Any, **others: Any) -> Any:
+        return real(at=at + timedelta(days=shift.days), **others)
 
-    monkeypatch.setattr(stats, "lock", lock)
+    monkeypatch.setattr(storing, "begin", begin)
 
     def act(number: int) -> str:
         shift.days = number

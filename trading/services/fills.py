@@ -114,7 +114,7 @@ def follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLed
         facts=_facts(order, report=report, to=to, standing=standing, is_late=is_late),
     )
     _adjust(order, fills=fills, booked=booked, before=before, at=at)
-    _warn(order, fills=fills, has_new=bool(booked), at=at)
+    _warn(order, report=report, fills=fills, has_new=bool(booked), at=at)
     return order
 
 
@@ -299,11 +299,21 @@ def _adjust(order: TradeLedger, *, fills: list[Fill], booked: list[FillReport], 
         )  # fmt: skip
 
 
-def _warn(order: TradeLedger, *, fills: list[Fill], has_new: bool, at: datetime) -> None:
-    """Alert people to what an order should not have done: fill late, fill too much, or fill far from its reference."""
+def _warn(order: TradeLedger, *, report: OrderReport, fills: list[Fill], has_new: bool, at: datetime) -> None:
+    """Alert people to what should not have happened, and to what only a person can mend."""
     worst = max((fill.slippage for fill in fills if fill.slippage is not None), default=rules.ZERO)
     conditions = {
         "LATE_FILL": (Severity.CRITICAL, has_new and order.late_fill, "filled after it was closed"),
+        "STOPS_MISSING": (
+            Severity.CRITICAL,
+            report.stops_missing,
+            "made a position that stands without the stops it asked for: set them or close it",
+        ),
+        "ACCOUNT_REFUSED": (
+            Severity.CRITICAL,
+            report.halts,
+            f"was refused for good: nothing on this account will be accepted until somebody acts. {report.reason}",
+        ),
         "OVERFILL": (Severity.CRITICAL, order.overfill_quantity > 0, "filled for more than it asked"),
         "HIGH_SLIPPAGE": (
             Severity.WARNING,

@@ -247,7 +247,9 @@ def send(order: TradeLedger) -> TradeLedger:
             order.client_order_id, VenueState.REJECTED, reason=str(exc), code="UNREACHABLE", is_local=True
         )
     except Refused as exc:
-        report = OrderReport(order.client_order_id, VenueState.REJECTED, reason=str(exc), code=exc.code)
+        report = OrderReport(
+            order.client_order_id, VenueState.REJECTED, reason=str(exc), code=exc.code, halts=exc.halts
+        )
     return _settle(order, fills.record, report=report)
 
 
