@@ -80,4 +80,9 @@ def _database(server: str) -> Iterator[str]:
         yield urlsplit(server)._replace(path=f"/{name}").geturl()
     finally:
         with psycopg.connect(server, autocommit=True) as connection:
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+            # Not WITH (FORCE): that refuses when an autovacuum worker, which is the superuser's, happens to be there.
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND usename = current_user",
+                [name],
+            )
+            connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
