@@ -71,11 +71,6 @@ def reference_price(quote: Quote, side: Side) -> Decimal:
     return quote.ask if side is Side.BUY else quote.bid
 
 
-def is_within_collar(price: Decimal | None, *, reference: Decimal, collar: Decimal) -> bool:
-    """Tell whether the price the client saw is near enough to the reference. No price is no collar."""
-    return price is None or abs(price - reference) / reference <= collar
-
-
 def entry_fault(intent: OrderIntent, *, quote: Quote, distance_min: Decimal) -> str:
     """Return why a pending order cannot wait where it wants to, or an empty text.
 

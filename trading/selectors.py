@@ -169,7 +169,7 @@ def _attach_fills(orders: list[TradeLedger]) -> None:
 
 def in_doubt(*, user_id: int, since: datetime) -> list[TradeLedger]:
     """Return the user's orders that a broker read begun at `since` may or may not show: working ones, and those that
-    filled after it.
+    filled after it. A closing reserves nothing, and is in doubt all the same while nobody knows its outcome.
 
     One statement, so that an order that settles meanwhile is seen as reserving or as filled, never as neither.
     """
@@ -178,6 +178,8 @@ def in_doubt(*, user_id: int, since: datetime) -> list[TradeLedger]:
         """
         SELECT {columns} FROM trade_ledger WHERE user_id = %(user)s AND id IN (
             SELECT id FROM trade_ledger WHERE user_id = %(user)s AND reserved > 0
+            UNION
+            SELECT id FROM trade_ledger WHERE user_id = %(user)s AND delivery IN ('SENDING', 'UNKNOWN')
             UNION
             SELECT fill.order_id FROM fill JOIN trading_account ON trading_account.id = fill.account_id
             WHERE trading_account.user_id = %(user)s AND fill.booked_at >= %(since)s AND fill.order_id IS NOT NULL)
@@ -216,13 +218,8 @@ def fills_of(order: TradeLedger) -> list[Fill]:
     return statements.objects(Fill, "SELECT {columns} FROM fill WHERE order_id = %s ORDER BY id", [order.pk])
 
 
-def standing_fills(order: TradeLedger) -> list[Fill]:
-    """Return the order's fills that no bust has taken back: the only source of how much of it is done."""
-    return standing(order, fills_of(order))
-
-
 def standing(order: TradeLedger, fills: list[Fill]) -> list[Fill]:
-    """Leave out the busts and what they have taken back."""
+    """Leave out the busts and what they have taken back: the only source of how much of an order is done."""
     taken_back = {fill.reverses for fill in fills if fill.kind == FillKind.BUST}
     if order.other_position_id:  # the other position's half is the same closing, seen from its side
         fills = [fill for fill in fills if fill.venue_position_id != order.other_position_id]

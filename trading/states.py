@@ -195,5 +195,4 @@ CANCEL_TRANSITIONS: dict[CancelState, frozenset[CancelState]] = {
 }
 
 OPEN_DELIVERIES = (Delivery.QUEUED, Delivery.SENDING, Delivery.ACKED, Delivery.UNKNOWN)
-CLOSED_STATUSES = (OrderStatus.FILLED, OrderStatus.CANCELED, OrderStatus.EXPIRED, OrderStatus.REJECTED)
 PUBLIC_STATUSES = (*(status.value for status in OrderStatus), Delivery.UNKNOWN.value)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import islice
 from typing import IO, Any, ClassVar
 
 from django.core.exceptions import RequestDataTooBig
@@ -21,8 +22,10 @@ from nexus.core.money import as_text
 
 BODY_SIZE_MAX = 64 * 1024
 DEPTH_MAX = 16
+REFUSALS_MAX = 100
 
 _NUMBER_LENGTH_MAX = 40
+_NAME_LENGTH_MAX = 128  # names come back in pointers: a long one would be repeated for each of its values
 _UNSAFE_TEXT = re.compile("[\x00\ud800-\udfff]")
 _PLAIN_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 
@@ -84,7 +87,7 @@ def read_json(raw: bytes) -> Any:
         raise Malformed(f"The body may nest {DEPTH_MAX} levels at most.") from exc
     except ValueError as exc:
         raise Malformed("The body is not valid JSON.") from exc
-    errors = tuple(_refusals(value))
+    errors = tuple(islice(_refusals(value), REFUSALS_MAX))
     if errors:
         raise Malformed("Some fields are not valid.", errors=errors)
     return value
@@ -120,6 +123,10 @@ def _refusals(root: Any) -> Iterator[FieldError]:
             case dict():
                 if any(_UNSAFE_TEXT.search(name) for name in value):
                     yield FieldError(pointer=pointer, code="unsafe_text", detail="A name holds a character we refuse.")
+                    continue
+                if any(len(name) > _NAME_LENGTH_MAX for name in value):
+                    detail = f"A name may have {_NAME_LENGTH_MAX} characters at most."
+                    yield FieldError(pointer=pointer, code="name_too_long", detail=detail)
                     continue
                 steps = ((name.replace("~", "~0").replace("/", "~1"), held) for name, held in value.items())
                 waiting.extend((f"{pointer}/{step}", depth + 1, held) for step, held in steps)

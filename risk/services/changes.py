@@ -120,12 +120,14 @@ def approve(*, change_id: int, by: Principal, reason: str, at: datetime) -> Risk
     scope, kind = LimitScope(change.scope), LimitKind(change.kind)
     _lock(scope=scope, key=change.key, kind=kind)
     current = _current(scope=scope, key=change.key, kind=kind)
+    is_raised = _gives_room(current, scope=scope, kind=kind, value=change.value)  # it may have moved since
     row = _replace(
         current, scope=scope, key=change.key, kind=kind, value=change.value, reason=change.reason, by=by, at=at
     )
     _decide(change, ChangeState.APPLIED, by=by, reason=reason, at=at)
     actor = Actor.user(by.public_id)
-    _tell("risk.limit_raised", actor=actor, row=row, before=current, reason=reason, at=at, change=change)
+    action = "risk.limit_raised" if is_raised else "risk.limit_lowered"
+    _tell(action, actor=actor, row=row, before=current, reason=reason, at=at, change=change)
     return row
 
 
@@ -153,7 +155,8 @@ def _open_change(change_id: int, *, by: Principal, reason: str, at: datetime) ->
     if change is None:
         raise NotFound("There is no such proposal.")
     if change.state != ChangeState.PROPOSED or change.expires_at <= at:
-        raise ChangeDecided(f"This proposal is {change.state.lower() if change.expires_at > at else 'expired'}.")
+        has_expired = change.state == ChangeState.PROPOSED
+        raise ChangeDecided(f"This proposal is {'expired' if has_expired else change.state.lower()}.")
     if change.proposed_by_id == by.pk:
         raise SecondPersonNeeded("You proposed this change. Another operator decides it.")
     return change

@@ -26,6 +26,9 @@ def close_by(
 
     Raises: PositionClosed, Invalid, and what `orders.execute` raises.
     """
+    made = orders.replay(key)  # first of all: what the key has made has changed the position
+    if made is not None:
+        return made
     if not position.quantity or not other.quantity:
         raise PositionClosed("One of the positions is closed already.")
     is_pair = position.account_id == other.account_id and position.symbol == other.symbol
@@ -49,6 +52,9 @@ def close(
 
     Raises: PositionClosed, Invalid, and what `orders.execute` raises.
     """
+    made = orders.replay(key)
+    if made is not None:
+        return made
     held = abs(position.quantity)
     if not held:
         raise PositionClosed("The position is closed already.")

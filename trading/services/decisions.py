@@ -30,7 +30,7 @@ class NotUndecided(Conflict):
 class SamePerson(Denied):
     """Who proposes may not decide."""
 
-    code = "second_person_required"
+    code = "second_person_needed"
 
 
 @transaction.atomic(durable=True)

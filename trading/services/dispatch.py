@@ -60,7 +60,7 @@ def _claim(*, order_id: int, quote: Quote | None, at: datetime) -> TradeLedger |
     reason = ""
     if stop.level > most:
         reason = f"TRADING_{stop.level.name}"
-    elif at - order.created_at > timedelta(seconds=ttl_s):
+    elif now - order.created_at > timedelta(seconds=ttl_s):
         reason = "INTENT_TOO_OLD"
     elif quote is None:
         return None

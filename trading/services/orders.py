@@ -80,6 +80,12 @@ def accept(
     return execution
 
 
+def replay(key: RequestKey) -> Execution | None:
+    """Return the order that the key has made, as it stands, or None. Raises: KeyMismatch."""
+    made = records.find(key)
+    return None if made is None else Execution(TradeLedger.objects.get(public_id=made), is_replay=True)
+
+
 def _take(
     *,
     user: Principal,
@@ -91,9 +97,9 @@ def _take(
     at: datetime,
 ) -> Execution:
     """Read what an order needs and admit it into `to`, or return the order that the key has made."""
-    made = records.find(key)
+    made = replay(key)
     if made is not None:
-        return Execution(TradeLedger.objects.get(public_id=made), is_replay=True)
+        return made
     try:
         broker = accounts.broker_of(account)
     except Refused as exc:

@@ -224,9 +224,10 @@ def _terms(intent: OrderIntent) -> dict[str, str | None]:
 
 
 def _wanted(terms: Mapping[str, str | None]) -> tuple[str | None, ...]:
-    return (terms["stop_price"] or terms["limit_price"], terms["stop_loss"], terms["take_profit"])
+    beyond = terms["limit_price"] if terms["stop_price"] else None  # of a STOP_LIMIT alone
+    return (terms["stop_price"] or terms["limit_price"], beyond, terms["stop_loss"], terms["take_profit"])
 
 
 def _shown(order: VenueOrder) -> tuple[str | None, ...]:
-    prices = (order.price, order.stop_loss, order.take_profit)
+    prices = (order.price, order.limit_price, order.stop_loss, order.take_profit)
     return tuple(None if price is None else money.as_text(price) for price in prices)

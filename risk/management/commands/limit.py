@@ -1,6 +1,7 @@
 """`manage.py limit`: show limits, lower one at once, or raise one, two people together."""
 
 import getpass
+from argparse import ArgumentTypeError
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -114,7 +115,7 @@ def _number(text: str) -> Decimal:
     try:
         return Decimal(text)
     except InvalidOperation as exc:
-        raise ValueError(text) from exc
+        raise ArgumentTypeError(f"write a plain decimal number, not {text!r}") from exc
 
 
 def _key(options: dict[str, Any]) -> str:
