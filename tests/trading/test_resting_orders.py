@@ -194,6 +194,15 @@ def test_a_lost_change_reserves_the_worse_until_the_broker_shows_it(client, pape
     assert ChangeRequest.objects.get().state == "DONE"
 
 
+def test_a_lost_change_of_a_stop_limit_is_not_done_before_its_limit_is(client, paper):
+    order = place(client, LIMIT | {"type": "STOP_LIMIT", "stop_price": "1.08700", "limit_price": "1.08600"})
+    paper.control.inject("timeout_before_accept")
+    act(client, f"/trading/orders/{order['id']}", {"limit_price": "1.08590"}, method="patch")
+    terms.resolve(change_id=changes.due()[0])
+    assert ChangeRequest.objects.get().state == "UNKNOWN"
+    assert reread(client, order)["risk"] == order["risk"]
+
+
 def test_an_accepted_order_is_sent_by_a_worker_once(client, paper):
     order = place(client, MARKET, prefer="respond-async")
     assert (order["status"], order["delivery"]) == ("PENDING", "QUEUED")
@@ -254,6 +263,23 @@ def test_close_in_two_parts(client, paper):
     assert BrokerPosition.objects.get().quantity == 0
     assert act(client, f"/trading/positions/{position['id']}/close").status_code == 409
     assert [deal["entry"] for deal in paper.deals()] == [0, 1, 1]
+
+
+def test_a_repeated_close_answers_what_the_first_one_did(client, paper):
+    place(client, MARKET)
+    path = f"/trading/positions/{position_of(client)['id']}/close"
+    answers = [client.post(path, {"quantity": "0.02"}, idempotency_key="close-it-once") for _ in range(2)]
+    assert [answer.headers.get("Idempotency-Replayed") for answer in answers] == [None, "true"]
+    assert answers[0].json()["id"] == answers[1].json()["id"]
+    assert len(paper.deals()) == 2
+
+
+def test_a_lost_close_blocks_new_exposure(client, paper):
+    place(client, MARKET)
+    paper.control.inject("timeout_before_accept")
+    lost = act(client, f"/trading/positions/{position_of(client)['id']}/close").json()
+    assert (lost["delivery"], lost["reserved"]) == ("UNKNOWN", "0")
+    assert place(client, MARKET)["reason"] == "UNKNOWN_ORDER_ON_INSTRUMENT"
 
 
 def test_a_close_never_exceeds_the_position(client):

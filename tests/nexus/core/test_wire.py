@@ -32,6 +32,13 @@ def test_numbers_are_exactly_what_the_wire_says():
     assert type(value["c"]) is int
 
 
+def test_a_body_full_of_faults_is_answered_shortly():
+    with pytest.raises(Malformed) as caught:
+        read_json(b"[" + b"NaN," * 9000 + b"NaN]")
+
+    assert len(caught.value.errors) == 100
+
+
 @pytest.mark.parametrize(
     ("text", "pointer", "code"),
     [
@@ -49,6 +56,7 @@ def test_numbers_are_exactly_what_the_wire_says():
         ('{"a": "\\ud800"}', "/a", "unsafe_text"),
         ('{"\\u0000": 1}', "", "unsafe_text"),
         ("NaN", "", "invalid"),
+        ('{"' + "n" * 129 + '": [NaN, NaN]}', "", "name_too_long"),
     ],
 )
 def test_what_is_refused_is_named(text, pointer, code):
