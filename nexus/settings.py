@@ -100,8 +100,12 @@ DATABASES = {
         "OPTIONS": {
             **_database_query,
             "application_name": "nexus",
+            # Django's default forbids preparing altogether. Nothing is prepared by count; what asks for it is, at once.
+            "prepare_threshold": 1_000_000_000,
+            # A plan for any value: each of our own statements has an index of its own, and choosing it anew cost more
+            # than running it. What the ORM sends has its values in it and is planned for them all the same.
             "options": f"-c statement_timeout=15s -c lock_timeout={LOCK_TIMEOUT_MS}ms"
-            " -c idle_in_transaction_session_timeout=5s",
+            " -c idle_in_transaction_session_timeout=5s -c plan_cache_mode=force_generic_plan -c jit=off",
         },
     },
 }

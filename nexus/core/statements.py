@@ -1,17 +1,22 @@
 """Our own SQL for what every order runs: prepared on the server, without the ORM's building of queries.
 
 Measured: of an order's time through the ORM, four fifths went into building statements and planning them anew. The
-server plans each of these once a connection. They run in Django's own connection and transaction, and fail with
-Django's own exceptions. Everything rare stays with the ORM. Docs: docs/adr/0007.
+server plans each of these once a connection, because settings let it (`prepare_threshold`, `plan_cache_mode`). They run
+in Django's own connection and transaction, and fail with Django's own exceptions. Everything rare stays with the ORM.
+Docs: docs/adr/0007.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from functools import lru_cache
 from typing import Any, LiteralString, TypeVar
 
 import psycopg
-from django.db import connection, models
+from django.db import DEFAULT_DB_ALIAS, connection, connections, models
+from django.db.backends.signals import connection_created
+from psycopg.types.numeric import Int8Dumper
 
 Row = tuple[Any, ...]
 M = TypeVar("M", bound=models.Model)
@@ -22,13 +27,42 @@ def fetch(query: LiteralString, given: Mapping[str, Any] | Sequence[Any] = ()) -
 
     A statement whose index has a condition writes the condition's values out: a plan for any value cannot use it.
     """
-    connection.ensure_connection()
-    connection.validate_no_broken_transaction()
-    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
-        cursor.execute(query, given, prepare=True)
-        if connection.queries_logged:  # tests count statements there
-            connection.queries_log.append({"sql": query, "time": ""})
+    ours = connections[DEFAULT_DB_ALIAS]
+    ours.ensure_connection()
+    ours.validate_no_broken_transaction()
+    text, names = _numbered(query)
+    values = given if isinstance(given, Sequence) else [given[name] for name in names]
+    with ours.wrap_database_errors, psycopg.RawCursor(ours.connection) as cursor:
+        cursor.execute(text, values, prepare=True)
+        if ours.queries_logged:  # tests count statements there
+            ours.queries_log.append({"sql": query, "time": ""})
         return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
+
+
+@lru_cache(maxsize=256)
+def _numbered(query: LiteralString) -> tuple[LiteralString, tuple[str, ...]]:
+    """Return a query with the server's own places, $1 and on, and the name of each; the driver would do it each time."""
+    names: list[str] = []
+
+    def place(found: re.Match[str]) -> str:
+        if found[0] == "%%":
+            return "%"
+        name = found[1] or f"#{len(names)}"
+        if name not in names:
+            names.append(name)
+        return f"${names.index(name) + 1}"
+
+    return _PLACE.sub(place, query), tuple(names)  # type: ignore[return-value]  # as literal as it was
+
+
+def _count_in_one_size(connection: Any, **_: Any) -> None:
+    """Give every whole number one type: the driver picks the smallest, and each size would be one more plan to keep."""
+    connection.connection.adapters.register_dumper(int, Int8Dumper)
+
+
+connection_created.connect(_count_in_one_size)
+
+_PLACE = re.compile(r"%%|%s|%\((\w+)\)s")
 
 
 def fetch_one(query: LiteralString, given: Mapping[str, Any] | Sequence[Any] = ()) -> Row | None:

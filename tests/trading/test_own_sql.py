@@ -213,6 +213,16 @@ def test_a_failed_statement_is_djangos_own_error(db):
         statements.fetch("SELECT no_such_column")
 
 
+def test_statements_stay_prepared_on_the_server_and_are_planned_once(db):
+    for number in (1, 70_000, 2**40, -1):  # of every size that the driver would send as a type of its own
+        assert statements.fetch_only("SELECT %(number)s + %(number)s, '%%'", {"number": number}) == (2 * number, "%")
+
+    kept = connection.connection.execute(
+        "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement = $$SELECT $1 + $1, '%'$$"
+    ).fetchall()
+    assert kept == [(4, 0)]
+
+
 def test_events_are_stored_in_the_order_of_the_moves(execute):
     order = execute(small())
 

@@ -28,7 +28,7 @@ from trading.states import State
 
 BEGIN = """
 SELECT begun.outcome, begun.made, begun.number, {day}
-FROM order_begin(%(principal)s, %(account)s, %(key)s, %(fingerprint)s, %(public_id)s, %(at)s, %(user_lock)s,
+FROM order_begin(%(principal)s, %(account)s, %(key)s, %(fingerprint)s, %(public_id)s, %(at)s, %(user_lock)s::integer,
                  %(user_id)s, %(date)s) begun
 """
 
