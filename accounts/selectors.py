@@ -7,8 +7,10 @@ from uuid import UUID
 from accounts.models import TokenFamily, User, normalized_email
 from accounts.types import Claims
 from nexus.core import statements
+from nexus.core.statements import Part
 
 FAMILIAR = timedelta(days=1)
+IS_ACTIVE = Part("SELECT EXISTS (SELECT FROM users WHERE id = %(user)s AND is_active)", width=1)
 
 
 def user_of(claims: Claims, *, at: datetime) -> User | None:
@@ -39,7 +41,7 @@ def user_of(claims: Claims, *, at: datetime) -> User | None:
 
 def is_active(*, user_id: int) -> bool:
     """Tell whether the user may act now, whatever an earlier read said."""
-    return statements.fetch_one("SELECT 1 FROM users WHERE id = %s AND is_active", [user_id]) is not None
+    return bool(statements.fetch_only(IS_ACTIVE.query, {"user": user_id})[0])
 
 
 def knows_network(*, user_id: int, ip: str, at: datetime) -> bool | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from django.db import DEFAULT_DB_ALIAS
 from django.db.models import QuerySet, TextField
 from django.db.models.functions import Cast
 
@@ -13,11 +14,43 @@ from accounts.states import Role
 from accounts.types import Principal
 from nexus.core import statements
 from nexus.core.errors import FieldError, Invalid, NotFound
+from nexus.core.statements import Part, Row
 from trading.models import BrokerPosition, Fill, OrderQuerySet, TradeLedger, TradingAccount
 from trading.states import Delivery, FillKind
 from trading.types import AccountSnapshot, VenuePosition
 
 READS_ALL = frozenset({Role.OPERATOR, Role.COMPLIANCE})
+
+# What of an order in doubt is needed to count it, as the table has it: not its checks, which are most of the row.
+_COUNTED = {
+    "id", "public_id", "account_id", "user_id", "client_order_id", "symbol", "side", "quantity", "filled_quantity",
+    "risk", "reserved", "value", "status", "delivery", "sent_at", "venue_position_id",
+}  # fmt: skip
+DOUBTED = tuple(field.attname for field in TradeLedger._meta.concrete_fields if field.attname in _COUNTED)
+IN_DOUBT = Part(
+    """
+    SELECT {columns} FROM (SELECT * FROM trade_ledger WHERE user_id = %(user)s AND id IN (
+        SELECT id FROM trade_ledger WHERE user_id = %(user)s AND reserved > 0
+        UNION
+        SELECT id FROM trade_ledger WHERE user_id = %(user)s AND delivery IN ('SENDING', 'UNKNOWN')
+        UNION
+        SELECT fill.order_id FROM fill JOIN trading_account ON trading_account.id = fill.account_id
+        WHERE trading_account.user_id = %(user)s AND fill.booked_at >= %(since)s AND fill.order_id IS NOT NULL)
+    ORDER BY id) doubted
+    """.replace("{columns}", ", ".join(f"array_agg({name})" for name in DOUBTED)),
+    width=len(DOUBTED),
+)
+CHANGING = Part(
+    """
+    SELECT coalesce(sum(extra_risk), 0) FROM change_request
+    JOIN broker_positions ON broker_positions.id = change_request.position_id
+    JOIN trading_account ON trading_account.id = broker_positions.account_id
+    WHERE trading_account.user_id = %(user)s
+      AND (change_request.state IN ('SENDING', 'UNKNOWN')
+           OR change_request.state = 'DONE' AND change_request.settled_at >= %(since)s)
+    """,
+    width=1,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +139,7 @@ def changing_risk(*, user_id: int, since: datetime) -> Decimal:
     """Return the USD that changes of stops add while nobody knows them, or that a broker read begun at `since` may not
     show yet.
     """
-    added: Decimal = statements.fetch_only(
-        """
-        SELECT coalesce(sum(extra_risk), 0) FROM change_request
-        JOIN broker_positions ON broker_positions.id = change_request.position_id
-        JOIN trading_account ON trading_account.id = broker_positions.account_id
-        WHERE trading_account.user_id = %s
-          AND (change_request.state IN ('SENDING', 'UNKNOWN')
-               OR change_request.state = 'DONE' AND change_request.settled_at >= %s)
-        """,
-        [user_id, since],
-    )[0]
+    added: Decimal = statements.fetch_only(CHANGING.query, {"user": user_id, "since": since})[0]
     return added
 
 
@@ -173,20 +196,12 @@ def in_doubt(*, user_id: int, since: datetime) -> list[TradeLedger]:
 
     One statement, so that an order that settles meanwhile is seen as reserving or as filled, never as neither.
     """
-    return statements.objects(
-        TradeLedger,
-        """
-        SELECT {columns} FROM trade_ledger WHERE user_id = %(user)s AND id IN (
-            SELECT id FROM trade_ledger WHERE user_id = %(user)s AND reserved > 0
-            UNION
-            SELECT id FROM trade_ledger WHERE user_id = %(user)s AND delivery IN ('SENDING', 'UNKNOWN')
-            UNION
-            SELECT fill.order_id FROM fill JOIN trading_account ON trading_account.id = fill.account_id
-            WHERE trading_account.user_id = %(user)s AND fill.booked_at >= %(since)s AND fill.order_id IS NOT NULL)
-        ORDER BY id
-        """,
-        {"user": user_id, "since": since},
-    )
+    return as_orders(statements.fetch_only(IN_DOUBT.query, {"user": user_id, "since": since}))
+
+
+def as_orders(row: Row) -> list[TradeLedger]:
+    """Return the orders of a row of `IN_DOUBT`. What they do not carry is read when somebody asks for it."""
+    return [TradeLedger.from_db(DEFAULT_DB_ALIAS, DOUBTED, each) for each in zip(*(c or () for c in row), strict=True)]
 
 
 def open_positions(accounts: Iterable[TradingAccount]) -> QuerySet[BrokerPosition]:

@@ -6,20 +6,32 @@ in Django's own connection and transaction, and fail with Django's own exception
 Docs: docs/adr/0007.
 """
 
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
-from typing import Any, LiteralString, TypeVar
+from typing import Any, LiteralString, NamedTuple, TypeVar
 
 import psycopg
-from django.db import DEFAULT_DB_ALIAS, connection, connections, models
+from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.db.backends.signals import connection_created
 from psycopg.types.numeric import Int8Dumper
 
 Row = tuple[Any, ...]
 M = TypeVar("M", bound=models.Model)
+N = TypeVar("N", bound=models.Model)
+
+
+class Part(NamedTuple):
+    """An owner's read that always gives one row of `width` columns: asked alone, or beside others in one statement.
+
+    Parts of one statement share its snapshot and the names of its arguments.
+    """
+
+    query: LiteralString
+    width: int
 
 
 def fetch(query: LiteralString, given: Mapping[str, Any] | Sequence[Any] = ()) -> list[Row]:
@@ -41,7 +53,7 @@ def fetch(query: LiteralString, given: Mapping[str, Any] | Sequence[Any] = ()) -
 
 @lru_cache(maxsize=256)
 def _numbered(query: LiteralString) -> tuple[LiteralString, tuple[str, ...]]:
-    """Return a query with the server's own places, $1 and on, and the name of each; the driver would do it each time."""
+    """Return a query with the server's own places, $1 and on, and their names; the driver would do it each time."""
     names: list[str] = []
 
     def place(found: re.Match[str]) -> str:
@@ -52,7 +64,7 @@ def _numbered(query: LiteralString) -> tuple[LiteralString, tuple[str, ...]]:
             names.append(name)
         return f"${names.index(name) + 1}"
 
-    return _PLACE.sub(place, query), tuple(names)  # type: ignore[return-value]  # as literal as it was
+    return _PLACE.sub(place, query), tuple(names)
 
 
 def _count_in_one_size(connection: Any, **_: Any) -> None:
@@ -78,22 +90,42 @@ def fetch_only(query: LiteralString, given: Mapping[str, Any] | Sequence[Any] = 
     return row
 
 
-def objects(model: type[M], query: LiteralString, given: Mapping[str, Any] | Sequence[Any] = ()) -> list[M]:
-    """Run a statement that selects whole rows of a model's table, and return them as its objects.
+def fetch_parts(parts: tuple[Part, ...], given: Mapping[str, Any]) -> list[Row]:
+    """Run several reads as one statement and return the row of each."""
+    row = fetch_only(_beside(parts), given)
+    ends = list(itertools.accumulate(part.width for part in parts))
+    return [row[end - part.width : end] for part, end in zip(parts, ends, strict=True)]
 
-    Takes: a query with `{columns}` where the row's columns belong, which are named by their table.
+
+@lru_cache(maxsize=16)
+def _beside(parts: tuple[Part, ...]) -> LiteralString:
+    return "SELECT * FROM " + ", ".join(  # noqa: S608  # literal texts of the code
+        f"({part.query}) part{number}" for number, part in enumerate(parts)
+    )
+
+
+def objects(
+    model: type[M],
+    query: LiteralString,
+    given: Mapping[str, Any] | Sequence[Any] = (),
+    *,
+    without: frozenset[str] = frozenset(),
+) -> list[M]:
+    """Run a statement that selects rows of a model's table, and return them as its objects.
+
+    Takes: a query with `{columns}` where the row's columns belong, which are named by their table; in `without` the
+    fields that are read only when somebody asks for them.
     """
-    fields = model._meta.concrete_fields
+    text, fields = _selecting(model, query, without)
     names = [field.attname for field in fields]
-    return [
-        model.from_db(connection.alias, names, _loaded(fields, row)) for row in fetch(_selecting(model, query), given)
-    ]
+    return [model.from_db(DEFAULT_DB_ALIAS, names, _loaded(fields, row)) for row in fetch(text, given)]
 
 
 def inserted(model: type[M], row: M) -> Mapping[str, Any]:
     """Return the columns of a new row and what the ORM would write into each; the key is left to the table."""
+    ours = connections[DEFAULT_DB_ALIAS]
     return {
-        str(field.column): _written(field.get_db_prep_save(getattr(row, field.attname), connection))
+        str(field.column): _written(field.get_db_prep_save(getattr(row, field.attname), ours))
         for field in model._meta.concrete_fields
         if not field.primary_key
     }
@@ -103,16 +135,34 @@ def _written(value: Any) -> Any:
     return str(value) if isinstance(value, Enum) else value
 
 
-def _selecting(model: type[models.Model], query: LiteralString) -> LiteralString:
-    known = _QUERIES.get((model, query))
-    if known is None:
-        table = model._meta.db_table
-        columns = ", ".join(f'"{table}"."{field.column}"' for field in model._meta.concrete_fields)
-        known = _QUERIES[(model, query)] = query.replace("{columns}", columns)
-    return known
+def pairs(
+    first: type[M], second: type[N], query: LiteralString, given: Mapping[str, Any] | Sequence[Any] = ()
+) -> list[tuple[M, N | None, Row]]:
+    """Run a statement over a table and another one joined to it, and return both objects and what else it selects.
+
+    Takes: a query with `{columns}` where the rows' columns belong, before all others.
+    """
+    text, ours = _selecting(first, query.replace("{columns}", "{columns}, {joined}"), frozenset())
+    text, theirs = _selecting(second, text.replace("{joined}", "{columns}"), frozenset())
+    names, joined = [field.attname for field in ours], [field.attname for field in theirs]
+    middle, end = len(names), len(names) + len(joined)
+    return [
+        (
+            first.from_db(DEFAULT_DB_ALIAS, names, _loaded(ours, row[:middle])),
+            None if row[middle] is None else second.from_db(DEFAULT_DB_ALIAS, joined, _loaded(theirs, row[middle:end])),
+            row[end:],
+        )
+        for row in fetch(text, given)
+    ]
 
 
-_QUERIES: dict[tuple[type[models.Model], str], Any] = {}
+@lru_cache(maxsize=64)
+def _selecting(
+    model: type[models.Model], query: LiteralString, without: frozenset[str]
+) -> tuple[LiteralString, list[Any]]:
+    fields = [field for field in model._meta.concrete_fields if field.attname not in without]
+    columns = ", ".join(f'"{model._meta.db_table}"."{field.column}"' for field in fields)
+    return query.replace("{columns}", columns), fields
 
 
 def _loaded(fields: Sequence[Any], row: Row) -> list[Any]:

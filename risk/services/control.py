@@ -1,8 +1,9 @@
 """The stop switch. Whoever admits or sends holds the stop lock shared; whoever stops takes it exclusive."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, LiteralString
 
 import structlog
 from django.conf import settings
@@ -11,12 +12,23 @@ from django.db import OperationalError, connection, transaction
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
 from nexus.core import statements
+from nexus.core.statements import Part, Row
 from risk.models import TradingControl
 from risk.states import ControlScope, StopLevel, Sweep
 
 # One number for the whole installation: an advisory lock lives in the database, not in a table.
 STOP_LOCK = 0x4E45585553
 LOCK_WAIT_MS = 500
+
+# The same, after waiting for the stop lock: what a statement that marks an order asks first.
+LEVEL: LiteralString = "risk_stop_level(%(stop_lock)s, %(stop_scopes)s::text[], %(stop_keys)s::text[])"
+STATE = Part(
+    """
+    SELECT array_agg(scope), array_agg(key), array_agg(level), array_agg(reason) FROM trading_control
+    JOIN unnest(%(stop_scopes)s::text[], %(stop_keys)s::text[]) AS wanted (scope, key) USING (scope, key)
+    """,
+    width=4,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -42,17 +54,27 @@ def lock_shared() -> None:
 
 def state(*, scopes: Iterable[tuple[ControlScope, str]]) -> StopState:
     """Return the strictest level over the system and `scopes`. A switch that cannot be read is a stop."""
+    return as_state(statements.fetch_only(STATE.query, wanted(scopes)))
+
+
+def wanted(scopes: Iterable[tuple[ControlScope, str]]) -> Mapping[str, Any]:
+    """Return the arguments of `STATE` and `LEVEL` for the system and `scopes`."""
+    every = [(ControlScope.SYSTEM, ""), *scopes]
+    return {
+        "stop_lock": STOP_LOCK,
+        "stop_scopes": [scope.value for scope, _ in every],
+        "stop_keys": [key for _, key in every],
+    }
+
+
+def as_state(row: Row) -> StopState:
+    """Return the strictest level that a row of `STATE` holds."""
     if not settings.TRADING_ENABLED:
         return StopState(StopLevel.HALTED, ControlScope.SYSTEM.value, "Trading is switched off in the settings.")
-    wanted = [(ControlScope.SYSTEM, ""), *scopes]
-    rows = statements.fetch(
-        "SELECT scope, key, level, reason FROM trading_control"
-        " JOIN unnest(%s::text[], %s::text[]) AS wanted (scope, key) USING (scope, key)",
-        [[scope.value for scope, _ in wanted], [key for _, key in wanted]],
-    )
-    if not any(scope == ControlScope.SYSTEM for scope, *_ in rows):
+    found = list(zip(*(column or () for column in row), strict=True))
+    if not any(scope == ControlScope.SYSTEM for scope, *_ in found):
         return StopState(StopLevel.HALTED, ControlScope.SYSTEM.value, "The trading switch has no row.")
-    scope, key, level, reason = max(rows, key=lambda row: row[2])
+    scope, key, level, reason = max(found, key=lambda each: each[2])
     return StopState(StopLevel(level), f"{scope} {key}".strip(), reason)
 
 

@@ -5,23 +5,33 @@ from collections.abc import Mapping
 from django.conf import settings
 
 from nexus.core import statements
+from nexus.core.statements import Part, Row
 from risk.rules import limits as rules
 from risk.states import LimitKind, LimitScope
 from risk.types import Limit
 
+IN_FORCE = Part(
+    """
+    SELECT array_agg(kind), array_agg(value), array_agg(scope) FROM risk_limit WHERE ended_at IS NULL AND (
+        scope = 'PLATFORM' OR scope = 'USER' AND key = %(user)s::text OR scope = 'ACCOUNT' AND key = %(account)s::text
+        OR scope = 'INSTRUMENT' AND key = %(symbol)s)
+    """,
+    width=3,
+)
+
 
 def in_force(*, user_id: int, account_id: int, symbol: str) -> Mapping[LimitKind, Limit]:
     """Return the tightest limit of each kind over platform, user, account and instrument."""
-    rows = statements.fetch(
-        """
-        SELECT kind, value, scope FROM risk_limit WHERE ended_at IS NULL AND (
-            scope = 'PLATFORM' OR scope = 'USER' AND key = %s OR scope = 'ACCOUNT' AND key = %s
-            OR scope = 'INSTRUMENT' AND key = %s)
-        """,
-        [str(user_id), str(account_id), symbol],
+    given = {"user": user_id, "account": account_id, "symbol": symbol}
+    return as_limits(statements.fetch_only(IN_FORCE.query, given))
+
+
+def as_limits(row: Row) -> Mapping[LimitKind, Limit]:
+    """Return what a row of `IN_FORCE` says, beside the platform's own limits."""
+    found = zip(*(column or () for column in row), strict=True)
+    return rules.tightest(
+        [*ceilings(), *(Limit(LimitKind(kind), value, LimitScope(scope)) for kind, value, scope in found)]
     )
-    own = (Limit(LimitKind(kind), value, LimitScope(scope)) for kind, value, scope in rows)
-    return rules.tightest([*ceilings(), *own])
 
 
 def ceilings() -> list[Limit]:

@@ -1,9 +1,17 @@
 """When each account was last looked at with success."""
 
+from decimal import Decimal
+
 from django.db import connection
 
 from nexus.core import statements
+from nexus.core.statements import Part, Row
 from risk.types import Figure, Unknown
+
+AGE = Part(
+    "SELECT (SELECT extract(epoch FROM clock_timestamp() - seen_at) FROM account_sight WHERE account_id = %(account)s)",
+    width=1,
+)
 
 
 def note(*, account_id: int) -> None:
@@ -23,8 +31,10 @@ def note(*, account_id: int) -> None:
 
 def age_s(*, account_id: int) -> Figure:
     """Return how many seconds ago the account was last looked at, or unknown when it never was."""
-    row = statements.fetch_one(
-        "SELECT extract(epoch FROM clock_timestamp() - seen_at) FROM account_sight WHERE account_id = %s",
-        [account_id],
-    )
-    return Unknown("RECONCILIATION_STALE", "The account has never been looked at.") if row is None else row[0]
+    return as_age(statements.fetch_only(AGE.query, {"account": account_id}))
+
+
+def as_age(row: Row) -> Figure:
+    """Return what a row of `AGE` says."""
+    age: Decimal | None = row[0]
+    return Unknown("RECONCILIATION_STALE", "The account has never been looked at.") if age is None else age

@@ -2,19 +2,43 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, LiteralString
 
 from django.db import connection
 from django.db.models import F
 
 from nexus.core import statements
+from nexus.core.statements import Part, Row
 from risk.models import AccountDay, UserDailyStats
 
-HISTORY = timedelta(days=30)
 USER_LOCK = 0x55534552  # the space of advisory locks whose second number is a user
 Day = UserDailyStats  # for those above, who hold the row and never the table
+COUNT: LiteralString = """
+UPDATE user_daily_stats SET
+    orders_admitted = orders_admitted + 1,
+    value_admitted = value_admitted + %(counted_value)s,
+    quantity_admitted = quantity_admitted + %(counted_quantity)s,
+    orders_this_hour = CASE WHEN hour_started_at = clock.hour THEN orders_this_hour + 1 ELSE 1 END,
+    hour_started_at = clock.hour
+FROM (SELECT date_trunc('hour', clock_timestamp(), 'UTC') AS hour) clock
+WHERE id = %(counted_day)s
+"""
+PAST = Part(
+    """
+    SELECT coalesce(sum(orders_admitted), 0), coalesce(sum(value_admitted), 0) FROM user_daily_stats
+    WHERE user_id = %(user)s AND trading_date >= %(date)s - 30 AND trading_date < %(date)s
+    """,
+    width=2,
+)
+STARTS = Part(
+    """
+    SELECT array_agg(account_id), array_agg(equity_start + cash_flow) FROM account_day
+    WHERE account_id = ANY(%(accounts)s) AND trading_date = %(date)s
+    """,
+    width=2,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,29 +94,17 @@ def orders_this_hour(day: UserDailyStats, *, clock: datetime) -> int:
 
 def history(*, user_id: int, trading_date: date) -> History:
     """Return what the user did in the 30 days before this one."""
-    orders, value = statements.fetch_only(
-        "SELECT coalesce(sum(orders_admitted), 0), coalesce(sum(value_admitted), 0) FROM user_daily_stats"
-        " WHERE user_id = %s AND trading_date >= %s AND trading_date < %s",
-        [user_id, trading_date - HISTORY, trading_date],
-    )
-    return History(orders, value)
+    return History(*statements.fetch_only(PAST.query, {"user": user_id, "date": trading_date}))
 
 
 def count_admitted(day: UserDailyStats, *, value: Decimal, quantity: Decimal) -> None:
     """Count an admitted order on its day and in its hour; canceling it later gives no count back."""
-    statements.fetch(
-        """
-        UPDATE user_daily_stats SET
-            orders_admitted = orders_admitted + 1,
-            value_admitted = value_admitted + %(value)s,
-            quantity_admitted = quantity_admitted + %(quantity)s,
-            orders_this_hour = CASE WHEN hour_started_at = clock.hour THEN orders_this_hour + 1 ELSE 1 END,
-            hour_started_at = clock.hour
-        FROM (SELECT date_trunc('hour', clock_timestamp(), 'UTC') AS hour) clock
-        WHERE id = %(day)s
-        """,
-        {"value": value, "quantity": quantity, "day": day.pk},
-    )
+    statements.fetch(COUNT, counting(day, value=value, quantity=quantity))
+
+
+def counting(day: UserDailyStats, *, value: Decimal, quantity: Decimal) -> Mapping[str, Any]:
+    """Return what `COUNT` needs, for a statement that stores the order and counts it together."""
+    return {"counted_day": day.pk, "counted_value": value, "counted_quantity": quantity}
 
 
 def count_rejected(day: UserDailyStats) -> None:
@@ -126,8 +138,10 @@ def note_cash_flow(*, account_id: int, amount: Decimal, at: datetime) -> None:
 
 def equity_at_start(*, account_ids: list[int], trading_date: date) -> Mapping[int, Decimal]:
     """Return the equity each account began the day with, and what was paid in since; one without a row is absent."""
-    rows = statements.fetch(
-        "SELECT account_id, equity_start + cash_flow FROM account_day WHERE account_id = ANY(%s) AND trading_date = %s",
-        [account_ids, trading_date],
-    )
-    return dict(rows)
+    return as_starts(statements.fetch_only(STARTS.query, {"accounts": account_ids, "date": trading_date}))
+
+
+def as_starts(row: Row) -> Mapping[int, Decimal]:
+    """Return what a row of `STARTS` says, by account."""
+    ids, equities = row
+    return dict(zip(ids or (), equities or (), strict=True))

@@ -13,7 +13,6 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from risk.services import control
 from trading.brokers.mt5.client import GatewayClient
 from trading.brokers.mt5.gateway.journal import Journal
 from trading.models import TradeLedger
@@ -95,7 +94,6 @@ _WEB = {
     "web: before transaction A": Point(Victim.WEB, on(orders, "_admit", before=die), Ends.RETRIED),
     "web: key claimed, day locked": Point(Victim.WEB, on(storing, "begin", after=die), Ends.RETRIED),
     "web: judged": Point(Victim.WEB, on(admission, "judge", after=die), Ends.RETRIED),
-    "web: stop lock taken": Point(Victim.WEB, on(control, "lock_shared", after=die), Ends.RETRIED),
     "web: order row inserted": Point(Victim.WEB, on(storing, "store", after=die), Ends.RETRIED),
     "web: before A commits": Point(Victim.WEB, on(orders, "_store", after=_AT_COMMIT), Ends.RETRIED),
     "web: A committed, not sent": Point(Victim.WEB, on(orders, "send", before=die), Ends.NOT_AT_BROKER),

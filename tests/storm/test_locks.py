@@ -5,12 +5,12 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connections, transaction
+from django.db import OperationalError, connection, connections, transaction
 from django.utils.timezone import now
 
 from nexus.audit.models import Event
@@ -84,29 +84,58 @@ def test_the_lock_alone_keeps_a_limit(exact, execute, account, monkeypatch, brin
     assert (brink.used(account.pk) > value) == (not is_locked)
 
 
-@pytest.mark.parametrize("is_locked", [True, False], ids=["locked", "unlocked"])
-def test_the_stop_lock_alone_keeps_an_order_from_being_marked_after_a_stop(execute, paper, monkeypatch, is_locked):
-    """A submitter has read the switch and is about to mark its order; a stop comes."""
-    is_reading, over = threading.Event(), threading.Event()
-    store = storing.store
+DAWDLE = """
+CREATE FUNCTION dawdling_stop_level(p_lock bigint, p_scopes text[], p_keys text[], p_wait_s double precision)
+RETURNS smallint LANGUAGE plpgsql VOLATILE AS $$
+DECLARE level smallint;
+BEGIN
+  level := risk_stop_level(p_lock, p_scopes, p_keys);
+  PERFORM pg_sleep(p_wait_s);
+  RETURN level;
+END $$
+"""
+IS_DAWDLING = (
+    "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE '%dawdling_stop_level%'"
+)
 
-    def wait_before_marking(*args: Any, **kwargs: Any) -> None:
-        is_reading.set()
-        over.wait(0.3 if is_locked else 10)  # with the lock, the stop waits for us and not we for it
-        store(*args, **kwargs)
+
+@pytest.fixture
+def dawdle(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Let whoever marks an order wait between its look at the switch and the mark."""
+
+    def slow_down(*, wait_s: float, lock: int) -> None:
+        level = f"dawdling_stop_level({lock}, %(stop_scopes)s::text[], %(stop_keys)s::text[], {wait_s})"
+        monkeypatch.setattr(control, "LEVEL", level)
+        monkeypatch.setattr(storing, "_text", storing._text.__wrapped__)  # unremembered
+
+    with connection.cursor() as cursor:
+        cursor.execute(DAWDLE)
+    yield slow_down
+    with connection.cursor() as cursor:
+        cursor.execute("DROP FUNCTION dawdling_stop_level(bigint, text[], text[], double precision)")
+
+
+@pytest.mark.parametrize("is_locked", [True, False], ids=["locked", "unlocked"])
+def test_the_stop_lock_alone_keeps_an_order_from_being_marked_after_a_stop(execute, paper, dawdle, is_locked):
+    """A submitter has read the switch and is about to mark its order; a stop comes."""
+    if is_locked:
+        dawdle(wait_s=0.3, lock=control.STOP_LOCK)  # the stop waits for us and not we for it
+    else:
+        dawdle(wait_s=3, lock=1)
 
     def submit() -> None:
         execute(SMALL)
         connections.close_all()
 
     submitter = threading.Thread(target=submit)
-    monkeypatch.setattr(storing, "store", wait_before_marking)
-    if not is_locked:
-        monkeypatch.setattr(control, "lock_shared", lambda: None)
     submitter.start()
-    assert is_reading.wait(10)
+    for _ in range(500):
+        with connection.cursor() as cursor:
+            cursor.execute(IS_DAWDLING)
+            if cursor.fetchone()[0]:
+                break
+        time.sleep(0.01)
     halt()
-    over.set()
     submitter.join()
 
     stopped = Event.objects.filter(action="control.level_set").latest("pk")

@@ -1,5 +1,6 @@
 """The gate in front of a paper broker: cooldown, freshness, suspicions, and what one's limits look like."""
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -97,8 +98,13 @@ def _unreachable(_account: TradingAccount) -> None:
 
 
 def test_figures_read_too_long_ago_admit_nothing(execute, monkeypatch):
-    real = facts.database_clock
-    monkeypatch.setattr(facts, "database_clock", lambda: real() - timedelta(seconds=11))
+    real = facts.owned_by
+
+    def long_ago(user_id: int) -> facts.Owned:
+        owned = real(user_id)
+        return replace(owned, read_at=owned.read_at - timedelta(seconds=11))
+
+    monkeypatch.setattr(facts, "owned_by", long_ago)
 
     assert execute(SMALL).reason == "SNAPSHOT_STALE"
 

@@ -23,7 +23,7 @@ from tests.trading.conftest import brief
 from trading import selectors
 from trading.api import forms, rendering
 from trading.models import BrokerPosition, OrderEvent, TradeLedger
-from trading.services import fills, orders, storing
+from trading.services import orders, settling, storing
 from trading.states import Side
 from trading.types import OrderIntent
 
@@ -58,17 +58,15 @@ def use_twins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let everything that has a twin be done by it."""
     monkeypatch.setattr(storing, "begin", twins.begin)
     monkeypatch.setattr(storing, "store", twins.store)
-    monkeypatch.setattr(selectors, "in_doubt", twins.in_doubt)
     monkeypatch.setattr(records, "close", twins.close_key)
     monkeypatch.setattr(
         TradeLedger, "_compare_and_set",
-        lambda self, came_from, to, facts, reason, evidence, at: twins.compare_and_set(
-            self, came_from, to, facts=facts, reason=reason, evidence=evidence, at=at
+        lambda self, came_from, to, facts, reason, evidence, at, beside: twins.compare_and_set(
+            self, came_from, to, facts=facts, reason=reason, evidence=evidence, at=at, beside=beside
         ),
     )  # fmt: skip
-    monkeypatch.setattr(
-        fills, "_hold", lambda _account_id, report, *, order: twins.hold(order.account, report, order=order)
-    )
+    monkeypatch.setattr(settling, "book", twins.book)
+    monkeypatch.setattr(settling, "beside", lambda **words: words)
 
 
 def story(order: TradeLedger) -> dict[str, Any]:

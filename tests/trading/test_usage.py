@@ -62,7 +62,8 @@ def used(account: TradingAccount, *, admitted: int = 0, quotes: dict[str, Quote]
         user_id=account.user_id, trading_date=NOON.date(), orders_admitted=admitted,
         value_admitted=D(1000 * admitted), quantity_admitted=D(admitted),
     )  # fmt: skip
-    found = evidence.usage_of(count(account), day=day, facts=Facts((), {}, quotes or {}, NOON))
+    past = stats.History(0, D(0))
+    found = evidence.usage_of(count(account), past=past, day=day, facts=Facts((), {}, quotes or {}, NOON))
     return found.quantity_today, found.value_today
 
 

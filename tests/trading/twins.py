@@ -14,12 +14,12 @@ from nexus.core import money, statements
 from nexus.idempotency.models import IdempotencyRecord
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
-from risk.services import stats
+from risk.services import control, stats
 from trading import rules
-from trading.models import BrokerPosition, Fill, OrderEvent, TradeLedger, TradingAccount
+from trading.models import BrokerPosition, Fill, OrderEvent, TradeLedger
 from trading.services import facts
-from trading.services.fills import PRICE_STEP
-from trading.services.storing import Beginning
+from trading.services.settling import PRICE_STEP, Booked, Held
+from trading.services.storing import Beginning, Mark
 from trading.states import State
 from trading.types import FillReport, Holding
 
@@ -36,8 +36,15 @@ def begin(*, key: RequestKey, public_id: uuid.UUID, user_id: int, at: datetime) 
     return Beginning(made, number, day)
 
 
-def store(order: TradeLedger, *, path: tuple[State, ...], event: Mapping[str, Any], at: datetime) -> None:
-    """Do as `storing.store`."""
+def store(
+    order: TradeLedger, *, path: tuple[State, ...], event: Mapping[str, Any], mark: Mark | None, at: datetime
+) -> bool:
+    """Do as `storing.store`: the lock, the stop, the rows, the count."""
+    if mark is not None:
+        control.lock_shared()
+        if control.state(scopes=mark.scopes).level > mark.most:
+            return False
+        stats.count_admitted(mark.day, value=mark.value, quantity=mark.quantity)
     if order.attempts:
         order.sent_at = facts.database_clock()
     order.save(force_insert=True)
@@ -45,6 +52,7 @@ def store(order: TradeLedger, *, path: tuple[State, ...], event: Mapping[str, An
     for came_from, to in steps:
         OrderEvent.objects.create(order=order, came_from=came_from, to=str(to), reason=order.reason, at=at)
     statements.fetch_only(f"SELECT {trail.APPEND}", event)
+    return True
 
 
 def compare_and_set(
@@ -56,21 +64,43 @@ def compare_and_set(
     reason: str,
     evidence: Mapping[str, Any],
     at: datetime,
+    beside: Mapping[str, Any],
 ) -> bool:
-    """Do as the statement of `TradeLedger.move`."""
+    """Do as the statement of `TradeLedger.move`. Takes: `beside` as `settling.beside` is asked for it."""
     standing = TradeLedger.objects.filter(pk=order.pk, status=came_from.status, delivery=came_from.delivery)
     if not standing.update(status=to.status, delivery=to.delivery, **facts):
         return False
     OrderEvent.objects.create(
         order=order, came_from=str(came_from), to=str(to), reason=reason, evidence=dict(evidence), at=at
     )
+    for held in beside["held"]:
+        BrokerPosition.objects.filter(pk=held.position_id).update(
+            quantity=held.quantity, price_open=held.price_open, closed_at=held.closed_at
+        )
+    statements.fetch_only(f"SELECT {trail.APPEND}", beside["event"])
+    if beside["closing"]:
+        close_key(object_id=str(order.public_id), at=at)
     return True
 
 
-def hold(account: TradingAccount, report: FillReport, *, order: TradeLedger) -> None:
-    """Do as `fills._hold`."""
+def book(account_id: int, report: FillReport, *, order: TradeLedger, slippage: Decimal | None) -> Booked | None:
+    """Do as `settling.book`."""
+    fill, is_new = Fill.objects.get_or_create(
+        account_id=account_id,
+        venue_fill_id=report.venue_fill_id,
+        defaults={
+            "order": order, "venue_order_id": report.venue_order_id, "venue_position_id": report.venue_position_id,
+            "symbol": report.symbol, "side": report.side, "quantity": report.quantity, "price": report.price,
+            "commission": report.commission, "swap": report.swap, "fee": report.fee, "profit": report.profit,
+            "kind": report.kind, "reverses": report.reverses, "filled_at": report.filled_at,
+            "slippage": None if slippage is None else money.half_even_to(slippage, PRICE_STEP),
+            "booked_at": facts.database_clock(),
+        },
+    )  # fmt: skip
+    if not is_new:
+        return None
     position, _ = BrokerPosition.objects.select_for_update(no_key=True).get_or_create(
-        account=account,
+        account_id=account_id,
         venue_position_id=report.venue_position_id,
         defaults={
             "symbol": report.symbol, "quantity": 0, "price_open": report.price, "stop_loss": order.stop_loss,
@@ -82,10 +112,8 @@ def hold(account: TradingAccount, report: FillReport, *, order: TradeLedger) -> 
         signed_quantity=report.quantity * report.side.direction,
         price=report.price,
     )
-    position.quantity = after.quantity
-    position.price_open = money.half_even_to(after.price, PRICE_STEP)
-    position.closed_at = report.filled_at if after.quantity == 0 else None
-    position.save(update_fields=["quantity", "price_open", "closed_at"])
+    closed_at = report.filled_at if after.quantity == 0 else None
+    return Booked(fill, Held(position.pk, after.quantity, money.half_even_to(after.price, PRICE_STEP), closed_at))
 
 
 def in_doubt(*, user_id: int, since: datetime) -> list[TradeLedger]:

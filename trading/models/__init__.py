@@ -3,6 +3,7 @@
 from trading.models.accounts import TradableInstrument, TradingAccount
 from trading.models.fills import BrokerPosition, CashMovement, Fill
 from trading.models.orders import (
+    Beside,
     ChangeRequest,
     IllegalTransition,
     OrderDecision,
@@ -12,6 +13,7 @@ from trading.models.orders import (
 )
 
 __all__ = [
+    "Beside",
     "BrokerPosition",
     "CashMovement",
     "ChangeRequest",

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, LiteralString, NamedTuple, Self
 
 from django.db import models
 from psycopg.types.json import Jsonb
@@ -35,15 +35,28 @@ class IllegalTransition(AssertionError):
     """A move that the table of transitions does not know, or that somebody else made first. Nothing was changed."""
 
 
-MOVE = """
+MOVE: LiteralString = """
 WITH moved AS (
     UPDATE trade_ledger SET status = %(to_status)s, delivery = %(to_delivery)s{facts}
-    WHERE id = %(id)s AND status = %(from_status)s AND delivery = %(from_delivery)s
+    WHERE id = %(order)s AND status = %(from_status)s AND delivery = %(from_delivery)s
     RETURNING id
-)
-INSERT INTO order_event (order_id, came_from, "to", reason, evidence, at)
-SELECT id, %(came_from)s, %(to)s, %(event_reason)s, %(evidence)s, %(event_at)s FROM moved RETURNING id
+), told AS (
+    INSERT INTO order_event (order_id, came_from, "to", reason, evidence, at)
+    SELECT id, %(came_from)s, %(to)s, %(event_reason)s, %(evidence)s, %(event_at)s FROM moved
+){beside}
+SELECT id{columns} FROM moved
 """
+
+
+class Beside(NamedTuple):
+    """What is written in the statement of a move, and only when it is made: named parts, columns, their values."""
+
+    parts: LiteralString
+    columns: LiteralString
+    given: Mapping[str, Any]
+
+
+ALONE = Beside("", "", MappingProxyType({}))
 
 
 class OrderQuerySet(models.QuerySet["TradeLedger"]):
@@ -185,8 +198,9 @@ class TradeLedger(models.Model):
         reason: str = "",
         evidence: Mapping[str, Any] = MappingProxyType({}),
         facts: Mapping[str, Any] = MappingProxyType({}),
+        beside: Beside = ALONE,
     ) -> Self:
-        """Move to `to`, write `facts` beside it and the OrderEvent, or raise IllegalTransition and change nothing.
+        """Move to `to`, write `facts`, the OrderEvent and `beside`, or raise IllegalTransition and change nothing.
 
         A closed order reserves nothing, whoever closes it.
         """
@@ -194,7 +208,9 @@ class TradeLedger(models.Model):
         facts = dict(facts)
         if to.delivery is Delivery.DONE:
             facts |= {"reserved": Decimal(0), "closed_at": self.closed_at or at}
-        if to not in TRANSITIONS[came_from] or not self._compare_and_set(came_from, to, facts, reason, evidence, at):
+        if to not in TRANSITIONS[came_from] or not self._compare_and_set(
+            came_from, to, facts, reason, evidence, at, beside
+        ):
             raise IllegalTransition(f"{self}: {came_from} → {to}")
         self.status, self.delivery = to.status, to.delivery
         for name, fact in facts.items():
@@ -209,13 +225,17 @@ class TradeLedger(models.Model):
         reason: str,
         evidence: Mapping[str, Any],
         at: datetime,
+        beside: Beside,
     ) -> bool:
         """Write the move and its event in one statement, unless the order stands elsewhere by now."""
         names = sorted(facts)
         moved = statements.fetch(
-            MOVE.replace("{facts}", "".join(f', "{name}" = %({name})s' for name in names)),
+            MOVE.replace("{facts}", "".join(f', "{name}" = %({name})s' for name in names))
+            .replace("{beside}", beside.parts)
+            .replace("{columns}", beside.columns),
             {name: facts[name] for name in names}
-            | {"id": self.pk, "from_status": came_from.status.value, "from_delivery": came_from.delivery.value}
+            | dict(beside.given)
+            | {"order": self.pk, "from_status": came_from.status.value, "from_delivery": came_from.delivery.value}
             | {"to_status": to.status.value, "to_delivery": to.delivery.value, "to": str(to), "event_at": at}
             | {"came_from": str(came_from), "event_reason": reason, "evidence": Jsonb(dict(evidence))},
         )

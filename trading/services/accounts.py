@@ -8,8 +8,8 @@ from django.db import transaction
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
 from nexus.core.errors import Conflict, Refused
-from risk.services import control, sights
-from risk.states import ControlScope, StopLevel
+from risk.services import sights
+from risk.states import ControlScope
 from trading.brokers import registry
 from trading.brokers.base import Broker
 from trading.models import TradingAccount
@@ -56,12 +56,6 @@ def control_scopes(account: TradingAccount, *, symbol: str) -> tuple[tuple[Contr
         (ControlScope.USER, str(account.user_id)),
         (ControlScope.INSTRUMENT, symbol),
     )
-
-
-def is_stopped(account: TradingAccount, *, symbol: str, is_reducing: bool) -> bool:
-    """Tell whether a stop covers an order of this account on this instrument. The caller holds the stop lock."""
-    most = StopLevel.REDUCE_ONLY if is_reducing else StopLevel.ACTIVE
-    return control.state(scopes=control_scopes(account, symbol=symbol)).level > most
 
 
 def link(

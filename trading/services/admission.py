@@ -8,7 +8,7 @@ from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
 from risk.rules import gate
 from risk.rules.limits import at_most, plus
-from risk.services import limits
+from risk.services import limits, stats
 from risk.states import LimitKind
 from risk.types import Check, Verdict
 from trading import selectors
@@ -58,7 +58,9 @@ def judge_more_risk(
     at: datetime,
 ) -> Check:
     """Judge whether the day's loss has room for `extra` USD more, as for an order. The caller holds the same locks."""
-    stands = exposure.standing(facts, in_doubt=in_doubt, at=at)
+    ids = [each.account.pk for each in facts.accounts]
+    starts = stats.equity_at_start(account_ids=ids, trading_date=at.date())
+    stands = exposure.standing(facts, in_doubt=in_doubt, starts=starts, at=at)
     changing = selectors.changing_risk(user_id=account.user_id, since=facts.read_at)
     profile = limits.in_force(user_id=account.user_id, account_id=account.pk, symbol=symbol)
     used = plus(stands.loss_today, stands.open_risk, stands.reserved + changing)

@@ -14,7 +14,7 @@ from nexus.core import money
 from nexus.core.money import CENT
 from risk.rules import amounts, shape
 from risk.rules.limits import plus
-from risk.services import control, limits, policy, sights, stats
+from risk.services import policy, stats
 from risk.types import (
     Access,
     Context,
@@ -29,10 +29,11 @@ from risk.types import (
     Unknown,
     Usage,
 )
-from trading import rules, selectors
+from trading import rules
 from trading.models import TradableInstrument, TradeLedger, TradingAccount
 from trading.rules import ONE, ZERO
-from trading.services import accounts, exposure, usage
+from trading.services import books, exposure
+from trading.services.books import Books
 from trading.services.facts import Facts, Missing
 from trading.services.usage import Counts
 from trading.states import Delivery
@@ -46,8 +47,7 @@ NOBODY = Context()
 class Question:
     """What is judged: an order of somebody on an account, and what is known of the world around it.
 
-    `in_doubt` are the user's orders that the facts may or may not show: each counts in full, and is left out of the
-    facts where it is found there. `reduction` is the position that an order says it reduces: once verified, it passes
+    `reduction` is the position that an order says it reduces: once verified, it passes
     the limits on exposure. `venue_margin` is the venue's own figure in account currency, where it was asked.
     """
 
@@ -56,7 +56,6 @@ class Question:
     instrument: TradableInstrument
     intent: OrderIntent
     facts: Facts | Missing
-    in_doubt: list[TradeLedger]
     day: stats.Day
     at: datetime
     context: Context = NOBODY
@@ -77,25 +76,21 @@ class Question:
 def gather(q: Question) -> tuple[Evidence, Reservation | None]:
     """Gather the evidence, and what to reserve if it allows the order. The caller holds the locks.
 
-    One statement for each thing that the locks guard; the rest is arithmetic.
+    One statement reads what the locks guard; the rest is arithmetic.
     """
     worst = worst_case(q)
-    counts = usage.count(
-        user_id=q.user.pk,
-        account_id=q.account.pk,
-        account_ids=[q.account.pk] if isinstance(q.facts, Missing) else [each.account.pk for each in q.facts.accounts],
-        intent=q.intent,
-        at=q.at,
+    known = books.read(
+        user_id=q.user.pk, account=q.account, symbol=q.intent.symbol, intent=q.intent, facts=q.facts, at=q.at
     )
     evidence = Evidence(
-        access=_access(q, worst=worst),
-        stop=_stop(q),
-        freshness=_freshness(q, clock=counts.clock),
+        access=_access(q, known, worst=worst),
+        stop=Stop(known.stop.level, known.stop.scope, known.stop.reason),
+        freshness=_freshness(q, known),
         shape=_shape(q),
         market=_market(q),
-        exposure=_exposure(q, worst=worst),
-        usage=usage_of(counts, day=q.day, facts=q.facts),
-        limits=limits.in_force(user_id=q.user.pk, account_id=q.account.pk, symbol=q.intent.symbol),
+        exposure=_exposure(q, known, worst=worst),
+        usage=usage_of(known.counts, past=known.history, day=q.day, facts=q.facts),
+        limits=known.limits,
         policy=policy.current(),
         is_reducing=q.reduction is not None,
     )
@@ -135,7 +130,7 @@ def _no_risk(q: Question) -> Reservation:
     return Reservation(risk=ZERO, value=ZERO, units=ZERO, deviation=deviation)
 
 
-def usage_of(counts: Counts, *, day: stats.Day, facts: Facts | Missing) -> Usage:
+def usage_of(counts: Counts, *, past: stats.History, day: stats.Day, facts: Facts | Missing) -> Usage:
     """Return what the day's row and the ledger say together.
 
     Value and quantity: admitted today, less what ended unfilled, plus what orders of earlier days still may fill and
@@ -152,7 +147,6 @@ def usage_of(counts: Counts, *, day: stats.Day, facts: Facts | Missing) -> Usage
     owed = plus(counts.carried_value, strange_value)
     value = day.value_admitted - money.floor_to(counts.undone_value, CENT)
     quantity = day.quantity_admitted - counts.undone_quantity + counts.carried_quantity
-    past = stats.history(user_id=day.user_id, trading_date=day.trading_date)
     return Usage(
         orders_today=Decimal(day.orders_admitted),
         orders_this_hour=Decimal(stats.orders_this_hour(day, clock=counts.clock)),
@@ -169,13 +163,13 @@ def usage_of(counts: Counts, *, day: stats.Day, facts: Facts | Missing) -> Usage
     )
 
 
-def _access(q: Question, *, worst: Reservation | Unknown) -> Access:
+def _access(q: Question, known: Books, *, worst: Reservation | Unknown) -> Access:
     is_large = isinstance(worst, Reservation) and worst.value >= settings.NEW_NETWORK_VALUE
     knows = None
     if is_large and q.context.network is not None:  # nobody asks about small trades
         knows = people.knows_network(user_id=q.user.pk, ip=q.context.network, at=q.at)
     return Access(
-        user_is_active=people.is_active(user_id=q.user.pk),
+        user_is_active=known.user_is_active,
         may_trade=q.user.role in TRADERS,
         account_is_usable=q.account.is_active and (q.account.user_id == q.user.pk or q.reduction is not None),
         account_is_live=q.account.is_live,
@@ -184,13 +178,9 @@ def _access(q: Question, *, worst: Reservation | Unknown) -> Access:
     )
 
 
-def _stop(q: Question) -> Stop:
-    found = control.state(scopes=accounts.control_scopes(q.account, symbol=q.intent.symbol))
-    return Stop(found.level, found.scope, found.reason)
-
-
-def _freshness(q: Question, *, clock: datetime) -> Freshness:
-    lost = [o for o in q.in_doubt if o.symbol == q.intent.symbol and _is_lost(o, clock=clock)]
+def _freshness(q: Question, known: Books) -> Freshness:
+    clock = known.counts.clock
+    lost = [o for o in known.in_doubt if o.symbol == q.intent.symbol and _is_lost(o, clock=clock)]
     return Freshness(
         broker_fault=q.missing.reason if q.missing else "",
         broker_detail=q.missing.detail if q.missing else "",
@@ -199,7 +189,7 @@ def _freshness(q: Question, *, clock: datetime) -> Freshness:
             if isinstance(q.facts, Missing)
             else _seconds(clock - q.facts.read_at)
         ),
-        sight_age_s=sights.age_s(account_id=q.account.pk),
+        sight_age_s=known.sight_age_s,
         lost_orders=", ".join(map(str, lost)),
     )
 
@@ -253,10 +243,11 @@ def _market(q: Question) -> Market:
     )
 
 
-def _exposure(q: Question, *, worst: Reservation | Unknown) -> Exposure:
-    stands = exposure.standing(q.facts, in_doubt=q.in_doubt, at=q.at)
+def _exposure(q: Question, known: Books, *, worst: Reservation | Unknown) -> Exposure:
+    in_doubt = known.in_doubt
+    stands = exposure.standing(q.facts, in_doubt=in_doubt, starts=known.starts, at=q.at)
     margin = exposure.margin(
-        q.facts, account=q.account, in_doubt=q.in_doubt, reservation=worst, venue_margin=q.venue_margin
+        q.facts, account=q.account, in_doubt=in_doubt, reservation=worst, venue_margin=q.venue_margin
     )
     is_bounded = q.intent.stop_loss is not None or settings.UNSTOPPED_MOVE is not None
     risk: Figure = worst.risk if isinstance(worst, Reservation) else worst
@@ -266,22 +257,15 @@ def _exposure(q: Question, *, worst: Reservation | Unknown) -> Exposure:
         order_value=worst.value if isinstance(worst, Reservation) else worst,
         order_risk=risk if is_bounded else Unknown("STOP_LOSS_REQUIRED"),
         position_order=worst.units if isinstance(worst, Reservation) else worst,
-        position_now=exposure.position(q.facts, in_doubt=q.in_doubt, symbol=q.intent.symbol, side=q.intent.side),
+        position_now=exposure.position(q.facts, in_doubt=in_doubt, symbol=q.intent.symbol, side=q.intent.side),
         positions_now=stands.positions,
         loss_today=stands.loss_today,
         open_risk=stands.open_risk,
-        reserved=stands.reserved + _changing(q),
+        reserved=stands.reserved + known.changing,
         margin_required=margin.required,
         margin_working=margin.working,
         margin_free=margin.free,
     )
-
-
-def _changing(q: Question) -> Decimal:
-    """Return what changes of stops add that nobody knows the outcome of, or that the facts may not show yet."""
-    if isinstance(q.facts, Missing):
-        return ZERO  # nothing is admitted on missing facts
-    return selectors.changing_risk(user_id=q.user.pk, since=q.facts.read_at)
 
 
 def _quote_fault(q: Question) -> str:

@@ -49,8 +49,13 @@ class Margin:
     free: Figure
 
 
-def standing(facts: Facts | Missing, *, in_doubt: list[TradeLedger], at: datetime) -> Standing:
-    """Add up what the user has lost today and may still lose. Keeps the day's first equity of each account."""
+def standing(
+    facts: Facts | Missing, *, in_doubt: list[TradeLedger], starts: Mapping[int, Decimal], at: datetime
+) -> Standing:
+    """Add up what the user has lost today and may still lose. Keeps the day's first equity of each account.
+
+    Takes: `starts` as `Books` has it.
+    """
     reserved = sum((order.risk for order in in_doubt), start=ZERO)
     if isinstance(facts, Missing):
         unknown = Unknown(facts.reason, facts.detail)
@@ -60,7 +65,7 @@ def standing(facts: Facts | Missing, *, in_doubt: list[TradeLedger], at: datetim
     loss: Figure = ZERO
     risk: Figure = ZERO
     positions = Decimal(len(adding))
-    starts = _starts(facts, at=at)
+    starts = _starts(facts, known=starts, at=at)
     for each in facts.accounts:
         own, counted = _split(each, doubtful)
         loss = plus(loss, _loss_today(each, own=own, equity_start=starts[each.account.pk], facts=facts))
@@ -153,10 +158,8 @@ def _units(facts: Facts, account_id: int, symbol: str, quantity: Decimal) -> Fig
     return Unknown("INSTRUMENT_UNKNOWN", symbol) if known is None else quantity * known.contract_size
 
 
-def _starts(facts: Facts, *, at: datetime) -> Mapping[int, Decimal]:
+def _starts(facts: Facts, *, known: Mapping[int, Decimal], at: datetime) -> Mapping[int, Decimal]:
     """Return each account's first equity of the day, keeping it where this is the first look at it."""
-    ids = [each.account.pk for each in facts.accounts]
-    known = stats.equity_at_start(account_ids=ids, trading_date=at.date())
     new = [each for each in facts.accounts if each.account.pk not in known]
     for each in new:
         stats.open_day(
@@ -166,6 +169,7 @@ def _starts(facts: Facts, *, at: datetime) -> Mapping[int, Decimal]:
             equity=each.snapshot.equity,
             at=at,
         )
+    ids = [each.account.pk for each in facts.accounts]
     return stats.equity_at_start(account_ids=ids, trading_date=at.date()) if new else known
 
 

@@ -35,6 +35,15 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class Owned:
+    """What a trader has with us: the active accounts and the instruments met there. `read_at` is as in `Facts`."""
+
+    accounts: tuple[TradingAccount, ...]
+    instruments: dict[tuple[int, str], TradableInstrument]
+    read_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Missing:
     """The facts could not be had: why, in our words. Nothing may be admitted on them."""
 
@@ -48,34 +57,49 @@ def database_clock() -> datetime:
     return clock
 
 
-def read(*, user_id: int, account: TradingAccount, symbol: str | None, at: datetime) -> Facts | Missing:
+def owned_by(user_id: int) -> Owned:
+    """Return what the trader has with us, and the database's clock before any broker is asked."""
+    rows = statements.pairs(
+        TradingAccount,
+        TradableInstrument,
+        "SELECT {columns}, clock_timestamp() FROM trading_account"
+        " LEFT JOIN instrument ON instrument.account_id = trading_account.id"
+        " WHERE trading_account.user_id = %s AND trading_account.is_active ORDER BY trading_account.id",
+        [user_id],
+    )
+    return Owned(
+        accounts=tuple({account.pk: account for account, _, _ in rows}.values()),
+        instruments={(account.pk, met.symbol): met for account, met, _ in rows if met is not None},
+        read_at=min(clock for _, _, (clock,) in rows) if rows else database_clock(),
+    )
+
+
+def read(
+    *, user_id: int, account: TradingAccount, symbol: str | None, at: datetime, owned: Owned | None = None
+) -> Facts | Missing:
     """Read every active account of the trader live, with the quotes needed to judge an order on `symbol`, if any.
 
-    One account that cannot be read leaves the whole picture missing: its losses would be invisible.
+    One account that cannot be read leaves the whole picture missing: its losses would be invisible. Takes: `owned` from
+    whoever has read it just now.
     """
     assert not connection.in_atomic_block
-    read_at, owned = _owned(user_id)
+    owned = owned or owned_by(user_id)
     wanted = {symbol} if symbol else set()
     try:
-        parts = [_read_account(each, symbols=wanted if each == account else set(), at=at) for each in owned]
+        parts = [
+            _read_account(each, owned, symbols=wanted if each == account else set(), at=at) for each in owned.accounts
+        ]
     except OutsideError as exc:
         return Missing("BROKER_UNAVAILABLE", str(exc))
     quotes: dict[str, Quote] = {}
     known: dict[tuple[int, str], TradableInstrument] = {}
     taken = []
-    for each, (snapshot, met) in zip(owned, parts, strict=True):
+    for each, (snapshot, met) in zip(owned.accounts, parts, strict=True):
         # The order's own account speaks for its own prices, whatever another account shows under the same name.
         quotes = snapshot.quotes | quotes if each != account else quotes | snapshot.quotes
         known |= {(each.pk, name): instrument for name, instrument in met.items()}
         taken.append(AccountFacts(each, snapshot))
-    return Facts(tuple(taken), known, quotes, read_at)
-
-
-def _owned(user_id: int) -> tuple[datetime, list[TradingAccount]]:
-    """Return the database's clock, and the user's active accounts, before any broker is asked."""
-    read_at = database_clock()
-    query = "SELECT {columns} FROM trading_account WHERE user_id = %s AND is_active ORDER BY id"
-    return read_at, statements.objects(TradingAccount, query, [user_id])
+    return Facts(tuple(taken), known, quotes, owned.read_at)
 
 
 def venue_margin(*, account: TradingAccount, intent: OrderIntent, facts: Facts | Missing) -> Figure | None:
@@ -97,14 +121,11 @@ def venue_margin(*, account: TradingAccount, intent: OrderIntent, facts: Facts |
 
 
 def _read_account(
-    account: TradingAccount, *, symbols: set[str], at: datetime
+    account: TradingAccount, owned: Owned, *, symbols: set[str], at: datetime
 ) -> tuple[AccountSnapshot, dict[str, TradableInstrument]]:
     """Read one account; a position in an instrument we have not met is learned and the account read again."""
     broker = accounts.broker_of(account)
-    known = statements.objects(
-        TradableInstrument, "SELECT {columns} FROM instrument WHERE account_id = %s", [account.pk]
-    )
-    met = {row.symbol: row for row in known}
+    met = {name: row for (account_id, name), row in owned.instruments.items() if account_id == account.pk}
     snapshot = broker.snapshot(symbols=sorted(symbols | _conversions(account, met.values())))
     strangers = {position.symbol for position in snapshot.positions} - set(met)
     if not strangers:

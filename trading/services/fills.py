@@ -4,7 +4,7 @@ Limits gate intentions, never facts: whatever a broker has done is booked, howev
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
@@ -24,20 +24,13 @@ from risk.services import adjustments
 from risk.states import AdjustmentKind
 from trading import rules, selectors
 from trading.models import Fill, TradeLedger, TradingAccount
+from trading.services import settling
+from trading.services.settling import Booked, Held
 from trading.states import UNKNOWN, CancelState, Delivery, FillKind, OrderStatus, RejectedBy, Side, State, VenueState
-from trading.types import FillReport, Holding, OrderReport
+from trading.types import FillReport, OrderReport
 
 log = structlog.get_logger(__name__)
 
-PRICE_STEP = Decimal("1E-10")
-BOOK = """
-INSERT INTO fill
-    (account_id, order_id, venue_fill_id, venue_order_id, venue_position_id, symbol, side, quantity, price,
-     commission, swap, fee, profit, kind, reverses, slippage, filled_at, booked_at)
-VALUES
-    (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp())
-ON CONFLICT (account_id, venue_fill_id) DO NOTHING RETURNING id
-"""
 BROKER = Actor.system("broker")
 
 
@@ -45,7 +38,10 @@ BROKER = Actor.system("broker")
 def record(*, order_id: int, report: OrderReport, at: datetime) -> TradeLedger:
     """Book what a broker says of one of our orders. Safe to repeat: a report that tells nothing new changes nothing."""
     (order,) = statements.objects(
-        TradeLedger, "SELECT {columns} FROM trade_ledger WHERE id = %s FOR NO KEY UPDATE", [order_id]
+        TradeLedger,
+        "SELECT {columns} FROM trade_ledger WHERE id = %s FOR NO KEY UPDATE",
+        [order_id],
+        without=frozenset({"checks"}),  # most of the row, and nothing here depends on it
     )
     return follow(order, report=report, at=at)
 
@@ -90,10 +86,12 @@ def follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLed
     """Book the report's fills and move the order to where they put it. The caller holds the order's lock."""
     assert connection.in_atomic_block
     own = [fill for fill in report.fills if _belongs(order, fill)]
-    booked = [fill for fill in own if _book(order.account_id, fill, order=order)]
+    new, held = _book_own(order, own, alone=len(report.fills) == 1)
+    booked = [fill for fill in own if any(row.venue_fill_id == fill.venue_fill_id for row in new)]
     for stray in (fill for fill in report.fills if fill not in own):
         _book_other(order.account, stray, at=at)  # it carries our mark and another ticket: a fact all the same
-    fills = selectors.fills_of(order)
+    # Whatever is booked for an order moves it: one that is being sent has none but these.
+    fills = new if order.delivery == Delivery.SENDING else selectors.fills_of(order)
     order._prefetched_objects_cache = {"fills": fills}  # type: ignore[attr-defined]  # whoever shows it reads no more
     standing = selectors.standing(order, fills)
     filled = sum((fill.quantity for fill in standing), start=rules.ZERO)
@@ -101,6 +99,8 @@ def follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLed
         order.state, reported=report.state, filled=filled, quantity=order.quantity, is_new_fill=bool(booked)
     )
     if to is None:
+        if held:
+            settling.hold(held)
         log.debug("trading.order.nothing_new", order_id=str(order.public_id), reported=report.state.value)
         return order
     before = order.reserved
@@ -112,6 +112,7 @@ def follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLed
         evidence={"venue_state": report.state.value, "code": report.code, "words": report.reason[:300]},
         at=at,
         facts=_facts(order, report=report, to=to, standing=standing, is_late=is_late),
+        held=held,
     )
     _adjust(order, fills=fills, booked=booked, before=before, at=at)
     _warn(order, report=report, fills=fills, has_new=bool(booked), at=at)
@@ -136,7 +137,7 @@ def _facts(
     ticket = report.venue_order_id or next((fill.venue_order_id for fill in report.fills), "")
     facts: dict[str, Any] = {
         "filled_quantity": filled,
-        "average_price": None if average is None else money.half_even_to(average, PRICE_STEP),
+        "average_price": None if average is None else money.half_even_to(average, settling.PRICE_STEP),
         "overfill_quantity": max(rules.ZERO, filled - order.quantity),
         "reserved": rules.reserved_for(order.risk, leaves=leaves, quantity=order.quantity),
         "venue_order_id": order.venue_order_id or ticket,
@@ -171,10 +172,10 @@ def _move(
     evidence: dict[str, Any],
     at: datetime,
     facts: Mapping[str, Any] = MappingProxyType({}),
+    held: Sequence[Held] = (),
 ) -> None:
-    came_from = order.state
-    order.move(to, at=at, reason=reason, evidence=evidence, facts=facts)
-    trail.record(
+    came_from, is_done = order.state, to.delivery is Delivery.DONE
+    event = trail.event(
         action=f"order.{(to.delivery if to is UNKNOWN else to.status).lower()}",
         actor=BROKER,
         target=Target("order", str(order.public_id)),
@@ -182,37 +183,42 @@ def _move(
             "before": str(came_from),
             "after": str(to),
             "reason": reason,
-            "filled_quantity": order.filled_quantity,
-            "average_price": order.average_price,
-            "reserved": order.reserved,
+            "filled_quantity": facts.get("filled_quantity", order.filled_quantity),
+            "average_price": facts.get("average_price", order.average_price),
+            "reserved": rules.ZERO if is_done else facts.get("reserved", order.reserved),
             **evidence,
         },
         occurred_at=at,
     )
-    if to.delivery is Delivery.DONE:
-        records.close(object_id=str(order.public_id), at=at)
-        if came_from.delivery is not Delivery.SENDING:  # nobody looks for an order that is being sent
-            alerts.close_alert(dedupe_key=f"order-unknown:{order.public_id}", at=at)
+    closing = records.closing(object_id=str(order.public_id), at=at) if is_done else {}
+    beside = settling.beside(held=held, event=event, closing=closing)
+    order.move(to, at=at, reason=reason, evidence=evidence, facts=facts, beside=beside)
+    if is_done and came_from.delivery is not Delivery.SENDING:  # nobody looks for an order that is being sent
+        alerts.close_alert(dedupe_key=f"order-unknown:{order.public_id}", at=at)
 
 
-def _book(account_id: int, report: FillReport, *, order: TradeLedger | None) -> bool:
-    """Book one fill and its effect on the position. Returns False, and changes nothing, when it is known."""
+def _book_own(order: TradeLedger, own: list[FillReport], *, alone: bool) -> tuple[list[Fill], list[Held]]:
+    """Book fills of an order; return those that are new, and the position that is still to be written.
+
+    A report's only fill leaves its position to the order's move; several may meet in one, and are written one by one.
+    """
+    new: list[Fill] = []
+    held: list[Held] = []
+    for report in own:
+        booked = _book(order.account_id, report, order=order)
+        if booked is not None:
+            new.append(booked.fill)
+            held.append(booked.held)
+            if not alone:
+                settling.hold([held.pop()])
+    return new, held
+
+
+def _book(account_id: int, report: FillReport, *, order: TradeLedger | None) -> Booked | None:
+    """Book one fill and say what its position is now. Returns None, and changes nothing, when it is known."""
     reference = _reference(order) if order is not None and report.kind is FillKind.ORDER else None
     adverse = rules.slippage(side=report.side, price=report.price, reference=reference) if reference else None
-    is_new = bool(
-        statements.fetch(
-            BOOK,
-            [
-                account_id, order.pk if order else None, report.venue_fill_id, report.venue_order_id,
-                report.venue_position_id, report.symbol, report.side.value, report.quantity, report.price,
-                report.commission, report.swap, report.fee, report.profit, report.kind.value, report.reverses,
-                None if adverse is None else money.half_even_to(adverse, PRICE_STEP), report.filled_at,
-            ],
-        )
-    )  # fmt: skip
-    if is_new:
-        _hold(account_id, report, order=order)
-    return is_new
+    return settling.book(account_id, report, order=order, slippage=adverse)
 
 
 def _reference(order: TradeLedger) -> Decimal | None:
@@ -229,30 +235,12 @@ def _reference(order: TradeLedger) -> Decimal | None:
     return reference
 
 
-def _hold(account_id: int, report: FillReport, *, order: TradeLedger | None) -> None:
-    """Apply a new fill to the position it belongs to, making the position when it is the first."""
-    signed = report.quantity * report.side.direction
-    position_id, quantity, price_open = statements.fetch_only(
-        "SELECT id, quantity, price_open FROM position_take(%s, %s, %s, %s, %s, %s, %s)",
-        [
-            account_id, report.venue_position_id, report.symbol, report.price, order.stop_loss if order else None,
-            order.take_profit if order else None, report.filled_at,
-        ],
-    )  # fmt: skip
-    after = rules.apply_fill(Holding(quantity, price_open), signed_quantity=signed, price=report.price)
-    statements.fetch(
-        "UPDATE broker_positions SET quantity = %s, price_open = %s, closed_at = %s WHERE id = %s",
-        [
-            after.quantity, money.half_even_to(after.price, PRICE_STEP),
-            report.filled_at if after.quantity == 0 else None, position_id,
-        ],
-    )  # fmt: skip
-
-
 def _book_other(account: TradingAccount, report: FillReport, *, at: datetime) -> None:
     """Book a fill that no order of ours asked for: a stop that was hit, or somebody else's trade."""
-    if not _book(account.pk, report, order=None):
+    booked = _book(account.pk, report, order=None)
+    if booked is None:
         return
+    settling.hold([booked.held])
     trail.record(
         action="fill.booked_external" if report.kind is FillKind.ORDER else "fill.booked_by_broker",
         actor=BROKER,

@@ -8,13 +8,13 @@ from django.db import transaction
 
 from accounts.types import Principal
 from risk.rules import gate
-from risk.services import limits, policy, sights, stats
+from risk.services import policy, stats
 from risk.states import StopLevel
 from risk.types import Access, Check, Evidence, Exposure, Figure, Freshness, Market, Shape, Stop, Unknown
-from trading import selectors
 from trading.models import TradeLedger, TradingAccount
 from trading.rules import ZERO
-from trading.services import evidence, exposure, facts, usage
+from trading.services import books, evidence, exposure, facts
+from trading.services.books import Books
 from trading.services.facts import Facts, Missing
 from trading.states import Side
 from trading.types import Reservation
@@ -54,38 +54,30 @@ def _evidence(
     *, user: Principal, account: TradingAccount, symbol: str | None, found: Facts | Missing, at: datetime
 ) -> Evidence:
     day = stats.today(user_id=user.pk, trading_date=at.date())
-    in_doubt = selectors.in_doubt(user_id=user.pk, since=found.read_at) if isinstance(found, Facts) else []
-    ids = [account.pk] if isinstance(found, Missing) else [each.account.pk for each in found.accounts]
-    counts = usage.count(user_id=user.pk, account_id=account.pk, account_ids=ids, intent=None, at=at)
+    known = books.read(user_id=user.pk, account=account, symbol=symbol or "", intent=None, facts=found, at=at)
     return Evidence(
         access=Access(user_is_active=True, may_trade=True, account_is_usable=True, account_is_live=False),
         stop=Stop(StopLevel.ACTIVE, "", ""),
-        freshness=Freshness("", "", ZERO, sights.age_s(account_id=account.pk), ""),
+        freshness=Freshness("", "", ZERO, known.sight_age_s, ""),
         shape=NOT_JUDGED,
         market=Market("", "", ZERO, ""),
-        exposure=_exposure(found, user=user, account=account, symbol=symbol, in_doubt=in_doubt, at=at),
-        usage=evidence.usage_of(counts, day=day, facts=found),
-        limits=limits.in_force(user_id=user.pk, account_id=account.pk, symbol=symbol or ""),
+        exposure=_exposure(found, known, account=account, symbol=symbol, at=at),
+        usage=evidence.usage_of(known.counts, past=known.history, day=day, facts=found),
+        limits=known.limits,
         policy=policy.current(),
     )
 
 
 def _exposure(
-    found: Facts | Missing,
-    *,
-    user: Principal,
-    account: TradingAccount,
-    symbol: str | None,
-    in_doubt: list[TradeLedger],
-    at: datetime,
+    found: Facts | Missing, known: Books, *, account: TradingAccount, symbol: str | None, at: datetime
 ) -> Exposure:
-    stands = exposure.standing(found, in_doubt=in_doubt, at=at)
+    in_doubt = known.in_doubt
+    stands = exposure.standing(found, in_doubt=in_doubt, starts=known.starts, at=at)
     margin = exposure.margin(found, account=account, in_doubt=in_doubt, reservation=NOTHING, venue_margin=None)
-    changing = selectors.changing_risk(user_id=user.pk, since=found.read_at) if isinstance(found, Facts) else ZERO
-    known = found.instruments.get((account.pk, symbol or "")) if isinstance(found, Facts) else None
+    instrument = found.instruments.get((account.pk, symbol or "")) if isinstance(found, Facts) else None
     return Exposure(
         order_quantity=ZERO,
-        venue_quantity_max=None if known is None else known.quantity_max,
+        venue_quantity_max=None if instrument is None else instrument.quantity_max,
         order_value=ZERO,
         order_risk=ZERO,
         position_order=ZERO,
@@ -93,7 +85,7 @@ def _exposure(
         positions_now=stands.positions,
         loss_today=stands.loss_today,
         open_risk=stands.open_risk,
-        reserved=stands.reserved + changing,
+        reserved=stands.reserved + known.changing,
         margin_required=margin.required,
         margin_working=margin.working,
         margin_free=margin.free,

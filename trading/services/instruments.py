@@ -31,16 +31,14 @@ def get(*, account: TradingAccount, broker: Broker, symbol: str, at: datetime) -
 
     Raises: UnknownSymbol; Unavailable when it has to be read and the broker cannot be asked.
     """
-    known = next(
-        iter(
-            statements.objects(
-                TradableInstrument,
-                "SELECT {columns} FROM instrument WHERE account_id = %s AND symbol = %s",
-                [account.pk, symbol],
-            )
-        ),
-        None,
-    )
+    known = TradableInstrument.objects.filter(account=account, symbol=symbol).first()
+    return fresh(known, account=account, broker=broker, symbol=symbol, at=at)
+
+
+def fresh(
+    known: TradableInstrument | None, *, account: TradingAccount, broker: Broker, symbol: str, at: datetime
+) -> TradableInstrument:
+    """Return the instrument as known, or as `get` does when that will not do."""
     if known is not None and at - known.read_at < KEPT:
         return known
     try:
@@ -60,7 +58,9 @@ def note_price(instrument: TradableInstrument, quote: Quote, *, at: datetime) ->
     """Keep a price that could be trusted, at most every few seconds: the next one is judged by it."""
     if instrument.last_mid_at is None or at - instrument.last_mid_at > PRICE_KEPT:
         mid = money.half_even_to((quote.bid + quote.ask) / 2, PRICE_STEP)
-        TradableInstrument.objects.filter(pk=instrument.pk).update(last_mid=mid, last_mid_at=at)
+        statements.fetch(
+            "UPDATE instrument SET last_mid = %s, last_mid_at = %s WHERE id = %s", [mid, at, instrument.pk]
+        )
 
 
 def conversion_to_usd(broker: Broker, *, currency: str) -> Conversion:

@@ -22,14 +22,15 @@ from nexus.core.jobs import enqueue
 from nexus.core.logs import correlation_id
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
-from risk.services import control, stats
+from risk.services import stats
+from risk.states import StopLevel
 from risk.types import Context, Figure
-from trading import selectors
 from trading.models import TradableInstrument, TradeLedger, TradingAccount
 from trading.rules import ZERO
 from trading.services import accounts, admission, facts, fills, identifiers, instruments, reduction, shapes, storing
 from trading.services.evidence import NOBODY, Question
 from trading.services.facts import Facts, Missing
+from trading.services.storing import Mark
 from trading.states import QUEUED, REJECTED, SENDING, Delivery, RejectedBy, State, VenueState
 from trading.types import OrderIntent, OrderReport, OrderRequest
 
@@ -104,10 +105,13 @@ def _take(
         broker = accounts.broker_of(account)
     except Refused as exc:
         raise Unavailable(f"This account cannot be traded now: {exc}") from exc
-    instrument = instruments.get(account=account, broker=broker, symbol=intent.symbol, at=at)
+    owned = facts.owned_by(user.pk)
+    known = owned.instruments.get((account.pk, intent.symbol))
+    instrument = instruments.fresh(known, account=account, broker=broker, symbol=intent.symbol, at=at)
+    owned.instruments[(account.pk, intent.symbol)] = instrument
     shapes.refuse_misshapen(intent, instrument=instrument.as_instrument(), at=at)
     began = time.monotonic()
-    read = facts.read(user_id=user.pk, account=account, symbol=intent.symbol, at=at)
+    read = facts.read(user_id=user.pk, account=account, symbol=intent.symbol, at=at, owned=owned)
     margin = facts.venue_margin(account=account, intent=intent, facts=read)
     judged_at = at + timedelta(seconds=time.monotonic() - began)  # a slow read makes a quote older, not newer
     order, is_new = _admit(
@@ -142,14 +146,12 @@ def _admit(
     if beginning.made != str(public_id):
         return TradeLedger.objects.get(public_id=beginning.made), False
     day = beginning.day
-    in_doubt = selectors.in_doubt(user_id=user.pk, since=read.read_at) if isinstance(read, Facts) else []
     question = Question(
         user=user,
         account=account,
         instrument=instrument,
         intent=intent,
         facts=read,
-        in_doubt=in_doubt,
         day=day,
         at=at,
         context=context,
@@ -157,15 +159,28 @@ def _admit(
         venue_margin=margin,
     )
     judgement = admission.judge(question)
-    if judgement.verdict.allowed:
-        control.lock_shared()
-        if accounts.is_stopped(account, symbol=intent.symbol, is_reducing=intent.is_reducing):
-            judgement = admission.judge(question)
-    order = TradeLedger(
+    actor = Actor.user(user.public_id)
+    name = identifiers.of(beginning.number)
+    while judgement.verdict.allowed:
+        assert isinstance(read, Facts)
+        instruments.note_price(instrument, read.quotes[intent.symbol], at=at)
+        order = _draft(question, public_id=public_id, name=name)
+        if _reserve(order, judgement=judgement, read=read, day=day, to=to, actor=actor, at=at):
+            return order, True
+        judgement = admission.judge(question)  # a stop came as we judged; judged once more, it is seen
+    stats.count_rejected(day)
+    order = _draft(question, public_id=public_id, name=name)
+    return _reject(order, judgement=judgement, actor=actor, at=at), True
+
+
+def _draft(question: Question, *, public_id: uuid.UUID, name: str) -> TradeLedger:
+    """Return the order as it was asked for, before anybody decides."""
+    intent = question.intent
+    return TradeLedger(
         public_id=public_id,
-        account=account,
-        user_id=user.pk,
-        client_order_id=identifiers.of(beginning.number),
+        account=question.account,
+        user_id=question.user.pk,
+        client_order_id=name,
         symbol=intent.symbol,
         side=intent.side,
         quantity=intent.quantity,
@@ -179,28 +194,28 @@ def _admit(
         expires_at=intent.expires_at,
         venue_position_id=intent.venue_position_id,
         other_position_id=intent.other_position_id,
-        checks=[check.as_dict() for check in judgement.verdict.checks],
-        created_at=at,
+        created_at=question.at,
         correlation_id=correlation_id(),
     )
-    actor = Actor.user(user.public_id)
-    if not judgement.verdict.allowed:
-        stats.count_rejected(day)
-        return _reject(order, reason=judgement.verdict.reason, actor=actor, at=at), True
-    assert judgement.reservation is not None
-    assert isinstance(read, Facts)
-    instruments.note_price(instrument, read.quotes[intent.symbol], at=at)
-    reservation = judgement.reservation
-    stats.count_admitted(day, value=reservation.value, quantity=ZERO if intent.is_reducing else intent.quantity)
-    return _reserve(order, judgement=judgement, read=read, to=to, actor=actor, at=at), True
 
 
 def _reserve(
-    order: TradeLedger, *, judgement: admission.Judgement, read: Facts, to: State, actor: Actor, at: datetime
-) -> TradeLedger:
-    """Store the order as admitted: QUEUED (move 1), or marked as about to be sent (moves 1 and 3 in one commit)."""
+    order: TradeLedger,
+    *,
+    judgement: admission.Judgement,
+    read: Facts,
+    day: stats.Day,
+    to: State,
+    actor: Actor,
+    at: datetime,
+) -> bool:
+    """Store the order as admitted: QUEUED (move 1), or marked as about to be sent (moves 1 and 3 in one commit).
+
+    False, and nothing stored, when a stop covers it.
+    """
     assert judgement.reservation is not None
-    quote = read.quotes[order.symbol]
+    quote, is_reducing = read.quotes[order.symbol], bool(order.venue_position_id)
+    order.checks = [check.as_dict() for check in judgement.verdict.checks]
     order.status, order.delivery = to
     order.attempts = int(to == SENDING)
     order.reference_bid, order.reference_ask = quote.bid, quote.ask
@@ -208,20 +223,29 @@ def _reserve(
     order.risk = order.reserved = judgement.reservation.risk
     order.value = judgement.reservation.value
     path = (QUEUED, SENDING) if to == SENDING else (QUEUED,)
-    _store(order, path=path, actor=actor, action="order.admitted", at=at)
-    return order
+    mark = Mark(
+        day=day,
+        value=judgement.reservation.value,
+        quantity=ZERO if is_reducing else order.quantity,
+        scopes=accounts.control_scopes(order.account, symbol=order.symbol),
+        most=StopLevel.REDUCE_ONLY if is_reducing else StopLevel.ACTIVE,
+    )
+    return _store(order, path=path, actor=actor, action="order.admitted", mark=mark, at=at)
 
 
-def _reject(order: TradeLedger, *, reason: str, actor: Actor, at: datetime) -> TradeLedger:
+def _reject(order: TradeLedger, *, judgement: admission.Judgement, actor: Actor, at: datetime) -> TradeLedger:
     """Store the order as rejected by us: move 2. It reserves nothing and its key may be forgotten in time."""
+    order.checks = [check.as_dict() for check in judgement.verdict.checks]
     order.status, order.delivery = REJECTED
-    order.rejected_by, order.reason, order.closed_at = RejectedBy.LOCAL, reason, at
-    _store(order, path=(REJECTED,), actor=actor, action="order.rejected", at=at)
+    order.rejected_by, order.reason, order.closed_at = RejectedBy.LOCAL, judgement.verdict.reason, at
+    _store(order, path=(REJECTED,), actor=actor, action="order.rejected", mark=None, at=at)
     records.close(object_id=str(order.public_id), at=at)
     return order
 
 
-def _store(order: TradeLedger, *, path: tuple[State, ...], actor: Actor, action: str, at: datetime) -> None:
+def _store(
+    order: TradeLedger, *, path: tuple[State, ...], actor: Actor, action: str, mark: Mark | None, at: datetime
+) -> bool:
     event = trail.event(
         action=action,
         actor=actor,
@@ -237,7 +261,7 @@ def _store(order: TradeLedger, *, path: tuple[State, ...], actor: Actor, action:
         },
         occurred_at=at,
     )
-    storing.store(order, path=path, event=event, at=at)
+    return storing.store(order, path=path, event=event, mark=mark, at=at)
 
 
 def send(order: TradeLedger) -> TradeLedger:
@@ -276,7 +300,7 @@ def _settle(order: TradeLedger, book: Callable[..., TradeLedger], **what: Any) -
     """
     try:
         settled = book(order_id=order.pk, at=facts.database_clock(), **what)
-        settled.account = order.account
+        settled.account, settled.checks = order.account, order.checks
         return settled
     except (OperationalError, InterfaceError) as exc:
         log.error("trading.order.not_settled", order_id=str(order.public_id), error=str(exc))  # noqa: TRY400

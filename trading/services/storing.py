@@ -4,7 +4,9 @@
 VOLATILE function (migration 0006): each statement in it sees what was committed before that statement
 began, so it searches after it has waited. It reads nothing that the locks guard: the judge does, in later statements.
 
-`store` writes the order, its events and its audit event. It reads nothing, so one snapshot is as good as several.
+`store` writes the order, its events, its audit event and its count. Of an admitted order it first takes the stop lock
+and reads the stop under it, inside `risk_stop_level`, a VOLATILE function as well; it reads nothing else, so one
+snapshot is as good as several for the rest.
 
 The ORM's way of the same steps is kept in tests/trading/twins.py, and a test holds the two to the same rows.
 """
@@ -13,6 +15,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
@@ -22,7 +25,8 @@ from nexus.audit.services import trail
 from nexus.core import statements
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
-from risk.services import stats
+from risk.services import control, stats
+from risk.states import ControlScope, StopLevel
 from trading.models import TradeLedger
 from trading.states import State
 
@@ -34,13 +38,13 @@ FROM order_begin(%(principal)s, %(account)s, %(key)s, %(fingerprint)s, %(public_
 
 STORE = """
 WITH stored AS (
-    INSERT INTO trade_ledger ({columns}) VALUES ({values}) RETURNING id, sent_at
+    INSERT INTO trade_ledger ({columns}) SELECT {values} {gate} RETURNING id, sent_at
 ), told AS (
     INSERT INTO order_event (order_id, came_from, "to", reason, evidence, at)
     SELECT stored.id, step.came_from, step."to", %(event_reason)s, '{}', %(event_at)s
     FROM stored, unnest(%(came_from)s::text[], %(to)s::text[]) WITH ORDINALITY AS step (came_from, "to", number)
     ORDER BY step.number
-)
+){counted}
 SELECT id, sent_at, {append} FROM stored
 """
 
@@ -84,10 +88,25 @@ def begin(*, key: RequestKey, public_id: uuid.UUID, user_id: int, at: datetime) 
     return Beginning(made, number, known or stats.lock(user_id=user_id, trading_date=at.date()))
 
 
-def store(order: TradeLedger, *, path: tuple[State, ...], event: Mapping[str, Any], at: datetime) -> None:
-    """Insert the order with its first events and its audit event.
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What an admitted order is stored under: the strictest stop it may pass, and what it counts on the locked day."""
 
-    An order with an attempt is marked as sent, by the database's clock. Takes: `event` as `trail.event` returns it.
+    day: stats.Day
+    value: Decimal
+    quantity: Decimal
+    scopes: tuple[tuple[ControlScope, str], ...]
+    most: StopLevel
+
+
+def store(
+    order: TradeLedger, *, path: tuple[State, ...], event: Mapping[str, Any], mark: Mark | None, at: datetime
+) -> bool:
+    """Insert the order with its first events and its audit event; an order with an attempt is dated as sent now.
+
+    With a `mark`, the stop lock is taken first and the stop read under it: False, and nothing stored, when a stop
+    covers the order. It is the last lock, held for this statement and the commit. Takes: `event` as `trail.event`
+    returns it.
     """
     assert connection.in_atomic_block
     row = statements.inserted(TradeLedger, order)
@@ -100,8 +119,15 @@ def store(order: TradeLedger, *, path: tuple[State, ...], event: Mapping[str, An
         "came_from": ["", *steps[:-1]],
         "to": steps,
     }
-    order.pk, order.sent_at, _ = statements.fetch_only(_text(row, is_sent=bool(order.attempts)), given)
+    if mark is not None:
+        given |= stats.counting(mark.day, value=mark.value, quantity=mark.quantity)
+        given |= {**control.wanted(mark.scopes), "stop_most": mark.most.value}
+    stored = statements.fetch_one(_text(tuple(row), is_sent=bool(order.attempts), is_marked=mark is not None), given)
+    if stored is None:
+        return False
+    order.pk, order.sent_at, _ = stored
     order._state.adding, order._state.db = False, connection.alias
+    return True
 
 
 @lru_cache(maxsize=1)
@@ -109,8 +135,17 @@ def _beginning() -> Any:
     return BEGIN.replace("{day}", ", ".join(f'(begun.day)."{name}"' for name in stats.day_columns()))
 
 
-def _text(row: Mapping[str, Any], *, is_sent: bool) -> Any:
+@lru_cache(maxsize=8)
+def _text(names: tuple[str, ...], *, is_sent: bool, is_marked: bool) -> Any:
     clock = {"sent_at": "clock_timestamp()"} if is_sent else {}
-    columns = ", ".join(f'"{name}"' for name in row)
-    values = ", ".join(clock.get(name, f"%({name})s") for name in row)
-    return STORE.replace("{columns}", columns).replace("{values}", values).replace("{append}", trail.APPEND)
+    parts = {
+        "{columns}": ", ".join(f'"{name}"' for name in names),
+        "{values}": ", ".join(clock.get(name, f"%({name})s") for name in names),
+        "{gate}": f"FROM {control.LEVEL} AS stop (level) WHERE stop.level <= %(stop_most)s" if is_marked else "",
+        "{counted}": f", counted AS ({stats.COUNT} AND EXISTS (SELECT FROM stored))" if is_marked else "",
+        "{append}": trail.APPEND,
+    }
+    text: str = STORE
+    for place, part in parts.items():
+        text = text.replace(place, part)
+    return text

@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
+from typing import Any
 
 from django.conf import settings
 
 from nexus.core import statements
+from nexus.core.statements import Part, Row
 from trading.types import OrderIntent
 
 RECENT = 100  # how many of an account's newest requests are searched for what looks suspicious
@@ -22,7 +24,8 @@ RECENT = 100  # how many of an account's newest requests are searched for what l
 # taken); `kept` and `late` are what orders of earlier days still may fill and have filled today; `strange` are fills
 # that no order of ours asked for. What only takes risk away does not count: orders that reduce have no value here, and
 # stops that were hit are of another kind.
-STATEMENT = """
+COUNT = Part(
+    """
 WITH recent AS MATERIALIZED (
     SELECT created_at, symbol, side, value FROM trade_ledger
     WHERE account_id = %(account)s AND created_at > %(recent)s ORDER BY created_at DESC LIMIT %(most)s
@@ -30,8 +33,9 @@ WITH recent AS MATERIALIZED (
     SELECT count(*) AS requests FROM trade_ledger WHERE account_id = %(account)s AND created_at > %(second)s
 ), twin AS (
     SELECT count(*) AS twins FROM trade_ledger
-    WHERE account_id = %(account)s AND created_at > %(twin)s AND value > 0 AND symbol = %(symbol)s AND side = %(side)s
-      AND quantity = %(quantity)s AND entry_price IS NOT DISTINCT FROM %(price)s
+    WHERE account_id = %(account)s AND created_at > %(twin)s AND value > 0 AND symbol = %(asked_symbol)s
+      AND side = %(asked_side)s AND quantity = %(asked_quantity)s
+      AND entry_price IS NOT DISTINCT FROM %(asked_price)s
 ), ended AS (
     SELECT rejected_by, closed_at FROM trade_ledger
     WHERE user_id = %(user)s AND attempts = 1 AND delivery = 'DONE' AND rejected_by <> 'LOCAL'
@@ -69,12 +73,14 @@ SELECT
     clock_timestamp(), pace.requests, twin.twins,
     (SELECT count(*) FROM recent WHERE created_at > %(burst)s),
     (SELECT count(*) FROM recent
-     WHERE created_at > %(opposite)s AND value > 0 AND symbol = %(symbol)s AND side <> %(side)s),
+     WHERE created_at > %(opposite)s AND value > 0 AND symbol = %(asked_symbol)s AND side <> %(asked_side)s),
     (SELECT array_agg(rejected_by = 'BROKER' ORDER BY closed_at DESC) FROM ended), (SELECT max(closed_at) FROM ended),
     undone.quantity, undone.value, kept.quantity + late.quantity, kept.value + late.value,
     (SELECT array_agg(ARRAY[usd_symbol, usd_is_base::text, quantity::text, value::text]) FROM strange)
 FROM pace, twin, undone, kept, late
-"""
+""",
+    width=12,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,19 +118,30 @@ def count(
     *, user_id: int, account_id: int, account_ids: Sequence[int], intent: OrderIntent | None, at: datetime
 ) -> Counts:
     """Count what the user has done. Takes: no `intent` when nobody asks for anything: nothing is like it then."""
-    arguments = {
+    given = arguments(user_id=user_id, account_id=account_id, account_ids=account_ids, intent=intent, at=at)
+    return as_counts(statements.fetch_only(COUNT.query, given))
+
+
+def arguments(
+    *, user_id: int, account_id: int, account_ids: Sequence[int], intent: OrderIntent | None, at: datetime
+) -> Mapping[str, Any]:
+    """Return the arguments of `COUNT`. Takes: as `count`."""
+    return {
         **_windows(at),
         "user": user_id,
         "account": account_id,
         "accounts": list(account_ids),
-        "symbol": intent.symbol if intent else "",
-        "side": intent.side.value if intent else "",
-        "quantity": intent.quantity if intent else Decimal(0),
-        "price": intent.entry_price if intent else None,
+        "asked_symbol": intent.symbol if intent else "",
+        "asked_side": intent.side.value if intent else "",
+        "asked_quantity": intent.quantity if intent else Decimal(0),
+        "asked_price": intent.entry_price if intent else None,
         "failures": settings.COOLDOWN_FAILURES,
         "most": RECENT,
     }
-    row = statements.fetch_only(STATEMENT, arguments)
+
+
+def as_counts(row: Row) -> Counts:
+    """Return what a row of `COUNT` says."""
     ended: list[bool] = row[5] or []
     return Counts(
         clock=row[0],

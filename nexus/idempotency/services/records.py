@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, LiteralString
 
 from django.db import connection, transaction
 
@@ -17,6 +17,10 @@ from nexus.idempotency.models import IdempotencyRecord
 
 KEPT = timedelta(hours=48)
 PURGE_BATCH = 5000
+CLOSE: LiteralString = (
+    "UPDATE idempotency_record SET expires_at = greatest(%(closed_at_least)s, created_at + %(closed_kept)s)"
+    " WHERE object_id = %(closed_object)s AND expires_at IS NULL"
+)
 _KEY = re.compile(r"[A-Za-z0-9_-]{8,128}")
 
 
@@ -128,11 +132,12 @@ def claim(request: RequestKey, *, object_type: str, object_id: str, at: datetime
 
 def close(*, object_id: str, at: datetime) -> None:
     """Let the record of a closed object expire, `KEPT` after it was made or at once when that has passed."""
-    statements.fetch(
-        "UPDATE idempotency_record SET expires_at = greatest(%s, created_at + %s)"
-        " WHERE object_id = %s AND expires_at IS NULL",
-        [at, KEPT, object_id],
-    )
+    statements.fetch(CLOSE, closing(object_id=object_id, at=at))
+
+
+def closing(*, object_id: str, at: datetime) -> Mapping[str, Any]:
+    """Return what `CLOSE` needs, for a statement that closes the object and its record together."""
+    return {"closed_object": object_id, "closed_at_least": at, "closed_kept": KEPT}
 
 
 @transaction.atomic(durable=True)

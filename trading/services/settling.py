@@ -1,0 +1,113 @@
+"""The settle step's own SQL: what books a fill, and what moves an order with everything that stands beside its move.
+
+`book` inserts the fill and locks the position that it belongs to, inside `fill_book`, a VOLATILE function (migration
+0007). It comes after the order's own lock, in the one order. The arithmetic between is `trading.rules`.
+
+`beside` is what stands beside the order's move in one statement: the positions, the audit event and the end of the
+key's keeping. It reads nothing but the rows it changes, all of which are locked.
+
+The ORM's way of the same steps is kept in tests/trading/twins.py, and a test holds the two to the same rows.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, LiteralString
+
+from django.db import connection
+
+from nexus.audit.services import trail
+from nexus.core import money, statements
+from nexus.idempotency.services import records
+from trading import rules
+from trading.models import Beside, Fill, TradeLedger
+from trading.types import FillReport, Holding
+
+PRICE_STEP = Decimal("1E-10")
+
+BOOK = """
+SELECT fill_id, booked_at, position_id, quantity, price_open
+FROM fill_book(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+HOLD: LiteralString = """
+UPDATE broker_positions SET quantity = held.quantity, price_open = held.price_open, closed_at = held.closed_at
+FROM unnest(%(held_ids)s::bigint[], %(held_quantities)s::numeric[], %(held_prices)s::numeric[],
+            %(held_closed)s::timestamptz[]) AS held (id, quantity, price_open, closed_at)
+WHERE broker_positions.id = held.id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a position is after a fill. Units: signed lots, negative when short."""
+
+    position_id: int
+    quantity: Decimal
+    price_open: Decimal
+    closed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """A fill that is new, and what its position is after it: for the caller to write."""
+
+    fill: Fill
+    held: Held
+
+
+def book(account_id: int, report: FillReport, *, order: TradeLedger | None, slippage: Decimal | None) -> Booked | None:
+    """Insert one fill and lock its position, which it makes when it is new. None when the fill is known."""
+    assert connection.in_atomic_block
+    row = Fill(
+        account_id=account_id, order_id=order.pk if order else None, venue_fill_id=report.venue_fill_id,
+        venue_order_id=report.venue_order_id, venue_position_id=report.venue_position_id, symbol=report.symbol,
+        side=report.side, quantity=report.quantity, price=report.price, commission=report.commission,
+        swap=report.swap, fee=report.fee, profit=report.profit, kind=report.kind, reverses=report.reverses,
+        slippage=None if slippage is None else money.half_even_to(slippage, PRICE_STEP), filled_at=report.filled_at,
+    )  # fmt: skip
+    row.pk, row.booked_at, position_id, quantity, price_open = statements.fetch_only(
+        BOOK,
+        [
+            account_id, row.order_id, row.venue_fill_id, row.venue_order_id, row.venue_position_id, row.symbol,
+            report.side.value, row.quantity, row.price, row.commission, row.swap, row.fee, row.profit,
+            report.kind.value, row.reverses, row.slippage, row.filled_at, order.stop_loss if order else None,
+            order.take_profit if order else None,
+        ],
+    )  # fmt: skip
+    if row.pk is None:
+        return None
+    signed = report.quantity * report.side.direction
+    after = rules.apply_fill(Holding(quantity, price_open), signed_quantity=signed, price=report.price)
+    closed_at = report.filled_at if after.quantity == 0 else None
+    return Booked(row, Held(position_id, after.quantity, money.half_even_to(after.price, PRICE_STEP), closed_at))
+
+
+def hold(held: Iterable[Held]) -> None:
+    """Write what positions are now. The caller holds their locks."""
+    statements.fetch(HOLD, _arrays(held))
+
+
+def beside(*, held: Iterable[Held], event: Mapping[str, Any], closing: Mapping[str, Any]) -> Beside:
+    """Return what `TradeLedger.move` writes in its own statement, and only when the order moves.
+
+    Takes: `event` as `trail.event` returns it; `closing` as `records.closing` does, or nothing where the order goes on.
+    """
+    held = list(held)
+    parts = [("holding", HOLD)] if held else []
+    parts += [("closing", records.CLOSE)] if closing else []
+    return Beside(
+        "".join(f", {name} AS ({query} AND EXISTS (SELECT FROM moved))" for name, query in parts),
+        f", {trail.APPEND}",
+        {**(_arrays(held) if held else {}), **event, **closing},
+    )
+
+
+def _arrays(held: Iterable[Held]) -> Mapping[str, Any]:
+    rows = list(held)
+    return {
+        "held_ids": [row.position_id for row in rows],
+        "held_quantities": [row.quantity for row in rows],
+        "held_prices": [row.price_open for row in rows],
+        "held_closed": [row.closed_at for row in rows],
+    }
