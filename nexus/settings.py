@@ -3,6 +3,7 @@
 `.env.example` lists the names; `checks.py` refuses a bad boot.
 """
 
+import logging
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -88,7 +89,7 @@ _database_query = dict(parse_qsl(_database.query))
 LOCK_TIMEOUT_MS = env.integer("LOCK_TIMEOUT_MS", 4000, least=100)  # then the request is refused, and may be repeated
 DATABASES = {
     "default": {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "nexus.core.database",
         "NAME": unquote(_database.path.lstrip("/")),
         "USER": unquote(_database.username or ""),
         "PASSWORD": unquote(_database.password or ""),
@@ -215,6 +216,7 @@ CELERY_BEAT_SCHEDULE = {
     "purge-idempotency-records": _every(3600.0, "idempotency.purge_records"),
 }
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
+DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG  # the line at the end of a request says all that this one does
 DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False  # an address is personal data, and that reader believes any proxy
 
 # --- What you may do: platform ceilings. `none`: a tighter scope sets one, or orders are refused ----

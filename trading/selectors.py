@@ -80,9 +80,8 @@ def account_for(user: Principal, *, public_id: uuid.UUID | None) -> TradingAccou
 
     Raises: NotFound, or Invalid when it has to be named.
     """
-    own = TradingAccount.objects.filter(user_id=user.pk, is_active=True)
     if public_id is not None:
-        account = own.filter(public_id=public_id).first()
+        account = TradingAccount.objects.filter(user_id=user.pk, is_active=True, public_id=public_id).first()
         if account is None:
             raise NotFound("You have no such account.", errors=[FieldError("/account", "not_found", "no such account")])
         return account

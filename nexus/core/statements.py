@@ -14,9 +14,11 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any, LiteralString, NamedTuple, TypeVar
 
+import orjson
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.db.backends.signals import connection_created
+from psycopg.types.json import Jsonb
 from psycopg.types.numeric import Int8Dumper
 
 Row = tuple[Any, ...]
@@ -125,14 +127,17 @@ def inserted(model: type[M], row: M) -> Mapping[str, Any]:
     """Return the columns of a new row and what the ORM would write into each; the key is left to the table."""
     ours = connections[DEFAULT_DB_ALIAS]
     return {
-        str(field.column): _written(field.get_db_prep_save(getattr(row, field.attname), ours))
+        str(field.column): _written(field, getattr(row, field.attname), ours)
         for field in model._meta.concrete_fields
         if not field.primary_key
     }
 
 
-def _written(value: Any) -> Any:
-    return str(value) if isinstance(value, Enum) else value
+def _written(field: Any, value: Any, ours: Any) -> Any:
+    if isinstance(field, models.JSONField):
+        return Jsonb(value, dumps=orjson.dumps)
+    written = field.get_db_prep_save(value, ours)
+    return str(written) if isinstance(written, Enum) else written
 
 
 def pairs(

@@ -267,11 +267,13 @@ def _store(
 def send(order: TradeLedger) -> TradeLedger:
     """Send an order that this process has just marked, once, and settle what came of it. Never inside a transaction."""
     assert not connection.in_atomic_block
+    assert order.sent_at is not None
+    began = time.monotonic()
     try:
         report = _submit(order)
     except OutcomeUnknown as exc:
         log.warning("trading.order.outcome_unknown", order_id=str(order.public_id), error=str(exc))
-        return _settle(order, fills.lose, detail=str(exc))
+        return _settle(order, fills.lose, began=began, detail=str(exc))
     except Unreachable as exc:
         report = OrderReport(
             order.client_order_id, VenueState.REJECTED, reason=str(exc), code="UNREACHABLE", is_local=True
@@ -280,7 +282,7 @@ def send(order: TradeLedger) -> TradeLedger:
         report = OrderReport(
             order.client_order_id, VenueState.REJECTED, reason=str(exc), code=exc.code, halts=exc.halts
         )
-    return _settle(order, fills.record, report=report)
+    return _settle(order, fills.record, began=began, report=report)
 
 
 def _submit(order: TradeLedger) -> OrderReport:
@@ -294,12 +296,16 @@ def _submit(order: TradeLedger) -> OrderReport:
     )
 
 
-def _settle(order: TradeLedger, book: Callable[..., TradeLedger], **what: Any) -> TradeLedger:
-    """Book what came of a sent order. When the database fails now, the order was sent all the same: say so, and let the
-    resolver find it, rather than invite a second try.
+def _settle(order: TradeLedger, book: Callable[..., TradeLedger], *, began: float, **what: Any) -> TradeLedger:
+    """Book what came of a sent order, at the database's time: when it was marked there, and what has passed here since.
+
+    When the database fails now, the order was sent all the same: say so, and let the resolver find it, rather than
+    invite a second try.
     """
+    assert order.sent_at is not None
+    at = order.sent_at + timedelta(seconds=time.monotonic() - began)
     try:
-        settled = book(order_id=order.pk, at=facts.database_clock(), **what)
+        settled = book(order_id=order.pk, at=at, **what)
         settled.account, settled.checks = order.account, order.checks
         return settled
     except (OperationalError, InterfaceError) as exc:
