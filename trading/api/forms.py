@@ -104,6 +104,10 @@ class StopsForm(StrictSerializer):
             raise serializers.ValidationError({"stop_loss": "Name the stop to change.", "take_profit": "Or this one."})
         return attrs
 
+    def to_stops(self) -> dict[str, Any]:
+        """Return the stops that were named."""
+        return {name: value for name, value in self.validated_data.items() if name != "reason"}
+
 
 class LedgerQuery(StrictSerializer):
     """Which orders to list."""

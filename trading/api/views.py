@@ -180,14 +180,9 @@ class PositionStops(TradingView):
         form = forms.StopsForm(data=request.data)
         form.is_valid(raise_exception=True)
         position = selectors.position_of(user, public_id=position_id)
-        data = form.validated_data
+        actor, reason = Actor.user(user.public_id), form.validated_data["reason"]
         change = changes.change_stops(
-            position_id=position.pk,
-            stop_loss=data.get("stop_loss", position.stop_loss),
-            take_profit=data.get("take_profit", position.take_profit),
-            actor=Actor.user(user.public_id),
-            reason=data["reason"],
-            at=now(),
+            position_id=position.pk, stops=form.to_stops(), actor=actor, reason=reason, at=now()
         )
         return Response(forms.ChangeView(change).data, status=200 if change.state != ChangeState.UNKNOWN else 202)
 
