@@ -141,8 +141,8 @@ class OrderTerms(TradingView):
         form = forms.TermsForm(data=request.data)
         form.is_valid(raise_exception=True)
         order = selectors.order_of(user, public_id=order_id)
-        actor, reason = Actor.user(user.public_id), form.validated_data["reason"]
-        change = terms.change(order_id=order.pk, terms=form.to_terms(), actor=actor, reason=reason, at=now())
+        reason = form.validated_data["reason"]
+        change = terms.change(user=user, order_id=order.pk, terms=form.to_terms(), reason=reason, at=now())
         return Response(forms.ChangeView(change).data, status=200 if change.state != ChangeState.UNKNOWN else 202)
 
 
