@@ -4,8 +4,10 @@ import uuid
 from decimal import Decimal
 
 import pytest
+from django.db import InterfaceError, OperationalError
 
 from accounts.states import Role
+from nexus.audit.services import trail
 from nexus.idempotency.models import IdempotencyRecord
 from risk.models import UserDailyStats
 from tests.client import ApiClient
@@ -41,6 +43,19 @@ def test_the_brief_works_as_printed_on_both_prefixes(trader, paper, prefix):
     }  # fmt: skip
     loss = next(check for check in order["checks"] if check["name"] == "DAILY_LOSS")
     assert (loss["limit"], loss["used"], loss["asked"], loss["headroom"]) == ("1000", "0", "58.3", "1000")
+
+
+@pytest.mark.parametrize("failure", [OperationalError, InterfaceError])
+def test_a_refusal_that_cannot_be_kept_is_answered_as_a_database_that_is_down(client, monkeypatch, failure):
+    def fail(**_: object) -> None:
+        raise failure("the connection is lost")
+
+    monkeypatch.setattr(trail, "record_denied", fail)
+
+    answer = send(client, '{"symbol": "EURUSD", "action": "HOLD", "quantity": 0.1}')
+
+    assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (503, "unavailable", "1")
+    assert answer.headers["Content-Type"] == "application/problem+json"
 
 
 BAD = [

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, cast
 
+from django.db import InterfaceError, OperationalError
 from django.http import HttpResponse
 from django.utils.timezone import now
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -61,17 +62,22 @@ class TradingView(APIView):
     permission_classes = (*APIView.permission_classes, MayTrade)
 
     def handle_exception(self, exc: Exception) -> Response:
-        """Answer a refusal, and keep that it happened: who tried what is evidence too."""
+        """Answer a refusal, and keep that it happened: who tried what is evidence too. A refusal that cannot be kept is
+        not given: the database is down, and that is what is answered.
+        """
         error = as_error(exc)
         user = getattr(self.request, "_user", None)  # asking for `user` would authenticate once more, and fail again
         if error is not None and 400 <= error.status < 500 and user is not None:
-            trail.record_denied(
-                action="order.refused",
-                actor=Actor.user(user.public_id),
-                target=Target("order", ""),
-                outcome=Outcome.DENIED if error.status == 403 else Outcome.FAILURE,
-                detail={"code": error.code, "fields": [each.pointer for each in error.errors]},
-            )
+            try:
+                trail.record_denied(
+                    action="order.refused",
+                    actor=Actor.user(user.public_id),
+                    target=Target("order", ""),
+                    outcome=Outcome.DENIED if error.status == 403 else Outcome.FAILURE,
+                    detail={"code": error.code, "fields": [each.pointer for each in error.errors]},
+                )
+            except (OperationalError, InterfaceError) as down:
+                return super().handle_exception(down)
         return super().handle_exception(exc)
 
 
