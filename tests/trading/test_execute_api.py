@@ -58,6 +58,16 @@ def test_a_refusal_that_cannot_be_kept_is_answered_as_a_database_that_is_down(cl
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
+def test_a_time_without_its_offset_is_refused_by_name(client, trader):
+    body = '{"symbol": "EURUSD", "action": "BUY", "quantity": 0.1, "type": "LIMIT", "limit_price": 1.08, '
+    placed = send(client, body + '"time_in_force": "GTD", "expires_at": "2100-01-01T00:00:00"}')
+    listed = client.get("/trading/ledger?from=2026-01-05T12:00:00&to=2026-01-05T12:00:00Z")
+
+    for answer, pointer in ((placed, "/expires_at"), (listed, "/from")):
+        assert (answer.status_code, [each["pointer"] for each in answer.json()["errors"]]) == (400, [pointer])
+        assert "offset" in answer.json()["errors"][0]["detail"]
+
+
 BAD = [
     ('{"symbol": "NOSUCH", "action": "BUY", "quantity": 0.1}', 422, "symbol_unknown", "/symbol"),
     ('{"symbol": "EUR USD", "action": "BUY", "quantity": 0.1}', 400, "malformed", "/symbol"),
