@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from itertools import islice
 from typing import IO, Any, ClassVar
@@ -153,7 +154,8 @@ class StrictSerializer(serializers.Serializer[Any]):
         """Read the fields. Raises: ValidationError, which names unknown fields along with the invalid ones."""
         unknown = set(data) - set(self.fields) if isinstance(data, Mapping) else set()
         refused: dict[str, Any] = {
-            str(name): [serializers.ErrorDetail("This field is not known.", code="unknown_field")] for name in unknown
+            name[:_NAME_LENGTH_MAX]: [serializers.ErrorDetail("This field is not known.", code="unknown_field")]
+            for name in sorted(map(str, unknown))[:REFUSALS_MAX]
         }
         try:
             value = super().to_internal_value(data)
@@ -170,6 +172,20 @@ class StrictSchema(Schema):
     """A machine's form that refuses what it does not know; the ninja door's inputs derive from this."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class ExactTimeField(serializers.DateTimeField):
+    """A moment, written with its offset from UTC. Without one nobody knows which moment is meant."""
+
+    default_error_messages: ClassVar = {
+        "naive": "Write the time with its offset from UTC, such as 2026-01-05T12:00:00Z."
+    }
+
+    def enforce_timezone(self, value: datetime) -> datetime:
+        """Return the moment in UTC, as Django's own field does, but guess no offset."""
+        if value.tzinfo is None:
+            self.fail("naive")
+        return super().enforce_timezone(value)
 
 
 @extend_schema_field(

@@ -5,20 +5,24 @@ missing, its checks fail with the reason that it is missing for.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 from risk.rules import amounts, conduct, market
 from risk.states import Group
-from risk.types import Check, Evidence, Verdict
+from risk.types import Check, Evidence, Exposure, Verdict
 
 
 class Rule(NamedTuple):
-    """One named check. `holds_reducing` tells whether it also holds back an order that only reduces."""
+    """One named check. `holds_reducing` tells whether it also holds back what only reduces, `holds_change` whether it
+    also judges new terms of an order that stands.
+    """
 
     group: Group
     name: str
     judge: Callable[[Evidence], Check]
     holds_reducing: bool = True
+    holds_change: bool = True
 
 
 GATE: tuple[Rule, ...] = (
@@ -32,35 +36,35 @@ GATE: tuple[Rule, ...] = (
     Rule(Group.FRESHNESS, "RECONCILIATION_AGE", market.sight_age, holds_reducing=False),
     Rule(Group.FRESHNESS, "UNKNOWN_ORDERS", market.lost_orders, holds_reducing=False),
     Rule(Group.SHAPE, "SYMBOL_FORMAT", market.symbol_format),
-    Rule(Group.SHAPE, "AMOUNT", market.amount),
+    Rule(Group.SHAPE, "AMOUNT", market.amount, holds_change=False),
     Rule(Group.SHAPE, "PRICE", market.price),
     Rule(Group.SHAPE, "INSTRUMENT", market.instrument),
     Rule(Group.SHAPE, "ENTRY", market.entry),
-    Rule(Group.SHAPE, "STOPS", market.stops, holds_reducing=False),
-    Rule(Group.DUPLICATES, "DUPLICATE", market.duplicate),
+    Rule(Group.SHAPE, "STOPS", market.stops),
+    Rule(Group.DUPLICATES, "DUPLICATE", market.duplicate, holds_change=False),
     Rule(Group.QUOTE, "QUOTE", market.quote),
     Rule(Group.QUOTE, "PRICE_COLLAR", market.price_collar),
     Rule(Group.QUOTE, "CONVERSION", market.conversion),
-    Rule(Group.ORDER_SIZE, "ORDER_QUANTITY_MAX", amounts.quantity_max, holds_reducing=False),
+    Rule(Group.ORDER_SIZE, "ORDER_QUANTITY_MAX", amounts.quantity_max, holds_reducing=False, holds_change=False),
     Rule(Group.ORDER_SIZE, "TRADE_VALUE_MIN", amounts.value_min, holds_reducing=False),
     Rule(Group.ORDER_SIZE, "TRADE_VALUE_MAX", amounts.value_max, holds_reducing=False),
-    Rule(Group.POSITION, "REDUCTION", amounts.reduction),
-    Rule(Group.POSITION, "POSITION_SIZE", amounts.position_size, holds_reducing=False),
-    Rule(Group.POSITION, "POSITION_COUNT", amounts.position_count, holds_reducing=False),
+    Rule(Group.POSITION, "REDUCTION", amounts.reduction, holds_change=False),
+    Rule(Group.POSITION, "POSITION_SIZE", amounts.position_size, holds_reducing=False, holds_change=False),
+    Rule(Group.POSITION, "POSITION_COUNT", amounts.position_count, holds_reducing=False, holds_change=False),
     Rule(Group.DAILY, "BOUNDED_LOSS", amounts.bounded_loss, holds_reducing=False),
     Rule(Group.DAILY, "DAILY_LOSS", amounts.daily_loss, holds_reducing=False),
-    Rule(Group.DAILY, "DAILY_QUANTITY", amounts.daily_quantity, holds_reducing=False),
+    Rule(Group.DAILY, "DAILY_QUANTITY", amounts.daily_quantity, holds_reducing=False, holds_change=False),
     Rule(Group.DAILY, "DAILY_VALUE", amounts.daily_value, holds_reducing=False),
-    Rule(Group.DAILY, "ORDERS_PER_DAY", amounts.orders_per_day, holds_reducing=False),
-    Rule(Group.DAILY, "ORDERS_PER_HOUR", amounts.orders_per_hour, holds_reducing=False),
-    Rule(Group.FUNDS, "BALANCE", amounts.balance, holds_reducing=False),
+    Rule(Group.DAILY, "ORDERS_PER_DAY", amounts.orders_per_day, holds_reducing=False, holds_change=False),
+    Rule(Group.DAILY, "ORDERS_PER_HOUR", amounts.orders_per_hour, holds_reducing=False, holds_change=False),
+    Rule(Group.FUNDS, "BALANCE", amounts.balance, holds_reducing=False, holds_change=False),
     Rule(Group.FUNDS, "MARGIN", amounts.margin, holds_reducing=False),
-    Rule(Group.CONDUCT, "ORDERS_PER_SECOND", conduct.orders_per_second),
-    Rule(Group.CONDUCT, "COOLDOWN", conduct.cooldown, holds_reducing=False),
-    Rule(Group.CONDUCT, "BURST", conduct.burst),
-    Rule(Group.CONDUCT, "UNUSUAL_SIZE", conduct.unusual_size),
-    Rule(Group.CONDUCT, "OPPOSITE_ORDERS", conduct.opposite_orders),
-    Rule(Group.CONDUCT, "NEW_NETWORK", conduct.new_network),
+    Rule(Group.CONDUCT, "ORDERS_PER_SECOND", conduct.orders_per_second, holds_change=False),
+    Rule(Group.CONDUCT, "COOLDOWN", conduct.cooldown, holds_reducing=False, holds_change=False),
+    Rule(Group.CONDUCT, "BURST", conduct.burst, holds_change=False),
+    Rule(Group.CONDUCT, "UNUSUAL_SIZE", conduct.unusual_size, holds_change=False),
+    Rule(Group.CONDUCT, "OPPOSITE_ORDERS", conduct.opposite_orders, holds_change=False),
+    Rule(Group.CONDUCT, "NEW_NETWORK", conduct.new_network, holds_change=False),
 )
 
 # What the brief asks of every order with real money, by the names above, in the brief's own order.
@@ -80,6 +84,16 @@ LIMITS = (
 def judge(evidence: Evidence) -> Verdict:
     """Judge an order by every rule of the gate."""
     return Verdict(tuple(_apply(rule, evidence) for rule in GATE))
+
+
+def judge_change(evidence: Evidence, *, added: Exposure) -> Verdict:
+    """Judge new terms of an order that stands: as the order that it would be, and by what it adds to the day.
+
+    Takes: `added`, the exposure with what the order would risk and be worth beyond what it does now.
+    """
+    day = replace(evidence, exposure=added)
+    rules = (rule for rule in GATE if rule.holds_change)
+    return Verdict(tuple(_apply(rule, day if rule.group is Group.DAILY else evidence) for rule in rules))
 
 
 def _apply(rule: Rule, evidence: Evidence) -> Check:

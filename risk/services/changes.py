@@ -26,6 +26,13 @@ class LimitNotLowered(Conflict):
     title = "Raising a limit needs a second person"
 
 
+class LimitNotRaised(Conflict):
+    """The proposal gives no more room, and nobody has to wait for less."""
+
+    code = "limit_not_raised"
+    title = "Lowering a limit needs no second person"
+
+
 class ChangeDecided(Conflict):
     """The proposal has been applied, refused or has expired."""
 
@@ -82,7 +89,7 @@ def propose(
 ) -> LimitChange:
     """Ask for a limit to be raised. Nothing changes until another person approves.
 
-    Raises: ChangePending while another proposal for the limit is open; Invalid, Denied.
+    Raises: ChangePending while another proposal for the limit is open; LimitNotRaised, Invalid, Denied.
     """
     _require_operator(by)
     _require_sense(scope=scope, key=key, value=value, reason=reason)
@@ -91,6 +98,8 @@ def propose(
     if LimitChange.objects.filter(scope=scope, key=key, kind=kind, state=ChangeState.PROPOSED).exists():
         raise ChangePending("Another proposal for this limit is open. Decide it first.")
     current = _current(scope=scope, key=key, kind=kind)
+    if not _gives_room(current, scope=scope, kind=kind, value=value):
+        raise LimitNotRaised("This gives no more room than now. Lower the limit instead: that acts at once.")
     change: LimitChange = LimitChange.objects.create(
         scope=scope,
         key=key,

@@ -107,6 +107,12 @@ def counting(day: UserDailyStats, *, value: Decimal, quantity: Decimal) -> Mappi
     return {"counted_day": day.pk, "counted_value": value, "counted_quantity": quantity}
 
 
+def count_changed(*, user_id: int, trading_date: date, value: Decimal) -> None:
+    """Add what a change has made an admitted order worth more, or less, to the day on which it was admitted."""
+    rows = UserDailyStats.objects.filter(user_id=user_id, trading_date=trading_date)
+    rows.update(value_admitted=F("value_admitted") + value)
+
+
 def count_rejected(day: UserDailyStats) -> None:
     """Count an order that we rejected."""
     UserDailyStats.objects.filter(pk=day.pk).update(orders_rejected=F("orders_rejected") + 1)

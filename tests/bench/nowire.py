@@ -125,7 +125,7 @@ class NoWireBroker:
         """Return a hundredth of the value."""
         return quantity * price * 1000
 
-    def order_report(self, *, client_order_id: str, sent_at: datetime) -> OrderReport:
+    def order_report(self, *, client_order_id: str, symbol: str, sent_at: datetime) -> OrderReport:
         """Say that there is no trace: it remembers nothing."""
         return OrderReport(client_order_id, VenueState.NO_TRACE)
 

@@ -157,7 +157,7 @@ def _find(broker: Mt5Broker, order: OrderRequest, sent_at: datetime) -> OrderRep
     report = OrderReport(order.client_order_id, VenueState.NO_TRACE)
     while (elapsed_s := time.monotonic() - began) < SETTLE_S:
         with contextlib.suppress(Unreachable, OutcomeUnknown):
-            report = broker.order_report(client_order_id=order.client_order_id, sent_at=sent_at)
+            report = broker.order_report(client_order_id=order.client_order_id, symbol=order.symbol, sent_at=sent_at)
             if report.state in FINAL or (report.state is VenueState.NO_TRACE and elapsed_s > ABSENT_S):
                 return report
         time.sleep(0.1)

@@ -139,13 +139,15 @@ def test_the_report_of_an_order_is_what_submit_said(venue, buy):
     order, sent_at = buy(), datetime.now(UTC)
     report = venue.broker.submit(order)
 
-    assert venue.broker.order_report(client_order_id=order.client_order_id, sent_at=sent_at) == report
+    assert (
+        venue.broker.order_report(client_order_id=order.client_order_id, symbol=order.symbol, sent_at=sent_at) == report
+    )
 
 
 def test_an_order_that_was_never_sent_is_proven_so_and_can_never_be_sent(venue, buy):
     order, sent_at = buy(), datetime.now(UTC)
 
-    report = venue.broker.order_report(client_order_id=order.client_order_id, sent_at=sent_at)
+    report = venue.broker.order_report(client_order_id=order.client_order_id, symbol=order.symbol, sent_at=sent_at)
 
     assert report.state is VenueState.NEVER_SENT
     with pytest.raises(Refused):
@@ -175,7 +177,7 @@ def test_a_refusal_stays_a_refusal(venue, buy):
     for _ in range(2):
         with pytest.raises(Refused):
             venue.broker.submit(order)
-    report = venue.broker.order_report(client_order_id=order.client_order_id, sent_at=sent_at)
+    report = venue.broker.order_report(client_order_id=order.client_order_id, symbol=order.symbol, sent_at=sent_at)
     assert report.state in {VenueState.REJECTED, VenueState.NEVER_SENT}
 
 
@@ -238,7 +240,7 @@ def test_a_resting_order_is_listed_until_it_is_canceled(venue, rest):
     for _ in range(2):
         venue.broker.cancel(cancel_id="cancel-1", venue_order_id=report.venue_order_id)
 
-    report = venue.broker.order_report(client_order_id=order.client_order_id, sent_at=sent_at)
+    report = venue.broker.order_report(client_order_id=order.client_order_id, symbol=order.symbol, sent_at=sent_at)
     assert (report.state, report.fills) == (VenueState.CANCELED, ())
     assert venue.broker.snapshot(symbols=[]).orders == ()
 

@@ -158,7 +158,10 @@ class Scene:
         for seconds in (61, 120):
             resolution.resolve(order_id=order.pk, at=now())  # one search more, too early to prove anything
             assert TradeLedger.objects.get(pk=order.pk).delivery == Delivery.UNKNOWN, "resolved by a guess"
-            TradeLedger.objects.filter(pk=order.pk).update(sent_at=F("sent_at") - timedelta(seconds=seconds))
+            span = timedelta(seconds=seconds)
+            TradeLedger.objects.filter(pk=order.pk).update(
+                sent_at=F("sent_at") - span, absent_since=F("absent_since") - span
+            )
             resolution.resolve(order_id=order.pk, at=now())
         return True
 

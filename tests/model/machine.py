@@ -172,6 +172,7 @@ class Orders(RuleBasedStateMachine):
     @rule(price=st.sampled_from(sorted(PRICES)))
     def move(self, price: str) -> None:
         """Let the price move; orders that wait may fill."""
+        self.price = price
         self.paper.quote("EURUSD", *PRICES[price])
 
     @rule()
@@ -190,9 +191,10 @@ class Orders(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([61, 181]))
     def wait(self, seconds: int) -> None:
-        """Let time pass for what was sent."""
-        sent = TradeLedger.objects.unresolved().filter(account=self.account)
-        sent.update(sent_at=F("sent_at") - timedelta(seconds=seconds))
+        """Let time pass for what was sent, and let the price be told again."""
+        sent, span = TradeLedger.objects.unresolved().filter(account=self.account), timedelta(seconds=seconds)
+        sent.update(sent_at=F("sent_at") - span, absent_since=F("absent_since") - span)
+        self.paper.quote("EURUSD", *PRICES[self.price])
 
     @rule()
     def watch(self) -> None:

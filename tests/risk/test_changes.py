@@ -102,6 +102,18 @@ def test_raising_takes_two_people_and_both_are_in_the_audit(people, new_events):
     assert told["risk.limit_raised"] == str(people[1].public_id)
 
 
+@pytest.mark.parametrize("value", ["500", "400"])
+def test_a_proposal_that_gives_no_more_room_is_refused(people, value):
+    lower("500")
+
+    with pytest.raises(changes.LimitNotRaised):
+        propose(value, by=people[0])
+    with pytest.raises(changes.LimitNotRaised):
+        propose("5000", by=people[0], kind=LimitKind.POSITION_SIZE)  # the platform's ceiling stays the tightest
+
+    assert not LimitChange.objects.exists()
+
+
 def test_whoever_proposes_does_not_decide(people):
     lower("500")
     change = propose("800", by=people[0])
@@ -133,6 +145,7 @@ def test_a_refused_or_expired_proposal_changes_nothing_and_cannot_be_decided_aga
 
 
 def test_a_limit_has_one_open_proposal(people):
+    lower("500")
     propose("800", by=people[0])
 
     with pytest.raises(changes.ChangePending):
@@ -140,6 +153,7 @@ def test_a_limit_has_one_open_proposal(people):
 
 
 def test_a_raised_limit_never_exceeds_the_ceiling_of_the_platform(people):
+    lower("500")
     change = propose("5000", by=people[0])
     changes.approve(change_id=change.pk, by=people[1], reason="Agreed.", at=NOON)
 
@@ -149,6 +163,7 @@ def test_a_raised_limit_never_exceeds_the_ceiling_of_the_platform(people):
 @pytest.mark.parametrize("role", [Role.TRADER, Role.BOT, Role.COMPLIANCE])
 def test_only_operators_change_limits(people, role):
     stranger = UserFactory.create(role=role)
+    lower("500")
     change = propose("800", by=people[0])
 
     with pytest.raises(Denied):
@@ -174,6 +189,7 @@ def test_refuses_a_change_without_sense(people, changed):
 
 
 def test_deciding_asks_for_a_reason_and_a_proposal(people):
+    lower("500")
     change = propose("800", by=people[0])
 
     with pytest.raises(Invalid):
@@ -218,12 +234,26 @@ def test_an_operator_does_all_of_it_from_the_command_line(people, monkeypatch):
     assert limits.in_force(user_id=trader.pk, account_id=1, symbol="EURUSD")[LimitKind.DAILY_LOSS].value == 600
 
 
-def test_the_command_line_believes_no_email_without_its_password(people, monkeypatch):
-    monkeypatch.setattr("getpass.getpass", lambda _: "a guess of somebody else")
+COMMANDS = (
+    ("limit", "lower", "PLATFORM", "DAILY_LOSS", "1", "--reason", "A test."),
+    ("unknown_orders", "decide", "1", "approve"),
+)
 
-    with pytest.raises(CommandError, match="No operator"):
-        call_command(
-            "limit", "lower", "PLATFORM", "DAILY_LOSS", "1", "--as", people[0].email, "--reason", "A test."
-        )  # fmt: skip
+
+@pytest.mark.parametrize("command", COMMANDS, ids=["limit", "unknown_orders"])
+@pytest.mark.parametrize(
+    ("role", "password", "action"),
+    [(Role.OPERATOR, "a guess of somebody else", "auth.login.failed"), (Role.TRADER, PASSWORD, "auth.login.denied")],
+)
+def test_the_command_line_lets_no_stranger_in_and_keeps_that_one_tried(
+    people, monkeypatch, new_events, command, role, password, action
+):
+    monkeypatch.setattr("getpass.getpass", lambda _: password)
+    stranger = UserFactory.create(role=role)
+
+    with pytest.raises(CommandError, match="The email or the password is wrong"):
+        call_command(*command, "--as", stranger.email)
 
     assert not RiskLimit.objects.exists()
+    (event,) = (each for each in new_events() if each.action.startswith("auth."))
+    assert (event.action, json.loads(event.canonical)["detail"]["door"]) == (action, command[0])

@@ -4,8 +4,10 @@ import uuid
 from decimal import Decimal
 
 import pytest
+from django.db import InterfaceError, OperationalError
 
 from accounts.states import Role
+from nexus.audit.services import trail
 from nexus.idempotency.models import IdempotencyRecord
 from risk.models import UserDailyStats
 from tests.client import ApiClient
@@ -41,6 +43,29 @@ def test_the_brief_works_as_printed_on_both_prefixes(trader, paper, prefix):
     }  # fmt: skip
     loss = next(check for check in order["checks"] if check["name"] == "DAILY_LOSS")
     assert (loss["limit"], loss["used"], loss["asked"], loss["headroom"]) == ("1000", "0", "58.3", "1000")
+
+
+@pytest.mark.parametrize("failure", [OperationalError, InterfaceError])
+def test_a_refusal_that_cannot_be_kept_is_answered_as_a_database_that_is_down(client, monkeypatch, failure):
+    def fail(**_: object) -> None:
+        raise failure("the connection is lost")
+
+    monkeypatch.setattr(trail, "record_denied", fail)
+
+    answer = send(client, '{"symbol": "EURUSD", "action": "HOLD", "quantity": 0.1}')
+
+    assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (503, "unavailable", "1")
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_a_time_without_its_offset_is_refused_by_name(client, trader):
+    body = '{"symbol": "EURUSD", "action": "BUY", "quantity": 0.1, "type": "LIMIT", "limit_price": 1.08, '
+    placed = send(client, body + '"time_in_force": "GTD", "expires_at": "2100-01-01T00:00:00"}')
+    listed = client.get("/trading/ledger?from=2026-01-05T12:00:00&to=2026-01-05T12:00:00Z")
+
+    for answer, pointer in ((placed, "/expires_at"), (listed, "/from")):
+        assert (answer.status_code, [each["pointer"] for each in answer.json()["errors"]]) == (400, [pointer])
+        assert "offset" in answer.json()["errors"][0]["detail"]
 
 
 BAD = [

@@ -9,6 +9,7 @@ from django.db.models import F
 from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
+from tests.fakes.paper import Paper
 from tests.trading.conftest import brief
 from trading.models import Fill, TradeLedger
 from trading.services import fills, resolution
@@ -17,9 +18,15 @@ from trading.types import OrderReport
 
 
 def age(order: TradeLedger, seconds: int) -> None:
-    """Let an order have been sent earlier than it was."""
-    TradeLedger.objects.filter(pk=order.pk).update(sent_at=F("sent_at") - timedelta(seconds=seconds))
+    """Let so much time have passed since the order was sent, and since it was first not found."""
+    span = timedelta(seconds=seconds)
+    TradeLedger.objects.filter(pk=order.pk).update(sent_at=F("sent_at") - span, absent_since=F("absent_since") - span)
     order.refresh_from_db()
+
+
+def tick(paper: Paper) -> None:
+    """Let the broker show a price newer than whatever was sent."""
+    paper.quote("EURUSD", "1.08490", "1.08500")
 
 
 def resolve(order: TradeLedger) -> TradeLedger:
@@ -46,6 +53,7 @@ def test_an_answer_lost_after_the_broker_accepted_is_found_filled(execute, paper
 def test_an_order_the_broker_never_saw_stays_unknown_until_two_late_searches_agree(execute, paper):
     paper.control.inject("timeout_before_accept")
     order = execute()
+    tick(paper)
 
     assert resolve(order).delivery == Delivery.UNKNOWN
     assert order.absent_since is None  # too early to count
@@ -67,11 +75,40 @@ def test_an_order_the_broker_never_saw_stays_unknown_until_two_late_searches_agr
     assert paper.deals() == []
 
 
+def test_two_searches_just_after_an_outage_prove_nothing(execute, paper):
+    paper.control.inject("timeout_before_accept")
+    order = execute()
+    tick(paper)
+    age(order, 1_000)  # nobody could be asked for all this time
+
+    resolve(order)
+    age(order, 5)
+    resolve(order)
+    age(order, 54)
+    resolve(order)
+
+    assert (order.delivery, order.reserved) == (Delivery.UNKNOWN, order.risk)
+    age(order, 2)
+    assert resolve(order).reason == "NOT_AT_BROKER"
+
+
+def test_searches_behind_a_price_as_old_as_the_order_prove_nothing(execute, paper):
+    paper.control.inject("timeout_before_accept")
+    order = execute()
+
+    for _ in range(3):
+        age(order, 100)
+        resolve(order)
+
+    assert (order.delivery, order.absent_since) == (Delivery.UNKNOWN, None)
+
+
 def test_one_failed_search_breaks_the_row_of_absences(execute, paper, settings):
     paper.control.inject("timeout_before_accept")
     order = execute()
+    tick(paper)
     age(order, 61)
-    resolve(order)
+    assert resolve(order).absent_since is not None
     settings.MT5_GATEWAY_URL = "http://127.0.0.1:1"
 
     resolve(order)

@@ -26,7 +26,7 @@ from trading.types import FillReport, Holding
 
 def begin(*, key: RequestKey, public_id: uuid.UUID, user_id: int, at: datetime) -> Beginning:
     """Do as `storing.begin`, one statement for each lock."""
-    made = records.claim(key, object_type="order", object_id=str(public_id), at=at)
+    made = _claim(key, object_id=str(public_id), at=at)
     if made != str(public_id):
         return Beginning(made, 0, stats.Day())
     day = stats.lock(user_id=user_id, trading_date=at.date())
@@ -34,6 +34,30 @@ def begin(*, key: RequestKey, public_id: uuid.UUID, user_id: int, at: datetime) 
         cursor.execute("SELECT nextval('order_number')")
         (number,) = cursor.fetchone()
     return Beginning(made, number, day)
+
+
+def _claim(request: RequestKey, *, object_id: str, at: datetime) -> str:
+    """Do as `idempotency_claim`."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))",
+            [f"idem|{request.principal}|{request.account}|{request.key}"],
+        )
+        if not cursor.fetchone()[0]:
+            raise records.in_progress()
+    existing = records.find(request)
+    if existing is not None:
+        return existing
+    IdempotencyRecord.objects.create(
+        principal=request.principal,
+        account=request.account,
+        key=request.key,
+        fingerprint=request.fingerprint,
+        object_type="order",
+        object_id=object_id,
+        created_at=at,
+    )
+    return object_id
 
 
 def store(

@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from nexus.core import money
-from nexus.core.wire import ExactDecimalField, StrictSerializer
+from nexus.core.wire import ExactDecimalField, ExactTimeField, StrictSerializer
 from trading.models import ChangeRequest, Fill, TradeLedger
 from trading.selectors import AccountView, PositionView
 from trading.states import PUBLIC_STATUSES, CancelState, ChangeState, Delivery, OrderType, RejectedBy, Side, TimeInForce
@@ -31,7 +31,7 @@ class ExecuteForm(StrictSerializer):
     limit_price = _price()
     stop_price = _price()
     time_in_force = serializers.ChoiceField(choices=[each.value for each in TimeInForce], required=False)
-    expires_at = serializers.DateTimeField(required=False, help_text="of GTD orders, with its offset")
+    expires_at = ExactTimeField(required=False, help_text="of GTD orders, with its offset")
     stop_loss = _price()
     take_profit = _price()
     account = serializers.UUIDField(required=False, help_text="may be left out by a user with one account")
@@ -104,6 +104,10 @@ class StopsForm(StrictSerializer):
             raise serializers.ValidationError({"stop_loss": "Name the stop to change.", "take_profit": "Or this one."})
         return attrs
 
+    def to_stops(self) -> dict[str, Any]:
+        """Return the stops that were named."""
+        return {name: value for name, value in self.validated_data.items() if name != "reason"}
+
 
 class LedgerQuery(StrictSerializer):
     """Which orders to list."""
@@ -116,8 +120,8 @@ class LedgerQuery(StrictSerializer):
     def get_fields(self) -> dict[str, Any]:
         """Add `from` and `to`, which Python keeps for itself."""
         times = {
-            "from": serializers.DateTimeField(required=False, help_text="created at or after, with its offset"),
-            "to": serializers.DateTimeField(required=False, help_text="created before, with its offset"),
+            "from": ExactTimeField(required=False, help_text="created at or after, with its offset"),
+            "to": ExactTimeField(required=False, help_text="created before, with its offset"),
         }
         return super().get_fields() | times
 

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, cast
 
+from django.db import InterfaceError, OperationalError
 from django.http import HttpResponse
 from django.utils.timezone import now
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -61,17 +62,22 @@ class TradingView(APIView):
     permission_classes = (*APIView.permission_classes, MayTrade)
 
     def handle_exception(self, exc: Exception) -> Response:
-        """Answer a refusal, and keep that it happened: who tried what is evidence too."""
+        """Answer a refusal, and keep that it happened: who tried what is evidence too. A refusal that cannot be kept is
+        not given: the database is down, and that is what is answered.
+        """
         error = as_error(exc)
         user = getattr(self.request, "_user", None)  # asking for `user` would authenticate once more, and fail again
         if error is not None and 400 <= error.status < 500 and user is not None:
-            trail.record_denied(
-                action="order.refused",
-                actor=Actor.user(user.public_id),
-                target=Target("order", ""),
-                outcome=Outcome.DENIED if error.status == 403 else Outcome.FAILURE,
-                detail={"code": error.code, "fields": [each.pointer for each in error.errors]},
-            )
+            try:
+                trail.record_denied(
+                    action="order.refused",
+                    actor=Actor.user(user.public_id),
+                    target=Target("order", ""),
+                    outcome=Outcome.DENIED if error.status == 403 else Outcome.FAILURE,
+                    detail={"code": error.code, "fields": [each.pointer for each in error.errors]},
+                )
+            except (OperationalError, InterfaceError) as down:
+                return super().handle_exception(down)
         return super().handle_exception(exc)
 
 
@@ -141,8 +147,8 @@ class OrderTerms(TradingView):
         form = forms.TermsForm(data=request.data)
         form.is_valid(raise_exception=True)
         order = selectors.order_of(user, public_id=order_id)
-        actor, reason = Actor.user(user.public_id), form.validated_data["reason"]
-        change = terms.change(order_id=order.pk, terms=form.to_terms(), actor=actor, reason=reason, at=now())
+        reason = form.validated_data["reason"]
+        change = terms.change(user=user, order_id=order.pk, terms=form.to_terms(), reason=reason, at=now())
         return Response(forms.ChangeView(change).data, status=200 if change.state != ChangeState.UNKNOWN else 202)
 
 
@@ -180,14 +186,9 @@ class PositionStops(TradingView):
         form = forms.StopsForm(data=request.data)
         form.is_valid(raise_exception=True)
         position = selectors.position_of(user, public_id=position_id)
-        data = form.validated_data
+        actor, reason = Actor.user(user.public_id), form.validated_data["reason"]
         change = changes.change_stops(
-            position_id=position.pk,
-            stop_loss=data.get("stop_loss", position.stop_loss),
-            take_profit=data.get("take_profit", position.take_profit),
-            actor=Actor.user(user.public_id),
-            reason=data["reason"],
-            at=now(),
+            position_id=position.pk, stops=form.to_stops(), actor=actor, reason=reason, at=now()
         )
         return Response(forms.ChangeView(change).data, status=200 if change.state != ChangeState.UNKNOWN else 202)
 

@@ -104,11 +104,12 @@ class Broker(Protocol):
         """
         ...
 
-    def order_report(self, *, client_order_id: str, sent_at: datetime) -> OrderReport:
+    def order_report(self, *, client_order_id: str, symbol: str, sent_at: datetime) -> OrderReport:
         """Search the venue for the order, over a padded window around `sent_at`.
 
-        A report of `NO_TRACE` comes only from a complete search. Raises: Unreachable or OutcomeUnknown when the
-        search was not complete: that proves nothing.
+        A report of `NO_TRACE` comes only from a complete search, of a venue that has shown a price of `symbol` newer
+        than the sending. Raises: Unreachable or OutcomeUnknown when the search was not complete, or its view may be
+        older than the order: that proves nothing.
         """
         ...
 

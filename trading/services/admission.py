@@ -1,6 +1,6 @@
 """Whether one order may be sent: every check of the gate, judged under the lock of the user's day."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -10,13 +10,14 @@ from risk.rules import gate
 from risk.rules.limits import at_most, plus
 from risk.services import limits, stats
 from risk.states import LimitKind
-from risk.types import Check, Verdict
+from risk.types import Check, Figure, Unknown, Verdict
 from trading import selectors
 from trading.models import TradeLedger, TradingAccount
+from trading.rules import ZERO
 from trading.services import evidence, exposure
 from trading.services.evidence import Question
-from trading.services.facts import Facts
-from trading.types import Reservation
+from trading.services.facts import Facts, Missing
+from trading.types import OrderIntent, Reservation
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Judgement:
 
     verdict: Verdict
     reservation: Reservation | None
+    adds_nothing: bool = False  # of a change: what holds new exposure back does not hold it
 
 
 def judge(question: Question) -> Judgement:
@@ -46,6 +48,56 @@ def judge(question: Question) -> Judgement:
             at=question.at,
         )
     return Judgement(verdict, reservation if verdict.allowed else None)
+
+
+def judge_change(question: Question, *, order: TradeLedger) -> Judgement:
+    """Judge new terms of a working order by the gate's rules: whole where a rule looks at one order, and by what they
+    add where it looks at the day. The caller holds the same locks, and the order's.
+
+    What leaves the price it waits at and adds no risk only reduces: what holds new exposure back does not hold it.
+    """
+    found, reservation = evidence.gather(question)
+    if reservation is None:
+        return Judgement(gate.judge_change(found, added=found.exposure), None)
+    reservation = _as_it_stands(reservation, wanted=question.intent, order=order)
+    risk: Figure = max(ZERO, reservation.risk - order.risk)
+    if isinstance(found.exposure.order_risk, Unknown):
+        risk = found.exposure.order_risk  # it has no bound
+    is_moved = _prices(question.intent) != _prices(order.intent)
+    found = replace(
+        found,
+        is_reducing=not is_moved and risk == ZERO,
+        exposure=replace(
+            found.exposure,
+            order_value=reservation.value,
+            margin_working=_without(order, found.exposure.margin_working, facts=question.facts),
+        ),
+        market=found.market if is_moved else replace(found.market, collar_used=ZERO),
+    )
+    added = replace(found.exposure, order_risk=risk, order_value=max(ZERO, reservation.value - order.value))
+    verdict = gate.judge_change(found, added=added)
+    return Judgement(verdict, reservation if verdict.allowed else None, adds_nothing=found.is_reducing)
+
+
+def _as_it_stands(reservation: Reservation, *, wanted: OrderIntent, order: TradeLedger) -> Reservation:
+    """Leave what the change does not touch as it was reserved: a market that has moved is no part of the change."""
+    if _prices(wanted) != _prices(order.intent):
+        return reservation
+    risk = order.risk if wanted.stop_loss == order.stop_loss else reservation.risk
+    return replace(reservation, risk=risk, value=order.value)
+
+
+def _without(order: TradeLedger, working: Figure, *, facts: Facts | Missing) -> Figure:
+    """Take an order out of the margin of working orders: it is asked for anew, whole."""
+    accounts = () if isinstance(facts, Missing) else facts.accounts
+    mine = next((each for each in accounts if each.account.pk == order.account_id), None)
+    if mine is None or isinstance(working, Unknown) or not order.reserved:
+        return working
+    return max(ZERO, working - Decimal(order.value) / mine.snapshot.leverage)
+
+
+def _prices(intent: OrderIntent) -> tuple[Decimal | None, Decimal | None]:
+    return intent.limit_price, intent.stop_price
 
 
 def judge_more_risk(

@@ -4,9 +4,11 @@ Source: execution reference §10. Widening a stop is an exposure increase and pa
 refused unless a configured move bounds the loss.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import structlog
 from django.conf import settings
@@ -45,17 +47,12 @@ class ChangeInFlight(Conflict):
 
 
 def change_stops(
-    *,
-    position_id: int,
-    stop_loss: Decimal | None,
-    take_profit: Decimal | None,
-    actor: Actor,
-    reason: str,
-    at: datetime,
+    *, position_id: int, stops: Mapping[str, Decimal | None], actor: Actor, reason: str, at: datetime
 ) -> ChangeRequest:
-    """Set both stops of a position; None takes one away. Returns the request as it was answered.
+    """Change a position's `stop_loss` or `take_profit` or both; None takes one away. Returns the request as answered.
 
-    Raises: ChangeRefused, ChangeInFlight, Unavailable when the broker cannot be asked.
+    Both are sent, so one that `stops` does not name is sent as the broker shows it now: ours may be a row from before
+    somebody else's change. Raises: ChangeRefused, ChangeInFlight, Unavailable when the broker cannot be asked.
     """
     assert not connection.in_atomic_block
     position = BrokerPosition.objects.select_related("account").get(pk=position_id)
@@ -64,7 +61,8 @@ def change_stops(
     if isinstance(read, Missing):
         raise Unavailable(f"The broker cannot be asked now: {read.detail}", headers={"Retry-After": "5"})
     live = _live(position, read)
-    wanted = replace(live, stop_loss=stop_loss, take_profit=take_profit)
+    named: Any = dict(stops)
+    wanted = replace(live, **named)
     extra = _extra_risk(position, live=live, wanted=wanted, read=read)
     change = _claim(
         position=position, wanted=wanted, live=live, extra=extra, read=read, actor=actor, reason=reason, at=at
@@ -111,8 +109,10 @@ def _claim(
     account = position.account
     stats.lock(user_id=account.user_id, trading_date=at.date())
     position = BrokerPosition.objects.select_for_update(no_key=True).get(pk=position.pk)
-    if position.changes.filter(kind=ChangeKind.STOPS, state__in=[ChangeState.SENDING, ChangeState.UNKNOWN]).exists():
-        raise ChangeInFlight("The last change of these stops has not been answered yet.")
+    in_flight = Q(state__in=[ChangeState.SENDING, ChangeState.UNKNOWN])
+    unseen = Q(settled_at__gte=read.read_at)  # the broker was read before that change, or during it
+    if position.changes.filter(in_flight | unseen, kind=ChangeKind.STOPS).exists():
+        raise ChangeInFlight("Another change of these stops has not been answered yet, or was just now. Ask again.")
     control.lock_shared()
     stop = control.state(scopes=accounts.control_scopes(account, symbol=position.symbol))
     if stop.level is StopLevel.HALTED or (extra and stop.level is not StopLevel.ACTIVE):

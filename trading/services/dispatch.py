@@ -3,6 +3,7 @@
 Source: execution reference §2 moves 3 and 4, §3 step 2. The row is the queue; a message only says where to look first.
 """
 
+import time
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -10,13 +11,14 @@ from django.db import transaction
 
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
-from nexus.core.errors import OutsideError
+from nexus.core.errors import Invalid, OutsideError, Unavailable
 from nexus.idempotency.services import records
 from risk.services import control
 from risk.states import StopLevel
-from trading.models import TradeLedger
-from trading.services import accounts, facts, orders
-from trading.states import QUEUED, REJECTED, SENDING, Delivery, OrderType, RejectedBy
+from trading import rules
+from trading.models import TradableInstrument, TradeLedger
+from trading.services import accounts, facts, instruments, orders
+from trading.states import QUEUED, REJECTED, SENDING, Delivery, OrderType, RejectedBy, Side
 from trading.types import Quote
 
 BATCH = 50
@@ -37,18 +39,48 @@ def dispatch(*, order_id: int, at: datetime) -> TradeLedger | None:
     waiting = TradeLedger.objects.select_related("account").filter(pk=order_id, delivery=Delivery.QUEUED).first()
     if waiting is None:
         return None
+    began = time.monotonic()
     try:
         broker = accounts.broker_of(waiting.account)
+        instrument = instruments.get(account=waiting.account, broker=broker, symbol=waiting.symbol, at=at)
         quote = broker.snapshot(symbols=[waiting.symbol]).quotes.get(waiting.symbol)
-    except OutsideError:
-        quote = None  # the order waits; its age decides
-    order = _claim(order_id=order_id, quote=quote, at=at)
+    except (OutsideError, Invalid, Unavailable):
+        fault = None  # the order waits; its age decides
+    else:
+        fault = _fault(waiting, quote, instrument=instrument, at=at + timedelta(seconds=time.monotonic() - began))
+    order = _claim(order_id=order_id, fault=fault, at=at)
     return orders.send(order) if order is not None and order.delivery == Delivery.SENDING else order
 
 
+def _fault(order: TradeLedger, quote: Quote | None, *, instrument: TradableInstrument, at: datetime) -> str:
+    """Return why the market of now is not the one that the order was judged by, or an empty text.
+
+    Its reference stays that of its judgement: its collar and its worst case are measured from there.
+    """
+    fault = rules.quote_fault(
+        quote,
+        at=at,
+        tick_size=instrument.tick_size,
+        age_max=timedelta(seconds=settings.QUOTE_AGE_MAX_S),
+        spread_max=settings.SPREAD_MAX,
+        last_good=instrument.last_good,
+        jump_max=settings.JUMP_MAX,
+    )
+    if fault or quote is None or order.order_type != OrderType.MARKET:
+        return fault
+    side = Side(order.side)
+    judged_by = order.reference_ask if side is Side.BUY else order.reference_bid
+    assert judged_by is not None
+    worse_by = side.direction * (rules.reference_price(quote, side) - judged_by)
+    return "PRICE_OUTSIDE_COLLAR" if worse_by > order.deviation else ""
+
+
 @transaction.atomic(durable=True)
-def _claim(*, order_id: int, quote: Quote | None, at: datetime) -> TradeLedger | None:
-    """Mark the order as about to be sent (move 3), or reject it (move 4). Locks: the order, then the stop lock."""
+def _claim(*, order_id: int, fault: str | None, at: datetime) -> TradeLedger | None:
+    """Mark the order as about to be sent (move 3), or reject it (move 4). Locks: the order, then the stop lock.
+
+    Takes: `fault`: what is wrong with the market, nothing, or None when nobody could be asked.
+    """
     order = TradeLedger.objects.locked().filter(pk=order_id, delivery=Delivery.QUEUED).first()
     if order is None:
         return None
@@ -62,15 +94,15 @@ def _claim(*, order_id: int, quote: Quote | None, at: datetime) -> TradeLedger |
         reason = f"TRADING_{stop.level.name}"
     elif now - order.created_at > timedelta(seconds=ttl_s):
         reason = "INTENT_TOO_OLD"
-    elif quote is None:
+    elif fault is None:
         return None
+    else:
+        reason = fault
     if reason:
         order.move(REJECTED, at=at, reason=reason, facts={"rejected_by": RejectedBy.LOCAL, "reason": reason})
         records.close(object_id=str(order.public_id), at=at)
     else:
-        assert quote is not None
-        marks = {"attempts": 1, "sent_at": now, "reference_bid": quote.bid, "reference_ask": quote.ask}
-        order.move(SENDING, at=at, facts=marks)
+        order.move(SENDING, at=at, facts={"attempts": 1, "sent_at": now})
     trail.record(
         action="order.rejected" if reason else "order.sending",
         actor=DISPATCHER,

@@ -1,7 +1,8 @@
 """What a user stands to lose, and what one order adds to it: the broker's facts and the orders that they may not show.
 
 Source: execution reference §4; docs/adr/0004 on orders in doubt. An order in doubt counts its whole worst case; the
-position it may already have made is taken out of the facts, so that it is not counted twice. On a netting account a
+position it may already have made is taken out of the facts, so that it is not counted twice. Where that position can
+cost more than was reserved for it, the rest is added. On a netting account a
 position cannot be told apart, and it is: too much, never too little.
 """
 
@@ -21,7 +22,7 @@ from trading import rules
 from trading.models import TradeLedger, TradingAccount
 from trading.rules import ZERO
 from trading.services.facts import AccountFacts, Facts, Missing
-from trading.states import PositionMode, Side
+from trading.states import Delivery, PositionMode, Side
 from trading.types import Reservation, VenueOrder, VenuePosition
 
 UNCONVERTED = Unknown("CONVERSION_UNAVAILABLE")
@@ -69,7 +70,9 @@ def standing(
     for each in facts.accounts:
         own, counted = _split(each, doubtful)
         loss = plus(loss, _loss_today(each, own=own, equity_start=starts[each.account.pk], facts=facts))
-        risk = plus(risk, _open_risk(each, counted, facts=facts))
+        risk = plus(
+            risk, _open_risk(each, counted, facts=facts), _beyond_reserved(each, own, doubtful=doubtful, facts=facts)
+        )
         positions += len(counted)
     return Standing(loss, risk, reserved, positions)
 
@@ -214,6 +217,34 @@ def _loss_today(each: AccountFacts, *, own: list[VenuePosition], equity_start: D
 
 def _open_risk(each: AccountFacts, positions: list[VenuePosition], *, facts: Facts) -> Figure:
     """Return what the positions can still lose from their mark to their stops, in USD."""
+    total = _to_stops(each, positions, facts=facts)
+    return total if isinstance(total, Unknown) else money.ceil_to(total, CENT)
+
+
+def _beyond_reserved(
+    each: AccountFacts, own: list[VenuePosition], *, doubtful: Mapping[str, TradeLedger], facts: Facts
+) -> Figure:
+    """Return what positions of orders in doubt can cost beyond what those orders count, in USD.
+
+    R is what an order could cost when it was accepted. A stop that was widened since, or a loss that floats already,
+    may be more: R is the least that counts, and what a position has lost and can still lose beside its order's
+    unfilled part counts where it is more.
+    """
+    total = ZERO
+    for name in sorted({position.client_order_id for position in own}):
+        order, held = doubtful[name], [position for position in own if position.client_order_id == name]
+        shown = _to_stops(each, held, facts=facts)
+        profit = sum((position.profit for position in held), start=ZERO)
+        usd = rules.usd_rate(each.account.conversion, facts.quotes, owed=profit < 0)
+        if isinstance(shown, Unknown) or usd is None:
+            return shown if isinstance(shown, Unknown) else UNCONVERTED
+        whole = order.filled_quantity if order.delivery == Delivery.DONE else order.quantity
+        unseen = max(ZERO, whole - sum((position.quantity for position in held), start=ZERO))
+        total += max(ZERO, shown - profit * usd + order.risk * unseen / order.quantity - order.risk)
+    return money.ceil_to(total, CENT)
+
+
+def _to_stops(each: AccountFacts, positions: list[VenuePosition], *, facts: Facts) -> Figure:
     total = ZERO
     for held in positions:
         known = facts.instruments.get((each.account.pk, held.symbol))
@@ -232,4 +263,4 @@ def _open_risk(each: AccountFacts, positions: list[VenuePosition], *, facts: Fac
         if stands is None:
             return Unknown("OPEN_RISK_NOT_BOUNDED", held.symbol)
         total += stands
-    return money.ceil_to(total, CENT)
+    return total

@@ -57,7 +57,7 @@ def execute(
     """Place an order and return it as it stands: filled, rejected by us or the broker, or still unknown.
 
     Safe to repeat with the same key. Raises: Invalid when the intent cannot be an order of this instrument; KeyMismatch
-    and KeyInProgress as `records.claim`; Unavailable when the instrument is new to us and cannot be asked for.
+    and KeyInProgress as `storing.begin`; Unavailable when the instrument is new to us and cannot be asked for.
     """
     execution = _take(user=user, account=account, intent=intent, key=key, to=SENDING, context=context, at=at)
     if execution.order.delivery != Delivery.SENDING or execution.is_replay:

@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 BATCH = 50
 FIRST_ABSENCE = timedelta(seconds=60)  # the earliest search that counts, after sending
 LAST_ABSENCE = timedelta(seconds=180)  # the earliest search that proves
+ABSENCE_GAP = timedelta(seconds=60)  # of searches that succeed, between the first that counts and the one that proves
 ALERT_AFTER = timedelta(seconds=60)
 
 
@@ -55,7 +56,7 @@ def _resolve(order: TradeLedger, *, at: datetime) -> TradeLedger:
     TradeLedger.objects.filter(pk=order_id).update(asked_at=asked_at)
     try:
         broker = accounts.broker_of(order.account)
-        report = broker.order_report(client_order_id=order.client_order_id, sent_at=order.sent_at)
+        report = broker.order_report(client_order_id=order.client_order_id, symbol=order.symbol, sent_at=order.sent_at)
     except OutsideError as exc:
         log.warning("trading.order.not_resolved", order_id=str(order.public_id), error=str(exc))
         return _keep_asking(order_id=order_id, asked_at=asked_at, at=at)
@@ -77,7 +78,9 @@ def _keep_asking(*, order_id: int, asked_at: datetime, at: datetime) -> TradeLed
 def _note_absence(*, order_id: int, asked_at: datetime, at: datetime) -> TradeLedger:
     """Count a complete search without a trace; the second one, late enough, proves that the order is not there.
 
-    Anything on the instrument that nobody can explain since then may be the order: then nothing is proven.
+    A search that fails in between starts the count anew, so the link has held for all of that time: two searches just
+    after an outage are as good as one. Anything on the instrument that nobody can explain since then may be the order:
+    then nothing is proven.
     """
     order = TradeLedger.objects.locked().get(pk=order_id)
     assert order.sent_at is not None
@@ -89,7 +92,8 @@ def _note_absence(*, order_id: int, asked_at: datetime, at: datetime) -> TradeLe
         TradeLedger.objects.filter(pk=order_id).update(absent_since=asked_at)
         order.absent_since = asked_at
         return order
-    if age < LAST_ABSENCE or selectors.unexplained_fills(order).exists():
+    is_too_early = age < LAST_ABSENCE or asked_at - order.absent_since < ABSENCE_GAP
+    if is_too_early or selectors.unexplained_fills(order).exists():
         return order
     words = f"No trace in two complete searches, {order.absent_since} and {asked_at}."
     return fills.follow(order, report=OrderReport(order.client_order_id, VenueState.NEVER_SENT, reason=words), at=at)

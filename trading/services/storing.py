@@ -61,7 +61,7 @@ class Beginning:
 def begin(*, key: RequestKey, public_id: uuid.UUID, user_id: int, at: datetime) -> Beginning:
     """Claim the key for a new order and take the locks that an admission needs, or return what the key has made.
 
-    Raises: KeyInProgress and KeyMismatch, as `records.claim`.
+    Raises: KeyInProgress while another transaction holds the key, KeyMismatch when it was for another request.
     """
     assert connection.in_atomic_block
     outcome, made, number, *day = statements.fetch_only(

@@ -1,9 +1,10 @@
-"""Changing a working order's prices and stops. A request of its own, sent once; until it is known, the worse of the old
-and the new terms is reserved.
+"""Changing a working order's prices and stops. A request of its own, judged by the gate's own rules and sent once;
+until it is known, the worse of the old and the new terms is reserved.
 
 Source: execution reference §10. The quantity is not changed: another quantity is another order.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -13,19 +14,22 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import Q
 
+from accounts.types import Principal
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
 from nexus.core import money
 from nexus.core.errors import OutcomeUnknown, OutsideError, Refused, Unavailable, Unreachable
 from risk.services import control, stats
 from risk.states import StopLevel
-from trading import rules, selectors
-from trading.models import ChangeRequest, TradableInstrument, TradeLedger
-from trading.rules import ZERO
+from risk.types import Verdict
+from trading import rules
+from trading.models import ChangeRequest, TradeLedger
 from trading.services import accounts, admission, facts, identifiers, instruments, shapes
 from trading.services.cancels import NotCancelable
 from trading.services.changes import ChangeInFlight, ChangeRefused
+from trading.services.evidence import Question
 from trading.services.facts import Facts, Missing
 from trading.states import ChangeKind, ChangeState, Delivery, TimeInForce
 from trading.types import OrderChange, OrderIntent, VenueOrder
@@ -42,105 +46,97 @@ class NotChangeable(NotCancelable):
 
 
 def change(
-    *, order_id: int, terms: Mapping[str, Decimal | None], actor: Actor, reason: str, at: datetime
+    *, user: Principal, order_id: int, terms: Mapping[str, Decimal | None], reason: str, at: datetime
 ) -> ChangeRequest:
-    """Change prices of a working order; what `terms` does not name stays. Returns the request as it was answered.
+    """Change prices of a working order; what `terms` does not name stays as the broker shows it. Returns the request as
+    it was answered.
 
     Raises: NotChangeable, ChangeRefused, ChangeInFlight, Invalid, Unavailable.
     """
     assert not connection.in_atomic_block
     order = TradeLedger.objects.select_related("account").get(pk=order_id)
-    if order.delivery != Delivery.ACKED:
-        raise NotChangeable(f"The order is {order.public_status}: only an order that works can be changed.")
+    _require_working(order)
     account = order.account
-    named: Any = dict(terms)
-    wanted = replace(order.intent, **named)
-    broker = accounts.broker_of(account)
-    instrument = instruments.get(account=account, broker=broker, symbol=order.symbol, at=at)
-    priced = replace(wanted, expires_at=None, time_in_force=None)  # the time stays as it was accepted
-    shapes.refuse_misshapen(priced, instrument=instrument.as_instrument(), at=at)
+    instrument = instruments.get(account=account, broker=accounts.broker_of(account), symbol=order.symbol, at=at)
+    began = time.monotonic()
     read = facts.read(user_id=order.user_id, account=account, symbol=order.symbol, at=at)
     if isinstance(read, Missing):
         raise Unavailable(f"The broker cannot be asked now: {read.detail}", headers={"Retry-After": "5"})
-    risk = _risk(wanted, instrument=instrument, read=read, at=at)
-    request = _claim(order_id=order_id, wanted=wanted, risk=risk, read=read, actor=actor, reason=reason, at=at)
-    return _send(request, order=order, wanted=wanted, risk=risk)
+    shown = _as_shown(order, read=read)
+    named: Any = dict(terms)
+    wanted = replace(shown, **named)
+    priced = replace(wanted, expires_at=None, time_in_force=None)  # the time stays as it was accepted
+    shapes.refuse_misshapen(priced, instrument=instrument.as_instrument(), at=at)
+    margin = facts.venue_margin(account=account, intent=wanted, facts=read)
+    question = Question(
+        user=user,
+        account=account,
+        instrument=instrument,
+        intent=wanted,
+        facts=read,
+        day=stats.Day(),
+        at=at + timedelta(seconds=time.monotonic() - began),
+        venue_margin=margin,
+    )
+    request = _claim(order_id=order_id, shown=shown, question=question, read=read, reason=reason)
+    return _send(request, order=order, wanted=wanted)
 
 
-def _risk(wanted: OrderIntent, *, instrument: TradableInstrument, read: Facts, at: datetime) -> Decimal:
-    """Return the worst that the order can cost on its new terms, in USD. Raises: ChangeRefused."""
-    quote = read.quotes.get(wanted.symbol)
-    fault = rules.quote_fault(
-        quote,
-        at=at,
-        tick_size=instrument.tick_size,
-        age_max=timedelta(seconds=settings.QUOTE_AGE_MAX_S),
-        spread_max=settings.SPREAD_MAX,
-    )
-    usd = rules.usd_rate(instrument.conversion, read.quotes, owed=True)
-    if quote is None or fault or usd is None:
-        raise ChangeRefused(f"There is no price to judge this change by: {fault or 'CONVERSION_UNAVAILABLE'}.")
-    least = instrument.stops_distance_min
-    fault = rules.entry_fault(wanted, quote=quote, distance_min=least) or rules.stops_fault(
-        wanted, quote=quote, distance_min=least
-    )
-    if fault:
-        raise ChangeRefused(f"The market does not allow these prices: {fault}.")
-    reference = rules.reference_price(quote, wanted.side)
-    reservation = rules.reserve(
-        wanted,
-        instrument=instrument.as_instrument(),
-        quote=quote,
-        usd=usd,
-        deviation=money.ceil_to(reference * settings.PRICE_DEVIATION, instrument.tick_size),
-        gap=settings.GAP_ALLOWANCE,
-        unstopped_move=settings.UNSTOPPED_MOVE,
-        commission_per_lot=settings.COMMISSION_PER_LOT,
-    )
-    if reservation is None:
-        raise ChangeRefused("An order may not be left without a stop-loss: its loss would not be bounded.")
-    return reservation.risk
+def _require_working(order: TradeLedger) -> None:
+    if order.delivery != Delivery.ACKED:
+        raise NotChangeable(f"The order is {order.public_status}: only an order that works can be changed.")
+
+
+def _as_shown(order: TradeLedger, *, read: Facts) -> OrderIntent:
+    """Return the order with the prices that it has at the broker now. Raises: NotChangeable, ChangeRefused."""
+    mine = next((each.snapshot.orders for each in read.accounts if each.account.pk == order.account_id), None)
+    if mine is None:
+        raise ChangeRefused("The new terms are refused: ACCOUNT_NOT_USABLE.")
+    for each in mine:
+        if each.venue_order_id == order.venue_order_id:
+            stop, limit = (each.price, each.limit_price) if order.stop_price is not None else (None, each.price)
+            return replace(
+                order.intent, stop_price=stop, limit_price=limit, stop_loss=each.stop_loss, take_profit=each.take_profit
+            )
+    raise NotChangeable("The order does not work at the broker any more.")
 
 
 @transaction.atomic(durable=True)
-def _claim(
-    *, order_id: int, wanted: OrderIntent, risk: Decimal, read: Facts, actor: Actor, reason: str, at: datetime
-) -> ChangeRequest:
+def _claim(*, order_id: int, shown: OrderIntent, question: Question, read: Facts, reason: str) -> ChangeRequest:
     """Judge the change under the locks, reserve the worse of both terms, and store the request as about to be sent."""
     order = TradeLedger.objects.locked().select_related("account").get(pk=order_id)
-    stats.lock(user_id=order.user_id, trading_date=at.date())
-    if order.delivery != Delivery.ACKED:
-        raise NotChangeable(f"The order is {order.public_status}: only an order that works can be changed.")
-    if order.changes.filter(kind=ChangeKind.TERMS, state__in=[ChangeState.SENDING, ChangeState.UNKNOWN]).exists():
-        raise ChangeInFlight("The last change of this order has not been answered yet.")
-    extra = max(ZERO, risk - order.risk)
+    at, user = question.at, question.user
+    day = stats.lock(user_id=order.user_id, trading_date=at.date())
+    _require_working(order)
+    in_flight = Q(state__in=[ChangeState.SENDING, ChangeState.UNKNOWN])
+    unseen = Q(settled_at__gte=read.read_at)  # the broker was read before that change, or during it
+    if order.changes.filter(in_flight | unseen, kind=ChangeKind.TERMS).exists():
+        raise ChangeInFlight("Another change of this order has not been answered yet, or was just now. Ask again.")
+    judgement = admission.judge_change(replace(question, day=day), order=order)
+    if judgement.reservation is None:
+        raise ChangeRefused(_words(judgement.verdict))
+    after = judgement.reservation
+    before = _terms(shown, risk=order.risk, value=order.value)
+    _reserve(order, risk=max(order.risk, after.risk), value=max(order.value, after.value))
     control.lock_shared()
     stop = control.state(scopes=accounts.control_scopes(order.account, symbol=order.symbol))
-    if stop.level is StopLevel.HALTED or (extra and stop.level is not StopLevel.ACTIVE):
+    if stop.level > (StopLevel.REDUCE_ONLY if judgement.adds_nothing else StopLevel.ACTIVE):
         raise ChangeRefused(f"Trading is {stop.level.name}: {stop.reason}")
-    if extra:
-        in_doubt = selectors.in_doubt(user_id=order.user_id, since=read.read_at)
-        check = admission.judge_more_risk(
-            account=order.account, extra=extra, symbol=order.symbol, facts=read, in_doubt=in_doubt, at=at
-        )
-        if not check.passed:
-            raise ChangeRefused(f"The new terms could lose {money.as_text(extra)} USD more: {check.reason}.")
     request = ChangeRequest.objects.create(
         change_id=f"{identifiers.draw()}-T",
         kind=ChangeKind.TERMS,
         state=ChangeState.SENDING,
         order=order,
-        before=_terms(order.intent) | {"risk": money.as_text(order.risk)},
-        after=_terms(wanted) | {"risk": money.as_text(risk)},
+        before=before,
+        after=_terms(question.intent, risk=after.risk, value=after.value),
         reason=reason,
-        requested_by=actor.id,
+        requested_by=Actor.user(user.public_id).id,
         requested_at=at,
         sent_at=facts.database_clock(),
     )
-    _reserve(order, risk=max(order.risk, risk))
     trail.record(
         action="order.terms_requested",
-        actor=actor,
+        actor=Actor.user(user.public_id),
         target=Target("order", str(order.public_id)),
         detail={"before": request.before, "after": request.after, "reason": reason},
         occurred_at=at,
@@ -148,12 +144,25 @@ def _claim(
     return request
 
 
-def _reserve(order: TradeLedger, *, risk: Decimal, **facts_beside: Any) -> None:
+def _words(verdict: Verdict) -> str:
+    failed = next(check for check in verdict.checks if not check.passed)
+    figures = {"limit": failed.limit, "used": failed.used, "asked": failed.asked}
+    told = ", ".join(
+        f"{name} {money.as_text(each)} {failed.unit}" for name, each in figures.items() if each is not None
+    )
+    return f"The new terms are refused: {failed.reason}{f' ({told})' if told else ''}. {failed.detail}".rstrip()
+
+
+def _reserve(order: TradeLedger, *, risk: Decimal, value: Decimal, **facts_beside: Any) -> None:
+    """Write what the order may cost and is worth, and keep the day on which it was admitted in step with it."""
     reserved = rules.reserved_for(risk, leaves=order.leaves, quantity=order.quantity)
-    TradeLedger.objects.filter(pk=order.pk).update(risk=risk, reserved=reserved, **facts_beside)
+    TradeLedger.objects.filter(pk=order.pk).update(risk=risk, reserved=reserved, value=value, **facts_beside)
+    if value != order.value:
+        admitted_on = order.created_at.date()
+        stats.count_changed(user_id=order.user_id, trading_date=admitted_on, value=value - order.value)
 
 
-def _send(request: ChangeRequest, *, order: TradeLedger, wanted: OrderIntent, risk: Decimal) -> ChangeRequest:
+def _send(request: ChangeRequest, *, order: TradeLedger, wanted: OrderIntent) -> ChangeRequest:
     change_of = OrderChange(
         change_id=request.change_id,
         venue_order_id=order.venue_order_id,
@@ -183,7 +192,7 @@ def _settle(request: ChangeRequest, *, state: ChangeState, answer: OutsideError 
     if order.delivery != Delivery.DONE and state is not ChangeState.UNKNOWN:
         held = request.after if state is ChangeState.DONE else request.before
         prices = {name: None if held[name] is None else Decimal(held[name]) for name in PRICES}
-        _reserve(order, risk=Decimal(held["risk"]), **prices)
+        _reserve(order, risk=Decimal(held["risk"]), value=Decimal(held["value"]), **prices)
     trail.record(
         action="order.terms_answered",
         actor=Actor.system("broker"),
@@ -212,15 +221,19 @@ def resolve(*, change_id: int) -> None:
     working = next((each for each in snapshot.orders if each.venue_order_id == order.venue_order_id), None)
     if working is None:
         return  # it has filled or ended: the order's own resolution tells, and then this one settles
+    is_old = (facts.database_clock() - request.sent_at).total_seconds() > settings.CHANGE_PROOF_S
     if _shown(working) == _wanted(request.after):
         _settle(request, state=ChangeState.DONE, answer=None)
-    elif (facts.database_clock() - request.sent_at).total_seconds() > settings.CHANGE_PROOF_S:
+    elif is_old and _shown(working) == _wanted(request.before):
         _settle(request, state=ChangeState.REFUSED, answer=Refused("The order shows the old terms."))
+    elif is_old:  # somebody else's terms say nothing of ours: the worse of both stays reserved
+        log.warning("trading.change.shows_other_terms", change_id=request.change_id, shown=_shown(working))
 
 
-def _terms(intent: OrderIntent) -> dict[str, str | None]:
-    prices = {name: getattr(intent, name) for name in PRICES}
-    return {name: None if price is None else money.as_text(price) for name, price in prices.items()}
+def _terms(intent: OrderIntent, *, risk: Decimal, value: Decimal) -> dict[str, str | None]:
+    """Write terms as they are stored and compared, with what they may cost and are worth."""
+    figures = {name: getattr(intent, name) for name in PRICES} | {"risk": risk, "value": value}
+    return {name: None if figure is None else money.as_text(figure) for name, figure in figures.items()}
 
 
 def _wanted(terms: Mapping[str, str | None]) -> tuple[str | None, ...]:

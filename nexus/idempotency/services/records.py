@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, LiteralString
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from nexus.core import money, statements
 from nexus.core.errors import Conflict, FieldError, Invalid
@@ -99,35 +99,6 @@ def mismatch() -> KeyMismatch:
 def in_progress() -> KeyInProgress:
     """Return the refusal of a key that another transaction holds."""
     return KeyInProgress("Repeat the request in a moment to see what came of it.", headers={"Retry-After": "1"})
-
-
-def claim(request: RequestKey, *, object_type: str, object_id: str, at: datetime) -> str:
-    """Claim the key for `object_id`, or return the object that has it already.
-
-    Runs inside the caller's transaction: the claim stands or falls with the object it made.
-    Raises: KeyInProgress while another transaction holds the key, KeyMismatch when it was for another request.
-    """
-    assert connection.in_atomic_block
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))",
-            [f"idem|{request.principal}|{request.account}|{request.key}"],
-        )
-        if not cursor.fetchone()[0]:
-            raise in_progress()
-    existing = find(request)
-    if existing is not None:
-        return existing
-    IdempotencyRecord.objects.create(
-        principal=request.principal,
-        account=request.account,
-        key=request.key,
-        fingerprint=request.fingerprint,
-        object_type=object_type,
-        object_id=object_id,
-        created_at=at,
-    )
-    return object_id
 
 
 def close(*, object_id: str, at: datetime) -> None:

@@ -1,6 +1,7 @@
 """Requests are read exactly, or refused by name."""
 
 import contextlib
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -9,7 +10,14 @@ from hypothesis import strategies as st
 from rest_framework.exceptions import ValidationError
 
 from nexus.core.http import BodyTooLarge, Malformed
-from nexus.core.wire import BODY_SIZE_MAX, ExactDecimalField, StrictSerializer, read_json
+from nexus.core.wire import (
+    BODY_SIZE_MAX,
+    REFUSALS_MAX,
+    ExactDecimalField,
+    ExactTimeField,
+    StrictSerializer,
+    read_json,
+)
 
 
 class Leg(StrictSerializer):
@@ -19,6 +27,25 @@ class Leg(StrictSerializer):
 class Order(StrictSerializer):
     legs = Leg(many=True)
     price = ExactDecimalField(required=False, places=5, zero=False)
+
+
+def test_unknown_fields_are_named_in_bounds():
+    form = StrictSerializer(data={f"{number:03}{'x' * 500}": 1 for number in range(500)})
+
+    assert not form.is_valid()
+
+    assert len(form.errors) == REFUSALS_MAX
+    assert max(map(len, form.errors)) == 128
+
+
+@pytest.mark.parametrize("text", ["2026-01-05T12:00:00", "2026-01-05T12:00", "2026-01-05"])
+def test_a_time_without_its_offset_is_refused(text):
+    with pytest.raises(ValidationError):
+        ExactTimeField().run_validation(text)
+
+
+def test_a_time_with_its_offset_is_that_moment():
+    assert ExactTimeField().run_validation("2026-01-05T14:00:00+02:00") == datetime(2026, 1, 5, 12, tzinfo=UTC)
 
 
 def test_numbers_are_exactly_what_the_wire_says():

@@ -130,8 +130,8 @@ class Mt5Broker:
 
         self._change(change.change_id, build)
 
-    def order_report(self, *, client_order_id: str, sent_at: datetime) -> OrderReport:
-        """Ask the gateway's journal, then the venue. Raises: Unreachable when the search was not complete."""
+    def order_report(self, *, client_order_id: str, symbol: str, sent_at: datetime) -> OrderReport:
+        """Ask the gateway's journal, then the venue. Raises: Unreachable when the search proves nothing."""
         magic = self._magic(client_order_id)
         document = self._session.settle(client_order_id)
         with readings.reading():
@@ -146,12 +146,11 @@ class Mt5Broker:
                     outcome, refused = answers.classify(document)
                     if outcome.is_refusal:
                         return answers.rejected(client_order_id, refused)
-                    is_accepted = outcome is not Outcome.UNKNOWN
-                    return search.confirm(self._session, document, trail, since_s, is_accepted=is_accepted)
+                    if outcome is not Outcome.UNKNOWN:
+                        return search.confirm(self._session, document, trail, since_s)
+                    return search.trace(self._session, document, trail, since_s, symbol=symbol, sent_at=sent_at)
                 case "CALLING" | "TOMBSTONE" | "FORGOTTEN":
-                    until_s = float(document["gateway_utc"])
-                    found = search.search(self._session, trail, since_s=since_s, until_s=until_s)
-                    return found or OrderReport(client_order_id, VenueState.NO_TRACE)
+                    return search.trace(self._session, document, trail, since_s, symbol=symbol, sent_at=sent_at)
         raise Unreachable(f"the gateway speaks of a state {document['state']!r} that we do not know")
 
     def fills_since(self, at: datetime) -> Sequence[FillReport]:
@@ -238,7 +237,7 @@ class Mt5Broker:
         if outcome is Outcome.UNKNOWN:
             raise OutcomeUnknown(str(refused)) from refused
         try:
-            return search.confirm(self._session, document, trail, since_s, is_accepted=True)
+            return search.confirm(self._session, document, trail, since_s)
         except Unreachable:
             return answers.accepted(client_order_id, document)
 

@@ -2,29 +2,55 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
+from nexus.core.errors import Unreachable
 from trading.brokers.base import OrderReport, VenueState
 from trading.brokers.mt5 import answers, evidence, readings, wire
 from trading.brokers.mt5.session import Session
 
 
-def confirm(
-    session: Session, document: wire.Plain, trail: evidence.Trail, since_s: float, *, is_accepted: bool
-) -> OrderReport:
-    """Find the deals of an order that was answered; an accepted one that shows none yet is working.
+def confirm(session: Session, document: wire.Plain, trail: evidence.Trail, since_s: float) -> OrderReport:
+    """Find the deals of an order that was accepted; one that shows none yet is working.
 
     Raises: Unreachable when the search was not complete.
     """
     with readings.reading():
-        ticket = answers.order_ticket(document)
-        trail = replace(trail, tickets=frozenset({ticket} if ticket else ()))
+        trail = _by_ticket(trail, document)
         report = search(session, trail, since_s=since_s, until_s=float(document["gateway_utc"]))
-    if report is None and not is_accepted:
-        return OrderReport(trail.client_order_id, VenueState.NO_TRACE)
-    if report is None:
-        return answers.accepted(trail.client_order_id, document)
-    return report
+    return report or answers.accepted(trail.client_order_id, document)
+
+
+def trace(
+    session: Session, document: wire.Plain, trail: evidence.Trail, since_s: float, *, symbol: str, sent_at: datetime
+) -> OrderReport:
+    """Find an order of which nobody knows whether it arrived, or report that there is no trace of it.
+
+    What the terminal lists is as old as what its server last told it: only a price newer than the sending shows that
+    an empty search could have found the order. Raises: Unreachable when the search proves nothing.
+    """
+    with readings.reading():
+        sent_s = max(sent_at.timestamp(), float(document["called_utc"] or 0))
+        has_ticked = _has_ticked(session, symbol, since=datetime.fromtimestamp(sent_s, UTC))
+        if document["reply"]:
+            trail = _by_ticket(trail, document)
+        found = search(session, trail, since_s=since_s, until_s=float(document["gateway_utc"]))
+    if found is None and not has_ticked:
+        raise Unreachable(f"no price of {symbol} newer than the order has been seen: an empty search proves nothing")
+    return found or OrderReport(trail.client_order_id, VenueState.NO_TRACE)
+
+
+def _by_ticket(trail: evidence.Trail, document: wire.Plain) -> evidence.Trail:
+    ticket = answers.order_ticket(document)
+    return replace(trail, tickets=frozenset({ticket} if ticket else ()))
+
+
+def _has_ticked(session: Session, symbol: str, *, since: datetime) -> bool:
+    """Tell whether the server has sent a price of the symbol since then; a price of unknown time is no such sign."""
+    session.learn_clock([symbol])
+    tick = session.batch(readings.quote_calls([symbol])).answers[1]["result"]
+    return bool(tick) and session.clock.utc_of_quote(wire.integer(tick["time_msc"])) > since
 
 
 def search(session: Session, trail: evidence.Trail, *, since_s: float, until_s: float) -> OrderReport | None:

@@ -4,12 +4,10 @@ import getpass
 import uuid
 from typing import Any
 
-from django.contrib.auth import authenticate
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.timezone import now
 
-from accounts import selectors as people
-from accounts.states import Role
+from accounts.services import sessions
 from accounts.types import Principal
 from nexus.core.errors import NexusError
 from nexus.core.logs import correlated
@@ -68,8 +66,5 @@ class Command(BaseCommand):
         self.stdout.write(f"Proposal {decision.pk} is {decision.state}.")
 
     def _operator(self, email: str) -> Principal:
-        user = people.user_by_email(email)
-        known = authenticate(username=email, password=getpass.getpass(f"Password of {email}: "))
-        if user is None or known is None or user.role != Role.OPERATOR:
-            raise CommandError("No operator has this email and password.")
-        return user
+        password = getpass.getpass(f"Password of {email}: ")
+        return sessions.enter_command(email=email, password=password, command="unknown_orders")

@@ -54,6 +54,7 @@ class FakeTerminal:
         self.none_from: set[str] = set()
         self.hang = threading.Event()
         self.hang.set()
+        self.ticked_at: float | None = None  # None: a price just now, whenever it is asked for
         self._ticket = FIRST_TICKET
 
     def __getattribute__(self, name: str) -> Any:
@@ -115,7 +116,7 @@ class FakeTerminal:
         if symbol not in self.selected:
             self.error = (-4, "Terminal: Not found")
             return None
-        at = int((time.time() + SERVER_OFFSET_S) * 1000)
+        at = int(((self.ticked_at or time.time()) + SERVER_OFFSET_S) * 1000)
         return structure("Tick", time=at // 1000, bid=BID, ask=ASK, last=0.0, time_msc=at, flags=6)
 
     def orders_get(self, *, ticket: int = 0) -> Any:

@@ -136,7 +136,7 @@ def test_a_resting_order_works_until_it_is_filled(broker, terminal, resting, sen
 
     assert (report.state, report.fills) == (VenueState.WORKING, ())
     assert report.venue_order_id == str(terminal.working[0].ticket)
-    assert broker.order_report(client_order_id=wanted.client_order_id, sent_at=sent_at) == report
+    assert broker.order_report(client_order_id=wanted.client_order_id, symbol=wanted.symbol, sent_at=sent_at) == report
     (listed,) = broker.snapshot(symbols=[]).orders
     assert (listed.client_order_id, listed.venue_order_id) == (wanted.client_order_id, report.venue_order_id)
     assert (listed.side, listed.order_type, listed.time_in_force) == (Side.BUY, OrderType.LIMIT, TimeInForce.GTC)
@@ -185,7 +185,7 @@ def test_a_canceled_order_is_proven_so_by_its_report_and_keeps_its_fills(broker,
     broker.cancel(cancel_id="c-1", venue_order_id=ticket)
     broker.cancel(cancel_id="c-1", venue_order_id=ticket)
 
-    report = broker.order_report(client_order_id=wanted.client_order_id, sent_at=sent_at)
+    report = broker.order_report(client_order_id=wanted.client_order_id, symbol=wanted.symbol, sent_at=sent_at)
     assert (report.state, report.fills) == (VenueState.CANCELED, ())
     assert [request for request in terminal.sent if request["action"] == 8] == [{"action": 8, "order": int(ticket)}]
 

@@ -131,7 +131,7 @@ def test_sends_nothing_while_trading_is_switched_off_and_says_that_the_account_m
         broker.submit(wanted)
 
     assert (refused.value.code, refused.value.halts) == (code, True)
-    report = broker.order_report(client_order_id=wanted.client_order_id, sent_at=sent_at)
+    report = broker.order_report(client_order_id=wanted.client_order_id, symbol=wanted.symbol, sent_at=sent_at)
     assert (report.state, report.halts) == (VenueState.REJECTED, True)
     assert terminal.sent == []
 
@@ -158,7 +158,10 @@ def test_says_when_a_stop_that_was_asked_for_does_not_stand(broker, terminal, or
     wanted = order(**asked)
 
     assert broker.submit(wanted).stops_missing is missing
-    assert broker.order_report(client_order_id=wanted.client_order_id, sent_at=sent_at).stops_missing is missing
+    assert (
+        broker.order_report(client_order_id=wanted.client_order_id, symbol=wanted.symbol, sent_at=sent_at).stops_missing
+        is missing
+    )
 
 
 def test_misses_no_stops_of_a_position_that_is_closed_or_of_somebody_else(broker, terminal, order, opened, sent_at):
@@ -167,7 +170,9 @@ def test_misses_no_stops_of_a_position_that_is_closed_or_of_somebody_else(broker
     terminal.positions.clear()
     opened(stop_loss=None, take_profit=None)
 
-    assert not broker.order_report(client_order_id=wanted.client_order_id, sent_at=sent_at).stops_missing
+    assert not broker.order_report(
+        client_order_id=wanted.client_order_id, symbol=wanted.symbol, sent_at=sent_at
+    ).stops_missing
 
 
 def test_asks_the_venue_for_margin_and_profit(broker):

@@ -18,7 +18,9 @@ def old_journal(running):
 
 @pytest.fixture
 def report(broker, sent_at):
-    return lambda wanted: broker.order_report(client_order_id=wanted.client_order_id, sent_at=sent_at)
+    return lambda wanted: broker.order_report(
+        client_order_id=wanted.client_order_id, symbol=wanted.symbol, sent_at=sent_at
+    )
 
 
 @pytest.fixture
@@ -209,6 +211,26 @@ def test_a_search_that_was_not_complete_proves_nothing(lost, report, terminal, t
 
     with pytest.raises(Unreachable):
         report(wanted)
+
+
+def test_a_search_behind_a_price_as_old_as_the_order_proves_nothing(lost, broker, report, terminal):
+    broker.snapshot(symbols=["EURUSD"])  # the server's clock is learned from a price that moves
+    wanted = lost(lambda _: None)
+
+    terminal.ticked_at = time.time() - 10
+    with pytest.raises(Unreachable, match="no price of EURUSD newer"):
+        report(wanted)
+    terminal.ticked_at = None
+
+    assert report(wanted).state is VenueState.NO_TRACE
+
+
+def test_finds_an_order_though_prices_stand_still(lost, report, terminal):
+    wanted = lost(terminal.fill)
+
+    terminal.ticked_at = time.time() - 10
+
+    assert report(wanted).state is VenueState.FILLED
 
 
 def test_searches_a_window_wide_enough_for_every_zone(lost, report, terminal):

@@ -227,8 +227,12 @@ def test_a_late_answer_is_unknown_and_found_afterwards(running, connect, termina
         connect(running, deadline_s="0.1").submit(wanted)
     terminal.hang.set()
 
-    report = connect(running).order_report(client_order_id=wanted.client_order_id, sent_at=sent_at)
+    report = connect(running).order_report(
+        client_order_id=wanted.client_order_id, symbol=wanted.symbol, sent_at=sent_at
+    )
     while report.state is VenueState.NO_TRACE:
-        report = connect(running).order_report(client_order_id=wanted.client_order_id, sent_at=sent_at)
+        report = connect(running).order_report(
+            client_order_id=wanted.client_order_id, symbol=wanted.symbol, sent_at=sent_at
+        )
     assert report.state is VenueState.FILLED
     assert len(terminal.sent) == 1

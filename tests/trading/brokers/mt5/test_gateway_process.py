@@ -111,7 +111,10 @@ def test_killed_in_the_middle_of_a_send_it_never_sends_again(place, order, sent_
 
     with pytest.raises(OutcomeUnknown):
         broker.submit(wanted)
-    assert broker.order_report(client_order_id=wanted.client_order_id, sent_at=sent_at).state is VenueState.NO_TRACE
+    assert (
+        broker.order_report(client_order_id=wanted.client_order_id, symbol=wanted.symbol, sent_at=sent_at).state
+        is VenueState.NO_TRACE
+    )
     assert place.sends.read_text().split() == [wanted.client_order_id]
 
 
@@ -156,7 +159,7 @@ def test_trades_on_paper_through_the_emulator_and_remembers(place, order):
     _, url = place.start()
     again = place.broker(url)
     assert again.snapshot(symbols=[]).positions[0].client_order_id == wanted.client_order_id
-    report = again.order_report(client_order_id=wanted.client_order_id, sent_at=datetime.now(UTC))
+    report = again.order_report(client_order_id=wanted.client_order_id, symbol=wanted.symbol, sent_at=datetime.now(UTC))
     assert (report.state, len(report.fills)) == (VenueState.FILLED, 1)
 
 

@@ -84,7 +84,10 @@ def test_a_send_that_holds_the_lock_is_ended_and_nothing_is_sent_before_the_book
     assert patient.submit(order()).state is VenueState.FILLED
     with pytest.raises(OutcomeUnknown):
         patient.submit(hung)
-    assert patient.order_report(client_order_id=hung.client_order_id, sent_at=sent_at).state is VenueState.NO_TRACE
+    assert (
+        patient.order_report(client_order_id=hung.client_order_id, symbol=hung.symbol, sent_at=sent_at).state
+        is VenueState.NO_TRACE
+    )
     assert place.sends.read_text().split().count(hung.client_order_id) == 1
     assert refused.client_order_id not in place.sends.read_text()
 

@@ -1,0 +1,77 @@
+"""An order that waited is sent only into the market that it was judged by."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.utils.timezone import now
+
+from tests.client import ApiClient
+from tests.trading.test_resting_orders import LIMIT, MARKET, place
+from trading.models import TradeLedger
+from trading.services import dispatch, instruments
+
+
+@pytest.fixture
+def client(trader) -> ApiClient:
+    return ApiClient().login(trader)
+
+
+def accepted(client: ApiClient, body: dict[str, Any]) -> TradeLedger:
+    """Leave an order to the worker."""
+    return TradeLedger.objects.get(public_id=place(client, body, prefer="respond-async")["id"])
+
+
+def send(order: TradeLedger) -> TradeLedger:
+    """Be the worker once."""
+    dispatch.dispatch(order_id=order.pk, at=now())
+    order.refresh_from_db()
+    return order
+
+
+@pytest.mark.parametrize(
+    ("body", "bid", "ask"),
+    [(MARKET, "1.08512", "1.08523"), (MARKET | {"action": "SELL", "stop_loss": "1.0900"}, "1.08467", "1.08490")],
+)
+def test_a_price_that_has_left_the_collar_since_is_rejected_by_us(client, paper, body, bid, ask):
+    order = accepted(client, body)  # judged at 1.08490 / 1.08500, with 0.00022 to either side
+    paper.quote("EURUSD", bid, ask)
+
+    send(order)
+
+    assert (order.status, order.rejected_by, order.reason) == ("REJECTED", "LOCAL", "PRICE_OUTSIDE_COLLAR")
+    assert (order.attempts, order.reserved, paper.deals()) == (0, 0, [])
+
+
+def test_a_price_inside_the_collar_is_taken_and_slippage_counts_from_the_judgement(client, paper):
+    order = accepted(client, MARKET)
+    paper.quote("EURUSD", "1.08510", "1.08520")
+
+    send(order)
+
+    assert (order.status, order.average_price) == ("FILLED", Decimal("1.0852"))
+    assert (order.reference_bid, order.reference_ask) == (Decimal("1.0849"), Decimal("1.085"))
+    assert (order.fills.get().slippage or 0) > 0
+
+
+@pytest.mark.parametrize("body", [MARKET, LIMIT])
+@pytest.mark.parametrize(
+    ("bid", "ask", "reason"),
+    [("1.07000", "1.08500", "SPREAD_EXCEEDS_LIMIT"), ("0.90000", "0.90010", "QUOTE_JUMPED")],
+)
+def test_a_price_that_cannot_be_trusted_sends_nothing(client, paper, body, bid, ask, reason):
+    order = accepted(client, body)
+    paper.quote("EURUSD", bid, ask)
+
+    send(order)
+
+    assert (order.status, order.rejected_by, order.reason) == ("REJECTED", "LOCAL", reason)
+    assert (paper.deals(), paper.truth()["working"]) == ([], [])
+
+
+def test_an_order_waits_while_its_instrument_cannot_be_asked_for(client, paper, monkeypatch):
+    order = accepted(client, MARKET)
+    monkeypatch.setattr(instruments, "KEPT", instruments.KEPT * 0)
+    paper.control.inject("server_disconnect", seconds=0)
+
+    assert send(order).delivery == "QUEUED"
