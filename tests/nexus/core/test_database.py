@@ -24,14 +24,14 @@ def test_a_connection_that_lives_is_not_asked(django_assert_num_queries):
         assert connection.is_usable()
 
 
-def test_a_connection_that_the_server_has_ended_is_opened_anew(monkeypatch):
+def test_a_connection_that_the_server_has_ended_is_opened_anew():
     connection.ensure_connection()
     first = connection.connection.info.backend_pid
     end(first)
     assert not connection.is_usable()
 
-    monkeypatch.setattr(connection, "health_check_enabled", True)
-    monkeypatch.setattr(connection, "health_check_done", False)  # as a new request begins
+    connection.errors_occurred = True  # as after a statement that failed with it
+    connection.close_if_unusable_or_obsolete()
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         assert cursor.fetchone()[0] != first
