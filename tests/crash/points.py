@@ -90,6 +90,17 @@ _AT_COMMIT = on(BaseDatabaseWrapper, "commit", before=die)
 _AT_ANSWER = on(http.client.HTTPConnection, "getresponse", before=die)
 _AT_BOOKING = on(fills, "_move", after=_AT_COMMIT)
 
+
+def in_steps(step: Step) -> Step:
+    """Let an answer be settled as an unusual one is, in a transaction of several statements, and patch that."""
+
+    def patch() -> None:
+        fills._is_plain = lambda *_, **__: False
+        step()
+
+    return patch
+
+
 _WEB = {
     "web: before transaction A": Point(Victim.WEB, on(orders, "_admit", before=die), Ends.RETRIED),
     "web: key claimed, day locked": Point(Victim.WEB, on(storing, "begin", after=die), Ends.RETRIED),
@@ -99,10 +110,10 @@ _WEB = {
     "web: A committed, not sent": Point(Victim.WEB, on(orders, "send", before=die), Ends.NOT_AT_BROKER),
     "web: adapter, before bytes leave": Point(Victim.WEB, on(GatewayClient, "send", before=die), Ends.NOT_AT_BROKER),
     "web: bytes left, no answer yet": Point(Victim.WEB, on(GatewayClient, "send", before=_AT_ANSWER), Ends.EITHER),
-    "web: answered, before C": Point(Victim.WEB, on(fills, "record", before=die), Ends.FILLED),
-    "web: in C, fill inserted": Point(Victim.WEB, on(fills, "_book", after=die), Ends.FILLED),
-    "web: before C commits": Point(Victim.WEB, _AT_BOOKING, Ends.FILLED),
-    "web: C committed": Point(Victim.WEB, on(fills, "record", after=die), Ends.FILLED),
+    "web: answered, before C": Point(Victim.WEB, on(fills, "settle", before=die), Ends.FILLED),
+    "web: in C, fill inserted": Point(Victim.WEB, in_steps(on(fills, "_book", after=die)), Ends.FILLED),
+    "web: before C commits": Point(Victim.WEB, in_steps(_AT_BOOKING), Ends.FILLED),
+    "web: C committed": Point(Victim.WEB, on(fills, "settle", after=die), Ends.FILLED),
     "web: accepted, before its message": Point(
         Victim.WEB, on(orders, "enqueue", before=die), Ends.FILLED, is_queued=True
     ),
@@ -128,7 +139,7 @@ _WORKERS = {
         Victim.DISPATCHER, on(orders, "send", before=die), Ends.NOT_AT_BROKER, is_queued=True
     ),
     "dispatcher: answered, not booked": Point(
-        Victim.DISPATCHER, on(fills, "record", before=die), Ends.FILLED, is_queued=True
+        Victim.DISPATCHER, on(fills, "settle", before=die), Ends.FILLED, is_queued=True
     ),
     "resolver: called it unknown": Point(
         Victim.RESOLVER, on(fills, "lose", after=die), Ends.FILLED, before="web: answered, before C"

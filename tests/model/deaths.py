@@ -23,7 +23,7 @@ DEATHS: dict[str, tuple[Any, str, bool, bool]] = {
     "before it was stored": (orders, "_store", False, False),
     "stored, not committed": (orders, "_store", True, False),
     "committed, not sent": (orders, "send", False, False),
-    "answered, not booked": (fills, "record", False, True),
+    "answered, not booked": (fills, "settle", False, True),
     "booked, not committed": (fills, "_book", True, True),
     "moved, not committed": (fills, "_move", True, True),
 }
@@ -41,6 +41,8 @@ def death(name: str) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(owner, function, begin_and_die if has_begun else _die)
+        if owner is fills and has_begun:  # between two statements of one transaction: not where all is one statement
+            patch.setattr(fills, "_is_plain", lambda *_, **__: False)
         try:
             yield
         except Died:

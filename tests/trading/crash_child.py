@@ -32,11 +32,11 @@ def die(*_: Any, **__: Any) -> Any:
 
 def main(point: str, email: str) -> None:
     """Place the order and die on the way."""
-    submit, record = Mt5Broker.submit, fills.record
+    submit, settle = Mt5Broker.submit, fills.settle
     doors: dict[str, tuple[Any, str, Any]] = {
         "before_send": (Mt5Broker, "submit", die),
         "after_send": (Mt5Broker, "submit", lambda self, order: die(submit(self, order))),
-        "after_settle": (fills, "record", lambda **arguments: die(record(**arguments))),
+        "after_settle": (fills, "settle", lambda order, **arguments: die(settle(order, **arguments))),
     }
     setattr(*doors[point])
     user = people.user_by_email(email)

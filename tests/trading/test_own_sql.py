@@ -2,7 +2,8 @@
 
 import threading
 import uuid
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -10,9 +11,11 @@ import orjson
 import pytest
 from django.db import ProgrammingError, connection, connections, transaction
 from django.utils.timezone import now
+from hypothesis import HealthCheck, given, settings
+from hypothesis.strategies import booleans, decimals
 
 from nexus.audit.models import Event
-from nexus.core import statements
+from nexus.core import money, statements
 from nexus.idempotency.models import IdempotencyRecord
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import KeyInProgress, KeyMismatch, RequestKey
@@ -20,12 +23,12 @@ from risk.models import UserDailyStats
 from risk.services import stats
 from tests.trading import twins
 from tests.trading.conftest import brief
-from trading import selectors
+from trading import rules, selectors
 from trading.api import forms, rendering
-from trading.models import BrokerPosition, OrderEvent, TradeLedger
-from trading.services import orders, settling, storing
+from trading.models import BrokerPosition, Fill, OrderEvent, TradeLedger
+from trading.services import fills, orders, settling, storing
 from trading.states import Side
-from trading.types import OrderIntent
+from trading.types import Holding, OrderIntent, OrderReport
 
 DIFFERS = {"id", "public_id", "client_order_id", "venue_order_id", "sent_at", "closed_at", "created_at", "asked_at"}
 
@@ -209,6 +212,60 @@ def test_what_is_shown_is_what_the_published_shape_says(execute, trader):
 def test_a_failed_statement_is_djangos_own_error(db):
     with pytest.raises(ProgrammingError):
         statements.fetch("SELECT no_such_column")
+
+
+@given(
+    held=decimals(min_value=-10, max_value=10, places=8), price=decimals(min_value="0.0001", max_value=200, places=10),
+    fill=decimals(min_value="0.00000001", max_value=10, places=8), is_sold=booleans(),
+    fill_price=decimals(min_value="0.0001", max_value=200, places=10),
+)  # fmt: skip
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_position_is_priced_in_the_database_as_it_is_here(db, held, price, fill, is_sold, fill_price):
+    signed = -fill if is_sold else fill
+
+    here = rules.apply_fill(Holding(held, price), signed_quantity=signed, price=fill_price).price
+
+    there = statements.fetch_only("SELECT position_price(%s, %s, %s, %s)", [held, price, signed, fill_price])[0]
+    assert there == money.half_even_to(here, settling.PRICE_STEP)
+
+
+def test_a_tie_of_an_average_goes_to_the_even_digit(db):
+    for low, high in (("1.0000000001", "1.0000000002"), ("1.0000000002", "1.0000000003")):
+        averaged = statements.fetch_only("SELECT position_price(1, %s, 1, %s)", [Decimal(low), Decimal(high)])[0]
+        assert averaged == Decimal("1.0000000002")
+
+
+def test_an_answer_to_an_order_that_somebody_moved_meanwhile_is_booked_once(execute, monkeypatch):
+    """The resolver was first: the statement that settles by itself finds another state, and changes nothing."""
+    settle, seen = fills.settle, []
+
+    def late(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLedger:
+        fills.record(order_id=order.pk, report=report, at=at)
+        seen.append(settle(order, report=report, at=at))
+        return seen[0]
+
+    monkeypatch.setattr(fills, "settle", late)
+    order = execute(small())
+
+    assert order.status == "FILLED"
+    assert Fill.objects.count() == 1
+    assert BrokerPosition.objects.get().quantity == order.quantity
+    assert OrderEvent.objects.filter(order=order).count() == 3
+
+
+def test_an_answer_whose_fill_was_booked_as_somebody_elses_moves_nothing_by_itself(execute, account, monkeypatch):
+    """A fill is unique: the statement that settles by itself fails as a whole, and the careful way decides."""
+    settle = fills.settle
+
+    def after_a_stray(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLedger:
+        fills.ingest(account=account, reports=[replace(report.fills[0], client_order_id="")], at=at)
+        return settle(order, report=report, at=at)
+
+    monkeypatch.setattr(fills, "settle", after_a_stray)
+    execute(small())
+
+    assert Fill.objects.count() == 1
+    assert BrokerPosition.objects.get().quantity == small().quantity
 
 
 def test_statements_stay_prepared_on_the_server_and_are_planned_once(db):

@@ -154,10 +154,10 @@ def test_the_same_report_any_number_of_times_changes_nothing(execute, paper):
 def test_a_process_that_died_sending_leaves_its_order_to_the_resolver(execute, paper, monkeypatch):
     """The mark alone says that it may have left: after the lease somebody asks."""
 
-    def die(**_: object) -> None:
+    def die(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fills, "record", die)
+    monkeypatch.setattr(fills, "settle", die)
     with pytest.raises(KeyboardInterrupt):
         execute()
     monkeypatch.undo()

@@ -86,10 +86,10 @@ def test_two_fills_that_open_one_position_at_once_are_both_booked(account):
 
 
 def test_a_database_that_fails_after_the_send_does_not_invite_a_second_try(trader, paper, monkeypatch):
-    def fail(**_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OperationalError("canceling statement due to lock timeout")
 
-    monkeypatch.setattr(fills, "record", fail)
+    monkeypatch.setattr(fills, "settle", fail)
 
     answer = ApiClient().login(trader).post("/trading/execute", BODY, idempotency_key=uuid.uuid4().hex)
 
@@ -151,10 +151,10 @@ def test_a_line_feed_is_no_part_of_a_symbol(trader, paper):
 def test_an_order_whose_process_died_blocks_its_instrument(execute, monkeypatch):
     """It is SENDING and nobody will settle it: until the resolver has asked, it may be anywhere."""
 
-    def die(**_: object) -> None:
+    def die(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fills, "record", die)
+    monkeypatch.setattr(fills, "settle", die)
     with pytest.raises(KeyboardInterrupt):
         execute(brief(**SMALL))
     monkeypatch.undo()

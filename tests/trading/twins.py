@@ -17,10 +17,10 @@ from nexus.idempotency.services.records import RequestKey
 from risk.services import control, stats
 from trading import rules
 from trading.models import BrokerPosition, Fill, OrderEvent, TradeLedger
-from trading.services import facts
+from trading.services.facts import database_clock
 from trading.services.settling import PRICE_STEP, Booked, Held
 from trading.services.storing import Beginning, Mark
-from trading.states import State
+from trading.states import Side, State
 from trading.types import FillReport, Holding
 
 
@@ -70,7 +70,7 @@ def store(
             return False
         stats.count_admitted(mark.day, value=mark.value, quantity=mark.quantity)
     if order.attempts:
-        order.sent_at = facts.database_clock()
+        order.sent_at = database_clock()
     order.save(force_insert=True)
     steps = zip(("", *map(str, path)), path, strict=False)
     for came_from, to in steps:
@@ -97,6 +97,24 @@ def compare_and_set(
     OrderEvent.objects.create(
         order=order, came_from=str(came_from), to=str(to), reason=reason, evidence=dict(evidence), at=at
     )
+    only: Fill | None = beside["only"]
+    if only is not None:
+        only.order, only.booked_at = order, database_clock()
+        only.save(force_insert=True)
+        signed = only.quantity * Side(only.side).direction
+        opened = {
+            "symbol": only.symbol, "quantity": 0, "price_open": only.price, "stop_loss": order.stop_loss,
+            "take_profit": order.take_profit, "opened_at": only.filled_at,
+        }  # fmt: skip
+        position, _ = BrokerPosition.objects.get_or_create(
+            account_id=order.account_id, venue_position_id=only.venue_position_id, defaults=opened
+        )
+        after = rules.apply_fill(
+            Holding(Decimal(position.quantity), position.price_open), signed_quantity=signed, price=only.price
+        )
+        position.quantity, position.price_open = after.quantity, money.half_even_to(after.price, PRICE_STEP)
+        position.closed_at = only.filled_at if after.quantity == 0 else None
+        position.save()
     for held in beside["held"]:
         BrokerPosition.objects.filter(pk=held.position_id).update(
             quantity=held.quantity, price_open=held.price_open, closed_at=held.closed_at
@@ -118,7 +136,7 @@ def book(account_id: int, report: FillReport, *, order: TradeLedger, slippage: D
             "commission": report.commission, "swap": report.swap, "fee": report.fee, "profit": report.profit,
             "kind": report.kind, "reverses": report.reverses, "filled_at": report.filled_at,
             "slippage": None if slippage is None else money.half_even_to(slippage, PRICE_STEP),
-            "booked_at": facts.database_clock(),
+            "booked_at": database_clock(),
         },
     )  # fmt: skip
     if not is_new:

@@ -24,6 +24,25 @@ BEGIN
 END $$
 """
 
+# What `rules.apply_fill` says of a position's price, for the statement that settles a plain order by itself: adding
+# averages, to the tenth place and half to even as `settling` writes it; reducing keeps the price, flipping takes the new.
+PRICE = """
+CREATE FUNCTION position_price(held numeric, price numeric, fill numeric, fill_price numeric) RETURNS numeric
+LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE averaged numeric; cut numeric;
+BEGIN
+  IF held * fill < 0 THEN
+    RETURN CASE WHEN held + fill = 0 OR (held + fill) * held > 0 THEN price ELSE fill_price END;
+  END IF;
+  averaged := round(abs(held) * price + abs(fill) * fill_price, 40) / abs(held + fill);
+  cut := trunc(averaged, 10);
+  IF averaged - cut = 0.00000000005 THEN
+    RETURN CASE WHEN mod(cut * 10000000000, 2) = 0 THEN cut ELSE cut + 0.0000000001 END;
+  END IF;
+  RETURN round(averaged, 10);
+END $$
+"""
+
 
 class Migration(migrations.Migration):
     dependencies = [("trading", "0006_begin_in_one_statement"), ("risk", "0006_stop_under_its_lock")]
@@ -34,4 +53,5 @@ class Migration(migrations.Migration):
             "DROP FUNCTION fill_book(bigint, bigint, text, text, text, text, text, numeric, numeric, numeric, numeric,"
             " numeric, numeric, text, text, numeric, timestamptz, numeric, numeric)",
         ),
+        migrations.RunSQL(PRICE, "DROP FUNCTION position_price(numeric, numeric, numeric, numeric)"),
     ]

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 
 from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
@@ -23,10 +23,23 @@ from nexus.idempotency.services import records
 from risk.services import adjustments
 from risk.states import AdjustmentKind
 from trading import rules, selectors
-from trading.models import Fill, TradeLedger, TradingAccount
+from trading.models import Fill, IllegalTransition, TradeLedger, TradingAccount
 from trading.services import settling
 from trading.services.settling import Booked, Held
-from trading.states import UNKNOWN, CancelState, Delivery, FillKind, OrderStatus, RejectedBy, Side, State, VenueState
+from trading.states import (
+    FILLED,
+    REJECTED,
+    SENDING,
+    UNKNOWN,
+    CancelState,
+    Delivery,
+    FillKind,
+    OrderStatus,
+    RejectedBy,
+    Side,
+    State,
+    VenueState,
+)
 from trading.types import FillReport, OrderReport
 
 log = structlog.get_logger(__name__)
@@ -44,6 +57,38 @@ def record(*, order_id: int, report: OrderReport, at: datetime) -> TradeLedger:
         without=frozenset({"checks"}),  # most of the row, and nothing here depends on it
     )
     return follow(order, report=report, at=at)
+
+
+def settle(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLedger:
+    """Book what the broker answered to an order that this process has just sent, as `record` does.
+
+    The usual answers, a fill of the whole at a good price or a plain refusal, are one statement that commits by itself;
+    whatever it cannot be sure of is left to `record`, and so is an order that somebody else has moved meanwhile.
+    """
+    fills = [_row(order, fill) for fill in report.fills]
+    filled = sum((fill.quantity for fill in fills), start=rules.ZERO)
+    to = rules.next_state(
+        order.state, reported=report.state, filled=filled, quantity=order.quantity, is_new_fill=bool(fills)
+    )
+    if to not in (FILLED, REJECTED) or not _is_plain(order, report=report, fills=fills):
+        return record(order_id=order.pk, report=report, at=at)
+    try:
+        _follow(order, to, report=report, standing=fills, at=at, only=fills[0] if fills else None)
+    except (IllegalTransition, IntegrityError):
+        return record(order_id=order.pk, report=report, at=at)
+    order._prefetched_objects_cache = {"fills": fills}  # type: ignore[attr-defined]  # whoever shows it reads no more
+    return order
+
+
+def _is_plain(order: TradeLedger, *, report: OrderReport, fills: list[Fill]) -> bool:
+    """Tell whether an answer asks for nothing but the move: no other fill, no warning, no adjustment."""
+    slipped = any(fill.slippage is not None and fill.slippage > settings.SLIPPAGE_THRESHOLD for fill in fills)
+    is_own = all(fill.kind == FillKind.ORDER and fill.quantity == order.quantity for fill in fills)
+    is_told = slipped or report.stops_missing or report.halts
+    return (
+        order.state == SENDING and not order.other_position_id and len(fills) <= 1 and is_own and not is_told
+        and not connection.in_atomic_block
+    )  # fmt: skip
 
 
 @transaction.atomic(durable=True)
@@ -105,6 +150,23 @@ def follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLed
         return order
     before = order.reserved
     is_late = any(fill.kind is FillKind.ORDER for fill in booked)
+    _follow(order, to, report=report, standing=standing, at=at, is_late=is_late, held=held)
+    _adjust(order, fills=fills, booked=booked, before=before, at=at)
+    _warn(order, report=report, fills=fills, has_new=bool(booked), at=at)
+    return order
+
+
+def _follow(
+    order: TradeLedger,
+    to: State,
+    *,
+    report: OrderReport,
+    standing: list[Fill],
+    at: datetime,
+    is_late: bool = False,
+    held: Sequence[Held] = (),
+    only: Fill | None = None,
+) -> None:
     _move(
         order,
         to,
@@ -113,10 +175,8 @@ def follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLed
         at=at,
         facts=_facts(order, report=report, to=to, standing=standing, is_late=is_late),
         held=held,
+        only=only,
     )
-    _adjust(order, fills=fills, booked=booked, before=before, at=at)
-    _warn(order, report=report, fills=fills, has_new=bool(booked), at=at)
-    return order
 
 
 def _belongs(order: TradeLedger, fill: FillReport) -> bool:
@@ -173,6 +233,7 @@ def _move(
     at: datetime,
     facts: Mapping[str, Any] = MappingProxyType({}),
     held: Sequence[Held] = (),
+    only: Fill | None = None,
 ) -> None:
     came_from, is_done = order.state, to.delivery is Delivery.DONE
     event = trail.event(
@@ -191,7 +252,7 @@ def _move(
         occurred_at=at,
     )
     closing = records.closing(object_id=str(order.public_id), at=at) if is_done else {}
-    beside = settling.beside(held=held, event=event, closing=closing)
+    beside = settling.beside(held=held, event=event, closing=closing, only=only)
     order.move(to, at=at, reason=reason, evidence=evidence, facts=facts, beside=beside)
     if is_done and came_from.delivery is not Delivery.SENDING:  # nobody looks for an order that is being sent
         alerts.close_alert(dedupe_key=f"order-unknown:{order.public_id}", at=at)
@@ -216,9 +277,16 @@ def _book_own(order: TradeLedger, own: list[FillReport], *, alone: bool) -> tupl
 
 def _book(account_id: int, report: FillReport, *, order: TradeLedger | None) -> Booked | None:
     """Book one fill and say what its position is now. Returns None, and changes nothing, when it is known."""
+    return settling.book(account_id, report, order=order, slippage=_slippage(order, report))
+
+
+def _row(order: TradeLedger, report: FillReport) -> Fill:
+    return settling.row_of(order.account_id, report, order=order, slippage=_slippage(order, report))
+
+
+def _slippage(order: TradeLedger | None, report: FillReport) -> Decimal | None:
     reference = _reference(order) if order is not None and report.kind is FillKind.ORDER else None
-    adverse = rules.slippage(side=report.side, price=report.price, reference=reference) if reference else None
-    return settling.book(account_id, report, order=order, slippage=adverse)
+    return rules.slippage(side=report.side, price=report.price, reference=reference) if reference else None
 
 
 def _reference(order: TradeLedger) -> Decimal | None:

@@ -5,11 +5,9 @@ Source: execution reference §3. After the first commit the order may have left 
 
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 import structlog
 from django.db import InterfaceError, OperationalError, connection, transaction
@@ -273,7 +271,7 @@ def send(order: TradeLedger) -> TradeLedger:
         report = _submit(order)
     except OutcomeUnknown as exc:
         log.warning("trading.order.outcome_unknown", order_id=str(order.public_id), error=str(exc))
-        return _settle(order, fills.lose, began=began, detail=str(exc))
+        return _settle(order, began=began, lost=str(exc))
     except Unreachable as exc:
         report = OrderReport(
             order.client_order_id, VenueState.REJECTED, reason=str(exc), code="UNREACHABLE", is_local=True
@@ -282,7 +280,7 @@ def send(order: TradeLedger) -> TradeLedger:
         report = OrderReport(
             order.client_order_id, VenueState.REJECTED, reason=str(exc), code=exc.code, halts=exc.halts
         )
-    return _settle(order, fills.record, began=began, report=report)
+    return _settle(order, began=began, report=report)
 
 
 def _submit(order: TradeLedger) -> OrderReport:
@@ -296,7 +294,7 @@ def _submit(order: TradeLedger) -> OrderReport:
     )
 
 
-def _settle(order: TradeLedger, book: Callable[..., TradeLedger], *, began: float, **what: Any) -> TradeLedger:
+def _settle(order: TradeLedger, *, began: float, report: OrderReport | None = None, lost: str = "") -> TradeLedger:
     """Book what came of a sent order, at the database's time: when it was marked there, and what has passed here since.
 
     When the database fails now, the order was sent all the same: say so, and let the resolver find it, rather than
@@ -305,7 +303,9 @@ def _settle(order: TradeLedger, book: Callable[..., TradeLedger], *, began: floa
     assert order.sent_at is not None
     at = order.sent_at + timedelta(seconds=time.monotonic() - began)
     try:
-        settled = book(order_id=order.pk, at=at, **what)
+        settled = (
+            fills.settle(order, report=report, at=at) if report else fills.lose(order_id=order.pk, detail=lost, at=at)
+        )
         settled.account, settled.checks = order.account, order.checks
         return settled
     except (OperationalError, InterfaceError) as exc:

@@ -6,6 +6,10 @@
 `beside` is what stands beside the order's move in one statement: the positions, the audit event and the end of the
 key's keeping. It reads nothing but the rows it changes, all of which are locked.
 
+The usual end of an order, one fill of the whole, is that statement alone, and no transaction around it: the move
+compares the order with what it was sent as, and takes its lock; the fill and the position follow from the move. The
+position's arithmetic is `position_price` then (migration 0007), which a test holds to `rules.apply_fill`.
+
 The ORM's way of the same steps is kept in tests/trading/twins.py, and a test holds the two to the same rows.
 """
 
@@ -22,6 +26,7 @@ from nexus.core import money, statements
 from nexus.idempotency.services import records
 from trading import rules
 from trading.models import Beside, Fill, TradeLedger
+from trading.states import Side
 from trading.types import FillReport, Holding
 
 PRICE_STEP = Decimal("1E-10")
@@ -30,6 +35,22 @@ BOOK = """
 SELECT fill_id, booked_at, position_id, quantity, price_open
 FROM fill_book(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
+_OWN = {"order_id", "booked_at"}  # known to the statement that books it
+_GIVEN = [str(field.column) for field in Fill._meta.concrete_fields if field.column not in {"id", *_OWN}]
+ONLY: LiteralString = """
+, booked AS (
+    INSERT INTO fill (order_id, booked_at, {columns}) SELECT moved.id, clock_timestamp(), {values} FROM moved
+    RETURNING order_id
+), taken AS (
+    INSERT INTO broker_positions AS held (public_id, account_id, venue_position_id, symbol, quantity, price_open,
+                                          stop_loss, take_profit, opened_at)
+    SELECT gen_random_uuid(), %(fill_account_id)s, %(fill_venue_position_id)s, %(fill_symbol)s, %(fill_signed)s,
+           %(fill_price)s, moved.stop_loss, moved.take_profit, %(fill_filled_at)s FROM booked, moved
+    ON CONFLICT (account_id, venue_position_id) DO UPDATE SET
+        quantity = held.quantity + excluded.quantity,
+        price_open = position_price(held.quantity, held.price_open, excluded.quantity, excluded.price_open),
+        closed_at = CASE WHEN held.quantity + excluded.quantity = 0 THEN excluded.opened_at END
+)""".replace("{columns}", ", ".join(_GIVEN)).replace("{values}", ", ".join(f"%(fill_{name})s" for name in _GIVEN))
 HOLD: LiteralString = """
 UPDATE broker_positions SET quantity = held.quantity, price_open = held.price_open, closed_at = held.closed_at
 FROM unnest(%(held_ids)s::bigint[], %(held_quantities)s::numeric[], %(held_prices)s::numeric[],
@@ -56,16 +77,21 @@ class Booked:
     held: Held
 
 
-def book(account_id: int, report: FillReport, *, order: TradeLedger | None, slippage: Decimal | None) -> Booked | None:
-    """Insert one fill and lock its position, which it makes when it is new. None when the fill is known."""
-    assert connection.in_atomic_block
-    row = Fill(
+def row_of(account_id: int, report: FillReport, *, order: TradeLedger | None, slippage: Decimal | None) -> Fill:
+    """Return the fill as it is to be booked."""
+    return Fill(
         account_id=account_id, order_id=order.pk if order else None, venue_fill_id=report.venue_fill_id,
         venue_order_id=report.venue_order_id, venue_position_id=report.venue_position_id, symbol=report.symbol,
         side=report.side, quantity=report.quantity, price=report.price, commission=report.commission,
         swap=report.swap, fee=report.fee, profit=report.profit, kind=report.kind, reverses=report.reverses,
         slippage=None if slippage is None else money.half_even_to(slippage, PRICE_STEP), filled_at=report.filled_at,
     )  # fmt: skip
+
+
+def book(account_id: int, report: FillReport, *, order: TradeLedger | None, slippage: Decimal | None) -> Booked | None:
+    """Insert one fill and lock its position, which it makes when it is new. None when the fill is known."""
+    assert connection.in_atomic_block
+    row = row_of(account_id, report, order=order, slippage=slippage)
     row.pk, row.booked_at, position_id, quantity, price_open = statements.fetch_only(
         BOOK,
         [
@@ -88,19 +114,29 @@ def hold(held: Iterable[Held]) -> None:
     statements.fetch(HOLD, _arrays(held))
 
 
-def beside(*, held: Iterable[Held], event: Mapping[str, Any], closing: Mapping[str, Any]) -> Beside:
+def beside(
+    *, held: Iterable[Held], event: Mapping[str, Any], closing: Mapping[str, Any], only: Fill | None = None
+) -> Beside:
     """Return what `TradeLedger.move` writes in its own statement, and only when the order moves.
 
-    Takes: `event` as `trail.event` returns it; `closing` as `records.closing` does, or nothing where the order goes on.
+    Takes: `event` as `trail.event` returns it; `closing` as `records.closing` does, or nothing where the order goes on;
+    `only`: the one fill of an order that nobody has locked, which is booked with its move or not at all.
     """
     held = list(held)
     parts = [("holding", HOLD)] if held else []
     parts += [("closing", records.CLOSE)] if closing else []
     return Beside(
-        "".join(f", {name} AS ({query} AND EXISTS (SELECT FROM moved))" for name, query in parts),
+        (ONLY if only else "")
+        + "".join(f", {name} AS ({query} AND EXISTS (SELECT FROM moved))" for name, query in parts),
         f", {trail.APPEND}",
-        {**(_arrays(held) if held else {}), **event, **closing},
+        {**(_values(only) if only else {}), **(_arrays(held) if held else {}), **event, **closing},
     )
+
+
+def _values(only: Fill) -> Mapping[str, Any]:
+    """Return the columns of a fill, by name, and its quantity with its sign."""
+    row = {f"fill_{name}": value for name, value in statements.inserted(Fill, only).items() if name not in _OWN}
+    return row | {"fill_signed": only.quantity * Side(only.side).direction}
 
 
 def _arrays(held: Iterable[Held]) -> Mapping[str, Any]:
