@@ -80,16 +80,18 @@ def account_for(user: Principal, *, public_id: uuid.UUID | None) -> TradingAccou
 
     Raises: NotFound, or Invalid when it has to be named.
     """
+    own = TradingAccount.objects.filter(user_id=user.pk, is_active=True).order_by("pk")
+    return account_among(own if public_id is None else own.filter(public_id=public_id), public_id=public_id)
+
+
+def account_among(own: Iterable[TradingAccount], *, public_id: uuid.UUID | None) -> TradingAccount:
+    """Return the account that `account_for` would, from the user's active ones. Raises: as it."""
     if public_id is not None:
-        account = TradingAccount.objects.filter(user_id=user.pk, is_active=True, public_id=public_id).first()
-        if account is None:
+        named = next((account for account in own if account.public_id == public_id), None)
+        if named is None:
             raise NotFound("You have no such account.", errors=[FieldError("/account", "not_found", "no such account")])
-        return account
-    rows = statements.objects(
-        TradingAccount,
-        "SELECT {columns} FROM trading_account WHERE user_id = %s AND is_active ORDER BY id LIMIT 2",
-        [user.pk],
-    )
+        return named
+    rows = list(own)
     if not rows:
         raise NotFound("You have no trading account yet. Ask an operator to link one.")
     if len(rows) > 1:

@@ -24,7 +24,7 @@ from risk.types import Context
 from trading import selectors
 from trading.api import forms, rendering
 from trading.models import TradingAccount
-from trading.services import cancels, changes, closes, live, orders, terms
+from trading.services import cancels, changes, closes, facts, live, orders, terms
 from trading.services.orders import Execution
 from trading.states import ChangeState, Delivery
 
@@ -115,11 +115,15 @@ class Execute(TradingView):
         records.read_key(request.headers.get("Idempotency-Key"))
         form = forms.ExecuteForm(data=request.data)
         form.is_valid(raise_exception=True)
-        account = selectors.account_for(user, public_id=form.validated_data.get("account"))
+        owned = facts.owned_by(user.pk)
+        account = selectors.account_among(owned.accounts, public_id=form.validated_data.get("account"))
         key = _request_key(request, account, path="/trading/execute", body=form.validated_data)
         place = orders.accept if request.headers.get("Prefer") == "respond-async" else orders.execute
         context = Context(network=client_ip(request._request))
-        return _answer(place(user=user, account=account, intent=form.to_intent(), key=key, at=now(), context=context))
+        intent = form.to_intent()
+        return _answer(
+            place(user=user, account=account, intent=intent, key=key, at=now(), context=context, owned=owned)
+        )
 
 
 class OrderCancel(TradingView):

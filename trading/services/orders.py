@@ -27,7 +27,7 @@ from trading.models import TradableInstrument, TradeLedger, TradingAccount
 from trading.rules import ZERO
 from trading.services import accounts, admission, facts, fills, identifiers, instruments, reduction, shapes, storing
 from trading.services.evidence import NOBODY, Question
-from trading.services.facts import Facts, Missing
+from trading.services.facts import Facts, Missing, Owned
 from trading.services.storing import Mark
 from trading.states import QUEUED, REJECTED, SENDING, Delivery, RejectedBy, State, VenueState
 from trading.types import OrderIntent, OrderReport, OrderRequest
@@ -51,13 +51,17 @@ def execute(
     key: RequestKey,
     at: datetime,
     context: Context = NOBODY,
+    owned: Owned | None = None,
 ) -> Execution:
     """Place an order and return it as it stands: filled, rejected by us or the broker, or still unknown.
 
-    Safe to repeat with the same key. Raises: Invalid when the intent cannot be an order of this instrument; KeyMismatch
-    and KeyInProgress as `storing.begin`; Unavailable when the instrument is new to us and cannot be asked for.
+    Safe to repeat with the same key. Takes: `owned` from whoever has read it just now. Raises: Invalid when the intent
+    cannot be an order of this instrument; KeyMismatch and KeyInProgress as `storing.begin`; Unavailable when the
+    instrument is new to us and cannot be asked for.
     """
-    execution = _take(user=user, account=account, intent=intent, key=key, to=SENDING, context=context, at=at)
+    execution = _take(
+        user=user, account=account, intent=intent, key=key, to=SENDING, context=context, owned=owned, at=at
+    )
     if execution.order.delivery != Delivery.SENDING or execution.is_replay:
         return execution
     return Execution(send(execution.order), is_replay=False)
@@ -71,9 +75,12 @@ def accept(
     key: RequestKey,
     at: datetime,
     context: Context = NOBODY,
+    owned: Owned | None = None,
 ) -> Execution:
     """Accept an order to be sent by a worker, and return it QUEUED with its reservation, or REJECTED. As `execute`."""
-    execution = _take(user=user, account=account, intent=intent, key=key, to=QUEUED, context=context, at=at)
+    execution = _take(
+        user=user, account=account, intent=intent, key=key, to=QUEUED, context=context, owned=owned, at=at
+    )
     if execution.order.delivery == Delivery.QUEUED:
         enqueue("trading.dispatch_order", order_id=execution.order.pk)
     return execution
@@ -93,6 +100,7 @@ def _take(
     key: RequestKey,
     to: State,
     context: Context,
+    owned: Owned | None,
     at: datetime,
 ) -> Execution:
     """Read what an order needs and admit it into `to`, or return the order that the key has made."""
@@ -103,7 +111,7 @@ def _take(
         broker = accounts.broker_of(account)
     except Refused as exc:
         raise Unavailable(f"This account cannot be traded now: {exc}") from exc
-    owned = facts.owned_by(user.pk)
+    owned = owned or facts.owned_by(user.pk)
     known = owned.instruments.get((account.pk, intent.symbol))
     instrument = instruments.fresh(known, account=account, broker=broker, symbol=intent.symbol, at=at)
     owned.instruments[(account.pk, intent.symbol)] = instrument
