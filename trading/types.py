@@ -35,7 +35,8 @@ class Quote:
 class Instrument:
     """What can be traded and in which steps.
 
-    Units: quantities in lots, `contract_size` in base units a lot, `tick_size` in price, `stops_distance_min` in price.
+    Units: quantities in lots, `contract_size` in base units a lot (1 where the venue counts units, such as shares),
+    `tick_size` and `stops_distance_min` in price, `commission_per_lot` in USD for a round trip.
     """
 
     symbol: str
@@ -53,11 +54,16 @@ class Instrument:
     freeze_distance: Decimal = Decimal(0)  # nearer than this to the market, nothing can be changed
     order_types: frozenset[OrderType] = frozenset({OrderType.MARKET})
     times_in_force: frozenset[TimeInForce] = frozenset({TimeInForce.IOC, TimeInForce.FOK})
+    takes_stops: bool = True  # its positions carry a stop and a target; else an order that asks for one is refused
+    commission_per_lot: Decimal | None = None  # None where the venue does not say: the setting counts
 
 
 @dataclass(frozen=True, slots=True)
 class VenuePosition:
-    """One position as the venue holds it. `venue_position_id` never changes while the position lives."""
+    """One position as the venue holds it. `venue_position_id` never changes while the position lives.
+
+    A netting venue may name it by its symbol, and may know neither the order that opened it nor when.
+    """
 
     venue_position_id: str
     symbol: str
@@ -69,8 +75,8 @@ class VenuePosition:
     take_profit: Decimal | None
     profit: Decimal  # floating, swap included, in account currency
     swap: Decimal
-    client_order_id: str  # of the order that opened it; empty when it is not ours
-    opened_at: datetime
+    client_order_id: str  # of the order that opened it; empty when it is not ours, or the venue does not tell
+    opened_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +107,9 @@ class VenueOrder:
 class AccountSnapshot:
     """The account, its positions and the quotes asked for, read from the venue as one unit.
 
-    Units: amounts in `currency`.
+    Where a venue cannot be read at once, what fills meanwhile may be seen twice, as working and as held, but never not
+    at all.
+    Units: amounts in `currency`. `balance` is the equity at the prices that positions were opened at.
     """
 
     account: str

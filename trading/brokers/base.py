@@ -52,7 +52,7 @@ class Broker(Protocol):
     """
 
     def snapshot(self, *, symbols: Sequence[str]) -> AccountSnapshot:
-        """Read the account, its positions and the quotes of `symbols` as one unit, or raise."""
+        """Read the account, its positions and orders and the quotes of `symbols` as one unit, or raise."""
         ...
 
     def instrument(self, *, symbol: str) -> Instrument:
@@ -76,11 +76,17 @@ class Broker(Protocol):
         ...
 
     def change_order(self, change: OrderChange) -> None:
-        """Change a working order, once for its `change_id`. Raises: Refused, Unreachable, OutcomeUnknown."""
+        """Change a working order, once for its `change_id`. Its `venue_order_id` stays, whatever the venue does inside.
+
+        Raises: Refused, Unreachable, OutcomeUnknown.
+        """
         ...
 
     def change_stops(self, change: StopsChange) -> None:
-        """Change a position's stops, once for its `change_id`. Raises: Refused, Unreachable, OutcomeUnknown."""
+        """Change a position's stops, once for its `change_id`; only where the instrument `takes_stops`.
+
+        Raises: Refused, Unreachable, OutcomeUnknown.
+        """
         ...
 
     def close_by(self, *, client_order_id: str, venue_position_id: str, other_position_id: str) -> OrderReport:
@@ -92,13 +98,16 @@ class Broker(Protocol):
         ...
 
     def margin(self, *, symbol: str, side: Side, quantity: Decimal, price: Decimal) -> Decimal:
-        """Ask the venue how much margin an order would take, in account currency. Raises: Refused, Unreachable."""
+        """Say how much margin an order would take, in account currency: the venue's word, or its own terms reckoned.
+
+        Raises: Refused, Unreachable.
+        """
         ...
 
     def profit(
         self, *, symbol: str, side: Side, quantity: Decimal, price_open: Decimal, price_close: Decimal
     ) -> Decimal:
-        """Ask the venue what a trade between two prices would earn, in account currency, negative for a loss.
+        """Say what a trade between two prices would earn, in account currency, negative for a loss. As `margin`.
 
         Raises: Refused, Unreachable.
         """
@@ -107,9 +116,11 @@ class Broker(Protocol):
     def order_report(self, *, client_order_id: str, symbol: str, sent_at: datetime) -> OrderReport:
         """Search the venue for the order, over a padded window around `sent_at`.
 
-        A report of `NO_TRACE` comes only from a complete search, of a venue that has shown a price of `symbol` newer
-        than the sending. Raises: Unreachable or OutcomeUnknown when the search was not complete, or its view may be
-        older than the order: that proves nothing.
+        A report of `NO_TRACE` comes only from a complete search, of a venue whose view is known to be newer than the
+        sending. Where a price has to show that, it is one of `symbol`. `NEVER_SENT` is said only where it can be sworn
+        to; then the id is refused for ever. Elsewhere the proof is left to whoever asks again later.
+        Raises: Unreachable or OutcomeUnknown when the search was not complete, or its view may be older than the order:
+        that proves nothing.
         """
         ...
 

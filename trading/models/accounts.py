@@ -68,6 +68,8 @@ class TradableInstrument(models.Model):
     freeze_distance = columns.price(default=0)
     order_types = models.JSONField(default=list)
     times_in_force = models.JSONField(default=list)
+    takes_stops = models.BooleanField(default=True, help_text="its positions carry a stop and a target")
+    commission_per_lot = columns.money(null=True, help_text="USD, round trip; empty where the setting counts")
     usd_symbol = models.CharField(max_length=32, blank=True, help_text="the pair that turns its profit into USD")
     usd_is_base = models.BooleanField(default=False)
     last_mid = columns.price(null=True, help_text="the last price that could be trusted")
@@ -87,6 +89,10 @@ class TradableInstrument(models.Model):
     def conversion(self) -> Conversion:
         """Return how the instrument's profit currency becomes USD."""
         return Conversion(self.usd_symbol, self.usd_is_base)
+
+    def commission(self, usual: Decimal) -> Decimal:
+        """Return the commission of a round trip per lot, in USD: the venue's own, or the usual one."""
+        return usual if self.commission_per_lot is None else self.commission_per_lot
 
     @property
     def last_good(self) -> tuple[Decimal, datetime] | None:

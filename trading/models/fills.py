@@ -15,9 +15,9 @@ class Fill(models.Model):
 
     account = models.ForeignKey(TradingAccount, on_delete=models.PROTECT, related_name="+")
     order = models.ForeignKey("trading.TradeLedger", null=True, on_delete=models.PROTECT, related_name="fills")
-    venue_fill_id = models.CharField(max_length=32)
-    venue_order_id = models.CharField(max_length=32, blank=True)
-    venue_position_id = models.CharField(max_length=32, blank=True)
+    venue_fill_id = models.CharField(max_length=64)
+    venue_order_id = models.CharField(max_length=64, blank=True)
+    venue_position_id = models.CharField(max_length=64, blank=True)
     symbol = models.CharField(max_length=32)
     side = models.CharField(max_length=4, choices=columns.choices_of(Side))
     quantity = columns.quantity(help_text="lots")
@@ -26,7 +26,7 @@ class Fill(models.Model):
     swap = columns.money(default=0)
     fee = columns.money(default=0)
     profit = columns.money(default=0)
-    reverses = models.CharField(max_length=32, blank=True, help_text="the fill that this one takes back")
+    reverses = models.CharField(max_length=64, blank=True, help_text="the fill that this one takes back")
     kind = models.CharField(max_length=12, choices=columns.choices_of(FillKind))
     slippage = models.DecimalField(max_digits=16, decimal_places=10, null=True, help_text="adverse, of the reference")
     filled_at = models.DateTimeField()
@@ -50,7 +50,7 @@ class BrokerPosition(models.Model):
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     account = models.ForeignKey(TradingAccount, on_delete=models.PROTECT, related_name="+")
-    venue_position_id = models.CharField(max_length=32)
+    venue_position_id = models.CharField(max_length=64)
     symbol = models.CharField(max_length=32)
     quantity = columns.quantity(help_text="lots, negative when short")
     price_open = columns.price(help_text="average")
@@ -81,7 +81,7 @@ class CashMovement(models.Model):
     """One movement of money at the venue without a trade. Never changed."""
 
     account = models.ForeignKey(TradingAccount, on_delete=models.PROTECT, related_name="+")
-    venue_cash_id = models.CharField(max_length=32)
+    venue_cash_id = models.CharField(max_length=64)
     kind = models.CharField(max_length=10, choices=columns.choices_of(CashKind))
     amount = columns.money(help_text="account currency, negative when it leaves")
     words = models.CharField(max_length=100, blank=True, help_text="the venue's own")

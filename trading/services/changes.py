@@ -61,6 +61,8 @@ def change_stops(
     if isinstance(read, Missing):
         raise Unavailable(f"The broker cannot be asked now: {read.detail}", headers={"Retry-After": "5"})
     live = _live(position, read)
+    if not read.instruments[(account.pk, position.symbol)].takes_stops:
+        raise ChangeRefused("Positions carry no stops at this broker: place a stop order of its own instead.")
     named: Any = dict(stops)
     wanted = replace(live, **named)
     extra = _extra_risk(position, live=live, wanted=wanted, read=read)

@@ -116,7 +116,7 @@ def worst_case(q: Question) -> Reservation | Unknown:
         deviation=money.ceil_to(reference * settings.PRICE_DEVIATION, q.instrument.tick_size),
         gap=settings.GAP_ALLOWANCE,
         unstopped_move=settings.UNSTOPPED_MOVE or ONE,
-        commission_per_lot=settings.COMMISSION_PER_LOT,
+        commission_per_lot=q.instrument.commission(settings.COMMISSION_PER_LOT),
     )
     assert reservation is not None
     return reservation

@@ -25,6 +25,7 @@ def refuse_misshapen(intent: OrderIntent, *, instrument: Instrument, at: datetim
         *_quantity_faults(intent.quantity, instrument=instrument),
         *_price_faults(intent, instrument=instrument),
         *_time_faults(intent, instrument=instrument, at=at),
+        *_stop_faults(intent, instrument=instrument),
     ]
     if intent.order_type not in instrument.order_types:
         faults.append(FieldError("/type", "not_offered", f"{instrument.symbol} knows no {intent.order_type} orders"))
@@ -58,6 +59,15 @@ def _price_faults(intent: OrderIntent, *, instrument: Instrument) -> list[FieldE
         if is_named and not is_wanted:
             faults.append(FieldError(f"/{field}", "not_allowed", f"has no place in {intent.order_type} orders"))
     return faults
+
+
+def _stop_faults(intent: OrderIntent, *, instrument: Instrument) -> list[FieldError]:
+    """Refuse a stop that would not be there: a loss that looks bounded and is not."""
+    if instrument.takes_stops:
+        return []
+    named = [field for field in ("stop_loss", "take_profit") if getattr(intent, field) is not None]
+    words = f"cannot be attached: positions in {instrument.symbol} carry no stops at this broker"
+    return [FieldError(f"/{field}", "not_offered", words) for field in named]
 
 
 def _time_faults(intent: OrderIntent, *, instrument: Instrument, at: datetime) -> list[FieldError]:
