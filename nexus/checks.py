@@ -19,7 +19,7 @@ _EXAMPLES = ("changeme", "change-me", "change_me", "example", "insecure", "your-
 @register(Tags.security)
 def check_settings(app_configs: Any = None, **_kwargs: Any) -> list[CheckMessage]:
     """Return what is wrong with the settings."""
-    return [*_secrets(), *_exposure(), *_proxies(), *_live_trading()]
+    return [*_secrets(), *_exposure(), *_proxies(), *_live_trading(), *_alpaca()]
 
 
 def refuse_bad_boot() -> None:
@@ -77,6 +77,12 @@ def _live_trading() -> Iterator[Error]:
         yield Error("LIVE_TRADING_ENABLED with DEBUG on: real money needs DEBUG off.", id="nexus.E010")
     if settings.NEXUS_ENV != "production":
         yield Error("LIVE_TRADING_ENABLED needs NEXUS_ENV=production.", id="nexus.E011")
+
+
+def _alpaca() -> Iterator[Error]:
+    entries = settings.ALPACA_KEYS.split(",") if settings.ALPACA_ENABLED else []
+    if any(len(entry.split(":")) != 3 or not all(entry.strip().split(":")) for entry in entries):
+        yield Error("ALPACA_KEYS must hold ACCOUNT:KEY:SECRET, separated by commas.", id="nexus.E015")
 
 
 def _is_example(secret: str) -> bool:

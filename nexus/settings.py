@@ -274,6 +274,9 @@ GATEWAY_TOKEN = env.secret("GATEWAY_TOKEN") if MT5_GATEWAY_URL else ""
 MT5_FILLINGS = env.listing(
     "MT5_FILLINGS", "FOK,IOC", options=("FOK", "IOC", "RETURN")
 )  # in order of preference; without FOK an order may fill in part
+ALPACA_ENABLED = env.boolean("ALPACA_ENABLED", default=False)  # needs requirements-alpaca.txt
+ALPACA_KEYS = env.secret("ALPACA_KEYS") if ALPACA_ENABLED else ""  # ACCOUNT:KEY:SECRET, separated by commas
+ALPACA_FEED = env.choice("ALPACA_FEED", "iex", options=("iex", "sip", "delayed_sip"))
 LIVE_TRADING_ENABLED = env.boolean("LIVE_TRADING_ENABLED", default=False)
 
 # --- Logs -------------------------------------------------------------------------------------------------------------

@@ -48,6 +48,8 @@ def test_good_settings_pass(production):
         ({"ALLOWED_HOSTS": ["*.example.com"]}, "nexus.E009"),
         ({"NEXUS_ENV": "local"}, "nexus.E011"),
         ({"TRUSTED_PROXY_CIDRS": ["10.0.0.0/8", "proxy"]}, "nexus.E012"),
+        ({"ALPACA_ENABLED": True, "ALPACA_KEYS": "PA1:key"}, "nexus.E015"),
+        ({"ALPACA_ENABLED": True, "ALPACA_KEYS": "PA1:key:secret,"}, "nexus.E015"),
     ],
 )
 def test_bad_settings_are_named(production, change, found):

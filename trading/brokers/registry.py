@@ -6,7 +6,10 @@ import threading
 
 from trading.brokers.base import Broker, Link
 
-BROKERS: dict[str, str] = {"mt5": "trading.brokers.mt5.adapter.Mt5Broker"}  # name → dotted path
+BROKERS: dict[str, str] = {  # name → dotted path
+    "alpaca": "trading.brokers.alpaca.adapter.AlpacaBroker",
+    "mt5": "trading.brokers.mt5.adapter.Mt5Broker",
+}
 
 _lock = threading.Lock()
 _open: dict[tuple[object, ...], Broker] = {}

@@ -16,6 +16,13 @@ from trading.models import TradingAccount
 from trading.services import instruments
 from trading.types import Link
 
+# What each venue's adapter is told besides: the setting that switches it on, if any, and settings by their name in the
+# link.
+VENUES: dict[str, tuple[str, dict[str, str]]] = {
+    "alpaca": ("ALPACA_ENABLED", {"keys": "ALPACA_KEYS", "feed": "ALPACA_FEED"}),
+    "mt5": ("", {"url": "MT5_GATEWAY_URL", "token": "GATEWAY_TOKEN", "fillings": "MT5_FILLINGS"}),
+}
+
 
 class WrongKind(Conflict):
     """The account at the broker is live where paper was meant, or the other way round."""
@@ -31,21 +38,33 @@ def broker_of(account: TradingAccount) -> Broker:
 
 
 def link_of(account: TradingAccount) -> Link:
-    """Return how to reach the account; the token comes from the environment and is never stored."""
-    return Link(
+    """Return how to reach the account; secrets come from the environment and are never stored.
+
+    Raises: Refused for a venue that is switched off, or that nobody knows.
+    """
+    try:
+        switch, own = VENUES[account.venue]
+    except KeyError as exc:
+        raise Refused(f"No broker goes by the name {account.venue}.", code="VENUE_UNKNOWN") from exc
+    if switch and not getattr(settings, switch):
+        raise Refused(f"{account.venue} is switched off: set {switch}.", code="VENUE_OFF")
+    link = Link(
         venue=account.venue,
         account=account.venue_account,
         settings={
-            "url": account.gateway_url or settings.MT5_GATEWAY_URL,
-            "token": settings.GATEWAY_TOKEN,
             "login": account.venue_account,
             "server": account.server,
             "mode": "live" if account.is_live else "paper",
             "tag": str(settings.BROKER_TAG),
             "deadline_s": str(settings.BROKER_DEADLINE_S),
-            "fillings": ",".join(settings.MT5_FILLINGS),
         },
     )
+    for name, setting in own.items():
+        value = getattr(settings, setting)
+        link.settings[name] = value if isinstance(value, str) else ",".join(value)
+    if account.gateway_url:
+        link.settings["url"] = account.gateway_url
+    return link
 
 
 def control_scopes(account: TradingAccount, *, symbol: str) -> tuple[tuple[ControlScope, str], ...]:
