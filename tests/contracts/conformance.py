@@ -1,58 +1,37 @@
-"""Every fault of the emulator against the adapter: what an order's sender is told, and what turns out to be true.
+"""Every fault of every emulator against its adapter: what an order's sender is told, and what turns out to be true.
 
 `python -m tests.contracts.conformance [--write docs/brokers.md]` prints the table (`make conformance`).
 """
 
 import argparse
 import contextlib
-import io
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from nexus.core.errors import OutcomeUnknown, Refused, Unreachable
+from tests.contracts import alpaca_faults, playing
+from tests.contracts.playing import Fault, Outcome, World, play
 from tests.fakes.paper import LOGIN, PASSWORD, SERVER, TOKEN, paper
 from trading.brokers import ids
-from trading.brokers.base import Link, OrderReport, OrderRequest, Side, VenueState
+from trading.brokers.base import Broker, Link, OrderRequest, Side
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import AccountProfile, BrokerProfile, Control, open_broker
 
 TAG, QUANTITY = 7, Decimal("0.03")
-SETTLE_S, ABSENT_S = 6.0, 1.6
 UNITS = 10**8  # the broker counts its lots in these
-FINAL = frozenset({
-    VenueState.FILLED, VenueState.CANCELED, VenueState.EXPIRED, VenueState.REJECTED, VenueState.NEVER_SENT,
-})  # fmt: skip
 BEGIN, END = "<!-- conformance: written by `make conformance` -->", "<!-- end of conformance -->"
 ROOT = Path(__file__).parents[2]
 _numbers = count(1)
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One fault as it is injected. `doubles` when the broker itself executes twice, `hides` when it shows no deal."""
-
-    name: str
-    params: dict[str, Any] = field(default_factory=dict)
-    doubles: bool = False
-    hides: bool = False
-
-    def __str__(self) -> str:
-        params = " ".join(f"{name}={value}" for name, value in self.params.items())
-        return f"`{self.name}`{' ' if params else ''}{params}"
 
 
 FAULTS = [
@@ -83,85 +62,19 @@ FAULTS = [
 CRASHES = [Fault("crash", {"point": point}) for point in ("before_commit", "after_commit", "after_reply")]
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What the sender was told, what was found afterwards, and what the broker's books say."""
-
-    told: str
-    found: OrderReport
-    executed: Decimal
-    orders: int
-
-    def __str__(self) -> str:
-        found = self.found.state.value + (" (stops missing)" if self.found.stops_missing else "")
-        return found if self.told in {found, self.found.state.value} else f"{self.told} → {found}"
-
-    def faults_of(self, fault: Fault) -> str:
-        """Return what is wrong with this outcome, empty when nothing is."""
-        filled = sum((fill.quantity for fill in self.found.fills), Decimal(0))
-        if self.orders > 1 + fault.doubles:
-            return f"executed {self.orders} times"
-        if fault.hides:  # the position alone says that something was executed: it stays open, and is asked for
-            return "" if self.found.state is VenueState.WORKING and not filled else f"{self.found.state} without a deal"
-        if filled != self.executed:
-            return f"we know of {filled} lots, the broker of {self.executed}"
-        if self.found.state not in FINAL | {VenueState.NO_TRACE}:
-            return f"still {self.found.state}"
-        if self.told.startswith("refused") and self.executed:
-            return "refused, and executed"
-        return ""
-
-
-@dataclass
-class World:
-    """One adapter over one emulator: how a fault is planned, and what the books say in the end."""
-
-    broker: Mt5Broker
-    plan: Callable[[Fault], None]
-    heal: Callable[[], None]
-    truth: Callable[[], dict[str, Any]]
-
-
-def play(world: World, fault: Fault) -> Outcome:
-    """Submit one order under the fault, and ask for it until nothing changes any more."""
-    broker = world.broker
+def _order(broker: Broker) -> OrderRequest:
     quote = broker.snapshot(symbols=["EURUSD"]).quotes["EURUSD"]
-    order = OrderRequest(
+    return OrderRequest(
         client_order_id=ids.client_order_id(tag=TAG, number=next(_numbers)), symbol="EURUSD", side=Side.BUY,
         quantity=QUANTITY, reference_price=quote.ask, deviation=Decimal("0.002"),
         stop_loss=quote.bid - Decimal("0.02"), take_profit=None,
     )  # fmt: skip
-    sent_at = datetime.now(UTC)
-    world.plan(fault)
-    told = _tell(broker, order)
-    world.heal()
-    found = _find(broker, order, sent_at)
-    deals = [deal for deal in world.truth()["deals"] if deal["type"] in (0, 1)]
+
+
+def _books(truth: dict[str, Any]) -> tuple[Decimal, int]:
+    deals = [deal for deal in truth["deals"] if deal["type"] in (0, 1)]
     executed = sum((Decimal(deal["volume"]) / UNITS for deal in deals), Decimal(0))
-    return Outcome(told, found, executed, len({deal["order_ticket"] for deal in deals}))
-
-
-def _tell(broker: Mt5Broker, order: OrderRequest) -> str:
-    try:
-        return broker.submit(order).state.value
-    except Refused as exc:
-        return f"refused {exc.code}{' (halts)' if exc.halts else ''}"
-    except Unreachable:
-        return "unreachable"
-    except OutcomeUnknown:
-        return "unknown"
-
-
-def _find(broker: Mt5Broker, order: OrderRequest, sent_at: datetime) -> OrderReport:
-    began = time.monotonic()
-    report = OrderReport(order.client_order_id, VenueState.NO_TRACE)
-    while (elapsed_s := time.monotonic() - began) < SETTLE_S:
-        with contextlib.suppress(Unreachable, OutcomeUnknown):
-            report = broker.order_report(client_order_id=order.client_order_id, symbol=order.symbol, sent_at=sent_at)
-            if report.state in FINAL or (report.state is VenueState.NO_TRACE and elapsed_s > ABSENT_S):
-                return report
-        time.sleep(0.1)
-    return report
+    return executed, len({deal["order_ticket"] for deal in deals})
 
 
 @contextmanager
@@ -180,7 +93,7 @@ def in_this_process(folder: Path, *, netting: bool = False) -> Iterator[World]:
                 running.control.lift(each)
 
         try:
-            yield World(broker, plan, heal, running.truth)
+            yield World(broker, _order, plan, heal, lambda: _books(running.truth()))
         finally:
             broker.close()
 
@@ -253,7 +166,7 @@ class _Late(World):
 
     def __init__(self, start: Callable[[Fault], Mt5Broker], truth: Callable[[], dict[str, Any]]) -> None:
         self.start = start
-        super().__init__(None, lambda _: None, lambda: None, truth)  # type: ignore[arg-type]
+        super().__init__(None, _order, lambda _: None, lambda: None, lambda: _books(truth()))  # type: ignore[arg-type]
 
 
 def _adapter(url: str) -> Mt5Broker:
@@ -279,26 +192,6 @@ def run(mode: str, fault: Fault) -> Outcome:
         return play(world, fault)
 
 
-def table(modes: list[str]) -> tuple[str, int]:
-    """Return the table and how many outcomes are wrong."""
-    lines = [f"| fault | {' | '.join(modes)} |", "|---" * (len(modes) + 1) + "|"]
-    wrong = 0
-    for fault in [*FAULTS, *CRASHES]:
-        cells = []
-        for mode in modes:
-            if not is_possible(mode, fault):
-                cells.append("")
-                continue
-            with contextlib.redirect_stdout(io.StringIO()):
-                outcome = run(mode, fault)
-            problem = outcome.faults_of(fault)
-            wrong += bool(problem)
-            cells.append(f"{outcome}{f' **{problem}**' if problem else ''}")
-        lines.append(f"| {fault} | {' | '.join(cells)} |")
-        sys.stderr.write(f"{lines[-1]}\n")
-    return "\n".join(lines), wrong
-
-
 SCENERY = frozenset({
     "server_disconnect", "terminal_restart", "wrong_terminal", "relogin", "algo_off", "api_off", "investor",
     "close_only", "market_close", "gap", "spread", "clock_jump", "dst_switch", "repeat_history",
@@ -315,7 +208,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", type=Path, help="the page that keeps the table")
     arguments = parser.parse_args()
-    text, wrong = table(list(MODES))
+    mt5, wrong = playing.table([*FAULTS, *CRASHES], list(MODES), run=run, is_possible=is_possible)
+    shares, wrong_shares = playing.table(alpaca_faults.FAULTS, list(alpaca_faults.MODES), run=alpaca_faults.run)
+    wrong += wrong_shares
+    text = f"### MetaTrader 5\n\n{mt5}\n\n### Alpaca\n\n{shares}"
     sys.stdout.write(f"{text}\n\n{wrong} wrong\n")
     if arguments.write:
         page = arguments.write.read_text(encoding="utf-8")

@@ -2,7 +2,9 @@
 
 import pytest
 
-from tests.contracts import conformance
+from tests.contracts import alpaca_faults, conformance
+from tests.contracts.playing import Fault
+from tests.trading.brokers.alpaca.emulator.faults import NAMES
 from trading.brokers.base import VenueState
 from trading.brokers.mt5.emulator.faults import KINDS
 
@@ -24,9 +26,20 @@ def test_tells_the_truth_under_a_fault(fault):
     assert outcome.faults_of(fault) == ""
 
 
+def test_the_table_plays_every_fault_that_the_alpaca_emulator_knows():
+    assert {fault.name for fault in alpaca_faults.FAULTS} == NAMES.keys() - {"fill_on_cancel"}  # it takes a cancel
+
+
+@pytest.mark.parametrize("fault", alpaca_faults.FAULTS, ids=str)
+def test_tells_the_truth_about_whole_shares_under_a_fault(fault):
+    outcome = alpaca_faults.run("whole shares", fault)
+
+    assert outcome.faults_of(fault) == ""
+
+
 @pytest.mark.parametrize("point", ["before_commit", "after_commit", "after_reply"])
 def test_a_worker_that_crashes_in_a_send_loses_nothing_and_sends_nothing_twice(point):
-    fault = conformance.Fault("crash", {"point": point})
+    fault = Fault("crash", {"point": point})
 
     outcome = conformance.run("own process", fault)
 
