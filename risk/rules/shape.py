@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from nexus.core import money
 
-SYMBOL = re.compile(r"[A-Za-z0-9]{2,20}([-/._#][A-Za-z0-9]{1,20})?")
+SYMBOL = re.compile(r"[A-Za-z0-9]{1,20}([-/._#][A-Za-z0-9]{1,20})?")
 
 
 def symbol_fault(symbol: str) -> str:

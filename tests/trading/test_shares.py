@@ -124,6 +124,14 @@ def test_a_share_reserves_no_lot_s_commission(client, emulator):
     assert TradableInstrument.objects.get().commission_per_lot == 0
 
 
+@pytest.mark.parametrize("symbol", ["F", "BRK.B"])
+def test_a_share_may_have_one_letter_or_a_class(client, emulator, symbol):
+    emulator.books.list_asset(symbol, "11.99", "12.00")
+
+    assert buy(client, 1, symbol=symbol).json()["status"] == "FILLED"
+    assert client.get(f"/trading/quotes/{symbol}").json()["ask"] == "12"
+
+
 @pytest.mark.parametrize("field", ["stop_loss", "take_profit"])
 def test_a_stop_that_would_not_be_there_is_refused(client, emulator, field):
     answer = buy(client, 1, **{field: {"stop_loss": 95, "take_profit": 105}[field]})

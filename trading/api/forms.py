@@ -11,7 +11,7 @@ from trading.selectors import AccountView, PositionView
 from trading.states import PUBLIC_STATUSES, CancelState, ChangeState, Delivery, OrderType, RejectedBy, Side, TimeInForce
 from trading.types import OrderIntent, Quote
 
-SYMBOL = r"^[A-Za-z0-9]{2,20}([-/._#][A-Za-z0-9]{1,20})?(?![\s\S])"  # `$` would let a line feed in
+SYMBOL = r"^[A-Za-z0-9]{1,20}([-/._#][A-Za-z0-9]{1,20})?(?![\s\S])"  # `$` would let a line feed in
 
 
 def _price() -> ExactDecimalField:

@@ -17,7 +17,7 @@ from trading import selectors
 from trading.services import headroom
 from trading.services.headroom import Headroom
 
-SYMBOL = r"^[A-Za-z0-9]{2,20}([-/._#][A-Za-z0-9]{1,20})?$"
+SYMBOL = r"^[A-Za-z0-9]{1,20}([-/._#][A-Za-z0-9]{1,20})?$"
 
 
 class LimitsQuery(StrictSerializer):

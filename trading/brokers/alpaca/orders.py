@@ -22,7 +22,7 @@ TIMES = {
     OrderType.STOP_LIMIT: RESTING,
 }
 _WORDS = {kind: word for word, kind in wire.TYPES.items() if word != "trailing_stop"}
-_SYMBOL = re.compile(r"[A-Z]{1,6}(\.[A-Z]{1,4})?")  # of shares: neither options nor crypto
+_SYMBOL = re.compile(r"(?=.{1,8}\Z)[A-Z]{1,6}(\.[A-Z]{1,4})?")  # of shares: neither options nor crypto
 
 
 def check_symbol(symbol: str) -> None:

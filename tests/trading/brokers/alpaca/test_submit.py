@@ -133,7 +133,7 @@ def test_an_answer_told_ever_so_slowly_does_not_outlast_the_deadline():
 @pytest.mark.parametrize(
     "changes",
     [
-        {"symbol": "BTC/USD"}, {"symbol": "../account"}, {"symbol": "AAPL240119C00100000"},
+        {"symbol": "BTC/USD"}, {"symbol": "../account"}, {"symbol": "ABCDEF.GH"}, {"symbol": "AAPL240119C00100000"},
         {"quantity": Decimal("NaN")}, {"quantity": Decimal("0.000000001")}, {"quantity": Decimal(2_000_000)},
         {"stop_loss": Decimal(90)}, {"take_profit": Decimal(110)},
         {"time_in_force": TimeInForce.GTC}, {"time_in_force": TimeInForce.GTD},
