@@ -104,11 +104,16 @@ def test_a_part_of_a_share_and_a_whole_one_from_order_to_closed_position(client,
     assert not Alert.objects.exists()
 
 
-def test_a_position_that_is_opened_again_is_a_new_one_to_whoever_looks(client, emulator):
+@pytest.mark.parametrize("seen", ["by its sender", "by the watch"])
+def test_a_position_that_is_opened_again_is_a_new_one_to_whoever_looks(client, emulator, seen):
     buy(client, 1)
     (first,) = client.get("/trading/positions").json()["results"]
     send(client, f"/trading/positions/{first['id']}/close")
-    buy(client, 3)
+    if seen == "by its sender":
+        buy(client, 3)
+    else:
+        emulator.books.place({"symbol": "AAPL", "side": "buy", "type": "market", "time_in_force": "day", "qty": "3"})
+        watch.look(account_id=TradingAccount.objects.get().pk, at=now())
 
     (second,) = client.get("/trading/positions").json()["results"]
 

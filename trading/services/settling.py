@@ -49,7 +49,10 @@ ONLY: LiteralString = """
     ON CONFLICT (account_id, venue_position_id) DO UPDATE SET
         quantity = held.quantity + excluded.quantity,
         price_open = position_price(held.quantity, held.price_open, excluded.quantity, excluded.price_open),
-        closed_at = CASE WHEN held.quantity + excluded.quantity = 0 THEN excluded.opened_at END
+        closed_at = CASE WHEN held.quantity + excluded.quantity = 0 THEN excluded.opened_at END,
+        opened_at = CASE WHEN held.closed_at IS NULL THEN held.opened_at ELSE excluded.opened_at END,
+        stop_loss = CASE WHEN held.closed_at IS NULL THEN held.stop_loss ELSE excluded.stop_loss END,
+        take_profit = CASE WHEN held.closed_at IS NULL THEN held.take_profit ELSE excluded.take_profit END
 )""".replace("{columns}", ", ".join(_GIVEN)).replace("{values}", ", ".join(f"%(fill_{name})s" for name in _GIVEN))
 HOLD: LiteralString = """
 UPDATE broker_positions SET quantity = held.quantity, price_open = held.price_open, closed_at = held.closed_at
