@@ -27,6 +27,7 @@ from trading.brokers.base import (
     TimeInForce,
     VenueState,
 )
+from trading.brokers.mt5 import server_clock
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.gateway.config import TerminalConfig
 from trading.brokers.mt5.gateway.terminal import open_terminal
@@ -291,7 +292,8 @@ def test_stops_rest_above_the_market(venue, rest, order_type):
     assert (listed.order_type, listed.price, listed.limit_price) == (order_type, trigger, limit)
 
 
-def test_an_order_ends_at_its_own_time(venue, rest):
+def test_an_order_ends_at_its_own_time(venue, rest, monkeypatch):
+    monkeypatch.setattr(server_clock, "_change_days", lambda _: [])  # whatever the day on which this is run
     ends = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
 
     venue.broker.submit(rest(time_in_force=TimeInForce.GTD, expires_at=ends))

@@ -110,7 +110,7 @@ class Mt5Broker:
                 working = self._session.resting(change.venue_order_id, batch.result(0))
                 terms = self._terms(working.symbol)
                 orders.check_time(change.time_in_force, change.expires_at, now_s=batch.utc_s, terms=terms)
-                expiration = self._session.server_s(change.expires_at, symbol=working.symbol)
+                expiration = self._session.server_s(change.expires_at, symbol=working.symbol, now_s=batch.utc_s)
                 return changes.modify(change, working, terms=terms, expiration=expiration)
 
         self._change(change.change_id, build)
@@ -213,7 +213,7 @@ class Mt5Broker:
             readings.require_selected(order.symbol, batch.answers[0])
             terms = Terms.of_symbol(batch.result(1))
             orders.check_time(order.time_in_force, order.expires_at, now_s=batch.utc_s, terms=terms)
-            expiration = self._session.server_s(order.expires_at, symbol=order.symbol)
+            expiration = self._session.server_s(order.expires_at, symbol=order.symbol, now_s=batch.utc_s)
             return orders.pending(order, terms=terms, expiration=expiration)
 
     def _terms(self, symbol: str) -> Terms:

@@ -17,7 +17,7 @@ from trading.brokers.mt5 import client, readings, wire
 from trading.brokers.mt5.client import GatewayClient
 from trading.brokers.mt5.orders import Held
 from trading.brokers.mt5.profile import Profile
-from trading.brokers.mt5.server_clock import ServerClock
+from trading.brokers.mt5.server_clock import ServerClock, is_still_valid
 
 CLOCK_WAIT_S, CLOCK_POLL_S, CLOCK_RETRY_S = 1.5, 0.1, 60.0
 
@@ -116,10 +116,16 @@ class Session:
                 return order
         raise Refused(f"the order {venue_order_id} does not rest at the venue", code="ORDER_NOT_WORKING")
 
-    def server_s(self, at: datetime | None, *, symbol: str) -> int:
-        """Return a time in seconds by the server's clock, 0 for none. Raises: Unreachable when we do not know it."""
+    def server_s(self, at: datetime | None, *, symbol: str, now_s: float) -> int:
+        """Return a time to come in seconds by the server's clock, 0 for none.
+
+        Raises: Unreachable while we do not know that clock, Refused when it may be another one by then.
+        """
         if at is None:
             return 0
+        if not is_still_valid(seen_s=now_s, now_s=at.timestamp()):
+            detail = "the server's clock may change before the order ends, by a rule that we do not know"
+            raise Refused(f"{detail}: let it end earlier, or use GTC or DAY", code="EXPIRY_BEYOND_CLOCK_CHANGE")
         self.learn_clock([symbol])
         if self.clock.offset_s is None:
             raise Unreachable("the server's clock is not known yet: no price has moved")

@@ -25,7 +25,7 @@ READINGS = frozenset({
 LOST = frozenset({-10002, -10004})  # the pipe is gone: connect again
 FINAL = frozenset({-2, -5, -6, -7})  # trying again changes nothing, and wrong passwords lock accounts
 CLOCK_NOTE_S, CLOCK_POLL_S = 60.0, 0.5
-SAMPLES_MAX = 5
+SAMPLES_MIN, SAMPLES_MAX = 2, 5  # one symbol alone may be delayed
 BACKOFF_S_MAX = 60.0
 
 
@@ -179,7 +179,7 @@ class Desk:
         self._samples = tuple((False, name) for name in sorted(symbols or ())[:SAMPLES_MAX])
         remembered = journal.offset()
         if remembered is not None and is_still_valid(seen_s=remembered[1], now_s=self.now()):
-            self.clock.adopt(remembered[0])
+            self.clock.adopt(remembered[0], seen_s=remembered[1])
 
     def _learn_clock(self) -> None:
         now = self.now()
@@ -195,21 +195,24 @@ class Desk:
             logs.write("gateway.clock.changed", level="warning", offset_s=self.clock.offset_s)
 
     def beat(self) -> dict[str, Any]:
-        """Hear from the worker, bring it back when it is gone, and watch prices while the clock is not known.
+        """Hear from the worker, bring it back when it is gone, and watch prices while the clock is not known for sure.
 
         Returns how soon to do so again, when that is sooner than usual. Raises: TerminalDown.
         """
         self.connect()
-        if self.clock.is_known():
+        if self.clock.is_known() and not self.clock.is_doubted():
             self.make([])
             return {}
-        if not self._samples:
+        if len(self._samples) < SAMPLES_MIN:
             listing = self.call("symbols_get").result or []
-            self._samples = tuple(sorted((not entry["select"], entry["name"]) for entry in listing)[:SAMPLES_MAX])
+            others = sorted((not entry["select"], entry["name"]) for entry in listing)
+            self._samples = tuple({name: (is_idle, name) for is_idle, name in (*self._samples, *others)}.values())
+            self._samples = self._samples[:SAMPLES_MAX]
         names = [name for _, name in self._samples]
         self.make([Call("symbol_select", (name, True)) for name in names])
         self.read([{"function": "symbol_info_tick", "args": [name]} for name in names])
-        return {} if self.clock.is_known() else {"again_s": CLOCK_POLL_S}
+        is_clear = self.clock.is_known() and not self.clock.is_doubted()
+        return {} if is_clear else {"again_s": CLOCK_POLL_S}
 
     def kill(self) -> None:
         """End the call in flight, from another thread."""
