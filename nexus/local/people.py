@@ -13,7 +13,7 @@ from accounts.states import Role
 from nexus.audit.types import Actor
 from nexus.local.folder import Folder, FolderUnusable, write_private
 from nexus.local.gateway import PAPER_LOGIN, PAPER_SERVER
-from trading.services import accounts
+from trading.services import accounts, watch
 
 ACTOR = Actor.system("demo")
 ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # without look-alikes
@@ -37,6 +37,7 @@ def create(*, base_url: str) -> None:
         actor=ACTOR,
         at=now(),
     )
+    watch.look(account_id=account.pk, at=now())  # a gateway sends nothing before its books were read
     note = {
         "base_url": base_url,
         "docs_url": f"{base_url}/docs",

@@ -50,6 +50,8 @@ def run() -> None:
             fresh = _prepare(supervisor, folder, env, progress)
             _serve(supervisor, folder, known, env, port, progress)
             _people(supervisor, folder, env, base, progress, fresh=fresh)
+            if not os.environ.get("MT5_GATEWAY_URL"):
+                servers.wait_for_books(supervisor, env["MT5_GATEWAY_URL"], env["GATEWAY_TOKEN"])
             progress.step("One trade through the public API")
             first_trade.run(folder, base)
             print(f"\nReady after {progress.seconds:.1f} s. Logs are in {folder.logs}.")

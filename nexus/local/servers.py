@@ -1,5 +1,6 @@
 """The servers of the local run: each one's command and what it may know."""
 
+import contextlib
 import os
 import socket
 import sys
@@ -141,6 +142,24 @@ def wait_for_health(supervisor: Supervisor, child: Child, base: str) -> None:
         last = f"{answer.status_code} {answer.text[:300]}"
         time.sleep(POLL_S)
     raise ChildFailed(f"{base}/health is not well: {last}\nThe end of {child.log}:\n{child.tail()}")
+
+
+def wait_for_books(supervisor: Supervisor, gateway_url: str, token: str) -> None:
+    """Wait until the worker has read the books from a gateway that was just started: before that it sends nothing.
+
+    Raises: ChildFailed when a child dies or the time is over.
+    """
+    deadline = time.monotonic() + ANSWER_TIMEOUT_S
+    head = {"Authorization": f"Bearer {token}"}
+    while time.monotonic() < deadline:
+        supervisor.check()
+        with contextlib.suppress(httpx.HTTPError, ValueError):
+            if not httpx.get(f"{gateway_url}/v1/health", headers=head, timeout=5, trust_env=False).json()[
+                "reconcile_first"
+            ]:
+                return
+        time.sleep(POLL_S)
+    raise ChildFailed("The worker did not read the paper account's books from the gateway; see the logs of both.")
 
 
 def release_mark() -> str:

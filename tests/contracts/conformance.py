@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from nexus.core.errors import OutcomeUnknown, Refused, Unreachable
+from tests.fakes import gate
 from tests.fakes.paper import LOGIN, PASSWORD, SERVER, TOKEN, paper
 from trading.brokers import ids
 from trading.brokers.base import Link, OrderReport, OrderRequest, Side, VenueState
@@ -214,6 +215,7 @@ def in_its_own(folder: Path) -> Iterator[World]:
                 for document in map(json.loads, process.stdout)
                 if document["event"] == "gateway.started"
             )
+            gate.free(f"http://127.0.0.1:{port}", TOKEN)
             broker = _adapter(f"http://127.0.0.1:{port}")
             stack.callback(broker.close)
             return broker

@@ -39,7 +39,8 @@ class Session:
         self.clock = ServerClock()
         self._clock_tried_at = -math.inf
         self._lock = threading.Lock()
-        self._seen: dict[int, set[str]] = {}  # generation of the gateway's worker → what was read of it
+        self._unreconciled: tuple[str, int] | None = None  # the gateway's worker that we have begun to read
+        self._seen: set[str] = set()  # what was read of it
 
     def close(self) -> None:
         """Close the connections to the gateway."""
@@ -59,22 +60,26 @@ class Session:
             results = document["results"]
             if len(results) != len(calls):
                 raise wire.BadAnswer("the gateway did not answer every call")
-            generation = wire.integer(document["generation"]) if document["reconcile_first"] else 0
-            return readings.Batch(results, float(document["gateway_utc"]), generation)
+            worker = (wire.text(document["run"]), wire.integer(document["generation"]))
+            return readings.Batch(
+                results, float(document["gateway_utc"]), worker if document["reconcile_first"] else None
+            )
 
     def compared(self, what: str, batch: readings.Batch) -> None:
-        """Note that the books were read, and tell a gateway that lost its worker once all of them were.
+        """Note that the books were read, and tell a gateway that started a worker once all of them were.
 
         Reconciliation reads the account and the fills; until it has, such a gateway sends nothing.
         """
-        if not batch.unreconciled:
+        if batch.unreconciled is None:
             return
         with self._lock:
-            seen = self._seen.setdefault(batch.unreconciled, set())
-            seen.add(what)
-            is_complete = {"account", "fills"} <= seen
+            if self._unreconciled != batch.unreconciled:  # what an earlier worker has shown tells nothing of this one
+                self._unreconciled, self._seen = batch.unreconciled, set()
+            self._seen.add(what)
+            is_complete = self._seen >= {"account", "fills"}
         if is_complete:
-            body = {"generation": batch.unreconciled}
+            run, generation = batch.unreconciled
+            body = {"run": run, "generation": generation}
             self._client.read("/v1/reconciled", body, correlation_id=_correlation_id())
 
     def send(self, intent_id: str, request: Any) -> Any:

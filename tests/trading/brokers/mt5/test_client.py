@@ -202,7 +202,7 @@ def test_refuses_addresses_that_it_cannot_reach_safely(url):
         GatewayClient(url=url, token="t", deadline_s=1)
 
 
-class _TakenMeanwhile(list):
+class _TakenMeanwhile(list[object]):
     """Idle connections of which another thread takes the last one just after this one has looked."""
 
     def __bool__(self):

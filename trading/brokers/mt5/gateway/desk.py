@@ -1,6 +1,7 @@
 """The terminal as one thread uses it: connection, identity, and each call with its error as one unit."""
 
 import contextlib
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -76,8 +77,9 @@ class Desk:
 
     def __init__(self, hands: Hands) -> None:
         self._hands = hands
+        self._run = secrets.token_hex(8)
         self._counted = 0  # the generation that is in the figures
-        self._reconciled = 1  # the generation of hands that the control plane has compared its books with
+        self._reconciled = 0  # the generation of hands that the control plane has compared its books with
         self._is_connected = False
         self._down: TerminalDown | None = None
         self._retry_at = 0.0
@@ -224,17 +226,24 @@ class Desk:
         return self._hands.generation
 
     @property
+    def run(self) -> str:
+        """Return a name of this start of the gateway: each counts its workers from one."""
+        return self._run
+
+    @property
     def worker_pid(self) -> int | None:
         """Return the process that serves the terminal, None when there is none."""
         return self._hands.pid
 
     @property
     def must_reconcile(self) -> bool:
-        """Tell whether a worker was lost and nobody has compared the books since."""
+        """Tell whether nobody has compared the books since this worker was started; the first one is no exception."""
         return self._hands.generation > self._reconciled
 
-    def reconciled(self, generation: int) -> None:
+    def reconciled(self, run: str, generation: int) -> None:
         """Take the control plane's word that its books agree with what this worker shows."""
+        if run != self._run:
+            return  # it speaks of what an earlier start has shown
         self._reconciled = max(self._reconciled, min(generation, self._hands.generation))
 
     def stamp(self, started: float) -> dict[str, Any]:
@@ -243,7 +252,7 @@ class Desk:
         return {
             "login": login, "server": server, "server_tick_time": self.server_tick_time,
             "server_offset_s": self.clock.offset_s, "gateway_utc": round(self.now(), 6),
-            "generation": self.generation, "reconcile_first": self.must_reconcile,
+            "run": self._run, "generation": self.generation, "reconcile_first": self.must_reconcile,
             "call_ms": round(1000 * (time.perf_counter() - started), 3),
         }  # fmt: skip
 
