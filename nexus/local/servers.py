@@ -80,12 +80,21 @@ def django_environment(
     return dict(environment) | {"PYTHONUNBUFFERED": "1"} | {k: v for k, v in ours.items() if not environment.get(k)}
 
 
-def start_gateway(supervisor: Supervisor, folder: Folder, *, port: int, known: Mapping[str, str]) -> Child:
-    """Start the MT5 gateway over the emulator. It learns its own token and nothing else of ours."""
-    config = gateway.write_config(folder, port=port, known=known)
-    env = child_environment(os.environ) | {"GATEWAY_TOKEN": known["GATEWAY_TOKEN"]}
+def start_gateway(
+    supervisor: Supervisor,
+    folder: Folder,
+    account: gateway.PaperAccount,
+    *,
+    port: int,
+    control_port: int,
+    known: Mapping[str, str],
+) -> Child:
+    """Start the MT5 gateway of a paper account over the emulator. It learns its own two tokens and nothing else."""
+    config = gateway.write_config(folder, account, port=port, control_port=control_port, known=known)
+    env = child_environment(os.environ) | {name: known[name] for name in ("GATEWAY_TOKEN", "PAPER_CONTROL_TOKEN")}
     command = [sys.executable, "-m", "trading.brokers.mt5.gateway", "serve", "--config", str(config)]
-    return supervisor.start("gateway", command, env=env, cwd=ROOT, restarts=RESTARTS)
+    name = "gateway" if account.is_first else f"gateway-{account.login}"
+    return supervisor.start(name, command, env=env, cwd=ROOT, restarts=RESTARTS)
 
 
 def start_web(

@@ -53,6 +53,8 @@ class Session:
         """
         document = self._client.read("/v1/batch", list(calls), correlation_id=_correlation_id(), urgency=urgency)
         with readings.reading():
+            if document["login"] is None:
+                raise Unreachable("the terminal does not say which account it serves; it may have lost its connection")
             if (document["login"], document["server"]) != (self.profile.login, self.profile.server):
                 raise Unreachable(f"another account answers: {document['login']} at {document['server']}")
             offset_s = document["server_offset_s"]

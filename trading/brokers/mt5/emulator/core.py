@@ -145,6 +145,11 @@ class Core:
                 self._terminals[path] = Terminal(path, set(watched))
             return self._terminals[path]
 
+    def calm_terminals(self) -> None:
+        """Turn every switch of every terminal back to where it belongs, and cut its pipes."""
+        for terminal in self._terminals.values():
+            terminal.calm()
+
     def watch(self, terminal: Terminal, symbol: str, *, enable: bool) -> None:
         """Put a symbol into a terminal's Market Watch, or take it out."""
         with self.lock:

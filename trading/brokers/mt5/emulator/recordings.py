@@ -47,6 +47,15 @@ class RecordedQuotes:
         """Return the time of the earliest tick of all."""
         return min(times[0] for times in self._times.values())
 
+    @property
+    def last_ms(self) -> int:
+        """Return the time of the latest tick of all."""
+        return max(times[-1] for times in self._times.values())
+
+    def count(self, symbol: str) -> int:
+        """Return how many ticks of a symbol there are."""
+        return len(self._ticks.get(symbol, ()))
+
     def next_ms(self, time_ms: int) -> int | None:
         """Return the time of the first tick after `time_ms`, or None at the end of the tape."""
         later = (times[at] for times in self._times.values() if (at := bisect_right(times, time_ms)) < len(times))

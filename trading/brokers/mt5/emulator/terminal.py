@@ -37,6 +37,14 @@ class Terminal:
         self.cut_pipe()
         self.requests = 0
 
+    def calm(self) -> None:
+        """Forget every trouble; whoever uses the terminal has to log in anew."""
+        self.connected, self.algo_trading, self.api_disabled, self.is_investor = True, True, False, False
+        self.offline_us = self.history_from_us = self.down_until_us = 0
+        self.frozen.clear()
+        self._back.clear()
+        self.cut_pipe()
+
     def turn(self, switch: str, *, value: bool, now_us: int, until_us: int) -> None:
         """Turn a switch until an instant; it then turns back by itself."""
         self._back[switch] = (until_us, not value)
