@@ -57,6 +57,7 @@ def _account(row: dict[str, Any], folder: Path) -> PaperAccount:
         raise ValueError(f"a login is 1 to {configuring.OTHER_LOGIN - 1}")
     if known := row.keys() & OURS:
         raise ValueError(f"{', '.join(sorted(known))} of a paper account cannot be chosen")
+    row["account"] = {"name": name} | row.get("account", {})
     row["csv"] = {symbol: str(folder / file) for symbol, file in row.get("csv", {}).items()}
     return PaperAccount(login, name, row)
 

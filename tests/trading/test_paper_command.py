@@ -112,7 +112,7 @@ def test_lists_every_fault_and_injects_and_clears_it(paper):
     planned = rows(paper("faults"), "Planned now")
     assert [(row["fault"], row["with"], row["fired"]) for row in planned] == [
         ("retcode", "retcode=10019 executed=True", "0 of always"),
-        ("comment_drop", "on=['deal', 'position']", "0 of 1"),
+        ("comment_drop", "on=deal,position", "0 of 1"),
     ]
     assert "fires no more" in paper("clear", planned[0]["id"])
     assert "1 planned fault(s) lifted" in paper("clear")
@@ -133,9 +133,19 @@ def test_a_cut_connection_is_seen_by_who_trades_and_comes_back(paper, place, gat
     broker = place.broker(gateway)
     assert "until `paper clear`" in paper("cut", "--seconds", "0")
     with pytest.raises(Unreachable, match="not connected to the broker"):
-        for _ in range(2):  # the gateway's own heartbeat may be what loses it, or this reading
-            broker.snapshot(symbols=[])
+        broker.snapshot(symbols=[])
     assert [row["call"] for row in rows(paper("log"), "Fired")]
+
+    paper("clear")
+
+    assert broker.snapshot(symbols=[]).balance == 10_000
+
+
+def test_an_account_that_a_person_switched_comes_back_when_it_is_cleared(paper, place, gateway):
+    broker = place.broker(gateway)
+    paper("inject", "relogin")
+    with pytest.raises(Unreachable, match="another account answers"):
+        broker.snapshot(symbols=[])
 
     paper("clear")
 

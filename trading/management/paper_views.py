@@ -89,12 +89,21 @@ def planned(broker: ControlClient) -> str:
     rows = [
         {
             "id": row["id"], "fault": row["name"], "on": "any call" if row["function"] == "*" else row["function"],
-            "with": " ".join(f"{name}={value}" for name, value in row["params"].items()) or "-",
+            "with": _typed(row["params"]),
             "fired": f"{row['fired']} of {row['times'] or 'always'}",
         }
         for row in broker.faults()
     ]  # fmt: skip
     return table("Planned now", rows, ("id", "fault", "on", "with", "fired"))
+
+
+def _typed(params: Mapping[str, Any]) -> str:
+    """Return parameters as they are typed."""
+    told = []
+    for name, value in params.items():
+        shown = "forever" if value is None else ",".join(value) if isinstance(value, list) else value
+        told.append(f"{name}={shown}")
+    return " ".join(told) or "-"
 
 
 def _log(broker: ControlClient, *, login: int, options: Mapping[str, Any]) -> str:

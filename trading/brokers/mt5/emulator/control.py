@@ -111,7 +111,7 @@ class Control(People, Events, Showing, Snapshots):
     def calm(self) -> int:
         """Lift every fault and undo what they have done to terminals, market and clock; return how many were planned.
 
-        Trades, books and lost answers stay as they are. Terminals lose their pipes, so that who uses them logs in anew.
+        Trades, books and lost answers stay as they are.
         """
         broker = self._broker
         with broker.lock:

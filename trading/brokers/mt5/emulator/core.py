@@ -146,7 +146,7 @@ class Core:
             return self._terminals[path]
 
     def calm_terminals(self) -> None:
-        """Turn every switch of every terminal back to where it belongs, and cut its pipes."""
+        """Turn every switch of every terminal back to where it belongs."""
         for terminal in self._terminals.values():
             terminal.calm()
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.trading.brokers.mt5.emulator.world import HEDGER, PASSWORD, SERVER, TERMINAL
+from tests.trading.brokers.mt5.emulator.world import HEDGER
 from trading.brokers.mt5.emulator import faults
 from trading.brokers.mt5.emulator.fault_words import WORDS
 
@@ -40,7 +40,6 @@ def test_calm_undoes_what_faults_have_done(hedger):
 
     assert hedger.control.calm() >= 1
 
-    assert hedger.mt5.initialize(TERMINAL, login=HEDGER, password=PASSWORD, server=SERVER)
     assert hedger.control.faults() == []
     assert hedger.buy("EURUSD", 0.1).retcode == 10009
 
