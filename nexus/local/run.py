@@ -165,7 +165,9 @@ def manage(arguments: list[str]) -> int:
     """Run Django's command line against the embedded database, starting it when `make run` does not."""
     folder = open_folder(os.environ)
     known = secrets_of(folder)
-    with _any_database(folder, known) as database:
+    # A replay makes a database and removes it: on a server of its own, whose other users cannot hold that up.
+    place = postgres.temporary() if arguments[:1] == ["replay"] else _any_database(folder, known)
+    with place as database:
         env = servers.django_environment(
             os.environ, folder=folder.path, known=known, database=database, broker=queue.url(os.environ)
         )

@@ -123,7 +123,7 @@ def test_every_fault_can_be_injected_by_its_name(paper):
     needed = {"seconds": "1", "ticks": "5", "hours": "1"}
 
     for name in faults.KINDS:
-        key = faults.NEEDED.get(name)
+        key = "seconds" if name.endswith("_delay") else faults.NEEDED.get(name)
         more = [f"{key}={needed[key]}"] if key in needed else []
         assert f"{name}, waits" in paper("inject", name, *more)
         paper("clear")
@@ -170,6 +170,7 @@ def test_an_account_that_a_person_switched_comes_back_when_it_is_cleared(paper, 
         ),
         (("inject", "retcode", "retcode=five"), "'five' is no value for retcode"),
         (("inject", "gap"), "gap does nothing without ticks"),
+        (("inject", "history_delay"), "history_delay does nothing without seconds"),
         (("inject", "bridge_drop"), "There is no fault"),
         (("clear", "9"), "no fault 9 is planned"),
         (("deposit", "0.001"), "finer than the account's currency"),

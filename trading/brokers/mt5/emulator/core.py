@@ -15,6 +15,7 @@ from trading.brokers.mt5.emulator import amounts, ledger
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.books import AccountBooks, Plan
 from trading.brokers.mt5.emulator.clock import Clock
+from trading.brokers.mt5.emulator.comfort import Comfort
 from trading.brokers.mt5.emulator.day_range import DayRanges
 from trading.brokers.mt5.emulator.faults import Fault, FaultPlan
 from trading.brokers.mt5.emulator.instruments import Instrument
@@ -68,6 +69,7 @@ class Core:
         self.exit_process: Callable[[int], object] = os._exit
         self._sleep, self._seed = sleep, seed
         self._stopped = ""
+        self._comforts: dict[int, Comfort] = {}
         self._terminals: dict[str, Terminal] = {}
         self.day_ranges = DayRanges(quotes)
         self._take_over(books)

@@ -82,9 +82,8 @@ POINTS = {
 }
 # A fault that would do nothing without this is a mistake, and not planned.
 NEEDED = {
-    "hang": "seconds", "orders_delay": "seconds", "positions_delay": "seconds", "history_delay": "seconds",
-    "gap": "ticks", "spread": "ticks", "clock_jump": "seconds", "dst_switch": "hours", "wrong_terminal": "account",
-    "relogin": "account",
+    "hang": "seconds", "gap": "ticks", "spread": "ticks", "clock_jump": "seconds", "dst_switch": "hours",
+    "wrong_terminal": "account", "relogin": "account",
 }  # fmt: skip
 SCENERY = frozenset(name for name, kind in KINDS.items() if kind.functions == (ANY,))
 

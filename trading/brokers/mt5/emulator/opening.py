@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from trading.brokers.mt5.emulator import amounts, rates, recordings
+from trading.brokers.mt5.emulator import amounts, bars, rates, recordings
 from trading.brokers.mt5.emulator.books import AccountBooks
 from trading.brokers.mt5.emulator.broker import Broker
 from trading.brokers.mt5.emulator.clock import Clock, ManualClock, Mode, PacedClock, WallClock, wall_us
@@ -54,7 +54,7 @@ def open_broker(
     instruments = offered(profile.instruments, always_open=profile.always_open)
     _require_conversions(instruments, accounts)
     begin_us = wall() if mode == "wall" else round((start or DEFAULT_START).timestamp()) * 1_000_000
-    recording = recordings.load(csv, instruments, profile.zone) if csv is not None else None
+    recording = _recording(csv, instruments, profile) if csv is not None else None
     tape = recording if mode == "replay" else None
     if tape is not None and start is None:
         begin_us = tape.first_ms * 1_000
@@ -85,6 +85,16 @@ def open_broker(
         if not broker.books[account.login].deals:
             broker.pay(account.login, amounts.units(account.initial_balance), comment="Initial deposit")
     return broker
+
+
+def _recording(
+    csv: Mapping[str, Path], instruments: Mapping[str, Instrument], profile: BrokerProfile
+) -> recordings.RecordedQuotes:
+    """Read one file per symbol, of ticks or of bars."""
+    of_bars = {symbol: path for symbol, path in csv.items() if bars.are_bars(path)}
+    ticks = [tick for symbol, path in of_bars.items() for tick in bars.read(path, symbol, instruments)]
+    of_ticks = {symbol: path for symbol, path in csv.items() if symbol not in of_bars}
+    return recordings.load(of_ticks, instruments, profile.zone, also=ticks)
 
 
 def _generated(profile: BrokerProfile, instruments: Mapping[str, Instrument], seed: int) -> Quotes:
