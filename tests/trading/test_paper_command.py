@@ -13,6 +13,7 @@ from tests.trading.brokers.mt5.fake_terminal import LOGIN, SERVER
 from tests.trading.brokers.mt5.gateway_in_thread import TOKEN
 from tests.trading.brokers.mt5.test_gateway_process import Place, refuse_to_start
 from trading.brokers.mt5.emulator import faults
+from trading.management import paper_views
 
 CONTROL_TOKEN = "a control token of the tests"
 
@@ -120,11 +121,11 @@ def test_lists_every_fault_and_injects_and_clears_it(paper):
 
 
 def test_every_fault_can_be_injected_by_its_name(paper):
-    needed = {"seconds": "1", "ticks": "5", "hours": "1"}
+    values = {"seconds": "1", "ticks": "5", "hours": "1"}
 
     for name in faults.KINDS:
-        key = "seconds" if name.endswith("_delay") else faults.NEEDED.get(name)
-        more = [f"{key}={needed[key]}"] if key in needed else []
+        key = paper_views.needed(name)
+        more = [f"{key}={values[key]}"] if key else []
         assert f"{name}, waits" in paper("inject", name, *more)
         paper("clear")
 

@@ -110,8 +110,8 @@ def _inject(broker: ControlClient, *, login: int, options: Mapping[str, Any]) ->
     if kind is None:
         raise CommandError(f"There is no fault {name!r}. `paper faults` lists them.")
     params = dict(_parameter(name, text) for text in options["parameters"])
-    if name.endswith("_delay") and not params.get("seconds"):
-        raise CommandError(f"{name} does nothing without seconds=")
+    if (needed := paper_views.needed(name)) and params.get(needed, 0) == 0:
+        raise CommandError(f"{name} does nothing without {needed}=")
     for key in ("symbol", "function"):
         if options[key]:
             params[key] = options[key]

@@ -128,6 +128,11 @@ def _verify(broker: ControlClient, *, login: int, options: Mapping[str, Any]) ->
     return "The broker's balances and positions are what its deals add up to."
 
 
+def needed(name: str) -> str:
+    """Return the parameter without which a fault would do nothing, if there is one."""
+    return "seconds" if name == "hang" or name.endswith("_delay") else faults.NEEDED.get(name, "")
+
+
 def parameters(name: str) -> str:
     """Return a fault's parameters with their defaults, as they are typed."""
     told = []
@@ -136,8 +141,8 @@ def parameters(name: str) -> str:
         shown = (
             "|".join(choices) if key == "point" and choices else ",".join(value) if isinstance(value, tuple) else value
         )
-        needed = " (needed)" if faults.NEEDED.get(name) == key and key != "account" else ""
-        told.append(f"{key}={shown}{needed}" if shown != "" else f"{key}=")
+        is_needed = " (needed)" if needed(name) == key else ""
+        told.append(f"{key}={shown}{is_needed}" if shown != "" else f"{key}=")
     return " ".join(told) or "-"
 
 

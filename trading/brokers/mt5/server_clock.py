@@ -44,8 +44,9 @@ class ServerClock:
         return self._offset_s is not None
 
     def is_doubted(self) -> bool:
-        """Tell whether a symbol last showed another offset: others should be looked at, to learn who is right."""
-        return any(offset_s != self._offset_s for offset_s, _ in list(self._shown.values()))
+        """Tell whether a symbol showed another offset and no two agree with ours: more of them should be looked at."""
+        shown = [offset_s for offset_s, _ in list(self._shown.values())]
+        return any(each != self._offset_s for each in shown) and shown.count(self._offset_s or 0) < WITNESSES_MIN
 
     def adopt(self, offset_s: int | None, *, seen_s: float = 0.0) -> None:
         """Take over what somebody else has learned, and saw last then; their not knowing takes nothing away."""

@@ -82,8 +82,7 @@ POINTS = {
 }
 # A fault that would do nothing without this is a mistake, and not planned.
 NEEDED = {
-    "hang": "seconds", "gap": "ticks", "spread": "ticks", "clock_jump": "seconds", "dst_switch": "hours",
-    "wrong_terminal": "account", "relogin": "account",
+    "gap": "ticks", "spread": "ticks", "clock_jump": "seconds", "dst_switch": "hours",
 }  # fmt: skip
 SCENERY = frozenset(name for name, kind in KINDS.items() if kind.functions == (ANY,))
 

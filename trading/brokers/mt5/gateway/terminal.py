@@ -58,6 +58,7 @@ def _emulator(config: TerminalConfig) -> Terminal:
         for name in ("opening", "configuring", "facade", "constants")
     )
     options = config.options
+    control = options.get("control")
     is_replay = options["mode"] == "replay"
     margin_mode = f"ACCOUNT_MARGIN_MODE_RETAIL_{options['margin_mode'].upper()}"
     try:
@@ -66,13 +67,13 @@ def _emulator(config: TerminalConfig) -> Terminal:
             "leverage": options["leverage"], "initial_balance": options["balance"],
             "margin_mode": getattr(constants, margin_mode),
         }  # fmt: skip
-        accounts = [configuring.account(options["account"], login=config.login, **terms)]
-        if options["control"]:  # somebody else's account, for the faults that show one
+        accounts = [configuring.account(options.get("account", {}), login=config.login, **terms)]
+        if control:  # somebody else's account, for the faults that show one
             accounts.append(
                 configuring.account({"name": "Somebody else"}, login=config.login + configuring.OTHER_LOGIN, **terms)
             )
         profile = configuring.house(
-            options["house"], options["symbols"], always_open=options["always_open"],
+            options.get("house", {}), options.get("symbols", {}), always_open=options["always_open"],
             tick_interval_ms=options["tick_interval_ms"],
         )  # fmt: skip
         options["store"].parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +92,7 @@ def _emulator(config: TerminalConfig) -> Terminal:
         reached_us: int = broker.clock.target_us(broker.now_us)
         return reached_us / 1_000_000
 
-    close = _with_control(broker, options["control"]) if options["control"] else broker.close
+    close = _with_control(broker, control) if control else broker.close
     return Terminal(facade.module(broker, path), connect, config.login, config.server, now, close)
 
 

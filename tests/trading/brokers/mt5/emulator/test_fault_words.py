@@ -15,7 +15,6 @@ def test_every_fault_has_its_sentence():
     ("name", "params", "words"),
     [
         ("gap", {}, "does nothing without ticks"),
-        ("hang", {"seconds": 0}, "does nothing without seconds"),
         ("crash", {"point": "soon"}, "before_commit, after_commit, after_reply"),
         ("pipe_cut", {"point": "soon"}, "before, during, after"),
         ("market_close", {"target": "EURUSX"}, "no symbol EURUSX"),
