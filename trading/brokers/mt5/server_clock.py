@@ -31,6 +31,7 @@ class ServerClock:
         self._lock = threading.Lock()
         self._offset_s: int | None = None
         self._shown_at = 0.0  # when a tick last agreed with the offset
+        self._witnesses: set[str] = set()  # symbols that have ever agreed with it
         self._seen: dict[str, tuple[int, float]] = {}  # symbol → tick time in ms, when it was polled
         self._shown: dict[str, tuple[int, float]] = {}  # symbol → the offset that it showed last, and when
 
@@ -51,6 +52,8 @@ class ServerClock:
     def adopt(self, offset_s: int | None, *, seen_s: float = 0.0) -> None:
         """Take over what somebody else has learned, and saw last then; their not knowing takes nothing away."""
         if offset_s is not None:
+            if offset_s != self._offset_s:
+                self._witnesses.clear()
             self._offset_s, self._shown_at = offset_s, seen_s
 
     def observe(self, ticks: dict[str, int], *, utc_s: float) -> bool:
@@ -67,10 +70,14 @@ class ServerClock:
             } | {symbol: (offset_s, utc_s) for symbol, offset_s in shown.items() if offset_s is not None}  # fmt: skip
             if not any(offset_s is not None for offset_s in shown.values()):
                 return False
-            self._offset_s = self._agreed(utc_s)
-            if self._offset_s in shown.values():
+            agreed = self._agreed(utc_s)
+            if agreed != self._offset_s:
+                self._offset_s = agreed
+                self._witnesses.clear()
+            self._witnesses |= {symbol for symbol, (offset_s, _) in self._shown.items() if offset_s == agreed}
+            if agreed in shown.values():
                 self._shown_at = utc_s
-            return self._offset_s in shown.values()
+            return agreed in shown.values()
 
     def _has_moved(self, symbol: str, server_ms: int, utc_s: float) -> bool:
         before = self._seen.get(symbol)
@@ -88,7 +95,7 @@ class ServerClock:
             offset_s
             for offset_s, count in witnesses.items()
             if count >= WITNESSES_MIN
-            or (offset_s > holds and witnesses[holds] < WITNESSES_MIN)
+            or (offset_s > holds and len(self._witnesses) < WITNESSES_MIN)
             or (may_change and abs(offset_s - holds) == DAYLIGHT_S)
         }
         if witnesses[holds] or not able:
