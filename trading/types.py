@@ -149,6 +149,7 @@ class OrderRequest:
     time_in_force: TimeInForce | None = None  # None leaves it to the venue's own rules for market orders
     expires_at: datetime | None = None  # of GTD
     venue_position_id: str = ""
+    sent_at: datetime | None = None  # when it was first marked as about to be sent
 
 
 @dataclass(frozen=True, slots=True)

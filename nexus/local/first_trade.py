@@ -76,9 +76,9 @@ class Client:
             raise TradeFailed(f"{method} {path} answered {answer.status_code}: {answer.text[:500]}")
         return json.loads(answer.text, parse_float=Decimal)
 
-    def quote(self) -> tuple[Decimal, Decimal]:
-        """Return the market's bid and ask."""
-        answer = self._call("GET", f"/trading/quotes/{SYMBOL}")
+    def quote(self, account: str | None) -> tuple[Decimal, Decimal]:
+        """Return the market's bid and ask. Takes: the account, which who has but one need not name."""
+        answer = self._call("GET", f"/trading/quotes/{SYMBOL}", params={"account": account} if account else {})
         return Decimal(str(answer["bid"])), Decimal(str(answer["ask"]))
 
     def execute(self, body: Mapping[str, Any], *, key: str) -> dict[str, Any]:
@@ -125,8 +125,8 @@ def request_at(ask: Decimal) -> tuple[dict[str, Any], Decimal]:
 
 def run(folder: Folder, base: str, *, transport: httpx.BaseTransport | None = None) -> None:
     """Trade once, or show the trade of an earlier run while its position stands. Raises: TradeFailed."""
-    people = json.loads(folder.demo.read_text(encoding="utf-8"))["people"]
-    trader = people["trader"]
+    note = json.loads(folder.demo.read_text(encoding="utf-8"))
+    trader = note["people"]["trader"]
     client = Client(base, Person(trader["email"], trader["password"]), transport=transport)
     positions = _open_positions(client)
     if positions:
@@ -135,7 +135,7 @@ def run(folder: Folder, base: str, *, transport: httpx.BaseTransport | None = No
         )
         order = _earlier_order(client, folder)
     else:
-        order = _trade(client, folder)
+        order = _trade(client, folder, account=note["account"] if note.get("more_accounts") else None)
         positions = _open_positions(client)
     show(order, positions)
     if order is not None and order.get("status") != "FILLED":
@@ -155,9 +155,11 @@ def _earlier_order(client: Client, folder: Folder) -> dict[str, Any] | None:
     return client.order(filled[0]["id"]) if filled else None
 
 
-def _trade(client: Client, folder: Folder) -> dict[str, Any]:
-    bid, ask = client.quote()
+def _trade(client: Client, folder: Folder, *, account: str | None) -> dict[str, Any]:
+    bid, ask = client.quote(account)
     body, moved = request_at(ask)
+    if account:
+        body["account"] = account
     print(f"    {SYMBOL} is quoted at {bid} / {ask}.")
     if moved:
         print(f"    The brief's prices are moved by {moved:+} to stand where the market is.")

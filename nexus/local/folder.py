@@ -16,6 +16,7 @@ SECRET_BYTES = {
     "JWT_SIGNING_KEYS": 64,
     "GATEWAY_TOKEN": 32,
     "PAPER_PASSWORD": 12,  # of the paper account at the emulated broker
+    "PAPER_CONTROL_TOKEN": 32,  # of whoever plays the broker, other people and bad luck
     "POSTGRES_OWNER_PASSWORD": 24,
     "POSTGRES_SUPERUSER_PASSWORD": 24,
 }

@@ -1,6 +1,7 @@
 """The demo people, one of each role, and the trader's paper account."""
 
 import json
+import os
 import secrets
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from accounts.states import Role
 from nexus.audit.types import Actor
 from nexus.local.folder import Folder, FolderUnusable, write_private
 from nexus.local.gateway import PAPER_LOGIN, PAPER_SERVER
-from trading.services import accounts
+from trading.services import accounts, watch
 
 ACTOR = Actor.system("demo")
 ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # without look-alikes
@@ -27,24 +28,36 @@ def create(*, base_url: str) -> None:
     folder = Folder(Path(settings.DATA_DIR))
     known = json.loads(folder.demo.read_text(encoding="utf-8"))["people"] if folder.demo.exists() else {}
     people = {role.value.lower(): _person(role, known=known, folder=folder) for role in Role}
-    account = accounts.link(
-        user_id=_user_id(people["trader"]["email"]),
-        name="Paper account",
-        venue="mt5",
-        venue_account=str(PAPER_LOGIN),
-        server=PAPER_SERVER,
-        is_live=False,
-        actor=ACTOR,
-        at=now(),
-    )
+    trader_id = _user_id(people["trader"]["email"])
+    account_id = _paper_account(trader_id, login=PAPER_LOGIN, name="Paper account", url="")
+    rows = json.loads(os.environ.get("NEXUS_PAPER_MORE", "[]"))
+    more = {row["login"]: _paper_account(trader_id, **row) for row in rows}
     note = {
         "base_url": base_url,
         "docs_url": f"{base_url}/docs",
         "admin_url": f"{base_url}/admin/",
         "people": people,
-        "account": str(account.public_id),
+        "account": account_id,
+        "more_accounts": more,
     }
     write_private(folder.demo, json.dumps(note, indent=2) + "\n")
+
+
+def _paper_account(user_id: int, *, login: int, name: str, url: str) -> str:
+    """Link a paper account and return its public id. Its books are read, for its gateway sends nothing before."""
+    account = accounts.link(
+        user_id=user_id,
+        name=name,
+        venue="mt5",
+        venue_account=str(login),
+        server=PAPER_SERVER,
+        is_live=False,
+        actor=ACTOR,
+        at=now(),
+        gateway_url=url,
+    )
+    watch.look(account_id=account.pk, at=now())
+    return str(account.public_id)
 
 
 def _user_id(email: str) -> int:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from nexus.local import first_trade, postgres, queue, servers
 from nexus.local.folder import ROOT, Folder, held, open_folder, passwords_of, secrets_of, write_private
-from nexus.local.processes import Supervisor
+from nexus.local.gateway import paper_accounts
+from nexus.local.processes import Child, Supervisor
 
 STEPS = 5
 
@@ -50,6 +51,8 @@ def run() -> None:
             fresh = _prepare(supervisor, folder, env, progress)
             _serve(supervisor, folder, known, env, port, progress)
             _people(supervisor, folder, env, base, progress, fresh=fresh)
+            if not os.environ.get("MT5_GATEWAY_URL"):
+                servers.wait_for_books(supervisor, env["MT5_GATEWAY_URL"], env["GATEWAY_TOKEN"])
             progress.step("One trade through the public API")
             first_trade.run(folder, base)
             print(f"\nReady after {progress.seconds:.1f} s. Logs are in {folder.logs}.")
@@ -97,18 +100,41 @@ def _serve(
 ) -> None:
     """Start the servers side by side and wait until they answer."""
     progress.step("MT5 gateway (paper trading), web server, worker, beat")
-    gateway = None
+    gateways: dict[int, Child] = {}
+    controls = ""
     if not env.get("MT5_GATEWAY_URL"):
-        gateway_port = servers.free_port()
-        env["MT5_GATEWAY_URL"] = f"http://{servers.HOST}:{gateway_port}"
-        gateway = servers.start_gateway(supervisor, folder, port=gateway_port, known=known)
-    write_private(folder.running, json.dumps({"MT5_GATEWAY_URL": env["MT5_GATEWAY_URL"]}) + "\n")
+        gateways, controls = _gateways(supervisor, folder, known, env)
+    note = {"MT5_GATEWAY_URL": env["MT5_GATEWAY_URL"], "PAPER_CONTROLS": controls}
+    write_private(folder.running, json.dumps(note) + "\n")
     web = servers.start_web(supervisor, port=port, env=env)
     servers.start_worker(supervisor, env=env)
     servers.start_beat(supervisor, env=env)
-    if gateway:
+    for gateway_port, gateway in gateways.items():
         servers.wait_for_port(supervisor, gateway, gateway_port)
     servers.wait_for_health(supervisor, web, f"http://{servers.HOST}:{port}")
+
+
+def _gateways(
+    supervisor: Supervisor, folder: Folder, known: dict[str, str], env: dict[str, str]
+) -> tuple[dict[int, Child], str]:
+    """Start a gateway for each paper account, and tell the Django processes where they are.
+
+    Returns the gateways by their ports, and where the strings of the brokers are held, which no server needs to know.
+    """
+    gateways, controls, rows = {}, [], []
+    for account in paper_accounts(folder, os.environ):
+        port, control_port = servers.free_port(), servers.free_port()
+        gateways[port] = servers.start_gateway(
+            supervisor, folder, account, port=port, control_port=control_port, known=known
+        )
+        controls.append(f"{servers.HOST}:{control_port}")
+        url = f"http://{servers.HOST}:{port}"
+        if account.is_first:
+            env["MT5_GATEWAY_URL"] = url
+        else:
+            rows.append({"login": account.login, "name": account.name, "url": url})
+    env["NEXUS_PAPER_MORE"] = json.dumps(rows)
+    return gateways, ",".join(controls)
 
 
 def _people(
@@ -117,7 +143,13 @@ def _people(
     """Create the demo people on the first run and print their passwords that once."""
     progress.step("Demo people")
     made_before = folder.demo.exists()
-    if made_before and not fresh and json.loads(folder.demo.read_text(encoding="utf-8")).get("base_url") == base:
+    has_more = env.get("NEXUS_PAPER_MORE", "[]") != "[]"  # their gateways listen at other ports in each run
+    if (
+        made_before
+        and not fresh
+        and not has_more
+        and json.loads(folder.demo.read_text(encoding="utf-8")).get("base_url") == base
+    ):
         print(f"    Their passwords are in {folder.demo}.")
         return
     supervisor.run("demo", [sys.executable, "-m", "nexus.local.demo"], env=env | {"NEXUS_BASE_URL": base})
@@ -133,12 +165,15 @@ def manage(arguments: list[str]) -> int:
     """Run Django's command line against the embedded database, starting it when `make run` does not."""
     folder = open_folder(os.environ)
     known = secrets_of(folder)
-    with _any_database(folder, known) as database:
+    # A replay makes a database and removes it: on a server of its own, whose other users cannot hold that up.
+    place = postgres.temporary() if arguments[:1] == ["replay"] else _any_database(folder, known)
+    with place as database:
         env = servers.django_environment(
             os.environ, folder=folder.path, known=known, database=database, broker=queue.url(os.environ)
         )
         if folder.running.exists() and not env.get("MT5_GATEWAY_URL"):
             env |= json.loads(folder.running.read_text(encoding="utf-8"))
+            env |= {"PAPER_CONTROL_TOKEN": known["PAPER_CONTROL_TOKEN"]}
         return subprocess.run([sys.executable, str(ROOT / "manage.py"), *arguments], env=env, check=False).returncode
 
 

@@ -1,5 +1,6 @@
 """The servers of the local run: each one's command and what it may know."""
 
+import contextlib
 import os
 import socket
 import sys
@@ -79,12 +80,21 @@ def django_environment(
     return dict(environment) | {"PYTHONUNBUFFERED": "1"} | {k: v for k, v in ours.items() if not environment.get(k)}
 
 
-def start_gateway(supervisor: Supervisor, folder: Folder, *, port: int, known: Mapping[str, str]) -> Child:
-    """Start the MT5 gateway over the emulator. It learns its own token and nothing else of ours."""
-    config = gateway.write_config(folder, port=port, known=known)
-    env = child_environment(os.environ) | {"GATEWAY_TOKEN": known["GATEWAY_TOKEN"]}
+def start_gateway(
+    supervisor: Supervisor,
+    folder: Folder,
+    account: gateway.PaperAccount,
+    *,
+    port: int,
+    control_port: int,
+    known: Mapping[str, str],
+) -> Child:
+    """Start the MT5 gateway of a paper account over the emulator. It learns its own two tokens and nothing else."""
+    config = gateway.write_config(folder, account, port=port, control_port=control_port, known=known)
+    env = child_environment(os.environ) | {name: known[name] for name in ("GATEWAY_TOKEN", "PAPER_CONTROL_TOKEN")}
     command = [sys.executable, "-m", "trading.brokers.mt5.gateway", "serve", "--config", str(config)]
-    return supervisor.start("gateway", command, env=env, cwd=ROOT, restarts=RESTARTS)
+    name = "gateway" if account.is_first else f"gateway-{account.login}"
+    return supervisor.start(name, command, env=env, cwd=ROOT, restarts=RESTARTS)
 
 
 def start_web(
@@ -141,6 +151,24 @@ def wait_for_health(supervisor: Supervisor, child: Child, base: str) -> None:
         last = f"{answer.status_code} {answer.text[:300]}"
         time.sleep(POLL_S)
     raise ChildFailed(f"{base}/health is not well: {last}\nThe end of {child.log}:\n{child.tail()}")
+
+
+def wait_for_books(supervisor: Supervisor, gateway_url: str, token: str) -> None:
+    """Wait until the worker has read the books from a gateway that was just started: before that it sends nothing.
+
+    Raises: ChildFailed when a child dies or the time is over.
+    """
+    deadline = time.monotonic() + ANSWER_TIMEOUT_S
+    head = {"Authorization": f"Bearer {token}"}
+    while time.monotonic() < deadline:
+        supervisor.check()
+        with contextlib.suppress(httpx.HTTPError, ValueError):
+            if not httpx.get(f"{gateway_url}/v1/health", headers=head, timeout=5, trust_env=False).json()[
+                "reconcile_first"
+            ]:
+                return
+        time.sleep(POLL_S)
+    raise ChildFailed("The worker did not read the paper account's books from the gateway; see the logs of both.")
 
 
 def release_mark() -> str:

@@ -1,5 +1,6 @@
 """When each account was last looked at with success."""
 
+from datetime import datetime
 from decimal import Decimal
 
 from django.db import connection
@@ -27,6 +28,12 @@ def note(*, account_id: int) -> None:
             """,
             [account_id],
         )
+
+
+def seen_at(*, account_id: int) -> datetime | None:
+    """Return when the account was last read completely, by the database's clock, or None when it never was."""
+    row = statements.fetch_one("SELECT seen_at FROM account_sight WHERE account_id = %s", [account_id])
+    return None if row is None else row[0]
 
 
 def age_s(*, account_id: int) -> Figure:

@@ -62,6 +62,7 @@ def _open(folder: Path, login: int, document: dict[str, Any]) -> tuple[Desk, Ser
         lambda: broker.clock.target_us(broker.now_us) / 1_000_000, broker.close,
     )  # fmt: skip
     journal, desk = Journal(folder / "journal.db"), Desk(terminal)
+    desk.reconciled(desk.run, desk.generation)  # as the control plane does before anything is sent
     config = Config(
         host="127.0.0.1", port=0, token=document["token"], journal=folder / "journal.db",
         limits=Limits(lots_max=Decimal(100), orders_per_minute=WITHOUT_LIMIT, symbols=None, kill_file=None),

@@ -21,6 +21,7 @@ from typing import Any
 
 from tests.contracts import alpaca_faults, playing
 from tests.contracts.playing import Fault, Outcome, World, play
+from tests.fakes import gate
 from tests.fakes.paper import LOGIN, PASSWORD, SERVER, TOKEN, paper
 from trading.brokers import ids
 from trading.brokers.base import Broker, Link, OrderRequest, Side
@@ -127,6 +128,7 @@ def in_its_own(folder: Path) -> Iterator[World]:
                 for document in map(json.loads, process.stdout)
                 if document["event"] == "gateway.started"
             )
+            gate.free(f"http://127.0.0.1:{port}", TOKEN)
             broker = _adapter(f"http://127.0.0.1:{port}")
             stack.callback(broker.close)
             return broker

@@ -20,6 +20,7 @@ from trading.brokers.base import (
     TimeInForce,
     VenueState,
 )
+from trading.brokers.mt5 import server_clock
 
 
 @pytest.fixture(params=list(VENUES.values()), ids=list(VENUES))
@@ -244,7 +245,8 @@ def test_stops_rest_above_the_market(venue, rest, order_type):
     assert (listed.order_type, listed.price, listed.limit_price) == (order_type, trigger, limit)
 
 
-def test_an_order_ends_at_its_own_time(venue, rest):
+def test_an_order_ends_at_its_own_time(venue, rest, monkeypatch):
+    monkeypatch.setattr(server_clock, "_change_days", lambda _: [])  # whatever the day on which this is run
     ends = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
     if TimeInForce.GTD not in venue.resting_times:
         with pytest.raises(Refused):

@@ -17,6 +17,7 @@ from typing import Any
 
 from nexus.local import servers
 from tests.crash import points
+from tests.fakes import gate
 from trading.brokers.mt5.gateway import config as configuration
 from trading.brokers.mt5.gateway import program
 from trading.brokers.mt5.gateway.journal import Journal
@@ -47,6 +48,7 @@ class GatewayProcess:
         theirs.close()
         assert self._strings.poll(READY_S), "the gateway does not come up"
         self._strings.recv()
+        gate.free(self.url, os.environ["GATEWAY_TOKEN"])
 
     def arm(self, point: str) -> None:
         """Make it die at `point`."""

@@ -93,6 +93,7 @@ def paper(
         terminal=TerminalConfig("emulator", login, PASSWORD, SERVER, {}),
     )  # fmt: skip
     worker = assemble(desk, journal, config)
+    desk.reconciled(desk.run, desk.generation)  # as the control plane does before anything is sent
     server = Server(("127.0.0.1", 0), gateway=Gateway(desk, worker, journal), token=TOKEN)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

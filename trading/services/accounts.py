@@ -78,15 +78,27 @@ def control_scopes(account: TradingAccount, *, symbol: str) -> tuple[tuple[Contr
 
 
 def link(
-    *, user_id: int, name: str, venue: str, venue_account: str, server: str, is_live: bool, actor: Actor, at: datetime
+    *,
+    user_id: int,
+    name: str,
+    venue: str,
+    venue_account: str,
+    server: str,
+    is_live: bool,
+    actor: Actor,
+    at: datetime,
+    gateway_url: str = "",
 ) -> TradingAccount:
-    """Link an account after asking the venue what it is. Safe to repeat: a linked account is returned as it is.
+    """Link an account after asking the venue what it is. Safe to repeat: a linked account is returned as it is, reached
+    where it is said to be now.
+
+    Takes: `gateway_url`, when it is not the one of the settings.
 
     Raises: WrongKind when `is_live` is not what the venue says; what the broker raises when it cannot be asked.
     """
     existing = TradingAccount.objects.filter(venue=venue, server=server, venue_account=venue_account).first()
     if existing is not None:
-        return existing
+        return existing if existing.gateway_url == gateway_url else _move(existing, gateway_url, actor=actor, at=at)
     account = TradingAccount(
         user_id=user_id,
         name=name,
@@ -95,6 +107,7 @@ def link(
         server=server,
         is_live=is_live,
         created_at=at,
+        gateway_url=gateway_url,
     )
     broker = broker_of(account)
     snapshot = broker.snapshot(symbols=[])
@@ -103,6 +116,20 @@ def link(
     account.currency, account.mode = snapshot.currency, snapshot.mode
     account.usd_symbol, account.usd_is_base = instruments.conversion_to_usd(broker, currency=snapshot.currency)
     return _save(account, actor=actor, at=at)
+
+
+@transaction.atomic(durable=True)
+def _move(account: TradingAccount, gateway_url: str, *, actor: Actor, at: datetime) -> TradingAccount:
+    before, account.gateway_url = account.gateway_url, gateway_url
+    account.save(update_fields=["gateway_url"])
+    trail.record(
+        action="trading.account_moved",
+        actor=actor,
+        target=Target("trading_account", str(account.public_id)),
+        detail={"before": before, "after": gateway_url},
+        occurred_at=at,
+    )
+    return account
 
 
 @transaction.atomic(durable=True)

@@ -341,4 +341,5 @@ def as_request(order: TradeLedger) -> OrderRequest:
         time_in_force=intent.time_in_force,
         expires_at=intent.expires_at,
         venue_position_id=intent.venue_position_id,
+        sent_at=order.sent_at,
     )

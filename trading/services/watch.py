@@ -1,7 +1,7 @@
 """Looking at every account between orders: its day's first equity, and fills that nobody here asked for."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from django.db import transaction
@@ -20,6 +20,7 @@ log = structlog.get_logger(__name__)
 
 WATCHED = timedelta(hours=24)
 CASH_WINDOW = timedelta(hours=26)  # a day and what a server's clock may be off
+NEVER = datetime.min.replace(tzinfo=UTC)
 OVERLAP = timedelta(hours=1)  # history may list a fill late; booking it twice is impossible
 
 
@@ -34,7 +35,9 @@ def look(*, account_id: int, at: datetime) -> int:
     A broker that cannot be asked changes nothing: the next look sees what this one missed.
     """
     account = TradingAccount.objects.get(pk=account_id)
-    newest = Fill.objects.filter(account=account).aggregate(at=Max("filled_at"))["at"]
+    # What an order of ours booked meanwhile says nothing about the deals that nobody asked for before it.
+    known = Fill.objects.filter(account=account, booked_at__lte=sights.seen_at(account_id=account.pk) or NEVER)
+    newest = known.aggregate(at=Max("filled_at"))["at"]
     since = min([newest or account.created_at, *_watch_list(account, at=at)]) - OVERLAP
     try:
         broker = accounts.broker_of(account)

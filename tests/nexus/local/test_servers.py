@@ -51,7 +51,7 @@ def test_tells_the_gateway_its_own_secrets_and_no_other(tmp_path, monkeypatch):
     monkeypatch.setenv("SECRET_KEY", "not for the gateway")
     folder = open_folder({"NEXUS_DATA_DIR": str(tmp_path)})
 
-    config = gateway.write_config(folder, port=1234, known=KNOWN)
+    config = gateway.write_config(folder, gateway.PaperAccount(), port=1234, control_port=1235, known=KNOWN)
 
     assert config.stat().st_mode & 0o777 == 0o600
     assert KNOWN["SECRET_KEY"] not in config.read_text()

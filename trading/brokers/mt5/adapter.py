@@ -81,7 +81,7 @@ class Mt5Broker:
         Raises: Refused for a definitive refusal, Unreachable when nothing left us, OutcomeUnknown for all else.
         """
         build = self._market if order.order_type is OrderType.MARKET else self._pending
-        return self._trade(order.client_order_id, lambda: build(order))
+        return self._trade(order.client_order_id, lambda: build(order), sent_at=order.sent_at)
 
     def close_by(self, *, client_order_id: str, venue_position_id: str, other_position_id: str) -> OrderReport:
         """Close a position against an opposite one, once for its `client_order_id`. Its fills are one of each."""
@@ -110,7 +110,7 @@ class Mt5Broker:
                 working = self._session.resting(change.venue_order_id, batch.result(0))
                 terms = self._terms(working.symbol)
                 orders.check_time(change.time_in_force, change.expires_at, now_s=batch.utc_s, terms=terms)
-                expiration = self._session.server_s(change.expires_at, symbol=working.symbol)
+                expiration = self._session.server_s(change.expires_at, symbol=working.symbol, now_s=batch.utc_s)
                 return changes.modify(change, working, terms=terms, expiration=expiration)
 
         self._change(change.change_id, build)
@@ -213,7 +213,7 @@ class Mt5Broker:
             readings.require_selected(order.symbol, batch.answers[0])
             terms = Terms.of_symbol(batch.result(1))
             orders.check_time(order.time_in_force, order.expires_at, now_s=batch.utc_s, terms=terms)
-            expiration = self._session.server_s(order.expires_at, symbol=order.symbol)
+            expiration = self._session.server_s(order.expires_at, symbol=order.symbol, now_s=batch.utc_s)
             return orders.pending(order, terms=terms, expiration=expiration)
 
     def _terms(self, symbol: str) -> Terms:
@@ -221,10 +221,12 @@ class Mt5Broker:
         readings.require_selected(symbol, batch.answers[0])
         return Terms.of_symbol(batch.result(1))
 
-    def _trade(self, client_order_id: str, build: Callable[[], TerminalRequest]) -> OrderReport:
+    def _trade(
+        self, client_order_id: str, build: Callable[[], TerminalRequest], *, sent_at: datetime | None = None
+    ) -> OrderReport:
         """Send what may be filled, and report what became of it."""
         magic = self._magic(client_order_id)
-        document = self._send(client_order_id, build)
+        document = self._send(client_order_id, build, sent_at=sent_at)
         try:
             with wire.understanding():
                 trail = answers.trail(client_order_id, magic, document)
@@ -255,10 +257,11 @@ class Mt5Broker:
         if outcome is Outcome.UNKNOWN:
             raise OutcomeUnknown(str(refused)) from refused
 
-    def _send(self, intent_id: str, build: Callable[[], TerminalRequest]) -> Any:
+    def _send(self, intent_id: str, build: Callable[[], TerminalRequest], *, sent_at: datetime | None = None) -> Any:
         """Return the journal's word on a request that was called and answered, or raise what it means.
 
-        Our own refusal is raised only once the journal has sworn that nothing was sent before, and never will be.
+        Our own refusal is raised only once the journal has sworn that nothing was sent before, and never will be. A
+        journal that was begun after `sent_at` cannot swear to the first.
         """
         request: TerminalRequest | None = None
         try:
@@ -266,6 +269,7 @@ class Mt5Broker:
         except Refused as refusal:
             document = self._session.settle(intent_id)
             if document.get("state") == "TOMBSTONE":
+                _require_old_enough(document, sent_at)
                 raise refusal from None
         else:
             document = self._session.send(intent_id, request)
@@ -275,6 +279,7 @@ class Mt5Broker:
                     case "REFUSED":
                         raise answers.refusal(document["reply"])
                     case "TOMBSTONE":
+                        _require_old_enough(document, sent_at)
                         raise Refused("this was settled as never sent, and stays so", code="NEVER_SENT")
                     case "RESULT" | "CALLING" as state:
                         if request is not None and not answers.is_answer_to(request, document):
@@ -297,3 +302,10 @@ class Mt5Broker:
     def _require_mode(self, account: wire.Plain) -> None:
         if self._profile.is_paper and account["trade_mode"] == wire.REAL:
             raise Refused("a paper link reached an account with real money", code="PAPER_AND_LIVE_MIXED")
+
+
+def _require_old_enough(document: Any, sent_at: datetime | None) -> None:
+    """Believe a journal that nothing was sent only when it was there then. Raises: OutcomeUnknown."""
+    with readings.reading():
+        if sent_at is not None and float(document["journal_created_at"]) > sent_at.timestamp():
+            raise OutcomeUnknown("the gateway's journal is younger than the order: what was sent before, nobody knows")

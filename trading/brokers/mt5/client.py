@@ -118,12 +118,19 @@ class GatewayClient:
 
     def close(self) -> None:
         """Close the idle connections."""
-        while self._idle:
-            self._idle.pop()[1].close()
+        while (idle := self._take_idle()) is not None:
+            idle[1].close()
+
+    def _take_idle(self) -> tuple[float, http.client.HTTPConnection] | None:
+        """Take the connection that was put back last. Looking first would be a race for the last one."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
 
     def _connection(self) -> http.client.HTTPConnection:
-        while self._idle:
-            put_back_at, connection = self._idle.pop()
+        while (idle := self._take_idle()) is not None:
+            put_back_at, connection = idle
             if time.monotonic() - put_back_at < IDLE_S_MAX and _is_alive(connection):
                 return connection
             connection.close()

@@ -16,12 +16,13 @@ WINDOW_PAD_S = 26 * 3600  # covers every server zone without knowing it
 class Batch:
     """The answers of one unit, in the order of its calls, and the gateway's clock at its end.
 
-    `unreconciled` is the generation of a worker that followed a lost one and sends nothing yet, else 0.
+    `unreconciled` names a worker whose books nobody has compared yet, so that it sends nothing: the gateway's run and
+    the worker's number in it.
     """
 
     answers: Sequence[wire.Plain]
     utc_s: float
-    unreconciled: int = 0
+    unreconciled: tuple[str, int] | None = None
 
     def result(self, index: int) -> Any:
         """Return one result. Raises: Unreachable when that call failed: a failure is not an empty answer."""

@@ -17,7 +17,7 @@ from trading.brokers.mt5 import client, readings, wire
 from trading.brokers.mt5.client import GatewayClient
 from trading.brokers.mt5.orders import Held
 from trading.brokers.mt5.profile import Profile
-from trading.brokers.mt5.server_clock import ServerClock
+from trading.brokers.mt5.server_clock import ServerClock, is_still_valid
 
 CLOCK_WAIT_S, CLOCK_POLL_S, CLOCK_RETRY_S = 1.5, 0.1, 60.0
 
@@ -39,7 +39,8 @@ class Session:
         self.clock = ServerClock()
         self._clock_tried_at = -math.inf
         self._lock = threading.Lock()
-        self._seen: dict[int, set[str]] = {}  # generation of the gateway's worker → what was read of it
+        self._unreconciled: tuple[str, int] | None = None  # the gateway's worker that we have begun to read
+        self._seen: set[str] = set()  # what was read of it
 
     def close(self) -> None:
         """Close the connections to the gateway."""
@@ -52,6 +53,8 @@ class Session:
         """
         document = self._client.read("/v1/batch", list(calls), correlation_id=_correlation_id(), urgency=urgency)
         with readings.reading():
+            if document["login"] is None:
+                raise Unreachable("the terminal does not say which account it serves; it may have lost its connection")
             if (document["login"], document["server"]) != (self.profile.login, self.profile.server):
                 raise Unreachable(f"another account answers: {document['login']} at {document['server']}")
             offset_s = document["server_offset_s"]
@@ -59,22 +62,26 @@ class Session:
             results = document["results"]
             if len(results) != len(calls):
                 raise wire.BadAnswer("the gateway did not answer every call")
-            generation = wire.integer(document["generation"]) if document["reconcile_first"] else 0
-            return readings.Batch(results, float(document["gateway_utc"]), generation)
+            worker = (wire.text(document["run"]), wire.integer(document["generation"]))
+            return readings.Batch(
+                results, float(document["gateway_utc"]), worker if document["reconcile_first"] else None
+            )
 
     def compared(self, what: str, batch: readings.Batch) -> None:
-        """Note that the books were read, and tell a gateway that lost its worker once all of them were.
+        """Note that the books were read, and tell a gateway that started a worker once all of them were.
 
         Reconciliation reads the account and the fills; until it has, such a gateway sends nothing.
         """
-        if not batch.unreconciled:
+        if batch.unreconciled is None:
             return
         with self._lock:
-            seen = self._seen.setdefault(batch.unreconciled, set())
-            seen.add(what)
-            is_complete = {"account", "fills"} <= seen
+            if self._unreconciled != batch.unreconciled:  # what an earlier worker has shown tells nothing of this one
+                self._unreconciled, self._seen = batch.unreconciled, set()
+            self._seen.add(what)
+            is_complete = self._seen >= {"account", "fills"}
         if is_complete:
-            body = {"generation": batch.unreconciled}
+            run, generation = batch.unreconciled
+            body = {"run": run, "generation": generation}
             self._client.read("/v1/reconciled", body, correlation_id=_correlation_id())
 
     def send(self, intent_id: str, request: Any) -> Any:
@@ -116,10 +123,16 @@ class Session:
                 return order
         raise Refused(f"the order {venue_order_id} does not rest at the venue", code="ORDER_NOT_WORKING")
 
-    def server_s(self, at: datetime | None, *, symbol: str) -> int:
-        """Return a time in seconds by the server's clock, 0 for none. Raises: Unreachable when we do not know it."""
+    def server_s(self, at: datetime | None, *, symbol: str, now_s: float) -> int:
+        """Return a time to come in seconds by the server's clock, 0 for none.
+
+        Raises: Unreachable while we do not know that clock, Refused when it may be another one by then.
+        """
         if at is None:
             return 0
+        if not is_still_valid(seen_s=now_s, now_s=at.timestamp()):
+            detail = "the server's clock may change before the order ends, by a rule that we do not know"
+            raise Refused(f"{detail}: let it end earlier, or use GTC or DAY", code="EXPIRY_BEYOND_CLOCK_CHANGE")
         self.learn_clock([symbol])
         if self.clock.offset_s is None:
             raise Unreachable("the server's clock is not known yet: no price has moved")

@@ -14,7 +14,7 @@ from tests.trading.brokers.mt5.fake_terminal import FakeTerminal
 from tests.trading.brokers.mt5.gateway_in_thread import TAG, Running, gateway
 from trading.brokers import ids
 from trading.brokers.base import OrderRequest, OrderType, Side, TimeInForce
-from trading.brokers.mt5 import session
+from trading.brokers.mt5 import server_clock, session
 from trading.brokers.mt5.adapter import Mt5Broker
 
 _numbers = count(1)
@@ -31,6 +31,12 @@ def terminal() -> Iterator[FakeTerminal]:
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "CLOCK_WAIT_S", 0.15)
     monkeypatch.setattr(session, "CLOCK_POLL_S", 0.01)
+
+
+@pytest.fixture
+def steady_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No region changes its clocks meanwhile, whatever the day on which the test is run."""
+    monkeypatch.setattr(server_clock, "_change_days", lambda _: [])
 
 
 @pytest.fixture

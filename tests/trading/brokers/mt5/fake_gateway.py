@@ -1,7 +1,7 @@
 """The gateway as a process of its own over a fake terminal: `python -m … CONFIG SENDS BEHAVIOR`.
 
 Each send is written to the file SENDS before anything else. BEHAVIOR `hang` then never answers, and `lock` does so with
-Python's own lock held, as the package does; both only as long as the file SENDS.hang exists.
+Python's own lock held, as the package does; `open` never opens the terminal. All only as long as SENDS.hang exists.
 """
 
 import ctypes
@@ -28,13 +28,15 @@ def main() -> int:
 
 def _terminal(config: configuration.Config, sends: Path, behavior: str) -> Terminal:
     fake = FakeTerminal()
+    if behavior == "open" and Path(f"{sends}.hang").exists():
+        ctypes.PyDLL(None).sleep(3600)
 
     def play(request: dict[str, Any]) -> Any:
         with sends.open("a", encoding="utf-8") as file:
             file.write(f"{request['comment']}\n")
             file.flush()
             os.fsync(file.fileno())
-        if behavior != "fill" and Path(f"{sends}.hang").exists():
+        if behavior in {"hang", "lock"} and Path(f"{sends}.hang").exists():
             (time.sleep if behavior == "hang" else ctypes.PyDLL(None).sleep)(3600)
         return fake.fill(request)
 

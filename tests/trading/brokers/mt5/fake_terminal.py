@@ -39,6 +39,7 @@ class FakeTerminal:
         self.login_now, self.server_now, self.connected, self.trade_allowed = LOGIN, SERVER, True, True
         self.symbols = {"EURUSD": dict(SYMBOL), "USDJPY": dict(SYMBOL, name="USDJPY", filling_mode=2)}
         self.selected: set[str] = set()
+        self.server_offset_s = SERVER_OFFSET_S
         self.error: tuple[int, str] = SUCCESS
         self.working: list[Any] = []
         self.closed: list[Any] = []
@@ -116,7 +117,7 @@ class FakeTerminal:
         if symbol not in self.selected:
             self.error = (-4, "Terminal: Not found")
             return None
-        at = int(((self.ticked_at or time.time()) + SERVER_OFFSET_S) * 1000)
+        at = int(((self.ticked_at or time.time()) + self.server_offset_s) * 1000)
         return structure("Tick", time=at // 1000, bid=BID, ask=ASK, last=0.0, time_msc=at, flags=6)
 
     def orders_get(self, *, ticket: int = 0) -> Any:

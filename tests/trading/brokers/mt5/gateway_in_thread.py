@@ -61,6 +61,7 @@ def gateway(
     book = Journal(journal)
     desk = Desk(terminal)
     worker = assemble(desk, book, config)
+    desk.reconciled(desk.run, desk.generation)  # as the control plane does before anything is sent
     server = Server(("127.0.0.1", 0), gateway=Gateway(desk, worker, book), token=TOKEN)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -11,6 +11,7 @@ from nexus.core.errors import Refused, Unreachable
 from tests.trading.brokers.mt5.fake_terminal import SERVER_OFFSET_S
 from tests.trading.brokers.mt5.gateway_in_thread import LIMITS, gateway
 from trading.brokers.base import OrderChange, OrderType, Side, StopsChange, TimeInForce, VenueState
+from trading.brokers.mt5.session import Session
 
 _names = count(1)
 
@@ -143,6 +144,7 @@ def test_a_resting_order_works_until_it_is_filled(broker, terminal, resting, sen
     assert (listed.quantity, listed.quantity_left, listed.price) == (Decimal("0.1"), Decimal("0.1"), Decimal("1.09"))
 
 
+@pytest.mark.usefixtures("steady_clocks")
 def test_an_order_that_ends_at_a_time_says_so_by_the_server_s_clock(broker, terminal, resting):
     ends = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=2)
 
@@ -152,6 +154,28 @@ def test_an_order_that_ends_at_a_time_says_so_by_the_server_s_clock(broker, term
     assert broker.snapshot(symbols=[]).orders[0].expires_at == ends
 
 
+@pytest.mark.parametrize(
+    ("now", "ends"),
+    [
+        ("2026-10-20T12:00", "2026-10-28T12:00"),  # Europe's autumn
+        ("2026-03-06T20:00", "2026-03-09T08:00"),  # America's spring
+        ("2026-06-01T12:00", "2026-12-01T12:00"),
+    ],
+)
+def test_refuses_an_end_beyond_the_day_on_which_the_server_s_clock_may_change(running, now, ends):
+    at = [datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (now, ends)]
+    asked = Session(running.link())
+    asked.clock.adopt(SERVER_OFFSET_S)
+
+    with pytest.raises(Refused) as refused:
+        asked.server_s(at[1], symbol="EURUSD", now_s=at[0].timestamp())
+
+    assert refused.value.code == "EXPIRY_BEYOND_CLOCK_CHANGE"
+    soon = at[0] + timedelta(minutes=5)
+    assert asked.server_s(soon, symbol="EURUSD", now_s=at[0].timestamp()) == soon.timestamp() + SERVER_OFFSET_S
+
+
+@pytest.mark.usefixtures("steady_clocks")
 def test_sends_no_end_by_a_clock_that_it_does_not_know(broker, terminal, resting):
     still = terminal.symbol_select("EURUSD") and terminal.symbol_info_tick("EURUSD")
     terminal.symbol_info_tick = lambda _: still
@@ -190,6 +214,7 @@ def test_a_canceled_order_is_proven_so_by_its_report_and_keeps_its_fills(broker,
     assert [request for request in terminal.sent if request["action"] == 8] == [{"action": 8, "order": int(ticket)}]
 
 
+@pytest.mark.usefixtures("steady_clocks")
 def test_changes_a_resting_order_to_all_its_new_terms(broker, terminal, resting):
     ticket = broker.submit(resting()).venue_order_id
     ends = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)

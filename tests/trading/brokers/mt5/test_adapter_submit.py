@@ -1,5 +1,7 @@
 """An order is sent once, believed only by its deals, and every other answer is one of three."""
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -236,3 +238,21 @@ def test_a_late_answer_is_unknown_and_found_afterwards(running, connect, termina
         )
     assert report.state is VenueState.FILLED
     assert len(terminal.sent) == 1
+
+
+@pytest.mark.parametrize("is_local", [True, False])
+def test_a_journal_younger_than_the_order_proves_nothing_about_an_earlier_send(
+    running, broker, terminal, order, is_local
+):
+    young = datetime.fromtimestamp(running.journal.created_at, UTC)
+    wanted = order(sent_at=young - timedelta(seconds=1))
+    if is_local:
+        wanted = replace(wanted, symbol="NOWHERE")  # we refuse this by ourselves
+    else:
+        running.journal.settle(wanted.client_order_id)
+
+    with pytest.raises(OutcomeUnknown):
+        broker.submit(wanted)
+    with pytest.raises(Refused):
+        broker.submit(replace(wanted, sent_at=young + timedelta(seconds=1)))
+    assert terminal.sent == []

@@ -200,3 +200,19 @@ def test_says_who_asks_for_how_long_and_for_which_story(client):
 def test_refuses_addresses_that_it_cannot_reach_safely(url):
     with pytest.raises(ValueError):
         GatewayClient(url=url, token="t", deadline_s=1)
+
+
+class _TakenMeanwhile(list[object]):
+    """Idle connections of which another thread takes the last one just after this one has looked."""
+
+    def __bool__(self):
+        return True
+
+
+def test_another_thread_may_take_the_last_idle_connection_meanwhile(client):
+    with listening(answer(200, {"a": 1})) as (url, _):
+        caller = client(url)
+        caller._idle = _TakenMeanwhile()
+
+        assert caller.read("/v1/batch", [], correlation_id="c") == {"a": 1}
+        caller.close()

@@ -151,6 +151,29 @@ def test_watches_prices_by_itself_until_it_knows_the_clock(desk, terminal, tmp_p
     journal.close()
 
 
+def test_asks_a_second_symbol_when_the_only_one_shows_another_clock(desk, terminal, tmp_path):
+    journal = Journal(tmp_path / "j.db")
+    desk.keep_clock(journal, symbols=frozenset({"EURUSD"}))
+    terminal.symbols_get = lambda: [structure("SymbolInfo", name=name, select=True) for name in ("EURUSD", "USDJPY")]
+    for _ in range(2):
+        desk.beat()
+        time.sleep(0.005)
+    assert desk.clock.offset_s == 10_800
+
+    terminal.server_offset_s = 7_200
+    tick = {"function": "symbol_info_tick", "args": ["EURUSD"], "kwargs": {}, "where": {}}
+    beats = []
+    for _ in range(3):  # the first look after the change is at a time that went back
+        desk.read([tick])
+        time.sleep(0.005)
+        beats.append(desk.beat())
+        time.sleep(0.005)
+
+    assert desk.clock.offset_s == 7_200
+    assert (beats[-1], desk.clock.is_doubted()) == ({}, False)
+    journal.close()
+
+
 def test_urgent_work_goes_first():
     done, gate = [], threading.Event()
 

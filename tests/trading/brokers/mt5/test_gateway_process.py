@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from nexus.core.errors import OutcomeUnknown
+from tests.fakes import gate
 from tests.trading.brokers.mt5.fake_terminal import LOGIN, SERVER
 from tests.trading.brokers.mt5.gateway_in_thread import TOKEN, link
 from trading.brokers.base import VenueState
@@ -42,8 +43,11 @@ class Place:
         path.write_text(json.dumps(config))
         return path
 
-    def start(self, behavior=None, **changes):
-        """Start the gateway over the emulator, or over the fake terminal with a behavior; return it and its URL."""
+    def start(self, behavior=None, *, is_free=True, **changes):
+        """Start the gateway over the emulator, or over the fake terminal with a behavior; return it and its URL.
+
+        Takes: `is_free`, whether it is told at once that its books were read, and so may send.
+        """
         if behavior not in {None, "fill"}:
             Path(f"{self.sends}.hang").touch()
         command = [REAL, *self.serve(**changes)]
@@ -58,7 +62,10 @@ class Place:
         for line in process.stdout:
             document = json.loads(line)
             if document["event"] == "gateway.started":
-                return process, f"http://127.0.0.1:{document['port']}"
+                url = f"http://127.0.0.1:{document['port']}"
+                if is_free:
+                    gate.free(url, TOKEN)
+                return process, url
         raise AssertionError("the gateway did not start")
 
     def environment(self):

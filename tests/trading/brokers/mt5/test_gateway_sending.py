@@ -1,5 +1,6 @@
 """One intent, one call: duplicates, limits, identity, and everything that must stop a send before it happens."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
@@ -85,8 +86,8 @@ def test_a_copy_that_arrives_during_the_check_does_not_slip_its_own_request_past
     assert terminal.sent == []
 
     terminal.order_check = check
-    assert send()["state"] == "RESULT"
-    assert [request["volume"] for request in terminal.sent] == [0.1]
+    assert send()["state"] == "TOMBSTONE"
+    assert terminal.sent == []
 
 
 class SlowCheck:
@@ -162,7 +163,7 @@ def test_stops_all_but_closing_while_the_kill_file_stands(terminal, tmp_path):
     [{"login_now": 5002}, {"server_now": "Paper-Other"}, {"connected": False}, {"none_from": {"account_info"}},
      {"none_from": {"order_check"}}],
 )  # fmt: skip
-def test_sends_nothing_to_the_wrong_account_or_without_a_broker_and_may_try_again(send, terminal, trouble):
+def test_sends_nothing_to_the_wrong_account_or_without_a_broker_and_never_will(send, terminal, trouble):
     healthy = {name: getattr(terminal, name) for name in trouble}
     for name, value in trouble.items():
         setattr(terminal, name, value)
@@ -173,7 +174,9 @@ def test_sends_nothing_to_the_wrong_account_or_without_a_broker_and_may_try_agai
 
     for name, value in healthy.items():
         setattr(terminal, name, type(value)() if isinstance(value, set) else value)
-    assert send()["state"] == "RESULT"
+    assert send()["state"] == "TOMBSTONE"  # a copy that the network kept back; we were told that nothing was sent
+    assert terminal.sent == []
+    assert send("i2")["state"] == "RESULT"
 
 
 def test_connects_again_after_the_pipe_is_lost(running, send, terminal):
@@ -183,8 +186,46 @@ def test_connects_again_after_the_pipe_is_lost(running, send, terminal):
         send("i2")
     terminal.none_from.clear()
 
-    assert send("i2")["state"] == "RESULT"
+    assert send("i3")["state"] == "RESULT"
     assert terminal.initialized == 2
+
+
+@pytest.mark.parametrize("is_stalled", [False, True])
+def test_never_says_unsent_of_what_is_being_called(running, send, terminal, is_stalled):
+    entered, ends = threading.Event(), threading.Event()
+
+    def hang(request):
+        entered.set()
+        ends.wait(10)
+        return terminal.fill(request)
+
+    terminal.next_send = hang
+    running.server.gateway._watch = Stalled() if is_stalled else None
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(send)
+        assert entered.wait(5) or first.result()
+        hurried = client_of(running, deadline_s=0.2)
+
+        copy = hurried.send("/v1/order_send", intent("i1", {}), correlation_id="t")
+        with pytest.raises(Unreachable):
+            hurried.send("/v1/order_send", intent("i2", {}), correlation_id="t")
+
+        ends.set()
+        assert copy["state"] == "CALLING"
+        assert first.result()["state"] == "RESULT"
+        hurried.close()
+    assert len(terminal.sent) == 1
+
+
+class Stalled:
+    """A watchdog that has raised its alarm, once a call is on its way."""
+
+    def __init__(self):
+        self.is_first, self.kills = True, 0
+
+    def is_stalled(self):
+        was_first, self.is_first = self.is_first, False
+        return not was_first
 
 
 def test_records_an_exception_of_the_terminal_as_its_answer(send, terminal):

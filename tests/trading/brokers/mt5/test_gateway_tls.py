@@ -49,9 +49,11 @@ def secure(url):
 
 
 def test_trades_with_who_shows_a_certificate_of_its_authority_and_with_nobody_else(place, keys, order):
-    _, url = place.start("fill", **server(keys / "ours"))
+    _, url = place.start("fill", is_free=False, **server(keys / "ours"))
 
     broker = place.broker(secure(url), **client(keys / "ours"))
+    broker.snapshot(symbols=[])
+    broker.fills_since(NOW)
     assert broker.submit(order()).state is VenueState.FILLED
     assert broker.submit(order()).state is VenueState.FILLED
 
@@ -73,14 +75,14 @@ def test_trades_with_who_shows_a_certificate_of_its_authority_and_with_nobody_el
 
 @pytest.mark.parametrize("name", ["elsewhere", "old"])
 def test_believes_no_gateway_with_another_s_name_or_an_old_certificate(place, keys, name):
-    _, url = place.start("fill", **server(keys / name))
+    _, url = place.start("fill", is_free=False, **server(keys / name))
 
     with pytest.raises(Unreachable):
         place.broker(secure(url), **client(keys / name)).snapshot(symbols=[])
 
 
 def test_a_caller_who_says_nothing_keeps_nobody_waiting(place, keys):
-    _, url = place.start("fill", **server(keys / "ours"))
+    _, url = place.start("fill", is_free=False, **server(keys / "ours"))
     with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))):
         broker = place.broker(secure(url), **client(keys / "ours"))
         assert broker.snapshot(symbols=[]).positions == ()

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from nexus.core.errors import OutcomeUnknown, Unreachable
+from nexus.local import servers
+from tests.fakes import gate
 from tests.trading.brokers.mt5.gateway_in_thread import TOKEN
 from tests.trading.brokers.mt5.test_gateway_process import Place
 from trading.brokers.base import VenueState
@@ -92,6 +94,17 @@ def test_a_send_that_holds_the_lock_is_ended_and_nothing_is_sent_before_the_book
     assert refused.client_order_id not in place.sends.read_text()
 
 
+def test_a_worker_that_hangs_while_it_opens_its_terminal_is_ended_too(place, order):
+    _, url = place.start("open", is_free=False, **QUICK)
+    wait_until(lambda: health(url)["kills"] >= 1)
+
+    relent(place)
+
+    wait_until(lambda: health(url)["generation"] == 1)
+    gate.free(url, TOKEN)
+    assert place.broker(url).submit(order()).state is VenueState.FILLED
+
+
 def test_a_worker_that_dies_is_replaced_and_must_be_reconciled(place, order):
     _, url = place.start("fill")
     broker = place.broker(url)
@@ -130,7 +143,32 @@ def test_the_word_of_a_reconciliation_of_an_earlier_worker_opens_nothing(place, 
         broker.snapshot(symbols=[])
     broker.snapshot(symbols=[])
 
-    for generation, is_closed in ((1, True), (2, False)):
-        _, answer = ask(url, "/v1/reconciled", "POST", {"generation": generation})
-        assert answer == {"generation": 2, "reconcile_first": is_closed}
-    assert ask(url, "/v1/reconciled", "POST", {"generation": "2"})[0] == 400
+    run = health(url)["run"]
+    for of, generation, is_closed in ((run, 1, True), ("another", 2, True), (run, 2, False)):
+        _, answer = ask(url, "/v1/reconciled", "POST", {"run": of, "generation": generation})
+        assert answer == {"run": run, "generation": 2, "reconcile_first": is_closed}
+    assert ask(url, "/v1/reconciled", "POST", {"run": run, "generation": "2"})[0] == 400
+
+
+def test_sends_nothing_after_a_start_before_the_books_were_read_from_it(place, order):
+    listen = f"127.0.0.1:{servers.free_port()}"
+    process, url = place.start("fill", is_free=False, listen=listen)
+    broker = place.broker(url)
+    first = order()
+    with pytest.raises(Unreachable):
+        broker.submit(first)
+    broker.snapshot(symbols=[])
+    broker.fills_since(datetime.now(UTC))
+    assert broker.submit(order()).state is VenueState.FILLED
+    process.kill()
+    process.wait()
+
+    place.start("fill", is_free=False, listen=listen)
+
+    # Its reader has read both of the gateway before, and the workers of both are their gateway's first.
+    broker.snapshot(symbols=[])
+    with pytest.raises(Unreachable):
+        broker.submit(order())
+    broker.fills_since(datetime.now(UTC))
+    assert broker.submit(order()).state is VenueState.FILLED
+    assert first.client_order_id not in place.sends.read_text()

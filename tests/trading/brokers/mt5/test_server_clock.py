@@ -47,11 +47,9 @@ def test_learns_nothing_when_the_look_before_was_long_ago():
     assert clock.offset_s is None
 
 
-def test_learns_nothing_from_symbols_that_disagree_or_a_rest_too_large():
+def test_learns_nothing_from_a_rest_too_large():
     clock = ServerClock()
-    poll(clock, NOON, EURUSD=3, USDJPY=2)
-    poll(clock, NOON + timedelta(seconds=1), EURUSD=3, USDJPY=2)
-    assert clock.offset_s is None
+    poll(clock, NOON, EURUSD=3, USDJPY=3)
 
     late = timedelta(seconds=-61) / timedelta(hours=1)
     poll(clock, NOON + timedelta(seconds=2), EURUSD=3 + late, USDJPY=3 + late)
@@ -59,17 +57,70 @@ def test_learns_nothing_from_symbols_that_disagree_or_a_rest_too_large():
     assert clock.offset_s is None
 
 
-def test_keeps_what_it_knows_over_a_weekend_and_follows_a_change():
+def learned(clock, at, **offsets_h):
+    """Poll twice, so that every symbol has moved."""
+    poll(clock, at, **offsets_h)
+    poll(clock, at + timedelta(seconds=1), **offsets_h)
+    return None if clock.offset_s is None else clock.offset_s / 3600
+
+
+def test_takes_the_largest_at_first_because_a_delayed_feed_shows_less():
+    assert learned(ServerClock(), NOON, EURUSD=3, DELAYED=2.75) == 3
+
+
+@pytest.mark.parametrize("lag_h", [0.25, 1])
+def test_one_delayed_symbol_does_not_teach_the_clock_and_a_good_one_corrects_it(lag_h):
+    clock = ServerClock()
+    assert learned(clock, NOON, EURUSD=3) == 3
+
+    assert learned(clock, NOON + timedelta(minutes=20), DELAYED=3 - lag_h) == 3
+
+    corrected = ServerClock()
+    assert learned(corrected, NOON, DELAYED=3 - lag_h) == 3 - lag_h
+    assert learned(corrected, NOON + timedelta(seconds=5), EURUSD=3) == 3
+
+
+def test_one_symbol_that_runs_ahead_does_not_move_what_two_have_shown():
+    clock = ServerClock()
+    assert learned(clock, NOON, EURUSD=3, USDJPY=3) == 3
+
+    assert learned(clock, NOON + timedelta(seconds=5), STRANGE=4) == 3
+    assert not clock.is_doubted()  # two agree, so that nobody need be asked again and again
+    assert learned(clock, NOON + timedelta(minutes=10), STRANGE=4) == 3
+    assert clock.is_doubted()  # they were long ago
+
+
+def test_follows_a_change_once_two_symbols_agree():
+    clock = ServerClock()
+    assert learned(clock, NOON, EURUSD=3, USDJPY=3) == 3
+    later = NOON + timedelta(seconds=210)
+
+    assert learned(clock, later, EURUSD=2) == 3  # the hour falls back: the server's time does not move on
+    assert learned(clock, later + timedelta(seconds=5), USDJPY=2) == 2
+    assert clock.utc(ms(NOON, 2)) == NOON
+
+
+def test_follows_one_symbol_through_the_hour_of_a_daylight_change():
+    saturday, monday = datetime(2026, 3, 6, 21, tzinfo=UTC), datetime(2026, 3, 9, 7, tzinfo=UTC)
+    clock = ServerClock()
+    assert learned(clock, saturday, EURUSD=2) == 2
+
+    assert learned(clock, monday, EURUSD=3) == 3
+
+    autumn, after = datetime(2026, 10, 30, 20, tzinfo=UTC), datetime(2026, 11, 2, 7, tzinfo=UTC)
+    assert learned(clock, autumn, EURUSD=3) == 3
+    assert learned(clock, after, EURUSD=2.75) == 3
+    assert learned(clock, after + timedelta(hours=1), EURUSD=2) == 2
+
+
+def test_keeps_what_it_knows_over_a_weekend():
     clock = ServerClock()
     poll(clock, NOON, EURUSD=3)
     poll(clock, NOON + timedelta(seconds=1), EURUSD=3)
+
     clock.observe({"EURUSD": ms(NOON + timedelta(seconds=1), 3)}, utc_s=NOON.timestamp() + 200)
+
     assert clock.utc(ms(NOON, 3)) == NOON
-
-    poll(clock, NOON + timedelta(seconds=210), EURUSD=2)  # the hour falls back: the server's time does not move on
-    poll(clock, NOON + timedelta(seconds=211), EURUSD=2)
-
-    assert clock.utc(ms(NOON, 2)) == NOON
 
 
 def test_never_calls_a_quote_fresh_while_it_does_not_know():

@@ -13,14 +13,18 @@ AVERAGE_UNIT = 10**AVERAGE_DIGITS
 
 def half_away(value: Fraction) -> int:
     """Round to the nearest integer, halves away from zero."""
-    magnitude = (abs(value.numerator) * 2 + value.denominator) // (2 * value.denominator)
-    return magnitude if value >= 0 else -magnitude
+    return _half_away(value.numerator, value.denominator)
+
+
+def _half_away(numerator: int, denominator: int) -> int:
+    magnitude = (abs(numerator) * 2 + denominator) // (2 * denominator)
+    return magnitude if numerator >= 0 else -magnitude
 
 
 def booked(value: Fraction, currency_digits: int) -> int:
     """Round an exact amount to what the account's currency can hold."""
     step = UNIT // int(10**currency_digits)
-    return half_away(value / step) * step
+    return _half_away(value.numerator, value.denominator * step) * step  # each tick values every position
 
 
 def units(text: str) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from fractions import Fraction
 
-from trading.brokers.mt5.emulator import altering, amounts, due, judging, stop_out, triggers
+from trading.brokers.mt5.emulator import altering, amounts, comfort, due, judging, pending, stop_out, triggers
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.books import AccountBooks, Plan
 from trading.brokers.mt5.emulator.case import Case, Desk
@@ -96,16 +96,28 @@ class Broker(Core):
                 comment = triggers.stop_comment(position, reason, instrument)
                 plan = triggers.close(self.scene(), books, position, tick, reason=reason, comment=comment, limit=limit)
                 self.carry_out(books, plan, tick=tick)
-            for order in books.waiting(tick.symbol):
+            for order in (each for each in books.waiting(tick.symbol) if pending.is_reached(each, tick)):
                 self.carry_out(books, triggers.activate(self.scene(), books, order, tick), tick=tick)
 
     def _stop_out(self, books: AccountBooks) -> None:
         """Close an account's positions, the worst first, while it lacks margin."""
+        if self._is_comfortable(books):
+            return
         tried: set[int] = set()
         while (step := stop_out.step(self.scene(), books, tried, self.is_open)) is not None:
             self.carry_out(books, step.plan, tick=step.tick)
         if tried and (missing := stop_out.shortfall(books)):
             self.pay(books.profile.login, missing, kind=mt5.DEAL_TYPE_CORRECTION, comment="Negative balance")
+
+    def _is_comfortable(self, books: AccountBooks) -> bool:
+        """Say whether an account is certainly far from a stop-out, without valuing every position."""
+        if not books.positions:
+            return not books.balance + books.credit < 0
+        login = books.profile.login
+        known = self._comforts.get(login)
+        if known is None or not known.is_of(books):
+            known = self._comforts[login] = comfort.of(books, self.instruments, self.quotes, self.now_ms)
+        return comfort.is_far(books, known, self.market)
 
     # requests
 

@@ -9,13 +9,14 @@ from trading.brokers.mt5.emulator import faults as fault_kinds
 from trading.brokers.mt5.emulator.controls.base import plain
 from trading.brokers.mt5.emulator.controls.events import Events
 from trading.brokers.mt5.emulator.controls.people import People
+from trading.brokers.mt5.emulator.controls.showing import Showing
 from trading.brokers.mt5.emulator.controls.snapshots import Snapshots
 from trading.brokers.mt5.emulator.core import SECOND_US
 from trading.brokers.mt5.emulator.records import Position, Tick, WorkingOrder
 from trading.brokers.mt5.emulator.terminal import Terminal
 
 
-class Control(People, Events, Snapshots):
+class Control(People, Events, Showing, Snapshots):
     """Hold the strings of one broker, for tests and for the operation of paper accounts."""
 
     def advance(self, seconds: float) -> None:
@@ -77,8 +78,7 @@ class Control(People, Events, Snapshots):
         """
         with self._broker.lock:
             fault_id = max(self._broker.faults.faults, default=0) + 1
-            if params.get("account", 0) not in (0, *self._broker.books):
-                raise ValueError(f"no account {params['account']}")
+            self._check_names(name, params)
             begin_us = self._broker.now_us + round(after_s * SECOND_US)
             window = (begin_us if after_s else 0, begin_us + round(for_s * SECOND_US) if for_s else 0)
             fault = fault_kinds.plan(
@@ -88,11 +88,42 @@ class Control(People, Events, Snapshots):
             self._broker.plan_fault(fault)
         return fault_id
 
+    def _check_names(self, name: str, params: dict[str, Any]) -> None:
+        """Refuse accounts and symbols that are not here; the other account may be left out when there is but one."""
+        known = self._broker.books
+        if name in ("wrong_terminal", "relogin") and not params.get("account"):
+            params["account"] = max(known) if len(known) > 1 else 0
+        for key in ("account", "login"):
+            if params.get(key) not in (None, 0, *known):
+                raise ValueError(f"no account {params[key]}")
+        for key in ("target", "symbol"):
+            if params.get(key) not in (None, "", *self._broker.instruments):
+                raise ValueError(f"no symbol {params[key]}; there are {', '.join(self._broker.instruments)}")
+
     def lift(self, fault_id: int) -> None:
-        """Let a fault fire no more."""
+        """Let a fault fire no more. What it has done to terminal, market or clock already stays; see `calm`."""
         with self._broker.lock:
-            fault = self._broker.faults.faults[fault_id]
+            fault = self._broker.faults.faults.get(fault_id)
+            if fault is None:
+                raise ValueError(f"no fault {fault_id} is planned")
             self._broker.plan_fault(replace(fault, times=fault.fired))
+
+    def calm(self) -> int:
+        """Lift every fault and undo what they have done to terminals, market and clock; return how many were planned.
+
+        Trades, books and lost answers stay as they are.
+        """
+        broker = self._broker
+        with broker.lock:
+            broker.sync()
+            planned = [each for each in broker.faults.faults.values() if not each.is_spent]
+            for each in planned:
+                self.lift(each.id)
+            broker.moods.until.clear()
+            broker.moods.clock_shift_s = 0
+            broker.save_moods()
+            broker.calm_terminals()
+        return len(planned)
 
     def faults(self) -> list[dict[str, Any]]:
         """Return the faults that are planned, with their counters."""

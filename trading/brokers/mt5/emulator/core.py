@@ -15,6 +15,7 @@ from trading.brokers.mt5.emulator import amounts, ledger
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.books import AccountBooks, Plan
 from trading.brokers.mt5.emulator.clock import Clock
+from trading.brokers.mt5.emulator.comfort import Comfort
 from trading.brokers.mt5.emulator.day_range import DayRanges
 from trading.brokers.mt5.emulator.faults import Fault, FaultPlan
 from trading.brokers.mt5.emulator.instruments import Instrument
@@ -68,6 +69,7 @@ class Core:
         self.exit_process: Callable[[int], object] = os._exit
         self._sleep, self._seed = sleep, seed
         self._stopped = ""
+        self._comforts: dict[int, Comfort] = {}
         self._terminals: dict[str, Terminal] = {}
         self.day_ranges = DayRanges(quotes)
         self._take_over(books)
@@ -144,6 +146,11 @@ class Core:
                 watched = self.store.selected(path) | set(self.profile.selected)
                 self._terminals[path] = Terminal(path, set(watched))
             return self._terminals[path]
+
+    def calm_terminals(self) -> None:
+        """Turn every switch of every terminal back to where it belongs."""
+        for terminal in self._terminals.values():
+            terminal.calm()
 
     def watch(self, terminal: Terminal, symbol: str, *, enable: bool) -> None:
         """Put a symbol into a terminal's Market Watch, or take it out."""

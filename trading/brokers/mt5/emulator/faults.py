@@ -76,6 +76,14 @@ KINDS: dict[str, Kind] = {
     "clock_jump": _scenery(seconds=0),
     "dst_switch": _scenery(hours=1),
 }
+POINTS = {
+    "pipe_cut": ("before", "during", "after"),
+    "crash": ("before_commit", "after_commit", "after_reply"),
+}
+# A fault that would do nothing without this is a mistake, and not planned.
+NEEDED = {
+    "gap": "ticks", "spread": "ticks", "clock_jump": "seconds", "dst_switch": "hours",
+}  # fmt: skip
 SCENERY = frozenset(name for name, kind in KINDS.items() if kind.functions == (ANY,))
 
 
@@ -144,11 +152,16 @@ def plan(
     match = {key: rest.pop(key, None) for key in ("login", "symbol", "magic")}
     if unknown := rest.keys() - kind.params.keys():
         raise ValueError(f"{name} knows no {sorted(unknown)}")
+    params = {**kind.params, **rest}
+    if name in NEEDED and params[NEEDED[name]] == 0:
+        raise ValueError(f"{name} does nothing without {NEEDED[name]}")
+    if name in POINTS and params["point"] not in POINTS[name]:
+        raise ValueError(f"the point of {name} is one of {', '.join(POINTS[name])}, not {params['point']}")
     if probability is not None and not 0 <= probability <= 1:
         raise ValueError("a probability lies between 0 and 1")
     return Fault(
         id=fault_id, name=name, function=function or kind.functions[0], nth=nth, times=times,
-        params={**kind.params, **rest}, probability=None if probability is None else round(probability * MILLION),
+        params=params, probability=None if probability is None else round(probability * MILLION),
         seed=seed, since_us=window_us[0], until_us=window_us[1], **match,  # type: ignore[arg-type]
     )  # fmt: skip
 

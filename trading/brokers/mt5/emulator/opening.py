@@ -7,11 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from trading.brokers.mt5.emulator import amounts, rates, recordings
+from trading.brokers.mt5.emulator import amounts, bars, rates, recordings
 from trading.brokers.mt5.emulator.books import AccountBooks
 from trading.brokers.mt5.emulator.broker import Broker
 from trading.brokers.mt5.emulator.clock import Clock, ManualClock, Mode, PacedClock, WallClock, wall_us
 from trading.brokers.mt5.emulator.instruments import Instrument, offered
+from trading.brokers.mt5.emulator.looped import LoopedQuotes
 from trading.brokers.mt5.emulator.profiles import AccountProfile, BrokerProfile
 from trading.brokers.mt5.emulator.quotes import GeneratedQuotes, Quotes
 from trading.brokers.mt5.emulator.records import Deal, Order, Position, Tick, WorkingOrder
@@ -38,25 +39,35 @@ def open_broker(
 ) -> Broker:
     """Open the broker of a file, or found it.
 
-    Takes: `csv`: one recording per symbol, needed by mode `replay` and by no other; `start`: where time begins in
-    modes `manual` and `replay`; `speed`: let a replay flow that many times as fast as the wall.
+    Takes: `csv`: one recording per symbol, needed by mode `replay`; mode `wall` plays it from the founding on, again
+    and again; `start`: where time begins in modes `manual` and `replay`; `speed`: let a replay flow that many times as
+    fast as the wall.
     Raises: StoreBusyError, StoreMismatchError, BadRecordingError, BooksDifferError,
     LookupError (a currency without a pair).
     """
-    if (mode == "replay") != (csv is not None) or (speed is not None and mode != "replay"):
-        raise ValueError("recordings, and a speed, belong to mode `replay`")
+    if (mode == "replay" and csv is None) or (mode == "manual" and csv is not None):
+        raise ValueError("recordings belong to the modes `replay`, which needs them, and `wall`")
+    if speed is not None and mode != "replay":
+        raise ValueError("a speed belongs to mode `replay`")
     if start is not None and start.tzinfo is None:
         raise ValueError("`start` needs its time zone")
     instruments = offered(profile.instruments, always_open=profile.always_open)
     _require_conversions(instruments, accounts)
     begin_us = wall() if mode == "wall" else round((start or DEFAULT_START).timestamp()) * 1_000_000
-    tape = recordings.load(csv, instruments, profile.zone) if csv is not None else None
+    recording = _recording(csv, instruments, profile) if csv is not None else None
+    tape = recording if mode == "replay" else None
     if tape is not None and start is None:
         begin_us = tape.first_ms * 1_000
-    beneath = tape or (_generated(profile, instruments, seed) if quotes == "generated" else None)
+    market = "recorded" if recording is not None and tape is None else quotes
     store = Store(path)
     try:
-        _found(store, profile, profile.fingerprint(seed, f"{mode} {quotes}"), begin_us)
+        _found(store, profile, profile.fingerprint(seed, f"{mode} {market}"), begin_us)
+        beneath: Quotes | None = tape
+        if recording is not None and tape is None:
+            others = _generated(profile, instruments, seed)
+            beneath = LoopedQuotes(recording, int(store.meta()["founded_us"]) // 1_000, others)
+        elif recording is None and quotes == "generated":
+            beneath = _generated(profile, instruments, seed)
         scripted = ScriptedQuotes(beneath, store.load(Tick))
         broker = Broker(
             profile=profile, instruments=instruments, books=_books(store, accounts), quotes=scripted,
@@ -76,6 +87,16 @@ def open_broker(
     return broker
 
 
+def _recording(
+    csv: Mapping[str, Path], instruments: Mapping[str, Instrument], profile: BrokerProfile
+) -> recordings.RecordedQuotes:
+    """Read one file per symbol, of ticks or of bars."""
+    of_bars = {symbol: path for symbol, path in csv.items() if bars.are_bars(path)}
+    ticks = [tick for symbol, path in of_bars.items() for tick in bars.read(path, symbol, instruments)]
+    of_ticks = {symbol: path for symbol, path in csv.items() if symbol not in of_bars}
+    return recordings.load(of_ticks, instruments, profile.zone, also=ticks)
+
+
 def _generated(profile: BrokerProfile, instruments: Mapping[str, Instrument], seed: int) -> Quotes:
     lots = amounts.units(profile.generated_lots)
     return GeneratedQuotes(seed, instruments, profile.zone, profile.tick_interval_ms, lots)
@@ -86,7 +107,8 @@ def _found(store: Store, profile: BrokerProfile, fingerprint: str, begin_us: int
     meta = store.meta()
     if "fingerprint" not in meta:
         first = str(profile.first_ticket)
-        store.commit(Changes(begin_us, {"fingerprint": fingerprint, "next_order": first, "next_deal": first}))
+        counters = {"next_order": first, "next_deal": first}
+        store.commit(Changes(begin_us, {"fingerprint": fingerprint, "founded_us": str(begin_us), **counters}))
     elif meta["fingerprint"] != fingerprint:
         raise StoreMismatchError(
             "the file was made with another seed, mode or market; open it as it was, or use a new one"

@@ -37,10 +37,17 @@ def plan(books: AccountBooks, scene: Scene) -> Plan:
     return Plan(kept=tuple(kept))
 
 
-def _swap(position: Position, instrument: Instrument, profile: AccountProfile, scene: Scene) -> int:
+def night(position: Position, books: AccountBooks, scene: Scene) -> int:
+    """Return the swap of one ordinary night, whatever day it is."""
+    return _swap(position, scene.market.instruments[position.symbol], books.profile, scene, nights=1)
+
+
+def _swap(
+    position: Position, instrument: Instrument, profile: AccountProfile, scene: Scene, *, nights: int | None = None
+) -> int:
     """Return one midnight's swap, booked in the account's currency; a night without a rate costs nothing."""
     rate = instrument.swap_long if position.type == BUY else instrument.swap_short
-    nights = _nights(instrument, scene)
+    nights = _nights(instrument, scene) if nights is None else nights
     if not rate or not nights:
         return 0
     exact, currency = _exact(rate, position, instrument, scene)

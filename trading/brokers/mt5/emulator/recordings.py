@@ -1,10 +1,11 @@
 """Replay recorded quotes. A bad row is an error that names its line; no row is ever skipped.
 
-Three formats are read:
+Four formats are read:
 
 * own: `# zone=utc` or `# zone=server`, then the header `time_msc,symbol,bid,ask,last,volume`, perhaps with
   `,bid_vol,ask_vol`: the lots that can be traded at bid and ask, 0 without limit;
 * HistData: no header, `YYYYMMDD HHMMSSmmm,bid,ask,volume` in Eastern standard time (UTC-5) all year;
+* HistData's minutes, whose cells stand between semicolons: `bars`;
 * TrueFX: header `timestamp,bid,ask`, ISO times with their offset.
 """
 
@@ -47,6 +48,20 @@ class RecordedQuotes:
         """Return the time of the earliest tick of all."""
         return min(times[0] for times in self._times.values())
 
+    @property
+    def last_ms(self) -> int:
+        """Return the time of the latest tick of all."""
+        return max(times[-1] for times in self._times.values())
+
+    @property
+    def total(self) -> int:
+        """Return how many ticks there are."""
+        return sum(map(len, self._ticks.values()))
+
+    def count(self, symbol: str) -> int:
+        """Return how many ticks of a symbol there are."""
+        return len(self._ticks.get(symbol, ()))
+
     def next_ms(self, time_ms: int) -> int | None:
         """Return the time of the first tick after `time_ms`, or None at the end of the tape."""
         later = (times[at] for times in self._times.values() if (at := bisect_right(times, time_ms)) < len(times))
@@ -63,16 +78,26 @@ class RecordedQuotes:
         return self._ticks.get(symbol, [])[bisect_right(times, after_ms) : bisect_right(times, until_ms)]
 
 
-def load(files: Mapping[str, Path], instruments: Mapping[str, Instrument], zone: ServerZone) -> RecordedQuotes:
-    """Read one file per symbol; a file in our own format names its symbols itself, under any key."""
-    ticks = [tick for symbol, path in files.items() for tick in read(path, symbol, instruments, zone)]
+def load(
+    files: Mapping[str, Path],
+    instruments: Mapping[str, Instrument],
+    zone: ServerZone,
+    *,
+    also: Iterable[Tick] = (),
+) -> RecordedQuotes:
+    """Read one file per symbol; a file in our own format names its symbols itself, under any key.
+
+    Takes: `also`, ticks that come from elsewhere.
+    """
+    ticks = [*also]
+    ticks += [tick for symbol, path in files.items() for tick in read(path, symbol, instruments, zone)]
     if not ticks:
         raise BadRecordingError("the recordings hold no tick")
     return RecordedQuotes(ticks)
 
 
 def read(path: Path, symbol: str, instruments: Mapping[str, Instrument], zone: ServerZone) -> Iterator[Tick]:
-    """Read one file, whichever of the three formats it has.
+    """Read one file, whichever of the formats it has.
 
     Raises: BadRecordingError.
     """

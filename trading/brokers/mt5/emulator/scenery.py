@@ -51,7 +51,7 @@ def _update(broker: Broker, terminal: Terminal, fault: Fault) -> None:
 
 
 def _relogin(broker: Broker, terminal: Terminal, fault: Fault) -> None:
-    terminal.login, terminal.is_investor = fault.params["account"], False
+    terminal.login, terminal.is_investor, terminal.is_taken = fault.params["account"], False, True
 
 
 def _freeze(broker: Broker, terminal: Terminal, fault: Fault) -> None:

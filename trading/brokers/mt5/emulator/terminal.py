@@ -17,6 +17,7 @@ class Terminal:
     selected: set[str] = field(default_factory=set)
     login: int | None = None
     is_investor: bool = False
+    is_taken: bool = False  # a person has switched the account
     connected: bool = True
     algo_trading: bool = True
     api_disabled: bool = False
@@ -36,6 +37,16 @@ class Terminal:
         """Stop and start: pipes are lost and requests are counted anew."""
         self.cut_pipe()
         self.requests = 0
+
+    def calm(self) -> None:
+        """Forget every trouble. Where a person had switched the account, who uses the terminal has to log in anew."""
+        self.connected, self.algo_trading, self.api_disabled, self.is_investor = True, True, False, False
+        self.offline_us = self.history_from_us = self.down_until_us = 0
+        self.frozen.clear()
+        self._back.clear()
+        if self.is_taken:
+            self.is_taken = False
+            self.cut_pipe()
 
     def turn(self, switch: str, *, value: bool, now_us: int, until_us: int) -> None:
         """Turn a switch until an instant; it then turns back by itself."""

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
-DAY_S = 86_400
+DAY_S, HOUR_S = 86_400, 3_600
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,14 @@ class ServerZone:
 
 
 def _us_daylight(utc_s: int) -> bool:
-    """Say whether New York keeps daylight time: second Sunday of March 07:00 UTC to first of November 06:00 UTC."""
+    """Say whether New York keeps daylight time, which begins and ends with an hour."""
+    return _us_daylight_in(utc_s // HOUR_S)
+
+
+@lru_cache(maxsize=1_024)  # every tick asks
+def _us_daylight_in(hour: int) -> bool:
+    """Say it of an hour: second Sunday of March 07:00 UTC to first of November 06:00 UTC."""
+    utc_s = hour * HOUR_S
     year = datetime.fromtimestamp(utc_s, UTC).year
     begin = _sunday(year, month=3, earliest_day=8) + timedelta(hours=7)
     end = _sunday(year, month=11, earliest_day=1) + timedelta(hours=6)

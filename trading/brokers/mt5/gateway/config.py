@@ -15,7 +15,9 @@
 
 A paper broker instead: {"kind": "emulator", "store", "login", "password", "server": "Paper-…"} and, if need be, "mode"
 (wall, replay), "seed", "csv" ({symbol: file}, for replay), "speed", "start", "currency", "leverage", "balance",
-"margin_mode" (hedging, netting), "always_open", "tick_interval_ms".
+"margin_mode" (hedging, netting), "always_open", "tick_interval_ms". "csv" in mode wall plays a recording for ever.
+Its profile: "house" (latency, slippage, delays), "account" (commission, swaps, stop out), "symbols" (terms by symbol);
+see `emulator/configuring.py`. "control" {"listen": "127.0.0.1:0", "token_env": "NAME"} opens it to `manage.py paper`.
 """
 
 import ipaddress
@@ -164,7 +166,7 @@ def _terminal(section: "_Section", environment: Mapping[str, str]) -> TerminalCo
     options: dict[str, Any]
     match kind:
         case "emulator":
-            options, password = _emulator(section), section.take("password", str)
+            options, password = _emulator(section, environment), section.take("password", str)
         case "metatrader5":
             options = {"path": section.take("path", str), "portable": section.take("portable", bool, default=False)}
             name = section.take("password_env", str)
@@ -178,15 +180,15 @@ def _terminal(section: "_Section", environment: Mapping[str, str]) -> TerminalCo
     return TerminalConfig(kind=kind, login=login, password=password, server=server, options=options)
 
 
-def _emulator(section: "_Section") -> dict[str, Any]:
+def _emulator(section: "_Section", environment: Mapping[str, str]) -> dict[str, Any]:
     """Read what a paper broker may be told; everything but its file has a default."""
     mode = section.take("mode", str, "wall")
     recordings = section.take("csv", dict, {})
     margin_mode = section.take("margin_mode", str, "hedging")
     if mode not in {"wall", "replay"}:
         raise BadConfig(f"terminal.mode: {mode!r} is neither 'wall' nor 'replay'")
-    if (mode == "replay") != bool(recordings):
-        raise BadConfig("terminal.csv: names one recording per symbol in mode 'replay', and none in mode 'wall'")
+    if mode == "replay" and not recordings:
+        raise BadConfig("terminal.csv: must name one recording per symbol in mode 'replay'")
     if margin_mode not in {"hedging", "netting"}:
         raise BadConfig(f"terminal.margin_mode: {margin_mode!r} is neither 'hedging' nor 'netting'")
     return {
@@ -202,7 +204,19 @@ def _emulator(section: "_Section") -> dict[str, Any]:
         "balance": section.take("balance", str, "10000"),
         "always_open": section.take("always_open", bool, mode == "wall"),
         "tick_interval_ms": section.take("tick_interval_ms", int, 1000),
+        "house": section.take("house", dict, {}),
+        "account": section.take("account", dict, {}),
+        "symbols": section.take("symbols", dict, {}),
+        "control": _control(section.section("control"), environment) if "control" in section else None,
     }
+
+
+def _control(section: "_Section", environment: Mapping[str, str]) -> tuple[str, str]:
+    """Read where the paper broker's strings are held, and the secret for it. A real terminal has no such key."""
+    listen, name = section.take("listen", str), section.take("token_env", str)
+    section.finish()
+    _address(listen, is_protected=False)
+    return listen, _token(name, environment, key="terminal.control.token_env")
 
 
 def _limits(section: "_Section") -> Limits:

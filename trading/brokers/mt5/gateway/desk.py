@@ -1,6 +1,7 @@
 """The terminal as one thread uses it: connection, identity, and each call with its error as one unit."""
 
 import contextlib
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -25,7 +26,7 @@ READINGS = frozenset({
 LOST = frozenset({-10002, -10004})  # the pipe is gone: connect again
 FINAL = frozenset({-2, -5, -6, -7})  # trying again changes nothing, and wrong passwords lock accounts
 CLOCK_NOTE_S, CLOCK_POLL_S = 60.0, 0.5
-SAMPLES_MAX = 5
+SAMPLES_MIN, SAMPLES_MAX = 2, 5  # one symbol alone may be delayed
 BACKOFF_S_MAX = 60.0
 
 
@@ -76,8 +77,9 @@ class Desk:
 
     def __init__(self, hands: Hands) -> None:
         self._hands = hands
+        self._run = secrets.token_hex(8)
         self._counted = 0  # the generation that is in the figures
-        self._reconciled = 1  # the generation of hands that the control plane has compared its books with
+        self._reconciled = 0  # the generation of hands that the control plane has compared its books with
         self._is_connected = False
         self._down: TerminalDown | None = None
         self._retry_at = 0.0
@@ -179,7 +181,7 @@ class Desk:
         self._samples = tuple((False, name) for name in sorted(symbols or ())[:SAMPLES_MAX])
         remembered = journal.offset()
         if remembered is not None and is_still_valid(seen_s=remembered[1], now_s=self.now()):
-            self.clock.adopt(remembered[0])
+            self.clock.adopt(remembered[0], seen_s=remembered[1])
 
     def _learn_clock(self) -> None:
         now = self.now()
@@ -195,21 +197,24 @@ class Desk:
             logs.write("gateway.clock.changed", level="warning", offset_s=self.clock.offset_s)
 
     def beat(self) -> dict[str, Any]:
-        """Hear from the worker, bring it back when it is gone, and watch prices while the clock is not known.
+        """Hear from the worker, bring it back when it is gone, and watch prices while the clock is not known for sure.
 
         Returns how soon to do so again, when that is sooner than usual. Raises: TerminalDown.
         """
         self.connect()
-        if self.clock.is_known():
+        if self.clock.is_known() and not self.clock.is_doubted():
             self.make([])
             return {}
-        if not self._samples:
+        if len(self._samples) < SAMPLES_MIN:
             listing = self.call("symbols_get").result or []
-            self._samples = tuple(sorted((not entry["select"], entry["name"]) for entry in listing)[:SAMPLES_MAX])
+            others = sorted((not entry["select"], entry["name"]) for entry in listing)
+            self._samples = tuple({name: (is_idle, name) for is_idle, name in (*self._samples, *others)}.values())
+            self._samples = self._samples[:SAMPLES_MAX]
         names = [name for _, name in self._samples]
         self.make([Call("symbol_select", (name, True)) for name in names])
         self.read([{"function": "symbol_info_tick", "args": [name]} for name in names])
-        return {} if self.clock.is_known() else {"again_s": CLOCK_POLL_S}
+        is_clear = self.clock.is_known() and not self.clock.is_doubted()
+        return {} if is_clear else {"again_s": CLOCK_POLL_S}
 
     def kill(self) -> None:
         """End the call in flight, from another thread."""
@@ -221,17 +226,24 @@ class Desk:
         return self._hands.generation
 
     @property
+    def run(self) -> str:
+        """Return a name of this start of the gateway: each counts its workers from one."""
+        return self._run
+
+    @property
     def worker_pid(self) -> int | None:
         """Return the process that serves the terminal, None when there is none."""
         return self._hands.pid
 
     @property
     def must_reconcile(self) -> bool:
-        """Tell whether a worker was lost and nobody has compared the books since."""
+        """Tell whether nobody has compared the books since this worker was started; the first one is no exception."""
         return self._hands.generation > self._reconciled
 
-    def reconciled(self, generation: int) -> None:
+    def reconciled(self, run: str, generation: int) -> None:
         """Take the control plane's word that its books agree with what this worker shows."""
+        if run != self._run:
+            return  # it speaks of what an earlier start has shown
         self._reconciled = max(self._reconciled, min(generation, self._hands.generation))
 
     def stamp(self, started: float) -> dict[str, Any]:
@@ -240,7 +252,7 @@ class Desk:
         return {
             "login": login, "server": server, "server_tick_time": self.server_tick_time,
             "server_offset_s": self.clock.offset_s, "gateway_utc": round(self.now(), 6),
-            "generation": self.generation, "reconcile_first": self.must_reconcile,
+            "run": self._run, "generation": self.generation, "reconcile_first": self.must_reconcile,
             "call_ms": round(1000 * (time.perf_counter() - started), 3),
         }  # fmt: skip
 

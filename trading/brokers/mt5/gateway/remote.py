@@ -101,6 +101,8 @@ class Remote:
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
         )
         assert process.stdout is not None
+        with self._lock:
+            self._process = process  # from now on it can be killed: opening a terminal may hang too
         try:
             hello = read_frame(process.stdout)
         except (OSError, ValueError):
@@ -109,8 +111,6 @@ class Remote:
             process.kill()
             self._bury(process)
             raise TerminalDown(hello["error"] if hello else "the worker process does not start", is_final=bool(hello))
-        with self._lock:
-            self._process = process
         self.generation += 1
         self._ahead_s = hello["now"] - time.time()
         return process

@@ -28,13 +28,13 @@ class Sender:
     def send(self, *, intent_id: str, correlation_id: str) -> dict[str, Any]:
         """Call the terminal for a received intent, once in its life; later callers get what was recorded.
 
-        Raises: TerminalDown when nothing was called; the intent may then be sent again.
+        Raises: TerminalDown when nothing was called.
         """
         record = self._journal.find(intent_id)
         if record is None or record.state is not State.RECEIVED or record.request is None:
             return as_dict(record, self._journal, now=self._desk.now())
         if self._desk.must_reconcile:
-            raise TerminalDown("a worker was lost: the books must be compared before anything is sent")
+            raise TerminalDown("a worker was started: the books must be compared before anything is sent")
         refusal = self._why_not(record.request)
         if refusal:
             logs.write("gateway.intent.refused", correlation_id=correlation_id, intent_id=intent_id, **refusal)

@@ -38,7 +38,7 @@ class Problem(Exception):
 
     def __init__(self, status: int, error: str, detail: str, *, is_sent: bool | None = False) -> None:
         super().__init__(detail)
-        self.status = status
+        self.status, self.is_sent = status, is_sent
         self.body = {"error": error, "detail": detail, "sent": is_sent}
 
 
@@ -75,19 +75,38 @@ class Gateway:
         record = self._journal.receive(intent_id, request, correlation_id=correlation_id)
         if record.state is not State.RECEIVED and record.state is not State.CALLING:
             return sending.as_dict(record, self._journal, now=self._desk.now())
-        if self._watch and self._watch.is_stalled():
-            raise Problem(503, "stalled", "a call of the terminal does not end; nothing new is sent")
-        urgency = Urgency.CLOSE if sending.reduces(request) else Urgency.SEND
-        return self._run("send", {"intent_id": intent_id, "correlation_id": correlation_id}, timeout_s, urgency)
+        try:
+            if self._watch and self._watch.is_stalled():
+                raise Problem(503, "stalled", "a call of the terminal does not end; nothing new is sent")
+            urgency = Urgency.CLOSE if sending.reduces(request) else Urgency.SEND
+            return self._run("send", {"intent_id": intent_id, "correlation_id": correlation_id}, timeout_s, urgency)
+        except Problem as problem:
+            return self._why_not_sent(intent_id, problem)
+
+    def _why_not_sent(self, intent_id: str, problem: Problem) -> dict[str, Any]:
+        """Say that nothing was sent only where nothing ever will be: another request with this id may be on its way.
+
+        Returns how the intent stands when it was called after all. Raises: Problem.
+        """
+        if problem.is_sent is not False:
+            raise problem
+        record = self._journal.settle(intent_id)
+        if record.state is State.TOMBSTONE:
+            raise problem
+        return sending.as_dict(record, self._journal, now=self._desk.now())
 
     def reconciled(self, body: Any) -> dict[str, Any]:
         """Take the word that the books were compared with what this generation of workers shows."""
-        generation = body.get("generation") if isinstance(body, dict) else None
-        if type(generation) is not int:
-            raise Problem(400, "bad_request", "generation must be a number")
-        self._desk.reconciled(generation)
+        run, generation = (body.get("run"), body.get("generation")) if isinstance(body, dict) else (None, None)
+        if type(run) is not str or type(generation) is not int:
+            raise Problem(400, "bad_request", "run must be a text and generation a number")
+        self._desk.reconciled(run, generation)
         logs.write("gateway.reconciled", generation=generation, reconcile_first=self._desk.must_reconcile)
-        return {"generation": self._desk.generation, "reconcile_first": self._desk.must_reconcile}
+        return {
+            "run": self._desk.run,
+            "generation": self._desk.generation,
+            "reconcile_first": self._desk.must_reconcile,
+        }
 
     def settle(self, intent_id: str) -> dict[str, Any]:
         """Say what became of an intent; if it was never called, make sure that it never will be."""
@@ -104,7 +123,7 @@ class Gateway:
         return {
             "status": status, "busy_s": round(busy_s, 3), "waiting": self._worker.waiting(),
             "calling": self._journal.calling(), "login": login, "server": server,
-            "worker_pid": self._desk.worker_pid, "generation": self._desk.generation,
+            "worker_pid": self._desk.worker_pid, "run": self._desk.run, "generation": self._desk.generation,
             "reconcile_first": self._desk.must_reconcile,
             "kills": self._watch.kills if self._watch else 0,
             "server_tick_time": self._desk.server_tick_time, "gateway_utc": round(self._desk.now(), 6),

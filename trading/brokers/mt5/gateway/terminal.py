@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from trading.brokers.mt5.gateway import calls as callings
+from trading.brokers.mt5.gateway import logs
 from trading.brokers.mt5.gateway.calls import Answer, Call
 from trading.brokers.mt5.gateway.config import BadConfig, TerminalConfig
 
@@ -52,25 +53,32 @@ def open_terminal(config: TerminalConfig) -> Terminal:
 
 
 def _emulator(config: TerminalConfig) -> Terminal:
-    opening, profiles, facade, constants = (
+    opening, configuring, facade, constants = (
         importlib.import_module(f"trading.brokers.mt5.emulator.{name}")
-        for name in ("opening", "profiles", "facade", "constants")
+        for name in ("opening", "configuring", "facade", "constants")
     )
     options = config.options
+    control = options.get("control")
     is_replay = options["mode"] == "replay"
     margin_mode = f"ACCOUNT_MARGIN_MODE_RETAIL_{options['margin_mode'].upper()}"
     try:
-        account = profiles.AccountProfile(
-            login=config.login, password=config.password, server=config.server, currency=options["currency"],
-            leverage=options["leverage"], initial_balance=options["balance"],
-            margin_mode=getattr(constants, margin_mode),
+        terms = {
+            "password": config.password, "server": config.server, "currency": options["currency"],
+            "leverage": options["leverage"], "initial_balance": options["balance"],
+            "margin_mode": getattr(constants, margin_mode),
+        }  # fmt: skip
+        accounts = [configuring.account(options.get("account", {}), login=config.login, **terms)]
+        if control:  # somebody else's account, for the faults that show one
+            accounts.append(
+                configuring.account({"name": "Somebody else"}, login=config.login + configuring.OTHER_LOGIN, **terms)
+            )
+        profile = configuring.house(
+            options.get("house", {}), options.get("symbols", {}), always_open=options["always_open"],
+            tick_interval_ms=options["tick_interval_ms"],
         )  # fmt: skip
-        profile = profiles.BrokerProfile(
-            always_open=options["always_open"], tick_interval_ms=options["tick_interval_ms"]
-        )
         options["store"].parent.mkdir(parents=True, exist_ok=True)
         broker = opening.open_broker(
-            options["store"], accounts=[account], profile=profile, mode=options["mode"], seed=options["seed"],
+            options["store"], accounts=accounts, profile=profile, mode=options["mode"], seed=options["seed"],
             csv=options["csv"] or None, speed=options["speed"] if is_replay else None,
             start=datetime.fromisoformat(options["start"]) if options["start"] else None,
         )  # fmt: skip
@@ -84,7 +92,28 @@ def _emulator(config: TerminalConfig) -> Terminal:
         reached_us: int = broker.clock.target_us(broker.now_us)
         return reached_us / 1_000_000
 
-    return Terminal(facade.module(broker, path), connect, config.login, config.server, now, broker.close)
+    close = _with_control(broker, control) if control else broker.close
+    return Terminal(facade.module(broker, path), connect, config.login, config.server, now, close)
+
+
+def _with_control(broker: Any, control: tuple[str, str]) -> Callable[[], None]:
+    """Open the strings of a paper broker to this machine, and return what closes both. Raises: BadConfig."""
+    control_module, server = (
+        importlib.import_module(f"trading.brokers.mt5.emulator.{name}") for name in ("control", "controls.server")
+    )
+    address, token = control
+    try:
+        serving = server.serve(control_module.Control(broker), address, token)
+    except OSError as exc:
+        broker.close()
+        raise BadConfig(f"terminal.control: {address} cannot be bound ({exc.strerror})") from exc
+    logs.write("gateway.paper.control", address=serving.address)
+
+    def close() -> None:
+        serving.close()
+        broker.close()
+
+    return close
 
 
 def _metatrader5(config: TerminalConfig) -> Terminal:

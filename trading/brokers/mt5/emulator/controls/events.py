@@ -3,7 +3,7 @@
 from dataclasses import replace
 from fractions import Fraction
 
-from trading.brokers.mt5.emulator import amounts
+from trading.brokers.mt5.emulator import amounts, overnight
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.books import AccountBooks, Plan
 from trading.brokers.mt5.emulator.controls.base import Strings
@@ -24,6 +24,28 @@ class Events(Strings):
         with self._broker.lock:
             self._broker.sync()
             return self._broker.pay(login, amounts.units(amount), kind=kind, comment=comment)
+
+    def charge_swap(self, login: int, ticket: int = 0, amount: str = "") -> dict[str, str]:
+        """Charge swap on an account's open positions now, and return the swap of each by its ticket.
+
+        Takes: `ticket`, one position instead of all; `amount`, instead of one night by the symbols' own terms.
+        Raises: ValueError when there is no such position, or an amount is finer than the account's currency.
+        """
+        broker = self._broker
+        with broker.lock:
+            broker.sync()
+            books = broker.books[login]
+            held = [each for each in books.positions.values() if ticket in (0, each.ticket)]
+            if not held:
+                raise ValueError(f"account {login} has no position {ticket}" if ticket else "no position is open")
+            charged = amounts.units(amount) if amount else None
+            if charged is not None and charged % (amounts.UNIT // 10**books.profile.currency_digits):
+                raise ValueError("the amount is finer than the account's currency")
+            scene = broker.scene()
+            nights = [overnight.night(each, books, scene) if charged is None else charged for each in held]
+            kept = [replace(each, swap=each.swap + night) for each, night in zip(held, nights, strict=True)]
+            broker.carry_out(books, Plan(kept=tuple(kept)))
+        return {str(each.ticket): amounts.as_text(each.swap // 10**6, 2) for each in kept}
 
     def dividend(self, symbol: str, per_lot: str, kind: int = mt5.DEAL_DIVIDEND) -> list[int]:
         """Pay a dividend to who is long and take it from who is short; return the tickets of the deals.

@@ -107,7 +107,9 @@ class People(Strings):
         magic: int = 0,
         comment: str = "",
     ) -> Answer:
-        instrument = self._broker.instruments[symbol]
+        instrument = self._broker.instruments.get(symbol)
+        if instrument is None:
+            raise ValueError(f"no symbol {symbol}; there are {', '.join(self._broker.instruments)}")
         with self._broker.lock:
             self._broker.sync()
             quote = self._broker.quotes.at(symbol, self._broker.now_ms)
