@@ -124,6 +124,20 @@ class AccountSnapshot:
     positions: tuple[VenuePosition, ...]
     quotes: dict[str, Quote]
     orders: tuple[VenueOrder, ...] = ()
+    margin_asked: Decimal | None = None  # what `MarginQuestion` asked, where the venue answers it in the same unit
+
+
+@dataclass(frozen=True, slots=True)
+class MarginQuestion:
+    """How much margin would an order take? Without a `price`, at the market's of the moment that it is read.
+
+    Units: `quantity` in lots, `price` in the instrument's quote currency.
+    """
+
+    symbol: str
+    side: Side
+    quantity: Decimal
+    price: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from trading.brokers.base import (
     FillReport,
     Instrument,
     Link,
+    MarginQuestion,
     OrderChange,
     OrderReport,
     OrderRequest,
@@ -47,7 +48,7 @@ class NoWireBroker:
     def close(self) -> None:
         """Let go of nothing."""
 
-    def snapshot(self, *, symbols: Sequence[str]) -> AccountSnapshot:
+    def snapshot(self, *, symbols: Sequence[str], margin: MarginQuestion | None = None) -> AccountSnapshot:
         """Return an account that can afford everything, and the one price."""
         at = datetime.now(UTC)
         return AccountSnapshot(

@@ -12,6 +12,7 @@ from trading.types import (
     FillReport,
     Instrument,
     Link,
+    MarginQuestion,
     OrderChange,
     OrderReport,
     OrderRequest,
@@ -30,6 +31,7 @@ __all__ = [
     "FillReport",
     "Instrument",
     "Link",
+    "MarginQuestion",
     "OrderChange",
     "OrderReport",
     "OrderRequest",
@@ -51,8 +53,11 @@ class Broker(Protocol):
     Raises: Refused, Unreachable or OutcomeUnknown (`nexus.core.errors`), and nothing else.
     """
 
-    def snapshot(self, *, symbols: Sequence[str]) -> AccountSnapshot:
-        """Read the account, its positions and orders and the quotes of `symbols` as one unit, or raise."""
+    def snapshot(self, *, symbols: Sequence[str], margin: MarginQuestion | None = None) -> AccountSnapshot:
+        """Read the account, its positions and orders and the quotes of `symbols` as one unit, or raise.
+
+        Takes: a question on `margin` about one of `symbols`, which a venue may leave to the method of that name.
+        """
         ...
 
     def instrument(self, *, symbol: str) -> Instrument:

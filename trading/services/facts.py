@@ -13,7 +13,7 @@ from risk.types import Figure, Unknown
 from trading import rules
 from trading.models import TradableInstrument, TradingAccount
 from trading.services import accounts, instruments
-from trading.types import AccountSnapshot, OrderIntent, Quote
+from trading.types import AccountSnapshot, MarginQuestion, OrderIntent, Quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +75,32 @@ def owned_by(user_id: int) -> Owned:
 
 
 def read(
-    *, user_id: int, account: TradingAccount, symbol: str | None, at: datetime, owned: Owned | None = None
+    *,
+    user_id: int,
+    account: TradingAccount,
+    symbol: str | None,
+    at: datetime,
+    owned: Owned | None = None,
+    intent: OrderIntent | None = None,
 ) -> Facts | Missing:
     """Read every active account of the trader live, with the quotes needed to judge an order on `symbol`, if any.
 
     One account that cannot be read leaves the whole picture missing: its losses would be invisible. Takes: `owned` from
-    whoever has read it just now.
+    whoever has read it just now; the `intent` whose margin is to be asked for in the same unit.
     """
     assert not connection.in_atomic_block
     owned = owned or owned_by(user_id)
     wanted = {symbol} if symbol else set()
     try:
         parts = [
-            _read_account(each, owned, symbols=wanted if each == account else set(), at=at) for each in owned.accounts
+            _read_account(
+                each,
+                owned,
+                symbols=wanted if each == account else set(),
+                margin=_margin_question(intent) if intent and each == account else None,
+                at=at,
+            )
+            for each in owned.accounts
         ]
     except OutsideError as exc:
         return Missing("BROKER_UNAVAILABLE", str(exc))
@@ -109,8 +122,11 @@ def venue_margin(*, account: TradingAccount, intent: OrderIntent, facts: Facts |
     """
     assert not connection.in_atomic_block
     quote = None if isinstance(facts, Missing) else facts.quotes.get(intent.symbol)
-    if quote is None or intent.is_reducing or not settings.MARGIN_FROM_BROKER:
+    if quote is None or isinstance(facts, Missing) or _margin_question(intent) is None:
         return None
+    asked = next((each.snapshot.margin_asked for each in facts.accounts if each.account == account), None)
+    if asked is not None:
+        return asked
     price = rules.worst_entry(intent, quote=quote, deviation=rules.ZERO)
     try:
         return accounts.broker_of(account).margin(
@@ -120,13 +136,21 @@ def venue_margin(*, account: TradingAccount, intent: OrderIntent, facts: Facts |
         return Unknown("MARGIN_UNKNOWN", str(exc))
 
 
+def _margin_question(intent: OrderIntent) -> MarginQuestion | None:
+    """Return what to ask of the order's margin, at the price that `rules.worst_entry` names without a deviation."""
+    if intent.is_reducing or not settings.MARGIN_FROM_BROKER:
+        return None
+    price = intent.limit_price if intent.limit_price is not None else intent.stop_price
+    return MarginQuestion(intent.symbol, intent.side, intent.quantity, price)
+
+
 def _read_account(
-    account: TradingAccount, owned: Owned, *, symbols: set[str], at: datetime
+    account: TradingAccount, owned: Owned, *, symbols: set[str], margin: MarginQuestion | None, at: datetime
 ) -> tuple[AccountSnapshot, dict[str, TradableInstrument]]:
     """Read one account; a position in an instrument we have not met is learned and the account read again."""
     broker = accounts.broker_of(account)
     met = {name: row for (account_id, name), row in owned.instruments.items() if account_id == account.pk}
-    snapshot = broker.snapshot(symbols=sorted(symbols | _conversions(account, met.values())))
+    snapshot = broker.snapshot(symbols=sorted(symbols | _conversions(account, met.values())), margin=margin)
     strangers = {position.symbol for position in snapshot.positions} - set(met)
     if not strangers:
         return snapshot, met
@@ -135,7 +159,7 @@ def _read_account(
             met[name] = instruments.get(account=account, broker=broker, symbol=name, at=at)
         except (Invalid, Unavailable) as exc:
             raise Unreachable(f"A position in {name} cannot be valued: {exc}") from exc
-    return broker.snapshot(symbols=sorted(symbols | _conversions(account, met.values()))), met
+    return broker.snapshot(symbols=sorted(symbols | _conversions(account, met.values())), margin=margin), met
 
 
 def _conversions(account: TradingAccount, met: Iterable[TradableInstrument]) -> set[str]:

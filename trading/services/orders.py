@@ -117,7 +117,7 @@ def _take(
     owned.instruments[(account.pk, intent.symbol)] = instrument
     shapes.refuse_misshapen(intent, instrument=instrument.as_instrument(), at=at)
     began = time.monotonic()
-    read = facts.read(user_id=user.pk, account=account, symbol=intent.symbol, at=at, owned=owned)
+    read = facts.read(user_id=user.pk, account=account, symbol=intent.symbol, at=at, owned=owned, intent=intent)
     margin = facts.venue_margin(account=account, intent=intent, facts=read)
     judged_at = at + timedelta(seconds=time.monotonic() - began)  # a slow read makes a quote older, not newer
     order, is_new = _admit(

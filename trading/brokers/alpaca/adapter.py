@@ -17,6 +17,7 @@ from trading.brokers.base import (
     FillReport,
     Instrument,
     Link,
+    MarginQuestion,
     OrderChange,
     OrderReport,
     OrderRequest,
@@ -51,7 +52,7 @@ class AlpacaBroker:
         """Close the connections."""
         self._session.client.close()
 
-    def snapshot(self, *, symbols: Sequence[str]) -> AccountSnapshot:
+    def snapshot(self, *, symbols: Sequence[str], margin: MarginQuestion | None = None) -> AccountSnapshot:
         """Read the account, its positions and orders and the quotes of `symbols`.
 
         Alpaca has no reading of it all at once. Orders are read before positions, so that what fills meanwhile is seen

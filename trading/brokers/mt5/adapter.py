@@ -1,6 +1,7 @@
 """MetaTrader 5 as a broker in our words. It speaks to our gateway, which runs beside the terminal."""
 
 import re
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -14,10 +15,12 @@ from trading.brokers.base import (
     FillReport,
     Instrument,
     Link,
+    MarginQuestion,
     OrderChange,
     OrderReport,
     OrderRequest,
     OrderType,
+    Quote,
     Side,
     StopsChange,
     VenueState,
@@ -31,6 +34,10 @@ from trading.brokers.mt5.terms import Terms, instrument
 CLOCK_CHANGE = timedelta(hours=1)
 # A journal younger than the order cannot prove that the order was never sent. Covers two machines' clocks.
 JOURNAL_AGE_MIN_S = 5
+# An order is sent into the market that it was judged by, when that was read this short a time ago: the terminal holds
+# the price to its deviation. A symbol's own rules change by the day; a broker refuses what no longer keeps them.
+QUOTE_KEPT_S = 0.25
+TERMS_KEPT_S = 60.0
 
 _INTENT = re.compile(r"[A-Za-z0-9_-]{1,64}")  # what the gateway's journal takes for a name
 
@@ -41,17 +48,23 @@ class Mt5Broker:
     def __init__(self, link: Link) -> None:
         self._session = Session(link)
         self._profile = self._session.profile
+        self._quotes: dict[str, tuple[float, Quote]] = {}  # when it was asked for, by our own clock
+        self._known_terms: dict[str, tuple[float, Terms]] = {}
 
     def close(self) -> None:
         """Close the connections to the gateway."""
         self._session.close()
 
-    def snapshot(self, *, symbols: Sequence[str]) -> AccountSnapshot:
-        """Read the account, its positions and orders and the quotes of `symbols` as one unit."""
+    def snapshot(self, *, symbols: Sequence[str], margin: MarginQuestion | None = None) -> AccountSnapshot:
+        """Read the account, its positions and orders and the quotes of `symbols` as one unit, and answer `margin`."""
         session = self._session
         session.learn_clock(symbols)
         names = ("account_info", "terminal_info", "positions_get", "orders_get")
-        batch = session.batch([*map(readings.call, names), *readings.quote_calls(symbols)])
+        asked = (
+            [] if margin is None else [readings.margin_call(margin, tick=5 + 2 * list(symbols).index(margin.symbol))]
+        )
+        began = time.monotonic()
+        batch = session.batch([*map(readings.call, names), *readings.quote_calls(symbols), *asked])
         with readings.reading():
             readings.require_connected(batch.result(1))
             self._require_mode(batch.result(0))
@@ -64,8 +77,10 @@ class Mt5Broker:
                 orders=session.working(batch.result(3)),
                 quotes=session.quotes(symbols, batch, first=4),
                 name=self._profile.account,
+                margin_asked=wire.number(batch.answers[-1]["result"]) if asked and batch.answers[-1]["ok"] else None,
             )
         session.compared("account", batch)
+        self._quotes |= {symbol: (began, quote) for symbol, quote in snapshot.quotes.items()}
         return snapshot
 
     def instrument(self, *, symbol: str) -> Instrument:
@@ -197,6 +212,13 @@ class Mt5Broker:
             return wire.number(batch.result(1))
 
     def _market(self, order: OrderRequest) -> TerminalRequest:
+        """Build a request for the market as it is: as it was read for this order a moment ago, or read now."""
+        seen, known = self._quotes.get(order.symbol), self._known_terms.get(order.symbol)
+        began = time.monotonic()
+        if seen and known and not order.venue_position_id:
+            (quoted_at, quote), (read_at, terms) = seen, known
+            if began - quoted_at <= QUOTE_KEPT_S and began - read_at <= TERMS_KEPT_S:
+                return orders.market(order, terms=terms, quote=quote, policy=self._profile.fillings, held=None)
         calls = [*readings.quote_calls([order.symbol]), readings.call("symbol_info", order.symbol)]
         if order.venue_position_id:
             calls.append(readings.call("positions_get", where={"identifier": [order.venue_position_id]}))
@@ -205,6 +227,7 @@ class Mt5Broker:
             quote = self._session.quotes([order.symbol], batch, first=0)[order.symbol]
             held = self._session.held(order.venue_position_id, batch.result(3)) if order.venue_position_id else None
             terms = Terms.of_symbol(batch.result(2))
+            self._known_terms[order.symbol] = (began, terms)
             return orders.market(order, terms=terms, quote=quote, policy=self._profile.fillings, held=held)
 
     def _pending(self, order: OrderRequest) -> TerminalRequest:

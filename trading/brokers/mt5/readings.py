@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nexus.core.errors import Refused, Unreachable
+from trading.brokers.base import MarginQuestion, Side
 from trading.brokers.mt5 import wire
 
 NOT_FOUND = frozenset({1, -1, -4})  # with these the terminal says that a symbol does not exist
@@ -52,6 +53,14 @@ def quote_calls(symbols: Sequence[str]) -> list[dict[str, Any]]:
 def terms_calls(symbol: str) -> list[dict[str, Any]]:
     """Describe the two calls that read a symbol's own rules."""
     return [select_call(symbol), call("symbol_info", symbol)]
+
+
+def margin_call(question: MarginQuestion, *, tick: int) -> dict[str, Any]:
+    """Describe the call that answers a question on margin. Takes: `tick`, the place of the call for the price."""
+    field = "ask" if question.side is Side.BUY else "bid"
+    price: object = {"of_call": tick, "field": field} if question.price is None else float(question.price)
+    action = wire.BUY if question.side is Side.BUY else wire.SELL
+    return call("order_calc_margin", action, question.symbol, float(question.quantity), price)
 
 
 def require_selected(symbol: str, answer: wire.Plain) -> None:

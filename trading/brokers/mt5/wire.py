@@ -119,6 +119,7 @@ def snapshot(
     orders: tuple[VenueOrder, ...],
     quotes: dict[str, Quote],
     name: str,
+    margin_asked: Decimal | None = None,
 ) -> AccountSnapshot:
     """Return the account as one unit with its positions, orders and quotes."""
     with understanding():
@@ -140,6 +141,7 @@ def snapshot(
             positions=positions,
             quotes=quotes,
             orders=orders,
+            margin_asked=margin_asked,
         )
 
 

@@ -7,7 +7,7 @@ from itertools import count
 import pytest
 
 from nexus.core.errors import OutcomeUnknown, OutsideError, Refused, Unreachable
-from trading.brokers.base import OrderChange, OrderType, Side, StopsChange, TimeInForce, VenueState
+from trading.brokers.base import MarginQuestion, OrderChange, OrderType, Side, StopsChange, TimeInForce, VenueState
 from trading.brokers.mt5.outcomes import RETCODES, Outcome, Purpose, of_retcode
 
 _names = count(1)
@@ -182,6 +182,30 @@ def test_asks_the_venue_for_margin_and_profit(broker):
     profit = broker.profit(**amounts, price_open=Decimal("1.1"), price_close=Decimal("1.101"))
 
     assert (margin, profit) == (Decimal(110), Decimal(-10))
+
+
+def test_answers_a_question_on_margin_in_the_reading_itself(broker, terminal):
+    question = MarginQuestion("EURUSD", Side.SELL, Decimal("0.1"), Decimal("1.1"))
+    now = replace(question, price=None)
+
+    assert broker.snapshot(symbols=["EURUSD"]).margin_asked is None
+    assert broker.snapshot(symbols=["EURUSD"], margin=question).margin_asked == Decimal(110)
+    asked = broker.snapshot(symbols=["USDJPY", "EURUSD"], margin=now)
+    assert asked.margin_asked == broker.margin(
+        symbol="EURUSD", side=Side.SELL, quantity=Decimal("0.1"), price=asked.quotes["EURUSD"].bid
+    )
+    bought = broker.snapshot(symbols=["EURUSD"], margin=replace(now, side=Side.BUY))
+    assert bought.margin_asked > asked.margin_asked  # the ask is above the bid
+
+
+def test_a_question_on_margin_that_the_venue_cannot_answer_leaves_the_reading_whole(broker, terminal):
+    terminal.none_from.add("order_calc_margin")
+
+    read = broker.snapshot(
+        symbols=["EURUSD"], margin=MarginQuestion("EURUSD", Side.BUY, Decimal("0.1"), Decimal("1.1"))
+    )
+
+    assert (read.margin_asked, read.equity) == (None, Decimal("10000.10"))
 
 
 def test_refuses_margin_of_an_unknown_symbol_and_takes_no_failure_for_nothing(broker, terminal):

@@ -9,7 +9,7 @@ import pytest
 from nexus.core.errors import OutcomeUnknown, Refused, Unreachable
 from trading.brokers import ids
 from trading.brokers.base import Side, VenueState
-from trading.brokers.mt5 import outcomes
+from trading.brokers.mt5 import adapter, outcomes
 
 
 def test_reports_filled_from_the_deals(broker, terminal, order):
@@ -35,6 +35,40 @@ def test_sends_the_same_order_once_however_often_it_is_submitted(broker, termina
 
     assert reports[0] == reports[1] == reports[2]
     assert len(terminal.sent) == 1
+
+
+def counted(terminal, name):
+    """Count the calls of one function from now on."""
+    real, calls = getattr(terminal, name), []
+
+    def count(*args):
+        calls.append(args)
+        return real(*args)
+
+    setattr(terminal, name, count)
+    return calls
+
+
+def test_is_sent_into_the_market_that_was_read_a_moment_ago(broker, terminal, order):
+    broker.submit(order())  # the first order learns the symbol's rules
+    read = broker.snapshot(symbols=["EURUSD"])
+    ticks, rules = counted(terminal, "symbol_info_tick"), counted(terminal, "symbol_info")
+
+    broker.submit(order())
+
+    assert (ticks, rules) == ([], [])
+    assert Decimal(str(terminal.sent[-1]["price"])) == read.quotes["EURUSD"].ask
+
+
+def test_reads_the_market_again_when_it_was_read_too_long_ago(broker, terminal, order, monkeypatch):
+    broker.submit(order())
+    broker.snapshot(symbols=["EURUSD"])
+    ticks, rules = counted(terminal, "symbol_info_tick"), counted(terminal, "symbol_info")
+    monkeypatch.setattr(adapter, "QUOTE_KEPT_S", 0)
+
+    broker.submit(order())
+
+    assert (len(ticks), len(rules)) == (1, 1)
 
 
 def test_sums_the_deals_of_one_order(broker, terminal, order):

@@ -222,3 +222,35 @@ def test_hears_from_a_worker_that_nobody_asks_anything(monkeypatch):
     assert beats.acquire(timeout=5)
     assert worker.run("ask", {}, timeout_s=5) == {"here": 1}
     worker.close(timeout_s=5)
+
+
+def test_an_argument_may_be_what_an_earlier_call_of_the_unit_has_answered(desk, terminal):
+    price = {"of_call": 1, "field": "ask"}
+    calls: list[dict[str, object]] = [
+        {"function": name, "args": args, "kwargs": {}, "where": {}}
+        for name, args in (
+            ("symbol_select", ["EURUSD", True]), ("symbol_info_tick", ["EURUSD"]),
+            ("order_calc_margin", [0, "EURUSD", 1.0, price]),
+        )
+    ]  # fmt: skip
+
+    *_, tick, margin = desk.read(calls)["results"]
+    assert margin["result"] == terminal.order_calc_margin(0, "EURUSD", 1.0, tick["result"]["ask"])
+
+    terminal.none_from.add("symbol_info_tick")
+    *_, margin = desk.read(calls)["results"]
+    assert (margin["ok"], margin["exception"]) == (False, "NoSuchAnswer")
+
+
+def test_an_argument_that_names_no_earlier_answer_is_never_called(desk, terminal):
+    for price in (
+        {"of_call": 9, "field": "ask"},
+        {"of_call": 0, "field": "ask"},
+        {"of_call": -1, "field": "ask"},
+        {"of_call": "x", "field": "ask"},
+    ):
+        call = {"function": "order_calc_margin", "args": [0, "EURUSD", 1.0, price], "kwargs": {}, "where": {}}
+
+        (answer,) = desk.read([call])["results"]
+
+        assert (answer["ok"], answer["exception"]) == (False, "NoSuchAnswer")

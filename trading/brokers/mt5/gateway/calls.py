@@ -11,9 +11,16 @@ SUCCESS = 1
 Where: TypeAlias = Mapping[str, Sequence[object]]  # field → values, of which one in any field will do
 
 
+OF_CALL = frozenset({"of_call", "field"})  # an argument that is what an earlier call of the same unit has answered
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What is called, with which arguments, and what of a listing is wanted."""
+    """What is called, with which arguments, and what of a listing is wanted.
+
+    An argument `{"of_call": 3, "field": "ask"}` is that field of the fourth call's answer: what a price of this moment
+    costs can be asked in the unit that reads the price.
+    """
 
     function: str
     args: Sequence[Any] = ()
@@ -41,10 +48,14 @@ class Answer:
         return answer | {"exception": self.exception} if self.exception else answer
 
 
-def make(module: Any, call: Call) -> Answer:
-    """Call once; whatever happens is in the answer."""
+def make(module: Any, call: Call, before: Sequence[Answer] = ()) -> Answer:
+    """Call once; whatever happens is in the answer. Takes: the answers `before` it, for arguments that name them."""
     try:
-        value = getattr(module, call.function)(*call.args, **call.kwargs)
+        args = [_argument(value, before) for value in call.args]
+    except (LookupError, TypeError) as exc:
+        return Answer(None, 0, f"an argument names an answer that is not there: {exc!r}", "NoSuchAnswer")
+    try:
+        value = getattr(module, call.function)(*args, **call.kwargs)
     except Exception as exc:  # noqa: BLE001 - whatever the package raises, the process that owns it must live
         return Answer(None, 0, str(exc), type(exc).__name__)
     try:
@@ -52,6 +63,15 @@ def make(module: Any, call: Call) -> Answer:
         return Answer(plain.of_value(_chosen(value, call.where)), int(code), str(message))
     except Exception as exc:  # noqa: BLE001 - the call was made; that its answer cannot be read proves nothing
         return Answer(None, 0, f"{type(exc).__name__}: {exc}", "UnreadableAnswer")
+
+
+def _argument(value: Any, before: Sequence[Answer]) -> Any:
+    if not isinstance(value, dict) or value.keys() != OF_CALL:
+        return value
+    place = value["of_call"]
+    if not 0 <= place < len(before) or not before[place].ok:
+        raise LookupError(place)
+    return before[place].result[value["field"]]
 
 
 def _chosen(listing: Any, where: Where | None) -> Any:

@@ -33,10 +33,11 @@ class Terminal:
 
     def make(self, calls: Sequence[Call]) -> list[Answer]:
         """Make the calls one after the other. Only here is it known how to connect, passwords included."""
-        return [
-            callings.make(self.module, replace(call, kwargs=self.connect) if call.function == "initialize" else call)
-            for call in calls
-        ]
+        answers: list[Answer] = []
+        for call in calls:
+            known = replace(call, kwargs=self.connect) if call.function == "initialize" else call
+            answers.append(callings.make(self.module, known, answers))
+        return answers
 
     @property
     def pid(self) -> int:
