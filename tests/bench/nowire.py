@@ -35,8 +35,11 @@ PIP = Decimal("0.0001")
 
 
 def install() -> None:
-    """Register the broker in this process: only the bench does."""
+    """Register the broker in this process, where Django is set up: only the bench does."""
+    from trading.services import accounts  # noqa: PLC0415 - the bench's own process has no Django
+
     registry.BROKERS[VENUE] = "tests.bench.nowire.NoWireBroker"
+    accounts.VENUES[VENUE] = ("", {})
 
 
 class NoWireBroker:

@@ -1,0 +1,32 @@
+"""The broker that `make bench` fills orders with can be linked and traded with, as the bench does it."""
+
+from decimal import Decimal
+
+import pytest
+from django.utils.timezone import now
+
+from tests.bench import nowire
+from tests.trading.conftest import TESTER, brief
+from trading.brokers import registry
+from trading.models import TradingAccount
+from trading.services import accounts
+
+SPEAKS_FOR_THE_BROKER = True  # which keeps no books that ours could be compared with
+
+
+@pytest.fixture
+def account(floor: None, trader, monkeypatch: pytest.MonkeyPatch) -> TradingAccount:
+    """An account at that broker, instead of the paper gateway's."""
+    monkeypatch.setattr(registry, "BROKERS", dict(registry.BROKERS))
+    monkeypatch.setattr(accounts, "VENUES", dict(accounts.VENUES))
+    nowire.install()
+    return accounts.link(
+        user_id=trader.pk, name="bench", venue=nowire.VENUE, venue_account="direct-0", server="", is_live=False,
+        actor=TESTER, at=now(),
+    )  # fmt: skip
+
+
+def test_the_bench_s_broker_fills(execute):
+    order = execute(brief(quantity=Decimal("0.01"), entry_price=nowire.ASK))
+
+    assert (order.status, order.reason) == ("FILLED", "")
