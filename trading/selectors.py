@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from django.db import DEFAULT_DB_ALIAS
-from django.db.models import QuerySet, TextField
+from django.db.models import Case, QuerySet, TextField, Value, When
 from django.db.models.functions import Cast
 
 from accounts.states import Role
@@ -16,7 +16,7 @@ from nexus.core import statements
 from nexus.core.errors import FieldError, Invalid, NotFound
 from nexus.core.statements import Part, Row
 from trading.models import BrokerPosition, Fill, OrderQuerySet, TradeLedger, TradingAccount
-from trading.states import Delivery, FillKind
+from trading.states import Delivery, FillKind, RejectedBy
 from trading.types import AccountSnapshot, VenuePosition
 
 READS_ALL = frozenset({Role.OPERATOR, Role.COMPLIANCE})
@@ -173,8 +173,14 @@ def ledger_page(
         orders = orders.filter(created_at__lt=created_to)
     if before:
         orders = orders.filter(pk__lt=order_of(user, public_id=before).pk)
-    # The checks are most of a row and are shown as they are stored: they stay text. Fills are one prepared statement.
-    shown = orders.prefetch_related(None).defer("checks").annotate(checks_text=Cast("checks", TextField()))
+    # The checks are most of a row: a page has them where they decided, as the text they are stored as; an order that
+    # was admitted has passed them all, and shows them by itself. Fills are one prepared statement.
+    decisive = Case(
+        When(rejected_by=RejectedBy.LOCAL, then=Cast("checks", TextField())),
+        default=Value("[]"),
+        output_field=TextField(),
+    )
+    shown = orders.prefetch_related(None).defer("checks").annotate(checks_text=decisive)
     page = list(shown[: limit + 1])
     _attach_fills(page[:limit])
     return page[:limit], page[limit - 1].public_id if len(page) > limit else None

@@ -149,14 +149,24 @@ def test_a_large_trade_from_a_new_network_is_told_and_one_from_a_known_network_i
 
 
 def test_the_broker_itself_says_what_margin_an_order_takes(execute, settings, monkeypatch):
-    monkeypatch.setattr(Mt5Broker, "margin", lambda *_, **__: Decimal("90000.01"))
-    assert execute(SMALL).reason == "MARGIN_EXCEEDS_FREE"
+    snapshot = Mt5Broker.snapshot
+
+    def answer(margin: Decimal | None) -> None:
+        """Let the reading of the facts answer the question on margin like this."""
+        monkeypatch.setattr(
+            Mt5Broker, "snapshot", lambda self, **words: replace(snapshot(self, **words), margin_asked=margin)
+        )
 
     def fail(*_: object, **__: object) -> Decimal:
         raise Unreachable("It is down.")
 
-    monkeypatch.setattr(Mt5Broker, "margin", fail)
+    monkeypatch.setattr(Mt5Broker, "margin", fail)  # it is asked by itself only where the reading did not tell
+    answer(Decimal("90000.01"))
+    assert execute(SMALL).reason == "MARGIN_EXCEEDS_FREE"
+    answer(None)
     assert execute(SMALL).reason == "MARGIN_UNKNOWN"
+    monkeypatch.setattr(Mt5Broker, "margin", lambda *_, **__: Decimal("90000.01"))
+    assert execute(SMALL).reason == "MARGIN_EXCEEDS_FREE"
     settings.MARGIN_FROM_BROKER = False
     assert execute(SMALL).status == "FILLED"
 

@@ -205,7 +205,9 @@ def test_what_is_shown_is_what_the_published_shape_says(execute, trader):
         published = forms.OrderView(row).data
         assert rendering.order(row) == published
         assert list(rendering.order(row)) == list(published)
-        assert orjson.loads(orjson.dumps(rendering.order(shown))) == published
+        decisive = published["checks"] if row.rejected_by == "LOCAL" else []
+        assert orjson.loads(orjson.dumps(rendering.order(shown))) == published | {"checks": decisive}
+    assert [bool(row.checks) for row in rows] == [True, True]
     assert following is None
 
 

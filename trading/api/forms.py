@@ -212,7 +212,7 @@ class OrderView(serializers.Serializer[TradeLedger]):
     sent_at = serializers.DateTimeField(allow_null=True)
     closed_at = serializers.DateTimeField(allow_null=True)
     fills = FillView(many=True, source="fills.all")
-    checks = CheckView(many=True)
+    checks = CheckView(many=True, help_text="in a list, of orders that they rejected; all of them where one is read")
 
 
 class LedgerView(serializers.Serializer[dict[str, Any]]):
