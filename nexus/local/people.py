@@ -14,7 +14,9 @@ from accounts.states import Role
 from nexus.audit.types import Actor
 from nexus.local.folder import Folder, FolderUnusable, write_private
 from nexus.local.gateway import PAPER_LOGIN, PAPER_SERVER
-from trading.services import accounts, watch
+from reconciliation.services import cycles
+from reconciliation.states import Trigger
+from trading.services import accounts
 
 ACTOR = Actor.system("demo")
 ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # without look-alikes
@@ -44,7 +46,7 @@ def create(*, base_url: str) -> None:
 
 
 def _paper_account(user_id: int, *, login: int, name: str, url: str) -> str:
-    """Link a paper account and return its public id. Its books are read, for its gateway sends nothing before."""
+    """Link a paper account and return its public id. It is reconciled, for nothing is admitted on it before."""
     account = accounts.link(
         user_id=user_id,
         name=name,
@@ -56,7 +58,7 @@ def _paper_account(user_id: int, *, login: int, name: str, url: str) -> str:
         at=now(),
         gateway_url=url,
     )
-    watch.look(account_id=account.pk, at=now())
+    cycles.run(account_id=account.pk, trigger=Trigger.LINK, at=now(), actor=ACTOR)
     return str(account.public_id)
 
 
