@@ -40,7 +40,7 @@ class Run:
     at: datetime
     actor: Actor
     as_of: str = ""
-    is_full: bool = False
+    full_at: datetime | None = None  # when the whole history was read
     new_fills: int = 0
 
 
@@ -85,8 +85,7 @@ def conclude(run: Run, findings: list[Finding], verdict: Verdict, *, balance: De
     reviews.follow(account, pairs, run_id=run.run_id, at=at)
     cycle.failures, cycle.last_run, cycle.succeeded_at, cycle.ran_at = 0, run.run_id, at, at
     cycle.discrepancy_usd, cycle.is_unvalued = verdict.total, verdict.is_unvalued
-    if run.is_full:
-        cycle.full_at = at
+    cycle.full_at = run.full_at
     cycle.save()
     sights.note(account_id=account.pk)
     _tell(run, pairs, verdict)
@@ -241,7 +240,7 @@ def _run_row(run: Run, pairs: list[tuple[Finding, Action]], verdict: Verdict, *,
         evidence={
             "as_of": run.as_of,
             "new_fills": run.new_fills,
-            "full": run.is_full,
+            "full": run.full_at == run.at,
             "differences": len(pairs),
             "equity_missing": None if equity is None else money.as_text(equity),
         },

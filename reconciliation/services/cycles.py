@@ -33,6 +33,7 @@ RUN_LOCK = 0x52454343  # the space of advisory locks whose second number is an a
 OVERLAP = timedelta(hours=26)  # a day and what a server's clock may be off
 QUIET = timedelta(seconds=5)
 FULL_EVERY = timedelta(hours=24)
+FULL_RETRY = timedelta(hours=1)
 ASKED_MAX = 10  # orders a run; the rest is asked about in the next
 ASK_PAUSE_S = 0.1
 
@@ -61,12 +62,10 @@ def run(*, account_id: int, trigger: Trigger, at: datetime, actor: Actor = RECON
 
 def _run(run: Run) -> Outcome:
     account, at = run.account, run.at
-    cycle = Cycle.objects.filter(account=account).first()
-    is_full = cycle is None or cycle.full_at is None or at - cycle.full_at >= FULL_EVERY
-    reading = snapshots.read(account, since=_since(account, cycle, is_full=is_full))
+    reading, full_at = _read(account, at=at)
     new_fills = watch.book(account, reading.snapshot, reports=reading.fills, moved=reading.cash, at=at)
     _resolve(account, at=at)
-    run = replace(run, as_of=reading.as_of, is_full=is_full, new_fills=new_fills)
+    run = replace(run, as_of=reading.as_of, full_at=full_at, new_fills=new_fills)
     quiet_since = reading.started_at - QUIET
     differences = comparison.differences(account, reading.snapshot.positions, quiet_since=quiet_since)
     missing = comparison.balance_missing(account, _shown(reading))
@@ -102,12 +101,23 @@ def _alone(account_id: int) -> Iterator[bool]:
                 cursor.execute("SELECT pg_advisory_unlock(%s, %s)", names)
 
 
-def _since(account: Account, cycle: Cycle | None, *, is_full: bool) -> datetime:
-    """Return from when on history is read: once a day all of it, else from the last success with an overlap."""
+def _read(account: Account, *, at: datetime) -> tuple[Reading, datetime | None]:
+    """Read the broker: once a day its whole history, else what has happened since the last success, with an overlap.
+
+    Returns when the whole was read, too. A history that cannot be had whole is left for an hour: the rest is compared.
+    """
     begins = watch.begins_at(account)
-    if is_full or cycle is None or cycle.succeeded_at is None:
-        return begins
-    return max(begins, cycle.succeeded_at - OVERLAP)
+    cycle = Cycle.objects.filter(account=account).first()
+    if cycle is None or cycle.succeeded_at is None:
+        return snapshots.read(account, since=begins), at
+    since = max(begins, cycle.succeeded_at - OVERLAP)
+    if cycle.full_at is not None and at - cycle.full_at < FULL_EVERY:
+        return snapshots.read(account, since=since), cycle.full_at
+    try:
+        return snapshots.read(account, since=begins), at
+    except OutsideError as exc:
+        log.warning("reconciliation.history.not_whole", account_id=account.pk, error=str(exc))
+        return snapshots.read(account, since=since), at - FULL_EVERY + FULL_RETRY
 
 
 def _resolve(account: Account, *, at: datetime) -> None:

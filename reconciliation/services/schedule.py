@@ -60,11 +60,14 @@ def _take(*, at: datetime) -> tuple[list[int], list[int]]:
 
 
 def next_slot(account_id: int, *, at: datetime) -> datetime:
-    """Return the account's first slot after `at`: the same second of every interval."""
+    """Return the account's next slot after `at`: the same second of every interval, and at least half of one away.
+
+    What is handed out late, or for the first time, is given the time to end before it is missed.
+    """
     interval = timedelta(seconds=settings.RECONCILIATION_INTERVAL)
     place = timedelta(seconds=account_id * SPREAD % settings.RECONCILIATION_INTERVAL)
-    begun = at - selectors.EPOCH - place
-    return at - begun % interval + interval
+    after = at + interval / 2
+    return after - (after - selectors.EPOCH - place) % interval + interval
 
 
 @transaction.atomic(durable=True)

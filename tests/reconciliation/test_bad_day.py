@@ -3,6 +3,7 @@ should be, and running again changes nothing.
 """
 
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
+from nexus.core.errors import Unreachable
 from reconciliation.models import Cycle, ReconciliationLog, Review
 from reconciliation.services import cycles, snapshots
 from risk.models import AccountSight, TradingControl
@@ -18,7 +20,7 @@ from tests.fakes.paper import LOGIN, Paper
 from tests.storm import proxies
 from trading.brokers import registry
 from trading.brokers.mt5.emulator import constants as mt5
-from trading.models import BookCorrection, BrokerPosition, CashMovement, Fill, TradeLedger
+from trading.models import BookCorrection, BrokerPosition, CashMovement, Fill, TradeLedger, TradingAccount
 from trading.states import FillKind
 
 FOUND = ("entry", "key", "action", "risk_impact")
@@ -320,3 +322,25 @@ def _elsewhere(act: Any) -> Any:
     from tests.threads import together  # noqa: PLC0415
 
     return together(1, lambda _: act())[0]
+
+
+def test_the_whole_history_is_read_once_a_day_and_left_for_an_hour_when_it_cannot_be(
+    paper, account, reconcile, monkeypatch
+):
+    TradingAccount.objects.update(created_at=now() - timedelta(days=9))
+    asked = []
+    real = snapshots.read
+
+    def read(of: Any, *, since: Any) -> Any:
+        asked.append(now() - since > timedelta(days=8))
+        if asked[-1]:
+            raise Unreachable("The answer is too long.")
+        return real(of, since=since)
+
+    monkeypatch.setattr(snapshots, "read", read)
+    day = timedelta(days=1)
+
+    statuses = [reconcile(later=later).status for later in (day / 2, day, day, day + timedelta(hours=1))]
+
+    assert statuses == ["CLEAN"] * 4
+    assert asked == [False, True, False, False, True, False]

@@ -30,7 +30,7 @@ def test_a_new_account_is_due_at_once_and_then_once_an_interval(account):
     assert schedule.hand_out(at=at) == [account.pk]
     assert schedule.hand_out(at=at) == []
     first = Cycle.objects.get().due_at
-    assert at < first <= at + MINUTE
+    assert at + MINUTE / 2 < first <= at + MINUTE * 1.5
     Cycle.objects.update(ran_at=first)
     assert schedule.hand_out(at=first - timedelta(seconds=1)) == []
     assert schedule.hand_out(at=first) == [account.pk]
@@ -41,10 +41,17 @@ def test_accounts_are_spread_over_the_interval_and_keep_their_second(account):
     at = now()
     slots = [schedule.next_slot(number, at=at) for number in range(1, 121)]
 
-    assert all(at < slot <= at + MINUTE for slot in slots)
+    assert all(at + MINUTE / 2 < slot <= at + MINUTE * 1.5 for slot in slots)
     assert all(schedule.next_slot(n + 1, at=slot) == slot + MINUTE for n, slot in enumerate(slots))
     a_second = {slot.replace(microsecond=0) for slot in slots}
     assert len(a_second) >= 60
+
+
+def test_what_is_handed_out_late_is_given_time_to_end(account):
+    slot = schedule.next_slot(account.pk, at=now())
+
+    assert schedule.next_slot(account.pk, at=slot + timedelta(seconds=1)) == slot + MINUTE
+    assert schedule.next_slot(account.pk, at=slot + timedelta(seconds=45)) == slot + 2 * MINUTE
 
 
 def test_an_account_that_is_put_aside_has_no_turn(account):
