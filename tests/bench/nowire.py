@@ -149,10 +149,10 @@ class NoWireBroker:
 class FarBroker(NoWireBroker):
     """The same, at the end of a long wire: each question takes its time."""
 
-    def snapshot(self, *, symbols: Sequence[str]) -> AccountSnapshot:
+    def snapshot(self, *, symbols: Sequence[str], margin: MarginQuestion | None = None) -> AccountSnapshot:
         """Return the account, after a while."""
         time.sleep(FAR_S)
-        return super().snapshot(symbols=symbols)
+        return super().snapshot(symbols=symbols, margin=margin)
 
     def fills_since(self, at: datetime) -> Sequence[FillReport]:
         """Return nothing, after a while."""

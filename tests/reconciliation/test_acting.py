@@ -22,8 +22,8 @@ from tests.fakes.paper import LOGIN
 from tests.reconciliation.test_bad_day import books, delay_history, found, stop_of
 from tests.trading.conftest import brief, link
 from trading.brokers.mt5.emulator import constants as mt5
-from trading.models import BookCorrection, BrokerPosition, TradingAccount
-from trading.services import corrections, fills
+from trading.models import BookCorrection, BrokerPosition, Fill, TradingAccount
+from trading.services import corrections, fills, watch
 from trading.services.corrections import Origin
 from trading.states import CorrectionKind, FillKind, Side
 from trading.types import FillReport
@@ -183,7 +183,7 @@ def _off_by(account: TradingAccount, amount: str, origin: Origin) -> None:
 def test_what_stood_before_us_is_the_opening_and_no_difference(paper, quiet):
     paper.control.manual_trade(LOGIN, "EURUSD", mt5.ORDER_TYPE_SELL, "0.5", sl="1.09")
     account = link(UserFactory.create())
-    TradingAccount.objects.update(created_at=now() + timedelta(hours=2))  # all of that is from before our time
+    TradingAccount.objects.update(created_at=now() + timedelta(minutes=90))  # all of that is from before our time
 
     outcome = cycles.run(account_id=account.pk, trigger=Trigger.LINK, at=now())
 
@@ -192,8 +192,10 @@ def test_what_stood_before_us_is_the_opening_and_no_difference(paper, quiet):
     entries = BookCorrection.objects.order_by("pk").values_list("kind", "symbol", "quantity", "amount")
     assert list(entries) == [("OPENING", "", 0, 100_000), ("OPENING", "EURUSD", Decimal("-0.5"), 0)]
     assert found() == [("DIFFERENCE", BrokerPosition.objects.get().venue_position_id, "OPENED", "LOW")]
-    assert not Alert.objects.exists()
+    assert watch.look(account_id=account.pk, at=now()) == 0  # and nobody books it a second time
     assert cycles.run(account_id=account.pk, trigger=Trigger.CLOCK, at=now()).status == "CLEAN"
+    assert not Fill.objects.exists()
+    assert not Alert.objects.exists()
 
 
 def test_an_account_that_has_just_moved_is_not_opened(paper):
@@ -251,7 +253,6 @@ def test_corrections_turn_our_position_into_the_brokers(execute, paper, account,
 
 def _assert_added_up() -> None:
     from tests import invariants  # noqa: PLC0415
-    from trading.models import Fill  # noqa: PLC0415
 
     invariants.assert_fills_and_positions([], list(Fill.objects.all()), list(BrokerPosition.objects.all()))
 

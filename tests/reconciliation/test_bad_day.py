@@ -19,6 +19,7 @@ from risk.states import ControlScope, StopLevel
 from tests.fakes.paper import LOGIN, Paper
 from tests.storm import proxies
 from trading.brokers import registry
+from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BookCorrection, BrokerPosition, CashMovement, Fill, TradeLedger, TradingAccount
 from trading.states import FillKind
@@ -344,3 +345,19 @@ def test_the_whole_history_is_read_once_a_day_and_left_for_an_hour_when_it_canno
 
     assert statuses == ["CLEAN"] * 4
     assert asked == [False, True, False, False, True, False]
+
+
+def test_a_deal_that_shows_between_the_readings_is_read_with_the_rest(paper, account, reconcile, monkeypatch):
+    """The position is there, its deal is not, and then it is: one reading holds both, or it is no reading."""
+    real, asked = Mt5Broker.fills_since, []
+
+    def fills_since(self: Any, at: Any) -> Any:
+        asked.append(at)
+        return real(self, at) if len(asked) > 1 else ()
+
+    paper.control.manual_trade(LOGIN, "EURUSD", mt5.ORDER_TYPE_SELL, "0.5", sl="1.09")
+    monkeypatch.setattr(Mt5Broker, "fills_since", fills_since)
+
+    outcome = reconcile()
+
+    assert (outcome.status, outcome.new_fills, len(asked)) == ("CLEAN", 1, 4)

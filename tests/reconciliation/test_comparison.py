@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.factories.accounts import UserFactory
-from trading.models import BrokerPosition, TradableInstrument, TradingAccount
+from trading.models import BrokerPosition, CashMovement, Fill, TradableInstrument, TradingAccount
 from trading.services import comparison
-from trading.states import PositionMode, Side
+from trading.services.comparison import Shown
+from trading.states import CashKind, FillKind, PositionMode, Side
 from trading.types import VenuePosition
 
 AT = now()
@@ -133,3 +134,23 @@ def test_a_position_that_the_broker_has_just_opened_is_busy(account):
     found = comparison.differences(account, [late, early], quiet_since=AT - QUIET)
 
     assert [each.is_busy for each in found] == [True, False]
+
+
+def test_what_was_booked_after_the_answer_began_and_is_not_in_it_is_in_neither_sum(account):
+    for number, (name, booked_at) in enumerate({"old": AT - QUIET, "shown": AT, "later": AT + QUIET}.items()):
+        Fill.objects.create(
+            account=account, venue_fill_id=name, symbol="EURUSD", side=Side.BUY, quantity=1, price=1,
+            profit=10**number, kind=FillKind.ORDER, filled_at=AT, booked_at=booked_at,
+        )  # fmt: skip
+        CashMovement.objects.create(
+            account=account, venue_cash_id=name, kind=CashKind.TRANSFER, amount=1000 * 10**number,
+            moved_at=AT, booked_at=booked_at - timedelta(seconds=59),
+        )  # fmt: skip
+    CashMovement.objects.create(
+        account=account, venue_cash_id="credit", kind=CashKind.CREDIT, amount=7, moved_at=AT,
+        booked_at=AT - timedelta(days=1),
+    )  # fmt: skip
+
+    shown = Shown(Decimal(0), AT, ["shown"], ["shown", "old"])
+
+    assert comparison.balance_missing(account, shown) == -(1 + 10 + 1000 + 10_000)
