@@ -153,7 +153,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
-    "ENUM_NAME_OVERRIDES": {"SideEnum": "trading.states.Side"},
+    "ENUM_NAME_OVERRIDES": {"SideEnum": "trading.states.Side", "RunStatusEnum": "reconciliation.states.Status"},
 }
 SESSION_COOKIE_AGE = 8 * 3600
 SESSION_COOKIE_HTTPONLY = True
@@ -212,6 +212,7 @@ CELERY_BEAT_SCHEDULE = {
     "resolve-orders": _every(5.0, "trading.resolve_orders"),
     "dispatch-orders": _every(2.0, "trading.dispatch_orders"),
     "watch-accounts": _every(5.0, "trading.watch_accounts"),
+    "reconcile-accounts": _every(2.0, "reconciliation.reconcile_accounts"),  # hands out those whose slot has come
     "purge-auth-tokens": _every(3600.0, "accounts.purge_tokens"),
     "purge-idempotency-records": _every(3600.0, "idempotency.purge_records"),
 }
@@ -239,7 +240,7 @@ COMMISSION_PER_LOT = env.decimal("COMMISSION_PER_LOT", "7", zero=True)  # USD, r
 MARGIN_BUFFER = env.decimal("MARGIN_BUFFER", "0.1", zero=True, most="1")  # of the free margin, kept free
 MARGIN_FROM_BROKER = env.boolean("MARGIN_FROM_BROKER", default=True)  # else notional / leverage, one question less
 SNAPSHOT_AGE_MAX_S = env.integer("SNAPSHOT_AGE_MAX_S", 10, least=1)  # of the account's figures
-RECONCILIATION_AGE_MAX_S = env.integer("RECONCILIATION_AGE_MAX_S", 180, least=1)  # since the last successful look
+RECONCILIATION_AGE_MAX_S = env.integer("RECONCILIATION_AGE_MAX_S", 180, least=1)  # since the last complete run
 DUPLICATE_WINDOW_S = env.integer("DUPLICATE_WINDOW_S", 0)  # 0: off, for every order has a key of its own
 COOLDOWN_FAILURES = env.integer("COOLDOWN_FAILURES", 3, least=1)  # orders in a row that the broker rejected
 COOLDOWN_S = env.integer("COOLDOWN_S", 300)
@@ -280,6 +281,16 @@ ALPACA_ENABLED = env.boolean("ALPACA_ENABLED", default=False)  # needs requireme
 ALPACA_KEYS = env.secret("ALPACA_KEYS") if ALPACA_ENABLED else ""  # ACCOUNT:KEY:SECRET, separated by commas
 ALPACA_FEED = env.choice("ALPACA_FEED", "iex", options=("iex", "sip", "delayed_sip"))
 LIVE_TRADING_ENABLED = env.boolean("LIVE_TRADING_ENABLED", default=False)
+
+# --- Is it true -------------------------------------------------------------------------------------------------------
+RECONCILIATION_INTERVAL = env.integer("RECONCILIATION_INTERVAL", 60, least=5)  # seconds between runs of an account
+RECONCILIATION_REVIEW_FROM = env.decimal(
+    "RECONCILIATION_REVIEW_FROM", "100"
+)  # USD; below, what is seen twice is corrected
+RECONCILIATION_STOP_ABOVE = env.decimal("RECONCILIATION_STOP_ABOVE", "500")  # USD an account
+MAX_DISCREPANCY_THRESHOLD = env.decimal("MAX_DISCREPANCY_THRESHOLD", "1000")  # USD of all accounts: stops the system
+MAX_CONSECUTIVE_FAILURES = env.integer("MAX_CONSECUTIVE_FAILURES", 3, least=1)  # of runs, in a row: stops the account
+RECONCILIATION_STOP_LEVEL = env.choice("RECONCILIATION_STOP_LEVEL", "REDUCE_ONLY", options=("REDUCE_ONLY", "HALTED"))
 
 # --- Logs -------------------------------------------------------------------------------------------------------------
 LOGGING_CONFIG = "nexus.core.logs.configure"

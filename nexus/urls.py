@@ -13,6 +13,7 @@ from nexus.openapi import schema_view
 people: list[URLPattern | URLResolver] = [
     path("auth/", include("accounts.api.urls")),
     path("trading/", include("trading.api.urls")),
+    path("trading/", include("reconciliation.api.urls")),
 ]
 machines: list[URLPattern | URLResolver] = api.urls[0]
 doors = [*people, *machines]

@@ -19,7 +19,7 @@ from risk.states import LimitKind, StopLevel
 from trading import rules
 from trading.brokers import ids
 from trading.brokers.mt5.emulator import constants as mt5
-from trading.models import BrokerPosition, Fill, OrderEvent, TradeLedger
+from trading.models import BookCorrection, BrokerPosition, Fill, OrderEvent, TradeLedger
 from trading.states import QUEUED, SENDING, TRANSITIONS, CancelState, Delivery, FillKind, OrderStatus, Side, State
 
 ORDERS = (mt5.TRADE_ACTION_DEAL, mt5.TRADE_ACTION_PENDING)
@@ -79,7 +79,7 @@ def assert_reservations(orders: Iterable[TradeLedger]) -> None:
 def assert_fills_and_positions(
     orders: Iterable[TradeLedger], fills: Iterable[Fill], positions: Iterable[BrokerPosition]
 ) -> None:
-    """Invariant 4, our side: what is filled is the sum of the stored fills, and so is every position."""
+    """Invariant 4, our side: what is filled is the sum of the stored fills; positions add the corrections."""
     taken_back = {(fill.account_id, fill.reverses) for fill in fills if fill.reverses}
     filled: dict[int | None, Decimal] = defaultdict(Decimal)
     held: dict[tuple[int, str], Decimal] = defaultdict(Decimal)
@@ -96,6 +96,9 @@ def assert_fills_and_positions(
         assert order.overfill_quantity == over, f"{order} is overfilled by {order.overfill_quantity}, not {over}"
         if order.status == OrderStatus.FILLED and order.reason not in CLOSED_BY_US:
             assert order.filled_quantity >= order.quantity, f"{order} is FILLED with {order.filled_quantity}"
+    corrections = BookCorrection.objects.exclude(venue_position_id="")
+    for entry in corrections.filter(account__in={each.account_id for each in positions}):
+        held[entry.account_id, entry.venue_position_id] += entry.quantity
     ours = {(each.account_id, each.venue_position_id): each.quantity for each in positions}
     assert ours == held, f"positions {ours} are not the sum of their fills {dict(held)}"
     for position in positions:

@@ -6,6 +6,7 @@ from django.contrib import admin
 
 from nexus.core.operator import RecordAdmin
 from trading.models import (
+    BookCorrection,
     BrokerPosition,
     CashMovement,
     ChangeRequest,
@@ -86,6 +87,20 @@ class CashMovementAdmin(RecordAdmin):
     list_filter: ClassVar = ["kind"]
     list_select_related = ("account",)
     search_fields = ("=venue_cash_id",)
+    ordering = ("-id",)
+
+
+@admin.register(BookCorrection)
+class BookCorrectionAdmin(RecordAdmin):
+    """Entries that moved our books to the broker's without a deal."""
+
+    list_display = (
+        "created_at", "account", "kind", "venue_position_id", "symbol", "quantity", "price", "amount", "reason",
+        "made_by",
+    )  # fmt: skip
+    list_filter: ClassVar = ["kind"]
+    list_select_related = ("account",)
+    search_fields = ("=correction_id", "=venue_position_id", "=symbol")
     ordering = ("-id",)
 
 

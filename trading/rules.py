@@ -3,7 +3,7 @@
 Source: execution reference §4 (risk) and §8 (quotes).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -23,7 +23,18 @@ from trading.states import (
     State,
     VenueState,
 )
-from trading.types import Conversion, Holding, Instrument, OrderIntent, Quote, Rates, Reservation, VenuePosition
+from trading.types import (
+    Conversion,
+    Difference,
+    Holding,
+    Instrument,
+    Leg,
+    OrderIntent,
+    Quote,
+    Rates,
+    Reservation,
+    VenuePosition,
+)
 
 ZERO = Decimal(0)
 ONE = Decimal(1)
@@ -237,3 +248,29 @@ def average_price(fills: Iterable[tuple[Decimal, Decimal]]) -> Decimal | None:
 def slippage(*, side: Side, price: Decimal, reference: Decimal) -> Decimal:
     """Return adverse slippage as a fraction of the reference: s = dir·(fill − ref)/ref; better prices are negative."""
     return side.direction * (price - reference) / reference
+
+
+def correction_legs(difference: Difference, *, held: Mapping[str, Holding]) -> tuple[Leg, ...] | None:
+    """Return the entries that turn what we hold into what the broker holds, or None when no price can explain them.
+
+    Takes: `held`, our open positions of the key by identifier. Every position but the broker's is closed at its own
+    average. The broker's is reached at p = (q_t·a_t − q_c·a_c) / (q_t − q_c); through zero it takes two entries.
+    Source: execution reference §6, correction.
+    """
+    legs = [
+        Leg(name, -each.quantity, each.price) for name, each in held.items() if name != difference.venue_position_id
+    ]
+    if not difference.venue_quantity:
+        return tuple(legs)
+    target, price = difference.venue_quantity, difference.venue_price
+    if price is None or price <= 0:
+        return None
+    current = held.get(difference.venue_position_id, Holding(ZERO, price))
+    if current.quantity * target < 0:
+        legs.append(Leg(difference.venue_position_id, -current.quantity, current.price))
+        current = Holding(ZERO, price)
+    step = target - current.quantity
+    if step == 0:
+        return (*legs, Leg(difference.venue_position_id, ZERO, price)) if price != current.price else tuple(legs)
+    entry = (target * price - current.quantity * current.price) / step
+    return (*legs, Leg(difference.venue_position_id, step, entry)) if entry > 0 else None

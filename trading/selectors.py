@@ -75,6 +75,11 @@ def accounts_of(user: Principal) -> QuerySet[TradingAccount]:
     return rows if user.role in READS_ALL else rows.filter(user_id=user.pk)
 
 
+def active_accounts() -> QuerySet[TradingAccount]:
+    """Return every account that is looked at."""
+    return TradingAccount.objects.filter(is_active=True).order_by("pk")
+
+
 def account_for(user: Principal, *, public_id: uuid.UUID | None) -> TradingAccount:
     """Return the user's account by its id; the id may be left out by a user who has just one.
 

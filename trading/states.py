@@ -118,6 +118,14 @@ class CashKind(StrEnum):
 PAID = frozenset({CashKind.TRANSFER, CashKind.CREDIT, CashKind.BONUS})
 
 
+class CorrectionKind(StrEnum):
+    """Why our books were moved to the broker's without a deal."""
+
+    OPENING = "OPENING"  # what stood at the broker before we looked for the first time
+    AUTOMATIC = "AUTOMATIC"  # small, and seen twice
+    DECIDED = "DECIDED"  # by an operator
+
+
 class ChangeKind(StrEnum):
     """What a request about something that stands asks for."""
 

@@ -309,4 +309,40 @@ class Reservation:
     deviation: Decimal
 
 
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One position on which our books and the broker disagree. The key is a symbol (netting) or an identifier.
+
+    Units: signed lots; prices are averages, none where nothing is held. `venue_position_id` is the broker's, empty when
+    it holds nothing; `mark` is the broker's price of it now; `contract_size` and `conversion` none for an instrument
+    that we have not met. `is_busy`: an order is in flight on it, or it has moved in the last seconds.
+    """
+
+    key: str
+    symbol: str
+    venue_position_id: str
+    quantity: Decimal
+    price: Decimal | None
+    venue_quantity: Decimal
+    venue_price: Decimal | None
+    mark: Decimal | None = None
+    contract_size: Decimal | None = None
+    conversion: Conversion | None = None
+    is_busy: bool = False
+
+    @property
+    def missing(self) -> Decimal:
+        """Return what our books lack, in signed lots."""
+        return self.venue_quantity - self.quantity
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One entry of a correction. Units: signed lots; of no quantity, the price is the average that it sets."""
+
+    venue_position_id: str
+    quantity: Decimal
+    price: Decimal
+
+
 Rates = Mapping[str, Quote]

@@ -34,6 +34,7 @@ LEDGER_COLUMNS = (
     "created_at",
 )
 FILL_COLUMNS = ("id", "side", "quantity", "price", "commission", "position", "filled_at")
+RECONCILIATION_COLUMNS = ("account", "status", "discrepancy_usd", "risk_impact", "new_fills", "detail")
 POSITION_COLUMNS = (
     "id",
     "symbol",
@@ -92,6 +93,12 @@ class Client:
         answer: dict[str, Any] = self._call("GET", f"/trading/ledger/{order_id}")
         return answer
 
+    def reconcile(self) -> list[dict[str, Any]]:
+        """Compare one's accounts with their brokers now, and return how each stands."""
+        answer: dict[str, Any] = self._call("POST", "/trading/reconcile", json={})
+        results: list[dict[str, Any]] = answer["results"]
+        return results
+
     def rows(self, path: str) -> list[dict[str, Any]]:
         """Return a list of rows, paged or not."""
         answer = self._call("GET", path)
@@ -138,6 +145,7 @@ def run(folder: Folder, base: str, *, transport: httpx.BaseTransport | None = No
         order = _trade(client, folder, account=note["account"] if note.get("more_accounts") else None)
         positions = _open_positions(client)
     show(order, positions)
+    print(table("Reconciliation", client.reconcile(), RECONCILIATION_COLUMNS))
     if order is not None and order.get("status") != "FILLED":
         why = " ".join(str(order.get(name) or "") for name in ("rejected_by", "reason", "reason_detail"))
         raise TradeFailed(f"The order is {order.get('status')}, not FILLED: {why}")

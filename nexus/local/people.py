@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import time
 from pathlib import Path
 
 from django.conf import settings
@@ -14,9 +15,12 @@ from accounts.states import Role
 from nexus.audit.types import Actor
 from nexus.local.folder import Folder, FolderUnusable, write_private
 from nexus.local.gateway import PAPER_LOGIN, PAPER_SERVER
-from trading.services import accounts, watch
+from reconciliation.services import cycles
+from reconciliation.states import Status, Trigger
+from trading.services import accounts
 
 ACTOR = Actor.system("demo")
+RECONCILE_TIMEOUT_S, POLL_S = 20.0, 0.2
 ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # without look-alikes
 
 
@@ -44,7 +48,7 @@ def create(*, base_url: str) -> None:
 
 
 def _paper_account(user_id: int, *, login: int, name: str, url: str) -> str:
-    """Link a paper account and return its public id. Its books are read, for its gateway sends nothing before."""
+    """Link a paper account and return its public id. It is reconciled, for nothing is admitted on it before."""
     account = accounts.link(
         user_id=user_id,
         name=name,
@@ -56,8 +60,18 @@ def _paper_account(user_id: int, *, login: int, name: str, url: str) -> str:
         at=now(),
         gateway_url=url,
     )
-    watch.look(account_id=account.pk, at=now())
+    _reconcile(account.pk)
     return str(account.public_id)
+
+
+def _reconcile(account_id: int) -> None:
+    """Compare the account with its broker: nothing is admitted on one that never was. A worker may be at it already."""
+    deadline = time.monotonic() + RECONCILE_TIMEOUT_S
+    while time.monotonic() < deadline:
+        outcome = cycles.run(account_id=account_id, trigger=Trigger.LINK, at=now(), actor=ACTOR)
+        if outcome.status is not Status.BUSY:
+            return
+        time.sleep(POLL_S)
 
 
 def _user_id(email: str) -> int:

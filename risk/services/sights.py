@@ -16,10 +16,7 @@ AGE = Part(
 
 
 def note(*, account_id: int) -> None:
-    """Note that the account has just been read completely, by the database's clock.
-
-    Called where an account is linked and watched; reconciliation will call it after a complete run instead.
-    """
+    """Note that the account has just been compared with its broker completely, by the database's clock."""
     with connection.cursor() as cursor:
         cursor.execute(
             """

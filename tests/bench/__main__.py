@@ -6,10 +6,10 @@ import time
 
 from nexus.local.folder import ROOT
 from nexus.local.processes import StopRequested
-from tests.bench import parts, report, stage
+from tests.bench import parts, reconciling, report, stage
 from tests.bench.parts import LARGE, SMALL, Run
 
-PARTS = ("limit", "api", "admission", "reads", "growth")
+PARTS = ("limit", "api", "admission", "reads", "growth", "reconcile")
 
 
 def main(chosen: str) -> int:
@@ -42,6 +42,8 @@ def _clones(opened: stage.Stage, wanted: set[str]) -> dict[str, str]:
     clones = {}
     if wanted & {"limit", "api"}:
         clones["limit"] = opened.clone("bench_limit")
+    if "reconcile" in wanted:
+        clones["reconcile"] = opened.clone("bench_reconcile")
     if "growth" in wanted:
         clones |= {
             "small": opened.clone("bench_small", orders=SMALL),
@@ -67,6 +69,9 @@ def _measure(run: Run, wanted: set[str]) -> None:
     if "growth" in wanted:
         run.say("(e) an order over 1,000 and over 1,000,000 ledger rows")
         parts.growth(run)
+    if "reconcile" in wanted:
+        run.say("(f) reconciliation: 1,000 and 100,000 positions, and 500 accounts with a far broker")
+        reconciling.measure(run)
 
 
 if __name__ == "__main__":

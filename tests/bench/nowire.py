@@ -1,5 +1,6 @@
 """A broker without a wire: it fills at once, in memory. What remains of an order's cost is ours."""
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -8,6 +9,7 @@ from nexus.core.errors import Refused
 from trading.brokers import registry
 from trading.brokers.base import (
     AccountSnapshot,
+    CashReport,
     FillKind,
     FillReport,
     Instrument,
@@ -26,7 +28,8 @@ from trading.brokers.base import (
     VenueState,
 )
 
-VENUE = "nowire"
+VENUE, FAR_VENUE = "nowire", "far"
+FAR_S = 0.3
 BID, ASK = Decimal("1.08490"), Decimal("1.08500")
 FORTUNE = Decimal(1_000_000_000)
 HOLDER = "holder"  # the account of this name holds positions for those who read them
@@ -35,11 +38,12 @@ PIP = Decimal("0.0001")
 
 
 def install() -> None:
-    """Register the broker in this process, where Django is set up: only the bench does."""
+    """Register the brokers in this process, where Django is set up: only the bench does."""
     from trading.services import accounts  # noqa: PLC0415 - the bench's own process has no Django
 
-    registry.BROKERS[VENUE] = "tests.bench.nowire.NoWireBroker"
-    accounts.VENUES[VENUE] = ("", {})
+    for venue, broker in ((VENUE, "NoWireBroker"), (FAR_VENUE, "FarBroker")):
+        registry.BROKERS[venue] = f"tests.bench.nowire.{broker}"
+        accounts.VENUES[venue] = ("", {})
 
 
 class NoWireBroker:
@@ -136,6 +140,29 @@ class NoWireBroker:
     def fills_since(self, at: datetime) -> Sequence[FillReport]:
         """Return nothing: it remembers nothing."""
         return ()
+
+    def cash_since(self, at: datetime) -> Sequence[CashReport]:
+        """Return nothing: nobody pays here."""
+        return ()
+
+
+class FarBroker(NoWireBroker):
+    """The same, at the end of a long wire: each question takes its time."""
+
+    def snapshot(self, *, symbols: Sequence[str], margin: MarginQuestion | None = None) -> AccountSnapshot:
+        """Return the account, after a while."""
+        time.sleep(FAR_S)
+        return super().snapshot(symbols=symbols, margin=margin)
+
+    def fills_since(self, at: datetime) -> Sequence[FillReport]:
+        """Return nothing, after a while."""
+        time.sleep(FAR_S)
+        return super().fills_since(at)
+
+    def cash_since(self, at: datetime) -> Sequence[CashReport]:
+        """Return nothing, after a while."""
+        time.sleep(FAR_S)
+        return super().cash_since(at)
 
 
 def _position(number: int, at: datetime) -> VenuePosition:

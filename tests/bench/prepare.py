@@ -23,6 +23,7 @@ from accounts.services import sessions, users  # noqa: E402
 from accounts.states import Role  # noqa: E402
 from accounts.types import ClientInfo  # noqa: E402
 from nexus.audit.types import Actor  # noqa: E402
+from risk.services import sights  # noqa: E402
 from tests.bench import nowire  # noqa: E402
 from trading.models import TradingAccount  # noqa: E402
 from trading.services import accounts, instruments, live  # noqa: E402
@@ -59,6 +60,7 @@ def _trader(name: str, venue: str, venue_account: str, *, server: str = "", url:
             user_id=user.pk, name=name, venue=venue, venue_account=venue_account, server=server, is_live=False,
             actor=ACTOR, at=now(),
         )  # fmt: skip
+    sights.note(account_id=account.pk)
     if url:
         TradingAccount.objects.filter(pk=account.pk).update(gateway_url=url)
         account.gateway_url = url

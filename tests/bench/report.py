@@ -15,6 +15,9 @@ TARGETS: dict[str, tuple[str, float, bool]] = {
     "positions_p50_ms": ("GET positions at 100,000 ledger rows, p50 ms", 5.0, False),
     "ledger_p50_ms": ("GET ledger at 100,000 ledger rows, p50 ms", 5.0, False),
     "hot_user_ratio_16": ("hot user's orders/s of those of 100 users, 16 clients", 0.0, True),
+    "reconcile_1k_ms": ("comparison of 1,000 positions, ms", 50.0, False),
+    "reconcile_100k_ms": ("comparison of 100,000 positions, ms", 2000.0, False),
+    "reconcile_500_accounts_s": ("cycle over 500 accounts, broker 300 ms, two workers, s", 60.0, False),
     "order_cost_1m_over_1k": ("cost of an order at 1,000,000 ledger rows over 1,000", 1.10, False),
 }
 

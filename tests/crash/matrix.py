@@ -18,6 +18,7 @@ from django.utils.timezone import now
 
 from nexus.audit.types import Actor
 from nexus.idempotency.services.records import KeyInProgress
+from risk.services import sights
 from tests.crash import children, ground
 from tests.crash.gateways import SERVER, GatewayProcess
 from tests.crash.judging import Judgement, judge
@@ -177,6 +178,7 @@ class Scene:
             actor=Actor.system("tests"),
             at=now(),
         )
+        sights.note(account_id=account.pk)
         settings.MT5_GATEWAY_URL = ground.NOWHERE
         account.gateway_url = self.gateway.url
         account.save()

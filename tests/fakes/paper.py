@@ -68,13 +68,20 @@ class Paper:
 
 @contextmanager
 def paper(
-    folder: Path, *, netting: bool = False, commission: str = "0", login: int = LOGIN, **opening: Any
+    folder: Path,
+    *,
+    netting: bool = False,
+    commission: str = "0",
+    login: int = LOGIN,
+    currency: str = "USD",
+    **opening: Any,
 ) -> Iterator[Paper]:
     """Serve a paper broker until the end of the block. Takes: `opening` for `open_broker`, which lives on wall time."""
     mode = mt5.ACCOUNT_MARGIN_MODE_RETAIL_NETTING if netting else mt5.ACCOUNT_MARGIN_MODE_RETAIL_HEDGING
     account = AccountProfile(
         login=login, password=PASSWORD, server=SERVER, margin_mode=mode, initial_balance="100000",
         commission_per_lot=commission, requests_per_second=100_000,
+        currency=currency,
     )  # fmt: skip
     usual = {"mode": "wall", "quotes": "scripted"} if "csv" not in opening else {"mode": "replay"}
     broker = open_broker(

@@ -20,7 +20,7 @@ from nexus.audit.types import Actor
 from nexus.core.errors import Conflict, Invalid
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
-from risk.services import control
+from risk.services import control, sights
 from risk.states import ControlScope, StopLevel
 from tests import invariants
 from tests.factories.accounts import UserFactory
@@ -78,6 +78,7 @@ class Orders(RuleBasedStateMachine):
             user_id=UserFactory.create().pk, name="Paper", venue="mt5", venue_account=str(self.paper.login),
             server=paper_broker.SERVER, is_live=False, actor=TESTER, at=now(),
         )  # fmt: skip
+        sights.note(account_id=self.account.pk)
         for _ in range(2):
             accounts.broker_of(self.account).snapshot(symbols=["EURUSD"])
             self.paper.quote("EURUSD", *PRICES["middle"])

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.utils.timezone import now
 
 from nexus.audit.types import Actor
+from risk.services import sights
 from tests.crash import ground
 from tests.factories.accounts import UserFactory
 from tests.fakes.paper import SERVER
@@ -56,6 +57,7 @@ def _link(url: str, *, login: int) -> TradingAccount:
         actor=Actor.system("tests"),
         at=now(),
     )
+    sights.note(account_id=account.pk)
     account.gateway_url = url
     account.save()
     return account

@@ -15,7 +15,7 @@ from nexus.audit.types import Actor
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
 from risk.models import TradingControl
-from risk.services import changes
+from risk.services import changes, sights
 from risk.states import ControlScope, LimitKind, LimitScope, StopLevel
 from tests import invariants
 from tests.factories.accounts import UserFactory
@@ -82,8 +82,8 @@ def trader(paper: Paper) -> User:
 
 
 def link(user: User) -> TradingAccount:
-    """Link the paper account to somebody."""
-    return accounts.link(
+    """Link the paper account to somebody, as reconciled: most tests begin after that."""
+    account = accounts.link(
         user_id=user.pk,
         name="Paper",
         venue="mt5",
@@ -93,6 +93,8 @@ def link(user: User) -> TradingAccount:
         actor=TESTER,
         at=now(),
     )
+    sights.note(account_id=account.pk)
+    return account
 
 
 @pytest.fixture

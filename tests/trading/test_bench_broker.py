@@ -5,6 +5,7 @@ from decimal import Decimal
 import pytest
 from django.utils.timezone import now
 
+from risk.services import sights
 from tests.bench import nowire
 from tests.trading.conftest import TESTER, brief
 from trading.brokers import registry
@@ -20,10 +21,12 @@ def account(floor: None, trader, monkeypatch: pytest.MonkeyPatch) -> TradingAcco
     monkeypatch.setattr(registry, "BROKERS", dict(registry.BROKERS))
     monkeypatch.setattr(accounts, "VENUES", dict(accounts.VENUES))
     nowire.install()
-    return accounts.link(
+    row = accounts.link(
         user_id=trader.pk, name="bench", venue=nowire.VENUE, venue_account="direct-0", server="", is_live=False,
         actor=TESTER, at=now(),
     )  # fmt: skip
+    sights.note(account_id=row.pk)
+    return row
 
 
 def test_the_bench_s_broker_fills(execute):

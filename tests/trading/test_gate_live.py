@@ -10,6 +10,8 @@ from django.utils.timezone import now
 from accounts.models import TokenFamily
 from nexus.alerts.models import Alert
 from nexus.core.errors import Unreachable
+from reconciliation.services import cycles
+from reconciliation.states import Trigger
 from risk.models import AccountSight, UserDailyStats
 from risk.rules import gate
 from risk.states import LimitKind
@@ -73,22 +75,24 @@ def test_a_user_switched_off_meanwhile_is_refused(execute, trader):
     assert execute().reason == "USER_NOT_ACTIVE"
 
 
-def test_an_account_nobody_has_looked_at_admits_nothing_until_somebody_does(execute, account):
+def test_an_account_that_was_never_reconciled_admits_nothing_until_it_is(execute, account):
     AccountSight.objects.update(seen_at=now() - timedelta(seconds=181))
     assert execute(SMALL).reason == "RECONCILIATION_STALE"
     AccountSight.objects.all().delete()
     assert execute(SMALL).reason == "RECONCILIATION_STALE"
 
     watch.look(account_id=account.pk, at=now())
+    assert execute(SMALL).reason == "RECONCILIATION_STALE"  # a look compares nothing
+    cycles.run(account_id=account.pk, trigger=Trigger.CLOCK, at=now())
 
     assert execute(SMALL).status == "FILLED"
 
 
-def test_a_look_that_fails_is_no_sight(account, paper, monkeypatch):
+def test_a_run_that_fails_is_no_sight(account, paper, monkeypatch):
     AccountSight.objects.all().delete()
     monkeypatch.setattr("trading.services.accounts.broker_of", _unreachable)
 
-    watch.look(account_id=account.pk, at=now())
+    cycles.run(account_id=account.pk, trigger=Trigger.CLOCK, at=now())
 
     assert not AccountSight.objects.exists()
 

@@ -14,6 +14,7 @@ from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
 from nexus.audit.types import Actor
+from risk.services import sights
 from tests.client import ApiClient
 from tests.factories.accounts import UserFactory
 from tests.trading.brokers.alpaca.emulator import KEY, SECRET, Fault, serving
@@ -39,10 +40,11 @@ def emulator(floor, settings):
 @pytest.fixture
 def owner(emulator):
     user = UserFactory.create()
-    accounts.link(
+    account = accounts.link(
         user_id=user.pk, name="Shares", venue="alpaca", venue_account=emulator.books.number, server=emulator.address,
         is_live=False, actor=Actor.system("tests"), at=now(),
     )  # fmt: skip
+    sights.note(account_id=account.pk)
     return user
 
 

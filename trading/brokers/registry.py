@@ -11,6 +11,9 @@ BROKERS: dict[str, str] = {  # name → dotted path
     "mt5": "trading.brokers.mt5.adapter.Mt5Broker",
 }
 
+# Venues whose fills carry no result: it follows from their prices. The balance they show is cash and holdings at cost.
+RESULTS_UNTOLD = frozenset({"alpaca"})
+
 _lock = threading.Lock()
 _open: dict[tuple[object, ...], Broker] = {}
 

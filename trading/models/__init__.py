@@ -1,6 +1,7 @@
 """The tables of trading."""
 
 from trading.models.accounts import TradableInstrument, TradingAccount
+from trading.models.corrections import BookCorrection
 from trading.models.fills import BrokerPosition, CashMovement, Fill
 from trading.models.orders import (
     Beside,
@@ -14,6 +15,7 @@ from trading.models.orders import (
 
 __all__ = [
     "Beside",
+    "BookCorrection",
     "BrokerPosition",
     "CashMovement",
     "ChangeRequest",

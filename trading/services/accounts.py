@@ -7,14 +7,16 @@ from django.db import transaction
 
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
-from nexus.core.errors import Conflict, Refused
-from risk.services import sights
+from nexus.core.errors import Conflict, NotFound, Refused
+from nexus.core.jobs import enqueue
 from risk.states import ControlScope
 from trading.brokers import registry
 from trading.brokers.base import Broker
 from trading.models import TradingAccount
 from trading.services import instruments
 from trading.types import Link
+
+Account = TradingAccount  # for those above, who hold the row and never the table
 
 # What each venue's adapter is told besides: the setting that switches it on, if any, and settings by their name in the
 # link.
@@ -135,7 +137,6 @@ def _move(account: TradingAccount, gateway_url: str, *, actor: Actor, at: dateti
 @transaction.atomic(durable=True)
 def _save(account: TradingAccount, *, actor: Actor, at: datetime) -> TradingAccount:
     account.save()
-    sights.note(account_id=account.pk)
     trail.record(
         action="trading.account_linked",
         actor=actor,
@@ -143,4 +144,14 @@ def _save(account: TradingAccount, *, actor: Actor, at: datetime) -> TradingAcco
         detail={"venue": account.venue, "venue_account": account.venue_account, "is_live": account.is_live},
         occurred_at=at,
     )
+    # Nothing is admitted on it before its first reconciliation, which should not have to wait for its turn.
+    enqueue("reconciliation.reconcile_account", expires_s=60, account_id=account.pk, trigger="LINK")
+    return account
+
+
+def get(*, account_id: int) -> TradingAccount:
+    """Return an account by its key. Raises: NotFound."""
+    account = TradingAccount.objects.filter(pk=account_id).first()
+    if account is None:
+        raise NotFound("There is no such account.")
     return account

@@ -38,6 +38,16 @@ def due() -> list[int]:
     return list(longest_unasked.values_list("pk", flat=True)[:BATCH])
 
 
+def due_of(account_id: int) -> list[int]:
+    """Return the account's orders that the broker has something to tell of, the longest unasked first."""
+    abandoned = facts.database_clock() - timedelta(seconds=settings.SENDING_LEASE_S)
+    orders = TradeLedger.objects.unresolved().filter(account_id=account_id)
+    being_sent = Q(delivery=Delivery.SENDING, sent_at__gte=abandoned)
+    return list(
+        orders.exclude(being_sent).order_by(F("asked_at").asc(nulls_first=True), "pk").values_list("pk", flat=True)
+    )
+
+
 def resolve(*, order_id: int, at: datetime) -> TradeLedger:
     """Ask the broker about one order and book the answer. Safe to repeat, and to run beside the sender itself."""
     order = TradeLedger.objects.select_related("account").get(pk=order_id)

@@ -14,7 +14,7 @@ from risk.services import sights, stats
 from trading.models import CashMovement, Fill, TradeLedger, TradingAccount
 from trading.services import accounts, fills
 from trading.states import PAID
-from trading.types import AccountSnapshot, CashReport
+from trading.types import AccountSnapshot, CashReport, FillReport
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +32,8 @@ def watched() -> list[int]:
 def look(*, account_id: int, at: datetime) -> int:
     """Read one account, keep its day's first equity, book its new fills, and return how many there were.
 
-    A broker that cannot be asked changes nothing: the next look sees what this one missed.
+    A broker that cannot be asked changes nothing: the next look sees what this one missed. A look compares nothing, so
+    it is no sight: only a complete reconciliation says that the account is known.
     """
     account = TradingAccount.objects.get(pk=account_id)
     # What an order of ours booked meanwhile says nothing about the deals that nobody asked for before it.
@@ -47,11 +48,27 @@ def look(*, account_id: int, at: datetime) -> int:
     except OutsideError as exc:
         log.warning("trading.account.not_read", account_id=account_id, error=str(exc))
         return 0
+    return book(account, snapshot, reports=reports, moved=moved, at=at)
+
+
+def begins_at(account: TradingAccount) -> datetime:
+    """Return the moment from which on the account's deals are ours to book: what stood before is its opening."""
+    return account.created_at - OVERLAP
+
+
+def book(
+    account: TradingAccount,
+    snapshot: AccountSnapshot,
+    *,
+    reports: Sequence[FillReport],
+    moved: Sequence[CashReport],
+    at: datetime,
+) -> int:
+    """Book what was read of an account, each thing once, and return how many fills were new."""
+    begins = begins_at(account)
     _open_day(account, snapshot, at=at)
-    _book_cash(account, moved, at=at)
-    new_fills = fills.ingest(account=account, reports=reports, at=at)
-    sights.note(account_id=account.pk)
-    return new_fills
+    _book_cash(account, [each for each in moved if each.moved_at >= begins], at=at)
+    return fills.ingest(account=account, reports=[each for each in reports if each.filled_at >= begins], at=at)
 
 
 def _watch_list(account: TradingAccount, *, at: datetime) -> list[datetime]:

@@ -39,6 +39,9 @@ class Api:
             self.executed.append(request.content.decode())
             self.has_position = self.order["status"] == "FILLED"
             return httpx.Response(201, json=self.order)
+        if path == "/trading/reconcile":
+            assert request.method == "POST"
+            return httpx.Response(200, json={"results": [{"account": "a", "status": "CLEAN", "discrepancy_usd": "0"}]})
         return httpx.Response(200, json=answers[path])
 
 

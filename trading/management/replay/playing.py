@@ -12,6 +12,7 @@ from nexus.audit.types import Actor
 from nexus.core.errors import NexusError
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
+from risk.services import sights
 from trading.management.replay import books
 from trading.management.replay.script import Do, Step
 from trading.management.replay.stage import Stage
@@ -46,13 +47,13 @@ def play(stage: Stage, account: TradingAccount, user: Principal, steps: list[Ste
     report, placed = Report(), dict[str, TradeLedger]()
     tape = stage.broker.tape
     assert tape is not None
-    watch.look(account_id=account.pk, at=stage.now)  # a gateway sends nothing before its books were read
+    _look(account, stage)  # a gateway sends nothing before its books were read
     begun = time.perf_counter()
     for step in steps:
         with _market(report):
             stage.run_to(step.at)
         if step.do is not Do.ORDER:
-            watch.look(account_id=account.pk, at=stage.now)  # what has rested until now may be filled, or gone
+            _look(account, stage)  # what has rested until now may be filled, or gone
         report.steps[_play(step, account, user, placed, at=stage.now)] += 1
     with _market(report):
         stage.run_out()
@@ -119,10 +120,17 @@ def _position(order: TradeLedger | None, account: TradingAccount) -> BrokerPosit
     return position
 
 
+def _look(account: TradingAccount, stage: Stage) -> int:
+    """Read the books. Both sides are compared at the end of a replay, so nobody reconciles them on the way."""
+    new = watch.look(account_id=account.pk, at=stage.now)
+    sights.note(account_id=account.pk)
+    return new
+
+
 def _settle(account: TradingAccount, stage: Stage) -> None:
     """Read the books until nothing new comes, and ask for whatever is in doubt."""
     for _ in range(ROUNDS_MAX):
-        new = watch.look(account_id=account.pk, at=stage.now)
+        new = _look(account, stage)
         for order_id in resolution.due():
             resolution.resolve(order_id=order_id, at=stage.now)
         if not new:

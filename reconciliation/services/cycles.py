@@ -1,0 +1,165 @@
+"""One run over one account: read the broker twice, book what it tells, compare, judge, and act.
+
+One at a time for each account. The broker is asked while no transaction is open; what follows from its answer is
+written in one.
+"""
+
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+import structlog
+from django.db import InterfaceError, OperationalError, connection
+
+from nexus.audit.types import Actor
+from nexus.core.errors import OutsideError
+from reconciliation import rules
+from reconciliation.models import Cycle, ReconciliationLog, Sighting
+from reconciliation.services import concluding, policy, snapshots, stops, valuing
+from reconciliation.services.concluding import Run
+from reconciliation.services.snapshots import Incomplete
+from reconciliation.services.stops import RECONCILER
+from reconciliation.states import Action, Entry, Status, Trigger
+from reconciliation.types import CASH, Finding, Outcome, Reading, Verdict
+from trading.services import accounts, comparison, resolution, watch
+from trading.services.accounts import Account
+from trading.services.comparison import Shown
+
+RUN_LOCK = 0x52454343  # the space of advisory locks whose second number is an account
+OVERLAP = timedelta(hours=26)  # a day and what a server's clock may be off
+QUIET = timedelta(seconds=5)
+FULL_EVERY = timedelta(hours=24)
+FULL_RETRY = timedelta(hours=1)
+ASKED_MAX = 10  # orders a run; the rest is asked about in the next
+ASK_PAUSE_S = 0.1
+
+log = structlog.get_logger(__name__)
+
+
+def run(*, account_id: int, trigger: Trigger, at: datetime, actor: Actor = RECONCILER) -> Outcome:
+    """Reconcile one account now and return how it ended. A run that fails is an outcome, and is counted."""
+    account = accounts.get(account_id=account_id)
+    with _alone(account_id) as is_alone:
+        if not is_alone:
+            return Outcome(
+                account.pk, account.public_id, Status.BUSY, detail="Another run of this account is under way."
+            )
+        run = Run(account, uuid.uuid4(), trigger, at, actor)
+        try:
+            return _run(run)
+        except OutsideError as exc:
+            log.warning("reconciliation.run.incomplete", account_id=account_id, error=str(exc))
+            return concluding.fail(run, detail=str(exc))
+        except Exception as exc:  # whatever it was, the account was not compared, and that is counted
+            connection.close_if_unusable_or_obsolete()
+            log.exception("reconciliation.run.failed", account_id=account_id)
+            return concluding.fail(run, detail=str(exc) or type(exc).__name__)
+
+
+def _run(run: Run) -> Outcome:
+    account, at = run.account, run.at
+    reading, full_at = _read(account, at=at)
+    new_fills = watch.book(account, reading.snapshot, reports=reading.fills, moved=reading.cash, at=at)
+    _resolve(account, at=at)
+    run = replace(run, as_of=reading.as_of, full_at=full_at, new_fills=new_fills)
+    quiet_since = reading.started_at - QUIET
+    differences = comparison.differences(account, reading.snapshot.positions, quiet_since=quiet_since)
+    missing = comparison.balance_missing(account, _shown(reading))
+    if not comparison.is_opened(account):
+        if any(each.is_busy for each in differences):
+            raise Incomplete("The account moves while it is looked at for the first time.")
+        differences = concluding.open_books(run, differences, missing=missing, balance=reading.snapshot.balance)
+        missing = rules.ZERO
+    is_cash_busy = bool(missing) and comparison.is_cash_busy(account, quiet_since=quiet_since)
+    findings = _sighted(account, valuing.value(account, differences, missing=missing, at=at), is_cash_busy=is_cash_busy)
+    verdict = rules.judge(findings, synced=_synced(account, at=at), policy=policy.current())
+    if verdict.stops:  # first of all: whatever fails from here on, nothing new is admitted
+        stops.stop_account(account, reason=_reason(verdict), at=at)
+    outcome = concluding.conclude(run, findings, verdict, balance=reading.snapshot.balance)
+    if stops.stop_when_fleet_is_off(at=at):
+        concluding.tell_fleet(at=at)
+    return outcome
+
+
+@contextmanager
+def _alone(account_id: int) -> Iterator[bool]:
+    """Hold the account's advisory lock, which lives with the connection and not with a transaction. False: taken."""
+    names = [RUN_LOCK, account_id]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", names)
+        is_alone = bool(cursor.fetchone()[0])
+    try:
+        yield is_alone
+    finally:
+        if is_alone:
+            # A connection that was lost has lost its locks with it.
+            with suppress(OperationalError, InterfaceError), connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", names)
+
+
+def _read(account: Account, *, at: datetime) -> tuple[Reading, datetime | None]:
+    """Read the broker: once a day its whole history, else what has happened since the last success, with an overlap.
+
+    Returns when the whole was read, too. A history that cannot be had whole is left for an hour: the rest is compared.
+    """
+    begins = watch.begins_at(account)
+    cycle = Cycle.objects.filter(account=account).first()
+    if cycle is None or cycle.succeeded_at is None:
+        return snapshots.read(account, since=begins), at
+    since = max(begins, cycle.succeeded_at - OVERLAP)
+    if cycle.full_at is not None and at - cycle.full_at < FULL_EVERY:
+        return snapshots.read(account, since=since), cycle.full_at
+    try:
+        return snapshots.read(account, since=begins), at
+    except OutsideError as exc:
+        log.warning("reconciliation.history.not_whole", account_id=account.pk, error=str(exc))
+        return snapshots.read(account, since=since), at - FULL_EVERY + FULL_RETRY
+
+
+def _resolve(account: Account, *, at: datetime) -> None:
+    """Ask the broker about orders that are not closed, a few a run."""
+    for number, order_id in enumerate(resolution.due_of(account.pk)[:ASKED_MAX]):
+        if number:
+            time.sleep(ASK_PAUSE_S)
+        resolution.resolve(order_id=order_id, at=at)
+
+
+def _shown(reading: Reading) -> Shown:
+    return Shown(
+        balance=reading.snapshot.balance,
+        started_at=reading.started_at,
+        fill_ids=[each.venue_fill_id for each in reading.fills],
+        cash_ids=[each.venue_cash_id for each in reading.cash],
+    )
+
+
+def _sighted(account: Account, findings: list[Finding], *, is_cash_busy: bool) -> list[Finding]:
+    """Add what the runs before have seen of each difference."""
+    known = {row.key: row for row in Sighting.objects.filter(account=account)}
+    nothing = Sighting()
+    rows = [(each, known.get(each.key, nothing)) for each in findings]
+    return [
+        rules.sighted(
+            each, seen=row.signature, sightings=row.sightings, excluded=row.excluded, kept=row.kept,
+            is_busy=is_cash_busy if each.key == CASH else bool(each.position and each.position.is_busy),
+        )
+        for each, row in rows
+    ]  # fmt: skip
+
+
+def _synced(account: Account, *, at: datetime) -> Decimal:
+    """Return the USD that were corrected without a person in the last 24 h."""
+    rows = ReconciliationLog.objects.filter(
+        account=account, entry=Entry.DIFFERENCE, action=Action.BROKER_SYNCED, at__gt=at - timedelta(hours=24)
+    )
+    return sum((worth for worth in rows.values_list("value_usd", flat=True) if worth), start=rules.ZERO)
+
+
+def _reason(verdict: Verdict) -> str:
+    if verdict.is_unvalued:
+        return "Our books differ from the broker's, and nobody can say by how much."
+    return f"Our books differ from the broker's by {verdict.total:.2f} USD."
