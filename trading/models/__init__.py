@@ -1,6 +1,7 @@
 """The tables of trading."""
 
 from trading.models.accounts import TradableInstrument, TradingAccount
+from trading.models.control import AccountFigures, SweepRun
 from trading.models.fills import BrokerPosition, CashMovement, Fill
 from trading.models.orders import (
     Beside,
@@ -13,6 +14,7 @@ from trading.models.orders import (
 )
 
 __all__ = [
+    "AccountFigures",
     "Beside",
     "BrokerPosition",
     "CashMovement",
@@ -22,6 +24,7 @@ __all__ = [
     "OrderDecision",
     "OrderEvent",
     "OrderQuerySet",
+    "SweepRun",
     "TradableInstrument",
     "TradeLedger",
     "TradingAccount",
