@@ -105,6 +105,7 @@ def _serve(
     write_private(folder.running, json.dumps({"MT5_GATEWAY_URL": env["MT5_GATEWAY_URL"]}) + "\n")
     web = servers.start_web(supervisor, port=port, env=env)
     servers.start_worker(supervisor, env=env)
+    servers.start_stop_worker(supervisor, env=env)
     servers.start_beat(supervisor, env=env)
     if gateway:
         servers.wait_for_port(supervisor, gateway, gateway_port)

@@ -16,7 +16,9 @@ from risk.models import TradingControl
 from risk.services import changes, control
 from risk.states import ControlScope, LimitKind, LimitScope, StopLevel, Sweep, Trigger
 from tests import stops
+from tests.client import ApiClient
 from tests.trading.conftest import TESTER, brief, limit
+from tests.trading.test_resting_orders import LIMIT, MARKET, act, place, position_of
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import AccountFigures, Fill, TradeLedger
@@ -237,6 +239,26 @@ def test_a_refusal_of_everything_stops_the_account_at_once(execute, paper, accou
     assert "refuses everything" in reason
 
 
+def test_a_cancel_that_is_refused_with_everything_stops_the_account_too(trader, paper, account):
+    client = ApiClient().login(trader)
+    order = place(client, LIMIT)
+    paper.control.inject("retcode", retcode=mt5.TRADE_RETCODE_CLIENT_DISABLES_AT)
+
+    act(client, f"/trading/orders/{order['id']}/cancel", {"reason": "A test."})
+
+    assert (stopped(account) or ("", ""))[0] == "REDUCE_ONLY"
+
+
+def test_a_change_that_is_refused_with_everything_stops_the_account_too(trader, paper, account):
+    client = ApiClient().login(trader)
+    place(client, MARKET)
+    paper.control.inject("retcode", retcode=mt5.TRADE_RETCODE_CLIENT_DISABLES_AT)
+
+    act(client, f"/trading/positions/{position_of(client)['id']}", {"stop_loss": "1.0830"}, method="patch")
+
+    assert (stopped(account) or ("", ""))[0] == "REDUCE_ONLY"
+
+
 @pytest.mark.parametrize(("value", "level"), [("1085.01", None), ("1085", "REDUCE_ONLY")])
 def test_a_late_fill_that_is_worth_it_stops_the_account(execute, paper, account, settings, value, level):
     order = execute(SMALL)
@@ -303,6 +325,6 @@ def test_a_database_that_fails_here_does_not_undo_what_was_booked(account, monke
     monkeypatch.setattr(control, "set_level", fail)
     report = OrderReport("1", VenueState.REJECTED, reason="off", code="10027", halts=True)
 
-    triggers.account_refused(account, report=report, at=now())
+    triggers.account_refused(account, said=report, at=now())
 
     assert stopped(account) is None

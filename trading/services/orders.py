@@ -300,7 +300,7 @@ def send(order: TradeLedger) -> TradeLedger:
             order.client_order_id, VenueState.REJECTED, reason=str(exc), code=exc.code, halts=exc.halts
         )
     settled = _settle(order, fills.record, began=began, report=report)
-    triggers.account_refused(order.account, report=report, at=settled.closed_at or order.sent_at)
+    triggers.account_refused(order.account, said=report, at=settled.closed_at or order.sent_at)
     return settled
 
 

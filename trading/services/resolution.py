@@ -63,7 +63,7 @@ def _resolve(order: TradeLedger, *, at: datetime) -> TradeLedger:
     if report.state is VenueState.NO_TRACE:
         return _note_absence(order_id=order_id, asked_at=asked_at, at=at)
     settled = fills.record(order_id=order_id, report=report, at=at)
-    triggers.account_refused(order.account, report=report, at=at)
+    triggers.account_refused(order.account, said=report, at=at)
     return settled
 
 

@@ -16,6 +16,7 @@ from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
 from nexus.audit.types import Actor
 from nexus.core import money
+from nexus.core.errors import OutsideError, Refused
 from risk.services import control
 from risk.services.control import Switch
 from risk.states import ControlScope, StopLevel, Sweep, Trigger
@@ -49,16 +50,22 @@ def pull(
     )  # fmt: skip
 
 
-def account_refused(account: TradingAccount, *, report: OrderReport, at: datetime) -> None:
+def account_refused(account: TradingAccount, *, said: OrderReport | OutsideError, at: datetime) -> None:
     """Stop an account of which its broker says that nothing will be accepted until somebody acts.
 
     What was reported is booked by now, and stays booked: a database that fails here is logged, with the alert standing.
+    Takes: `said`, whatever the broker answered; most of it halts nothing.
     """
-    if not report.halts:
+    if isinstance(said, OrderReport):
+        halts, words, code = said.halts, said.reason, said.code
+    else:
+        halts, words = isinstance(said, Refused) and said.halts, str(said)
+        code = said.code if isinstance(said, Refused) else ""
+    if not halts:
         return
-    words = f"The broker refuses everything on {account} until somebody acts: {report.reason} ({report.code})."
+    reason = f"The broker refuses everything on {account} until somebody acts: {words} ({code})."
     try:
-        pull(Trigger.ACCOUNT_REFUSED, scope=ControlScope.ACCOUNT, key=str(account.pk), reason=words, at=at)
+        pull(Trigger.ACCOUNT_REFUSED, scope=ControlScope.ACCOUNT, key=str(account.pk), reason=reason, at=at)
     except (OperationalError, InterfaceError) as exc:
         log.error("trading.trigger.not_pulled", account_id=account.pk, error=str(exc))  # noqa: TRY400
 
