@@ -6,10 +6,10 @@ import time
 
 from nexus.local.folder import ROOT
 from nexus.local.processes import StopRequested
-from tests.bench import parts, report, stage
+from tests.bench import parts, report, stage, stop
 from tests.bench.parts import LARGE, SMALL, Run
 
-PARTS = ("limit", "api", "admission", "reads", "growth")
+PARTS = ("limit", "api", "admission", "reads", "growth", "stop")
 
 
 def main(chosen: str) -> int:
@@ -67,6 +67,9 @@ def _measure(run: Run, wanted: set[str]) -> None:
     if "growth" in wanted:
         run.say("(e) an order over 1,000 and over 1,000,000 ledger rows")
         parts.growth(run)
+    if "stop" in wanted:
+        run.say("(f) a stop amid 64 busy submitters")
+        stop.measure(run)
 
 
 if __name__ == "__main__":

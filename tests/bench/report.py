@@ -15,6 +15,8 @@ TARGETS: dict[str, tuple[str, float, bool]] = {
     "positions_p50_ms": ("GET positions at 100,000 ledger rows, p50 ms", 5.0, False),
     "ledger_p50_ms": ("GET ledger at 100,000 ledger rows, p50 ms", 5.0, False),
     "hot_user_ratio_16": ("hot user's orders/s of those of 100 users, 16 clients", 0.0, True),
+    "stop_commit_p99_ms_64": ("a stop committed amid 64 busy submitters, p99 ms", 50.0, False),
+    "stop_request_p99_ms_64": ("a stop from its request to the last order listed, p99 ms", 1000.0, False),
     "order_cost_1m_over_1k": ("cost of an order at 1,000,000 ledger rows over 1,000", 1.10, False),
 }
 
