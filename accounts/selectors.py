@@ -67,6 +67,11 @@ def user_by_public_id(public_id: UUID) -> User | None:
     return User.objects.filter(public_id=public_id).first()
 
 
+def user_by_id(user_id: int) -> User | None:
+    """Find a user by the key that tables name."""
+    return User.objects.filter(pk=user_id).first()
+
+
 def user_by_email(email: str) -> User | None:
     """Find a user by login name, however it is written."""
     return User.objects.filter(email=normalized_email(email)).first()

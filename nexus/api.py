@@ -13,6 +13,7 @@ from accounts.machine import bearer
 from nexus.core.errors import Denied, FieldError, NexusError, NotFound, Unauthenticated
 from nexus.core.http import Malformed, TooManyRequests, answer, as_error
 from nexus.core.wire import read_body
+from trading.machine import router as brake
 
 
 class ExactParser(Parser):
@@ -87,9 +88,10 @@ def _field_error(item: dict[str, Any]) -> FieldError:
     return FieldError(pointer=pointer, code=str(item.get("type", "invalid")), detail=str(item.get("msg", "")))
 
 
-# Under both API prefixes. An app adds its router here: `api.add_router("", "trading.machine.router")`.
+# Under both API prefixes. An app adds its router here.
 api = _door("machines")
 api.add_router("", system)
+api.add_router("", brake)
 
 # At the root, for probes that know no prefix.
 probe = _door("probe")

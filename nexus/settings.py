@@ -208,7 +208,13 @@ def _every(seconds: float, task: str) -> dict[str, object]:
     return {"task": task, "schedule": seconds, "options": {"expires": seconds}}
 
 
+CELERY_TASK_ROUTES = {  # stops have a worker of their own, which nothing else can keep busy
+    "trading.follow_stops": {"queue": "stop"},
+    "trading.run_sweeps": {"queue": "stop"},
+}
 CELERY_BEAT_SCHEDULE = {
+    "follow-stops": _every(1.0, "trading.follow_stops"),
+    "run-sweeps": _every(1.0, "trading.run_sweeps"),
     "resolve-orders": _every(5.0, "trading.resolve_orders"),
     "dispatch-orders": _every(2.0, "trading.dispatch_orders"),
     "watch-accounts": _every(5.0, "trading.watch_accounts"),
@@ -245,6 +251,31 @@ DUPLICATE_WINDOW_S = env.integer("DUPLICATE_WINDOW_S", 0)  # 0: off, for every o
 COOLDOWN_FAILURES = env.integer("COOLDOWN_FAILURES", 3, least=1)  # orders in a row that the broker rejected
 COOLDOWN_S = env.integer("COOLDOWN_S", 300)
 LIMIT_CHANGE_HOURS = env.integer("LIMIT_CHANGE_HOURS", 24, least=1)  # until a proposal to raise a limit expires
+
+# --- The stop ---------------------------------------------------------------------------------------------------------
+RELEASE_EXPIRE_MINUTES = env.integer("RELEASE_EXPIRE_MINUTES", 60, least=1)  # of a proposal to ease a stop
+_LEVELS = ("OFF", "REDUCE_ONLY", "HALTED")
+STOP_ON = {  # what stops trading by itself, and how far; OFF only tells people
+    "DAILY_LOSS": env.choice("STOP_ON_DAILY_LOSS", "HALTED", options=_LEVELS),
+    "EQUITY_UNUSABLE": env.choice("STOP_ON_EQUITY_UNUSABLE", "HALTED", options=_LEVELS),
+    "MARGIN_LEVEL": env.choice("STOP_ON_MARGIN_LEVEL", "REDUCE_ONLY", options=_LEVELS),
+    "UNKNOWN_ORDERS": env.choice("STOP_ON_UNKNOWN_ORDERS", "REDUCE_ONLY", options=_LEVELS),
+    "REFUSALS": env.choice("STOP_ON_REFUSALS", "REDUCE_ONLY", options=_LEVELS),
+    "ACCOUNT_REFUSED": env.choice("STOP_ON_ACCOUNT_REFUSED", "REDUCE_ONLY", options=_LEVELS),
+    "WRONG_FILL": env.choice("STOP_ON_WRONG_FILL", "REDUCE_ONLY", options=_LEVELS),
+    "DISCREPANCY": env.choice("STOP_ON_DISCREPANCY", "REDUCE_ONLY", options=_LEVELS),
+    "RECONCILIATION": env.choice("STOP_ON_RECONCILIATION", "REDUCE_ONLY", options=_LEVELS),
+}
+DAILY_LOSS_SWEEP = env.choice("DAILY_LOSS_SWEEP", "NONE", options=("NONE", "CANCEL", "FLATTEN"))  # of a HALTED one
+MARGIN_LEVEL_ALARM = env.decimal("MARGIN_LEVEL_ALARM", "200")  # percent: equity over margin in use; people are told
+MARGIN_LEVEL_MIN = env.decimal("MARGIN_LEVEL_MIN", "120")  # percent: below it the account is stopped
+UNKNOWN_ORDERS_MAX = env.integer("UNKNOWN_ORDERS_MAX", 3, least=1)  # of an account, within the window
+REFUSALS_MAX = env.integer("REFUSALS_MAX", 10, least=1)  # in a row, of an account, within the window
+TROUBLE_WINDOW_S = env.integer("TROUBLE_WINDOW_S", 600, least=10)
+WRONG_FILL_VALUE = env.decimal("WRONG_FILL_VALUE", "1000", zero=True)  # USD, from which a late fill or overfill stops
+WATCH_BLIND_S = env.integer("WATCH_BLIND_S", 60, least=10)  # an account unread for this long wakes people
+SWEEP_THREADS = env.integer("SWEEP_THREADS", 32, least=1)  # accounts that are swept at once
+SWEEP_THREADS_A_GATEWAY = env.integer("SWEEP_THREADS_A_GATEWAY", 4, least=1)  # and of them behind one gateway
 
 # --- What looks suspicious: people are told, and those named in REVIEWED_SUSPICIONS are refused until reviewed --------
 REVIEWED_SUSPICIONS = env.listing(

@@ -5,16 +5,35 @@ from typing import ClassVar
 from django.contrib import admin
 
 from nexus.core.operator import RecordAdmin
-from risk.models import AccountDay, AccountSight, LimitChange, RiskAdjustment, RiskLimit, TradingControl, UserDailyStats
+from risk.models import (
+    AccountDay,
+    AccountSight,
+    ControlRelease,
+    LimitChange,
+    RiskAdjustment,
+    RiskLimit,
+    TradingControl,
+    UserDailyStats,
+)
 
 
 @admin.register(TradingControl)
 class TradingControlAdmin(RecordAdmin):
     """The stop switch, one row a scope."""
 
-    list_display = ("scope", "key", "level", "sweep", "reason", "set_by", "set_at")
+    list_display = ("scope", "key", "level", "sweep", "reason", "set_by", "set_at", "has_lock", "listed_at")
     list_filter: ClassVar = ["scope", "level"]
     ordering = ("scope", "key")
+
+
+@admin.register(ControlRelease)
+class ControlReleaseAdmin(RecordAdmin):
+    """Every proposal to ease a stop: who proposed, who decided, and what was looked at."""
+
+    list_display = ("control", "before", "level", "reason", "state", "proposed_by", "decided_by", "expires_at")
+    list_filter: ClassVar = ["state"]
+    list_select_related = ("control", "proposed_by", "decided_by")
+    ordering = ("-id",)
 
 
 @admin.register(RiskLimit)

@@ -171,7 +171,7 @@ class RiskAdjustment(models.Model):
 
 
 class TradingControl(models.Model):
-    """How far trading is allowed in one scope, since when, by whom and why."""
+    """How far trading is allowed in one scope, since when, by whom and why. Only two people ease it."""
 
     scope = models.CharField(max_length=16, choices=[(s.value, s.value) for s in ControlScope])
     key = models.CharField(max_length=64, blank=True, help_text="which one of the scope; empty for the system")
@@ -180,6 +180,12 @@ class TradingControl(models.Model):
     reason = models.CharField(max_length=500)
     set_by = models.CharField(max_length=64, help_text="a user's public id, or the name of a process")
     set_at = models.DateTimeField()
+    version = models.PositiveIntegerField(default=0, help_text="counts every stop and release")
+    changed_at = models.DateTimeField(null=True, help_text="the last of them, by the database's clock")
+    has_lock = models.BooleanField(default=True, help_text="whether the stop waited for every submitter")
+    followed_version = models.PositiveIntegerField(default=0, help_text="whose orders on the way are listed")
+    in_flight = models.JSONField(default=list, help_text="what might still reach the broker when it was listed")
+    listed_at = models.DateTimeField(null=True)
 
     objects = LockingQuerySet.as_manager()
 
@@ -187,7 +193,60 @@ class TradingControl(models.Model):
         db_table = "trading_control"
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["scope", "key"], name="trading_control_one_a_scope"),
+            models.CheckConstraint(
+                condition=models.Q(sweep=Sweep.NONE.value) | models.Q(level=StopLevel.HALTED.value),
+                name="trading_control_sweeps_halted",
+            ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.scope} {self.key}: {StopLevel(self.level).name}"
+        return f"{self.place}: {StopLevel(self.level).name}"
+
+    @property
+    def place(self) -> str:
+        """Return the scope with its key, as people read it."""
+        return f"{self.scope} {self.key}".strip()
+
+
+class ControlRelease(models.Model):
+    """A wish to ease a stop: one person proposes, another decides. A decided one is never changed."""
+
+    control = models.ForeignKey(TradingControl, on_delete=models.PROTECT, related_name="+")
+    version = models.PositiveIntegerField(help_text="of the stop that it is about: another stop makes it stale")
+    before = models.SmallIntegerField(choices=[(level.value, level.name) for level in StopLevel])
+    level = models.SmallIntegerField(choices=[(level.value, level.name) for level in StopLevel])
+    reason = models.CharField(max_length=500)
+    state = models.CharField(max_length=8, choices=[(s.value, s.value) for s in ChangeState])
+    proposed_by = models.ForeignKey("accounts.User", on_delete=models.PROTECT, related_name="+")
+    proposed_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    decided_by = models.ForeignKey("accounts.User", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    decided_at = models.DateTimeField(null=True, blank=True)
+    decision = models.CharField(max_length=500, blank=True, help_text="why it was applied or refused")
+    checks = models.JSONField(default=list, help_text="what was looked at when it was applied, and what it showed")
+
+    objects = LockingQuerySet.as_manager()
+
+    class Meta:
+        db_table = "control_release"
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["control"],
+                condition=models.Q(state=ChangeState.PROPOSED.value),
+                name="control_release_one_proposed",
+            ),
+            models.CheckConstraint(condition=models.Q(level__lt=models.F("before")), name="control_release_eases"),
+            models.CheckConstraint(condition=~models.Q(reason=""), name="control_release_has_a_reason"),
+            models.CheckConstraint(
+                condition=models.Q(decided_by__isnull=True) | ~models.Q(decided_by=models.F("proposed_by")),
+                name="control_release_second_person",
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(state__in=[ChangeState.APPLIED.value, ChangeState.REFUSED.value])
+                | models.Q(decided_by__isnull=False, decided_at__isnull=False),
+                name="control_release_decided_by_someone",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.control.place}: {StopLevel(self.before).name} → {StopLevel(self.level).name}"

@@ -15,8 +15,27 @@ class Sweep(StrEnum):
     """What a stop does to what already stands."""
 
     NONE = "NONE"
-    CANCEL = "CANCEL"
-    FLATTEN = "FLATTEN"
+    CANCEL = "CANCEL"  # every working order
+    FLATTEN = "FLATTEN"  # and every position
+
+    @property
+    def strength(self) -> int:
+        """Return how much it takes away; a stop that is set twice keeps the stronger."""
+        return list(Sweep).index(self)
+
+
+class Trigger(StrEnum):
+    """What stops trading by itself. Each has a level in the settings, `STOP_ON_…`."""
+
+    DAILY_LOSS = "DAILY_LOSS"
+    EQUITY_UNUSABLE = "EQUITY_UNUSABLE"
+    MARGIN_LEVEL = "MARGIN_LEVEL"
+    UNKNOWN_ORDERS = "UNKNOWN_ORDERS"  # several orders in a row whose answer was lost
+    REFUSALS = "REFUSALS"  # several orders in a row that the broker refused
+    ACCOUNT_REFUSED = "ACCOUNT_REFUSED"  # the broker says that nothing will be accepted until somebody acts
+    WRONG_FILL = "WRONG_FILL"  # late, or for more than was asked, above a value
+    DISCREPANCY = "DISCREPANCY"  # reconciliation: the books differ by too much
+    RECONCILIATION = "RECONCILIATION"  # reconciliation: it failed too often in a row
 
 
 class ControlScope(StrEnum):
@@ -82,12 +101,13 @@ class Suspicion(StrEnum):
 
 
 class ChangeState(StrEnum):
-    """Where a proposal to raise a limit stands."""
+    """Where a proposal stands that a second person decides."""
 
     PROPOSED = "PROPOSED"
     APPLIED = "APPLIED"
     REFUSED = "REFUSED"
     EXPIRED = "EXPIRED"
+    STALE = "STALE"  # what it was about has changed since
 
 
 class AdjustmentKind(StrEnum):

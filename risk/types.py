@@ -33,11 +33,13 @@ class Limit:
 class Context:
     """What the door knows of the caller, beside who it is. A door that knows nothing says nothing.
 
-    `network` is the address the request came from; `stepped_up` tells that the second factor was shown just now.
+    `network` is the address the request came from; `stepped_up` tells that the second factor was shown just now;
+    `is_sweep` that the sweep of a stop closes a position, which nothing but the market may hold back.
     """
 
     network: str | None = None
     stepped_up: bool = False
+    is_sweep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Stop:
     level: StopLevel
     scope: str
     reason: str
+    is_sweep: bool = False  # the order is the stop's own: it closes what the stop is to close
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,3 +245,16 @@ class Reduction:
     volume: Decimal
     pending: Decimal
     fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Precondition:
+    """One thing that must hold before a stop is eased, and what was found."""
+
+    name: str
+    passed: bool
+    detail: str
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the check as it is stored and shown."""
+        return {"name": self.name, "passed": self.passed, "detail": self.detail}

@@ -6,6 +6,7 @@ from django.contrib import admin
 
 from nexus.core.operator import RecordAdmin
 from trading.models import (
+    AccountFigures,
     BookCorrection,
     BrokerPosition,
     CashMovement,
@@ -13,6 +14,7 @@ from trading.models import (
     Fill,
     OrderDecision,
     OrderEvent,
+    SweepRun,
     TradableInstrument,
     TradeLedger,
     TradingAccount,
@@ -141,3 +143,22 @@ class InstrumentAdmin(RecordAdmin):
     list_select_related = ("account",)
     search_fields = ("=symbol",)
     ordering = ("symbol",)
+
+
+@admin.register(SweepRun)
+class SweepRunAdmin(RecordAdmin):
+    """The sweeps of stops, with their proofs."""
+
+    list_display = ("account", "scope", "key", "kind", "state", "rounds", "detail", "started_at", "ended_at")
+    list_filter: ClassVar = ["state", "kind"]
+    list_select_related = ("account",)
+    ordering = ("-id",)
+
+
+@admin.register(AccountFigures)
+class AccountFiguresAdmin(RecordAdmin):
+    """What the watch last read of every account."""
+
+    list_display = ("account", "equity", "currency", "loss_today", "open_risk", "margin_level", "fault", "read_at")
+    list_select_related = ("account",)
+    ordering = ("account_id",)

@@ -1,5 +1,6 @@
 """Every read of trading worth a name."""
 
+import contextlib
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -103,6 +104,19 @@ def account_among(own: Iterable[TradingAccount], *, public_id: uuid.UUID | None)
         detail = "Name the account: you have more than one."
         raise Invalid(detail, errors=[FieldError("/account", "required", detail)])
     return rows[0]
+
+
+def account_named(name: str) -> TradingAccount:
+    """Return the account that goes by an id or by a number at its broker. Raises: NotFound, Invalid when several do."""
+    found = list(TradingAccount.objects.filter(venue_account=name))
+    if not found:
+        with contextlib.suppress(ValueError):
+            found = list(TradingAccount.objects.filter(public_id=uuid.UUID(name)))
+    if len(found) > 1:
+        raise Invalid(f"{len(found)} accounts have the number {name}. Name one by its id.")
+    if not found:
+        raise NotFound(f"There is no account {name}.")
+    return found[0]
 
 
 def orders_of(user: Principal) -> OrderQuerySet:

@@ -152,6 +152,14 @@ class DecisionState(StrEnum):
     STALE = "STALE"  # the broker was faster
 
 
+class SweepState(StrEnum):
+    """Where the sweep of a stop stands on one account. It is over only by proof, or when two people have said so."""
+
+    RUNNING = "RUNNING"
+    PROVEN = "PROVEN"  # the broker's own view showed that nothing was left
+    ABANDONED = "ABANDONED"  # its stop was eased while the account stays stopped by another
+
+
 class RejectedBy(StrEnum):
     """Who rejected an order."""
 

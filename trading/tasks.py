@@ -5,7 +5,7 @@ from celery import shared_task
 from django.utils.timezone import now
 
 from nexus.core.jobs import enqueue
-from trading.services import changes, dispatch, resolution, terms, watch
+from trading.services import changes, dispatch, emergency, resolution, sweepers, terms, watch
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +52,8 @@ def dispatch_order(*, order_id: int, **_future: object) -> None:
 
 @shared_task(name="trading.watch_accounts", soft_time_limit=20)
 def watch_accounts(**_future: object) -> None:
-    """Hand out every account that has to be looked at, each as a job of its own."""
+    """Hand out every account that has to be looked at, each as a job of its own, and see that stops are followed."""
+    emergency.alarm(at=now())
     for account_id in watch.watched():
         enqueue("trading.watch_account", expires_s=SWEEP_EXPIRES_S, account_id=account_id)
 
@@ -63,3 +64,15 @@ def watch_account(*, account_id: int, **_future: object) -> None:
     new_fills = watch.look(account_id=account_id, at=now())
     if new_fills:
         log.info("trading.account.fills_booked", account_id=account_id, new_fills=new_fills)
+
+
+@shared_task(name="trading.follow_stops", soft_time_limit=20)
+def follow_stops(**_future: object) -> None:
+    """List what was on its way when a stop came, and begin its sweep, where nobody has yet."""
+    emergency.follow_due(at=now())
+
+
+@shared_task(name="trading.run_sweeps", soft_time_limit=20)
+def run_sweeps(**_future: object) -> None:
+    """Give every sweep that is due its round."""
+    sweepers.run_due(at=now())

@@ -110,10 +110,19 @@ def start_web(
 
 
 def start_worker(supervisor: Supervisor, *, env: Mapping[str, str]) -> Child:
-    """Start the Celery worker."""
-    command = [sys.executable, "-m", "celery", "-A", "nexus", "worker", "--concurrency", str(WORKER_PROCESSES)]
+    """Start the Celery worker of everything but stops."""
+    return _start_worker(supervisor, "worker", ["--concurrency", str(WORKER_PROCESSES)], env=env)
+
+
+def start_stop_worker(supervisor: Supervisor, *, env: Mapping[str, str]) -> Child:
+    """Start the Celery worker of stops, which nothing else keeps busy. One process: each sweep is a thread of it."""
+    return _start_worker(supervisor, "worker-stop", ["--pool", "solo", "--queues", "stop"], env=env)
+
+
+def _start_worker(supervisor: Supervisor, name: str, options: list[str], *, env: Mapping[str, str]) -> Child:
+    command = [sys.executable, "-m", "celery", "-A", "nexus", "worker", *options, "--hostname", f"{name}@%h"]
     command += ["--loglevel", "INFO", "--without-gossip", "--without-mingle", "--without-heartbeat"]
-    return supervisor.start("worker", command, env=env, cwd=ROOT, restarts=RESTARTS)
+    return supervisor.start(name, command, env=env, cwd=ROOT, restarts=RESTARTS)
 
 
 def start_beat(supervisor: Supervisor, *, env: Mapping[str, str]) -> Child:

@@ -33,8 +33,9 @@ def step_up(e: Evidence) -> Check:
 
 
 def stop_state(e: Evidence) -> Check:
-    """Judge the stop: only ACTIVE admits new exposure, and REDUCE_ONLY what verifiably reduces."""
-    allowed = StopLevel.REDUCE_ONLY if e.is_reducing else StopLevel.ACTIVE
+    """Judge the stop: only ACTIVE admits new exposure, REDUCE_ONLY what verifiably reduces, HALTED its own sweep."""
+    most = StopLevel.HALTED if e.stop.is_sweep else StopLevel.REDUCE_ONLY
+    allowed = most if e.is_reducing else StopLevel.ACTIVE
     return Check(
         name="TRADING_STATE",
         reason="TRADING_HALTED" if e.stop.level is StopLevel.HALTED else "TRADING_REDUCE_ONLY",

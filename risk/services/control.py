@@ -1,4 +1,7 @@
-"""The stop switch. Whoever admits or sends holds the stop lock shared; whoever stops takes it exclusive."""
+"""The stop switch. Whoever admits or sends holds the stop lock shared; whoever stops takes it exclusive.
+
+It is latched: `set_level` only ever makes it stricter, and `ease` is what two people have decided (`releases`).
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,14 +10,20 @@ from typing import Any, LiteralString
 
 import structlog
 from django.conf import settings
-from django.db import OperationalError, connection, transaction
+from django.db import connection, models, transaction
+from django.db.models import F, Func
 
+from nexus.alerts.services import alerts
+from nexus.alerts.states import Severity
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
 from nexus.core import statements
+from nexus.core.errors import FieldError, Invalid
 from nexus.core.statements import Part, Row
 from risk.models import TradingControl
 from risk.states import ControlScope, StopLevel, Sweep
+
+Switch = TradingControl  # for those above, who hold a row and never the table
 
 # One number for the whole installation: an advisory lock lives in the database, not in a table.
 STOP_LOCK = 0x4E45585553
@@ -29,6 +38,14 @@ STATE = Part(
     """,
     width=4,
 )
+SUBMITTERS = """
+    SELECT virtualtransaction FROM pg_locks
+    WHERE locktype = 'advisory' AND classid::bigint = %s AND objid::bigint = %s AND objsubid = 1 AND mode = 'ShareLock'
+      AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+CLOCK = Func(function="clock_timestamp", output_field=models.DateTimeField())
+REASON_LENGTH_MAX = 500
+LISTED_AN_EVENT = 100  # an audit event has an end; a long list goes into several
 
 log = structlog.get_logger(__name__)
 
@@ -80,44 +97,178 @@ def as_state(row: Row) -> StopState:
 
 @transaction.atomic(durable=True)
 def set_level(
-    *, scope: ControlScope, key: str, level: StopLevel, reason: str, actor: Actor, at: datetime
+    *,
+    scope: ControlScope,
+    key: str,
+    level: StopLevel,
+    reason: str,
+    actor: Actor,
+    at: datetime,
+    sweep: Sweep = Sweep.NONE,
 ) -> TradingControl:
-    """Set how far trading is allowed in a scope. After the commit nothing it covers can be sent.
+    """Stop trading in a scope, one person's act. After the commit nothing that the stop covers can be sent.
 
-    Safe to repeat. Raising is one person's act; easing asks for a second person, whose door is not built yet.
+    Safe to repeat: what is stricter already stays, with its setter and its reason. `has_lock` of the row that comes
+    back says whether the stop has waited for every submitter; without it, orders that were being marked meanwhile may
+    still be sent: they are listed once those `submitters` are gone. Raises: Invalid.
     """
-    has_lock = _lock_exclusive()
-    before = TradingControl.objects.filter(scope=scope, key=key).first()
-    row, _ = TradingControl.objects.update_or_create(
-        scope=scope,
-        key=key,
-        defaults={"level": level, "sweep": Sweep.NONE, "reason": reason, "set_by": actor.id, "set_at": at},
+    _require_sense(scope=scope, key=key, level=level, sweep=sweep, reason=reason)
+    has_lock, clock = statements.fetch_only(
+        "SELECT has_lock, at FROM risk_take_stop_lock(%s, %s::integer)", [STOP_LOCK, LOCK_WAIT_MS]
     )
-    trail.record(
-        action="control.level_set",
-        actor=actor,
-        target=Target("trading_control", f"{scope}:{key}"),
-        detail={
-            "before": StopLevel(before.level).name if before else None,
-            "after": level.name,
-            "reason": reason,
-            "has_lock": has_lock,
-        },
-        occurred_at=at,
+    if not has_lock:
+        log.error("risk.control.stopped_without_lock", scope=scope.value, key=key)
+    row = _locked(scope=scope, key=key, at=at)
+    before, stronger = StopLevel(row.level), max(Sweep(row.sweep), sweep, key=lambda each: each.strength)
+    is_raised = level > before or stronger != row.sweep
+    if is_raised:
+        row.level, row.sweep = max(level, before), stronger
+        row.reason, row.set_by, row.set_at = reason[:REASON_LENGTH_MAX], actor.id, at
+    row.version, row.changed_at, row.has_lock = row.version + 1, clock, has_lock
+    row.in_flight, row.listed_at = [], None
+    row.save()
+    _tell(row, "control.level_set", before=before, reason=reason, actor=actor, at=at, has_lock=has_lock)
+    alerts.open_alert(
+        severity=Severity.CRITICAL,
+        kind="TRADING_STOPPED",
+        dedupe_key=_alert_key(scope, key),
+        text=f"Trading is {StopLevel(row.level).name} for {row.place}. {reason}",
+        object_type="trading_control",
+        object_id=row.place,
+        at=at,
     )
     return row
 
 
-def _lock_exclusive() -> bool:
-    """Wait for every submitter that is between its lock and its commit, but never long: a stop is written all the same.
+def ease(
+    *, control_id: int, version: int, level: StopLevel, reason: str, actor: Actor, at: datetime
+) -> TradingControl | None:
+    """Ease a stop as two people have decided, in their transaction. None, and no change, when it was set anew since."""
+    assert connection.in_atomic_block
+    row: TradingControl | None = TradingControl.objects.locked().filter(pk=control_id, version=version).first()
+    if row is None:
+        return None
+    before = StopLevel(row.level)
+    assert level < before, "whoever makes a stop stricter sets its level"
+    eased = {
+        "level": level,
+        "sweep": Sweep.NONE,
+        "reason": reason[:REASON_LENGTH_MAX],
+        "set_by": actor.id,
+        "set_at": at,
+    }
+    TradingControl.objects.filter(pk=row.pk).update(
+        **eased, version=F("version") + 1, followed_version=F("version") + 1, changed_at=CLOCK
+    )
+    row.refresh_from_db()
+    _tell(row, "control.level_eased", before=before, reason=reason, actor=actor, at=at, has_lock=None)
+    if level is StopLevel.ACTIVE:
+        alerts.close_alert(dedupe_key=_alert_key(ControlScope(row.scope), row.key), at=at)
+    return row
 
-    Returns whether the lock was had. Without it, orders that were being marked meanwhile may still be sent.
+
+def submitters() -> frozenset[str]:
+    """Return who holds the stop lock shared just now. A stop that did not wait for them looks again once they are gone.
+
+    Whoever takes the lock later reads the stop that has been committed before.
     """
-    try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_WAIT_MS}ms'")
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [STOP_LOCK])
-    except OperationalError:
-        log.error("risk.control.stopped_without_lock")  # noqa: TRY400
+    rows = statements.fetch(SUBMITTERS, [STOP_LOCK >> 32, STOP_LOCK & 0xFFFFFFFF])
+    return frozenset(name for (name,) in rows)
+
+
+def unfollowed() -> list[TradingControl]:
+    """Return the stops of which nobody has listed yet what was on its way, the oldest first."""
+    rows = TradingControl.objects.filter(level__gt=StopLevel.ACTIVE, followed_version__lt=F("version"))
+    return list(rows.order_by("changed_at", "pk"))
+
+
+def note_in_flight(row: TradingControl, *, in_flight: list[dict[str, Any]], at: datetime) -> bool:
+    """Keep what might still reach the broker after a stop. False, and nothing kept, when the stop was set anew since.
+
+    Runs in the caller's transaction.
+    """
+    same = TradingControl.objects.filter(pk=row.pk, version=row.version, followed_version__lt=row.version)
+    if not same.update(followed_version=row.version, in_flight=in_flight, listed_at=CLOCK):
         return False
+    for start in range(0, max(1, len(in_flight)), LISTED_AN_EVENT):
+        part = in_flight[start : start + LISTED_AN_EVENT]
+        trail.record(
+            action="control.in_flight_listed",
+            actor=Actor.system("stop"),
+            target=_target(row),
+            detail={"version": row.version, "has_lock": row.has_lock, "count": len(in_flight), "in_flight": part},
+            occurred_at=at,
+        )
+    row.refresh_from_db()
     return True
+
+
+def stops() -> list[TradingControl]:
+    """Return every scope that is stopped in any way, the system's switch first."""
+    rows = TradingControl.objects.filter(level__gt=StopLevel.ACTIVE)
+    return sorted(rows, key=lambda row: (row.scope != ControlScope.SYSTEM, row.scope, row.key))
+
+
+def find(*, scope: ControlScope, key: str) -> TradingControl | None:
+    """Return the switch of a scope, or None while nobody has ever touched it."""
+    row: TradingControl | None = TradingControl.objects.filter(scope=scope, key=key).first()
+    return row
+
+
+def _require_sense(*, scope: ControlScope, key: str, level: StopLevel, sweep: Sweep, reason: str) -> None:
+    faults = []
+    if level is StopLevel.ACTIVE:
+        faults.append(FieldError("/level", "not_a_stop", "must be REDUCE_ONLY or HALTED; two people ease a stop"))
+    if sweep is not Sweep.NONE and level is not StopLevel.HALTED:
+        faults.append(FieldError("/sweep", "not_halted", "asks for the level HALTED"))
+    if bool(key) == (scope is ControlScope.SYSTEM):
+        faults.append(FieldError("/key", "wrong", "names which one of the scope; the system has none"))
+    if not reason.strip():
+        faults.append(FieldError("/reason", "required", "a reason is required"))
+    if faults:
+        raise Invalid(f"{faults[0].pointer[1:]} {faults[0].detail}.", errors=faults)
+
+
+def _locked(*, scope: ControlScope, key: str, at: datetime) -> TradingControl:
+    """Lock the switch of a scope, which is made when it is new."""
+    mine = TradingControl.objects.locked().filter(scope=scope, key=key)
+    row: TradingControl | None = mine.first()
+    if row is None:
+        new = TradingControl(scope=scope, key=key, level=StopLevel.ACTIVE, reason="", set_by="", set_at=at)
+        TradingControl.objects.bulk_create([new], ignore_conflicts=True)
+        row = mine.get()
+    return row
+
+
+def _tell(
+    row: TradingControl,
+    action: str,
+    *,
+    before: StopLevel,
+    reason: str,
+    actor: Actor,
+    at: datetime,
+    has_lock: bool | None,
+) -> None:
+    trail.record(
+        action=action,
+        actor=actor,
+        target=_target(row),
+        detail={
+            "before": before.name,
+            "after": StopLevel(row.level).name,
+            "sweep": row.sweep,
+            "reason": reason,
+            "version": row.version,
+            **({} if has_lock is None else {"has_lock": has_lock}),
+        },
+        occurred_at=at,
+    )
+
+
+def _target(row: TradingControl) -> Target:
+    return Target("trading_control", f"{row.scope}:{row.key}")
+
+
+def _alert_key(scope: ControlScope, key: str) -> str:
+    return f"stop:{scope}:{key}"

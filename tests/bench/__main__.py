@@ -6,10 +6,10 @@ import time
 
 from nexus.local.folder import ROOT
 from nexus.local.processes import StopRequested
-from tests.bench import parts, reconciling, report, stage
+from tests.bench import parts, reconciling, report, stage, stop
 from tests.bench.parts import LARGE, SMALL, Run
 
-PARTS = ("limit", "api", "admission", "reads", "growth", "reconcile")
+PARTS = ("limit", "api", "admission", "reads", "growth", "reconcile", "stop")
 
 
 def main(chosen: str) -> int:
@@ -72,6 +72,9 @@ def _measure(run: Run, wanted: set[str]) -> None:
     if "reconcile" in wanted:
         run.say("(f) reconciliation: 1,000 and 100,000 positions, and 500 accounts with a far broker")
         reconciling.measure(run)
+    if "stop" in wanted:
+        run.say("(g) a stop amid 64 busy submitters")
+        stop.measure(run)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ import json
 import os
 import sys
 import time
-import uuid
-from decimal import Decimal
 from typing import Any
 
 import django
@@ -17,18 +15,11 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "nexus.settings")
 django.setup()
 
-from django.utils.timezone import now  # noqa: E402
-
 from accounts import selectors as people  # noqa: E402
-from nexus.idempotency.services.records import RequestKey, fingerprint  # noqa: E402
 from tests.bench import nowire  # noqa: E402
-from trading import selectors  # noqa: E402
+from tests.bench.placing import place  # noqa: E402
 from trading.services import orders  # noqa: E402
-from trading.states import Side  # noqa: E402
-from trading.types import OrderIntent  # noqa: E402
 
-BUY = OrderIntent("EURUSD", Side.BUY, Decimal("0.01"), Decimal("1.0850"), Decimal("1.0800"), Decimal("1.0900"))
-SELL = OrderIntent("EURUSD", Side.SELL, Decimal("0.01"), Decimal("1.0850"), Decimal("1.0900"), Decimal("1.0800"))
 USERS = 100
 
 
@@ -54,12 +45,8 @@ def main() -> None:
 
 
 def _place(trader: Any, number: int) -> float:
-    account = selectors.account_for(trader, public_id=None)
-    key = RequestKey(str(trader.public_id), str(account.public_id), uuid.uuid4().hex, fingerprint(
-        method="POST", path="/trading/execute", body={}))  # fmt: skip
-    intent = BUY if number // USERS % 2 == 0 else SELL
     begun = time.perf_counter()
-    order = orders.execute(user=trader, account=account, intent=intent, key=key, at=now()).order
+    order = place(trader, number // USERS)
     taken = 1000 * (time.perf_counter() - begun)
     assert order.status == "FILLED", (order.status, order.reason, order.checks)
     return taken

@@ -56,7 +56,7 @@ def api(run: Run) -> None:
     for kind, name in (("direct", "no_wire"), ("behind", "gateway")):
         if not run.stage.people[kind]:
             continue
-        bodies = _bodies(kind, run.stage)
+        bodies = bodies_of(kind, run.stage)
         everyone = run.stage.tokens(kind)
         warm = {"path": EXECUTE, "bodies": bodies, "clients": CLIENTS, "expect": '"status":"FILLED"'}
         run.stage.load(**warm, tokens=everyone, seconds=max(2.0, run.seconds / 2))
@@ -120,7 +120,7 @@ def growth(run: Run) -> None:
     run.say(f"  an order at 1,000 rows {at_1k:.2f} ms, at 1,000,000 rows {at_1m:.2f} ms")
 
 
-def _bodies(kind: str, stage: Stage) -> list[str]:
+def bodies_of(kind: str, stage: Stage) -> list[str]:
     """Return a buy and the sell that undoes it, with stops that fit the market."""
     quote = stage.people["quote"] if kind == "behind" else {"bid": str(nowire.BID), "ask": str(nowire.ASK)}
     distance = Decimal("0.00500")

@@ -43,12 +43,15 @@ def prepare(document: dict[str, Any]) -> dict[str, Any]:
             _trader(f"behind-{login}", "mt5", str(login), server=document["server"], url=url)
             for login, url in zip(document["logins"], document["gateways"], strict=True)
         ]
+    operator = users.create(email="operator@bench.example", password=PASSWORD, role=Role.OPERATOR, actor=ACTOR)
+    pair = sessions.login(request=None, email=operator.email, password=PASSWORD, client=ClientInfo(), at=now())
     for _, account, _ in [*direct, *behind]:
         _warm(account)
     return {
         "direct": [_note(each) for each in direct],
         "behind": [_note(each) for each in behind],
         "reader": _note(reader),
+        "operator": {"token": pair.access_token},
         "quote": _quote(behind[0][1]) if behind else None,
     }
 

@@ -18,6 +18,8 @@ TARGETS: dict[str, tuple[str, float, bool]] = {
     "reconcile_1k_ms": ("comparison of 1,000 positions, ms", 50.0, False),
     "reconcile_100k_ms": ("comparison of 100,000 positions, ms", 2000.0, False),
     "reconcile_500_accounts_s": ("cycle over 500 accounts, broker 300 ms, two workers, s", 60.0, False),
+    "stop_commit_p99_ms_64": ("a stop committed amid 64 busy submitters, p99 ms", 50.0, False),
+    "stop_request_p99_ms_64": ("a stop from its request to the last order listed, p99 ms", 1000.0, False),
     "order_cost_1m_over_1k": ("cost of an order at 1,000,000 ledger rows over 1,000", 1.10, False),
 }
 

@@ -20,9 +20,9 @@ from nexus.audit.types import Actor
 from nexus.core.errors import Conflict, Invalid
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
-from risk.services import control, sights
-from risk.states import ControlScope, StopLevel
-from tests import invariants
+from risk.services import sights
+from risk.states import StopLevel
+from tests import invariants, stops
 from tests.factories.accounts import UserFactory
 from tests.fakes import paper as paper_broker
 from tests.model.deaths import DEATHS, death
@@ -287,7 +287,7 @@ class Orders(RuleBasedStateMachine):
         return data.draw(st.sampled_from(found)) if found else None
 
     def _halt(self, level: StopLevel) -> None:
-        control.set_level(scope=ControlScope.SYSTEM, key="", level=level, reason="The model.", actor=TESTER, at=now())
+        stops.put(level)
 
     def _mine(self, order_ids: list[int]) -> list[int]:
         """Leave out the orders of earlier examples, whose brokers are gone."""

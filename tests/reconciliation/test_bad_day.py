@@ -260,7 +260,7 @@ def test_the_third_failure_in_a_row_stops_the_account_and_a_success_clears_the_c
     ]
     assert [event.action for event in new_events()].count("control.level_set") == 1
     kinds = {alert.kind: alert.closed_at is None for alert in Alert.objects.all()}
-    assert kinds == {"RECONCILIATION_FAILED": False, "RECONCILIATION_STOPPED": False}
+    assert kinds == {"RECONCILIATION_FAILED": False, "RECONCILIATION_STOPPED": False, "TRADING_STOPPED": True}
     assert Cycle.objects.get().failures == 0
 
 

@@ -4,12 +4,9 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 
-from django.utils.timezone import now
-
 from nexus.audit.models import Event
-from nexus.audit.types import Actor
-from risk.services import control
-from risk.states import ControlScope, StopLevel
+from risk.states import StopLevel
+from tests import stops as switch
 from tests.storm.clients import Clients
 from trading.models import TradeLedger, TradingAccount
 from trading.services import facts
@@ -59,6 +56,4 @@ def _sent_after(at: datetime) -> int:
 
 
 def _set(level: StopLevel) -> None:
-    control.set_level(
-        scope=ControlScope.SYSTEM, key="", level=level, reason="The storm.", actor=Actor.system("tests"), at=now()
-    )
+    switch.put(level)

@@ -1,6 +1,7 @@
 """The tables of trading."""
 
 from trading.models.accounts import TradableInstrument, TradingAccount
+from trading.models.control import AccountFigures, SweepRun
 from trading.models.corrections import BookCorrection
 from trading.models.fills import BrokerPosition, CashMovement, Fill
 from trading.models.orders import (
@@ -14,6 +15,7 @@ from trading.models.orders import (
 )
 
 __all__ = [
+    "AccountFigures",
     "Beside",
     "BookCorrection",
     "BrokerPosition",
@@ -24,6 +26,7 @@ __all__ = [
     "OrderDecision",
     "OrderEvent",
     "OrderQuerySet",
+    "SweepRun",
     "TradableInstrument",
     "TradeLedger",
     "TradingAccount",

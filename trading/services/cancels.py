@@ -14,7 +14,7 @@ from nexus.audit.types import Actor, Target
 from nexus.core.errors import Conflict, OutcomeUnknown, OutsideError, Refused, Unreachable
 from nexus.idempotency.services import records
 from trading.models import ChangeRequest, TradeLedger
-from trading.services import accounts, facts, identifiers, resolution
+from trading.services import accounts, facts, identifiers, resolution, triggers
 from trading.states import CANCELED, CancelState, ChangeKind, ChangeState, Delivery
 
 log = structlog.get_logger(__name__)
@@ -94,6 +94,7 @@ def _send(change: ChangeRequest) -> None:
         _settle(change, state=ChangeState.UNKNOWN, cancel=CancelState.UNKNOWN, answer=exc)
     except (Refused, Unreachable) as exc:
         _settle(change, state=ChangeState.REFUSED, cancel=CancelState.REFUSED, answer=exc)
+        triggers.account_refused(order.account, said=exc, at=change.sent_at)
     else:
         _settle(change, state=ChangeState.DONE, cancel=CancelState.REQUESTED, answer=None)
 

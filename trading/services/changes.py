@@ -24,7 +24,7 @@ from risk.states import AdjustmentKind, StopLevel
 from trading import rules, selectors
 from trading.models import BrokerPosition, ChangeRequest
 from trading.rules import ZERO
-from trading.services import accounts, admission, facts, identifiers
+from trading.services import accounts, admission, facts, identifiers, triggers
 from trading.services.facts import Facts, Missing
 from trading.states import ChangeKind, ChangeState
 from trading.types import StopsChange, VenuePosition
@@ -164,7 +164,9 @@ def _send(change: ChangeRequest, *, position: BrokerPosition, wanted: VenuePosit
     except OutcomeUnknown as exc:
         return _settle(change, state=ChangeState.UNKNOWN, wanted=None, answer=exc)
     except (Refused, Unreachable) as exc:
-        return _settle(change, state=ChangeState.REFUSED, wanted=None, answer=exc)
+        settled = _settle(change, state=ChangeState.REFUSED, wanted=None, answer=exc)
+        triggers.account_refused(position.account, said=exc, at=change.sent_at)
+        return settled
     return _settle(change, state=ChangeState.DONE, wanted=wanted, answer=None)
 
 

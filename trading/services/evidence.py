@@ -84,7 +84,7 @@ def gather(q: Question) -> tuple[Evidence, Reservation | None]:
     )
     evidence = Evidence(
         access=_access(q, known, worst=worst),
-        stop=Stop(known.stop.level, known.stop.scope, known.stop.reason),
+        stop=Stop(known.stop.level, known.stop.scope, known.stop.reason, is_sweep=q.context.is_sweep),
         freshness=_freshness(q, known),
         shape=_shape(q),
         market=_market(q),
@@ -169,7 +169,7 @@ def _access(q: Question, known: Books, *, worst: Reservation | Unknown) -> Acces
     if is_large and q.context.network is not None:  # nobody asks about small trades
         knows = people.knows_network(user_id=q.user.pk, ip=q.context.network, at=q.at)
     return Access(
-        user_is_active=known.user_is_active,
+        user_is_active=known.user_is_active or q.context.is_sweep,
         may_trade=q.user.role in TRADERS,
         account_is_usable=q.account.is_active and (q.account.user_id == q.user.pk or q.reduction is not None),
         account_is_live=q.account.is_live,

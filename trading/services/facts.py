@@ -1,7 +1,7 @@
 """What the brokers say now of everything a trader holds. Network only: no transaction is open here."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.conf import settings
@@ -72,6 +72,11 @@ def owned_by(user_id: int) -> Owned:
         instruments={(account.pk, met.symbol): met for account, met, _ in rows if met is not None},
         read_at=min(clock for _, _, (clock,) in rows) if rows else database_clock(),
     )
+
+
+def only(owned: Owned, account: TradingAccount) -> Owned:
+    """Leave out every other account: for what only takes away from this one."""
+    return replace(owned, accounts=tuple(each for each in owned.accounts if each == account))
 
 
 def read(

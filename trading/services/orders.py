@@ -25,12 +25,25 @@ from risk.states import StopLevel
 from risk.types import Context, Figure
 from trading.models import TradableInstrument, TradeLedger, TradingAccount
 from trading.rules import ZERO
-from trading.services import accounts, admission, facts, fills, identifiers, instruments, reduction, shapes, storing
+from trading.services import (
+    accounts,
+    admission,
+    facts,
+    fills,
+    identifiers,
+    instruments,
+    reduction,
+    shapes,
+    storing,
+    triggers,
+)
 from trading.services.evidence import NOBODY, Question
 from trading.services.facts import Facts, Missing, Owned
 from trading.services.storing import Mark
 from trading.states import QUEUED, REJECTED, SENDING, Delivery, RejectedBy, State, VenueState
 from trading.types import OrderIntent, OrderReport, OrderRequest
+
+SWEEP = Actor.system("sweep")
 
 log = structlog.get_logger(__name__)
 
@@ -112,6 +125,8 @@ def _take(
     except Refused as exc:
         raise Unavailable(f"This account cannot be traded now: {exc}") from exc
     owned = owned or facts.owned_by(user.pk)
+    if context.is_sweep:
+        owned = facts.only(owned, account)  # another account's broker does not hold up what is to be closed here
     known = owned.instruments.get((account.pk, intent.symbol))
     instrument = instruments.fresh(known, account=account, broker=broker, symbol=intent.symbol, at=at)
     owned.instruments[(account.pk, intent.symbol)] = instrument
@@ -165,13 +180,13 @@ def _admit(
         venue_margin=margin,
     )
     judgement = admission.judge(question)
-    actor = Actor.user(user.public_id)
+    actor = SWEEP if context.is_sweep else Actor.user(user.public_id)
     name = identifiers.of(beginning.number)
     while judgement.verdict.allowed:
         assert isinstance(read, Facts)
         instruments.note_price(instrument, read.quotes[intent.symbol], at=at)
         order = _draft(question, public_id=public_id, name=name)
-        if _reserve(order, judgement=judgement, read=read, day=day, to=to, actor=actor, at=at):
+        if _reserve(order, judgement=judgement, read=read, day=day, to=to, actor=actor, at=at, context=context):
             return order, True
         judgement = admission.judge(question)  # a stop came as we judged; judged once more, it is seen
     stats.count_rejected(day)
@@ -214,6 +229,7 @@ def _reserve(
     to: State,
     actor: Actor,
     at: datetime,
+    context: Context,
 ) -> bool:
     """Store the order as admitted: QUEUED (move 1), or marked as about to be sent (moves 1 and 3 in one commit).
 
@@ -221,6 +237,7 @@ def _reserve(
     """
     assert judgement.reservation is not None
     quote, is_reducing = read.quotes[order.symbol], bool(order.venue_position_id)
+    most = StopLevel.HALTED if context.is_sweep else StopLevel.REDUCE_ONLY
     order.checks = [check.as_dict() for check in judgement.verdict.checks]
     order.status, order.delivery = to
     order.attempts = int(to == SENDING)
@@ -234,7 +251,7 @@ def _reserve(
         value=judgement.reservation.value,
         quantity=ZERO if is_reducing else order.quantity,
         scopes=accounts.control_scopes(order.account, symbol=order.symbol),
-        most=StopLevel.REDUCE_ONLY if is_reducing else StopLevel.ACTIVE,
+        most=most if is_reducing else StopLevel.ACTIVE,
     )
     return _store(order, path=path, actor=actor, action="order.admitted", mark=mark, at=at)
 
@@ -288,7 +305,9 @@ def send(order: TradeLedger) -> TradeLedger:
         report = OrderReport(
             order.client_order_id, VenueState.REJECTED, reason=str(exc), code=exc.code, halts=exc.halts
         )
-    return _settle(order, began=began, report=report)
+    settled = _settle(order, began=began, report=report)
+    triggers.account_refused(order.account, said=report, at=settled.closed_at or order.sent_at)
+    return settled
 
 
 def _submit(order: TradeLedger) -> OrderReport:

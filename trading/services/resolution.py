@@ -17,7 +17,7 @@ from nexus.core.errors import OutsideError
 from nexus.core.logs import correlated
 from trading import selectors
 from trading.models import TradeLedger
-from trading.services import accounts, facts, fills
+from trading.services import accounts, facts, fills, triggers
 from trading.states import Delivery, VenueState
 from trading.types import OrderReport
 
@@ -72,7 +72,9 @@ def _resolve(order: TradeLedger, *, at: datetime) -> TradeLedger:
         return _keep_asking(order_id=order_id, asked_at=asked_at, at=at)
     if report.state is VenueState.NO_TRACE:
         return _note_absence(order_id=order_id, asked_at=asked_at, at=at)
-    return fills.record(order_id=order_id, report=report, at=at)
+    settled = fills.record(order_id=order_id, report=report, at=at)
+    triggers.account_refused(order.account, said=report, at=at)
+    return settled
 
 
 @transaction.atomic(durable=True)

@@ -26,7 +26,7 @@ from risk.states import StopLevel
 from risk.types import Verdict
 from trading import rules
 from trading.models import ChangeRequest, TradeLedger
-from trading.services import accounts, admission, facts, identifiers, instruments, shapes
+from trading.services import accounts, admission, facts, identifiers, instruments, shapes, triggers
 from trading.services.cancels import NotCancelable
 from trading.services.changes import ChangeInFlight, ChangeRefused
 from trading.services.evidence import Question
@@ -178,7 +178,9 @@ def _send(request: ChangeRequest, *, order: TradeLedger, wanted: OrderIntent) ->
     except OutcomeUnknown as exc:
         return _settle(request, state=ChangeState.UNKNOWN, answer=exc)
     except (Refused, Unreachable) as exc:
-        return _settle(request, state=ChangeState.REFUSED, answer=exc)
+        settled = _settle(request, state=ChangeState.REFUSED, answer=exc)
+        triggers.account_refused(order.account, said=exc, at=request.sent_at)
+        return settled
     return _settle(request, state=ChangeState.DONE, answer=None)
 
 

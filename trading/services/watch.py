@@ -1,4 +1,4 @@
-"""Looking at every account between orders: its day's first equity, and fills that nobody here asked for."""
+"""Looking at every account between orders: what it has and may lose, and fills that nobody here asked for."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from nexus.audit.types import Actor, Target
 from nexus.core.errors import OutsideError
 from risk.services import sights, stats
 from trading.models import CashMovement, Fill, TradeLedger, TradingAccount
-from trading.services import accounts, fills
+from trading.services import accounts, facts, figures, fills, triggers
 from trading.states import PAID
 from trading.types import AccountSnapshot, CashReport, FillReport
 
@@ -30,25 +30,31 @@ def watched() -> list[int]:
 
 
 def look(*, account_id: int, at: datetime) -> int:
-    """Read one account, keep its day's first equity, book its new fills, and return how many there were.
+    """Read one account, keep its figures, book its new fills, stop what they ask for; return how many fills were new.
 
-    A broker that cannot be asked changes nothing: the next look sees what this one missed. A look compares nothing, so
-    it is no sight: only a complete reconciliation says that the account is known.
+    A broker that cannot be asked changes nothing but what is known of it: the next look sees what this one missed. What
+    our own books say of trouble is looked at all the same. A look compares nothing, so it is no sight: only a complete
+    reconciliation says that the account is known.
     """
     account = TradingAccount.objects.get(pk=account_id)
+    clock = facts.database_clock()
+    triggers.examine(account, at=at, clock=clock)
     # What an order of ours booked meanwhile says nothing about the deals that nobody asked for before it.
     known = Fill.objects.filter(account=account, booked_at__lte=sights.seen_at(account_id=account.pk) or NEVER)
     newest = known.aggregate(at=Max("filled_at"))["at"]
     since = min([newest or account.created_at, *_watch_list(account, at=at)]) - OVERLAP
     try:
         broker = accounts.broker_of(account)
-        snapshot = broker.snapshot(symbols=[])
+        snapshot = broker.snapshot(symbols=figures.symbols_of(account))
         reports = broker.fills_since(since)
         moved = broker.cash_since(at - CASH_WINDOW)
     except OutsideError as exc:
         log.warning("trading.account.not_read", account_id=account_id, error=str(exc))
+        figures.note_failure(account, fault=str(exc), clock=clock, at=at)
         return 0
-    return book(account, snapshot, reports=reports, moved=moved, at=at)
+    new_fills = book(account, snapshot, reports=reports, moved=moved, at=at)
+    figures.judge(account, figures.note(account, snapshot, read_at=clock, at=at), at=at)
+    return new_fills
 
 
 def begins_at(account: TradingAccount) -> datetime:
@@ -108,6 +114,8 @@ def _book_cash(account: TradingAccount, reports: Sequence[CashReport], *, at: da
 
 @transaction.atomic(durable=True)
 def _open_day(account: TradingAccount, snapshot: AccountSnapshot, *, at: datetime) -> None:
+    if not snapshot.equity.is_finite():
+        return  # no day begins with that
     stats.open_day(
         account_id=account.pk, trading_date=at.date(), currency=snapshot.currency, equity=snapshot.equity, at=at
     )

@@ -1,0 +1,83 @@
+"""(f) A stop amid 64 busy submitters: how long until it is committed, and until the last order on its way is listed."""
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from nexus.local.folder import ROOT
+from tests.bench.parts import EXECUTE, Run, bodies_of
+
+CLIENTS = 64
+PROCESSES = 4
+STOPS_A_SECOND = 20
+TIMEOUT_S = 300.0
+
+
+def measure(run: Run) -> None:
+    """Measure stops through the service, then through the door, each amid a load of its own."""
+    stops = max(20, round(STOPS_A_SECOND * run.seconds))
+    with _submitters(run):
+        _note(run, "stop_commit", _stop(run, "commit", str(stops)))
+    if not run.stage.port:
+        run.stage.start_web()
+    token = run.stage.people["operator"]["token"]
+    with ThreadPoolExecutor(1) as pool:
+        seconds = max(5.0, stops * 0.35)
+        loading = pool.submit(
+            run.stage.load, path=EXECUTE, bodies=bodies_of("direct", run.stage), clients=CLIENTS,
+            tokens=run.stage.tokens("direct"), seconds=seconds, expect='"status":',
+        )  # fmt: skip
+        _note(run, "stop_request", _stop(run, "request", str(stops), str(run.stage.port), token))
+        loading.result()
+
+
+@contextlib.contextmanager
+def _submitters(run: Run) -> Iterator[None]:
+    """Keep 64 traders busy, each with a database connection of its own."""
+    share = CLIENTS // PROCESSES
+    log = (run.stage.folder / "submitters.log").open("ab")
+    with contextlib.ExitStack() as stack:
+        running = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-m", "tests.bench.submitters", str(number * share), str(share)],
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=run.stage.env, cwd=ROOT,
+                )
+            )
+            for number in range(PROCESSES)
+        ]  # fmt: skip
+        for process in running:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n", "a submitter did not start: see submitters.log"
+        yield
+        for process in running:
+            assert process.stdin is not None
+            process.stdin.close()
+
+
+def _stop(run: Run, *arguments: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench.stopping", *arguments], capture_output=True, text=True, check=False,
+        env=run.stage.env, timeout=TIMEOUT_S, cwd=ROOT,
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"tests.bench.stopping failed:\n{done.stderr[-3000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _note(run: Run, name: str, found: dict[str, Any]) -> None:
+    taken = found["taken"]
+    run.figures |= {
+        f"{name}_p50_ms_64": round(taken[len(taken) // 2], 3),
+        f"{name}_p99_ms_64": round(taken[min(len(taken) - 1, int(0.99 * len(taken)))], 3),
+    }
+    wrong = f"  WRONG: {found['late']} orders after the stop" if found["late"] else ""
+    run.say(
+        f"  {name}: {len(taken)} stops, p50 {taken[len(taken) // 2]:.1f} ms, slowest {taken[-1]:.1f} ms,"
+        f" {found['without']} without the lock{wrong}"
+    )

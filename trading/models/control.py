@@ -1,0 +1,78 @@
+"""What the brake works with: the sweeps of stops, and the figures that the watch reads of every account."""
+
+from typing import ClassVar
+
+from django.db import models
+
+from risk.states import ControlScope, Sweep
+from trading.models import columns
+from trading.models.accounts import TradingAccount
+from trading.states import SweepState
+
+
+class SweepRun(models.Model):
+    """The sweep of one stop on one account: until the broker's own view proves that nothing is left."""
+
+    account = models.ForeignKey(TradingAccount, on_delete=models.PROTECT, related_name="+")
+    scope = models.CharField(max_length=16, choices=columns.choices_of(ControlScope), help_text="of the stop")
+    key = models.CharField(max_length=64, blank=True)
+    version = models.PositiveIntegerField(help_text="of the stop that asked last")
+    symbol = models.CharField(max_length=32, blank=True, help_text="the only instrument; empty for all")
+    kind = models.CharField(max_length=8, choices=columns.choices_of(Sweep))
+    state = models.CharField(max_length=9, choices=columns.choices_of(SweepState))
+    reason = models.CharField(max_length=500)
+    requested_by = models.CharField(max_length=64)
+    rounds = models.PositiveIntegerField(default=0)
+    failures = models.PositiveIntegerField(default=0, help_text="rounds in a row that got nowhere")
+    detail = models.CharField(max_length=500, blank=True, help_text="why it is not over yet")
+    left = models.JSONField(default=dict, help_text="what the last round has left")
+    proof = models.JSONField(default=dict, help_text="what the broker's own view showed at the end")
+    started_at = models.DateTimeField(help_text="all times by the database's clock")
+    due_at = models.DateTimeField()
+    canceled_at = models.DateTimeField(null=True, help_text="the first look without a working order")
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "sweep_run"
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["account", "scope", "key"],
+                condition=models.Q(state=SweepState.RUNNING.value),
+                name="sweep_one_running_a_stop",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(state=SweepState.RUNNING.value) ^ models.Q(ended_at__isnull=False),
+                name="sweep_ended_when_over",
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["failures", "due_at"], condition=models.Q(state=SweepState.RUNNING.value), name="sweep_running"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.account}: {self.state}"
+
+
+class AccountFigures(models.Model):
+    """What the watch last read of an account, and what it means in USD. What nobody knows is empty, and says why."""
+
+    account = models.OneToOneField(TradingAccount, primary_key=True, on_delete=models.PROTECT, related_name="figures")
+    trading_date = models.DateField(null=True, help_text="UTC; whose loss it is")
+    currency = models.CharField(max_length=8, blank=True)
+    balance = columns.money(null=True)
+    equity = columns.money(null=True)
+    margin_level = models.DecimalField(max_digits=24, decimal_places=2, null=True, help_text="percent")
+    loss_today = columns.money(null=True, help_text="USD")
+    open_risk = columns.money(null=True, help_text="USD, from the mark to the stops")
+    fault = models.CharField(max_length=300, blank=True, help_text="why something of it is not known")
+    read_at = models.DateTimeField(null=True, help_text="by the database's clock")
+    failing_since = models.DateTimeField(null=True, help_text="since when the account cannot be read")
+
+    class Meta:
+        db_table = "account_figures"
+        verbose_name_plural = "account figures"
+
+    def __str__(self) -> str:
+        return f"{self.account} at {self.read_at}"

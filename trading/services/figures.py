@@ -1,0 +1,168 @@
+"""The watch of profit and loss: what every look at an account means in USD, and what stops trading by it.
+
+Source: execution reference §4 (daily loss) and §7 (triggers). The figures are the gate's own: what refuses an order and
+what stops trading are the same sums.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from django.conf import settings
+from django.db import transaction
+
+from nexus.alerts.services import alerts
+from nexus.alerts.states import Severity
+from nexus.core import money
+from risk.services import limits, stats
+from risk.states import ControlScope, LimitKind, LimitScope, Sweep, Trigger
+from risk.types import Figure, Limit, Unknown
+from trading.models import AccountFigures, TradableInstrument, TradingAccount
+from trading.rules import ZERO
+from trading.services import exposure, triggers
+from trading.services.facts import AccountFacts, Facts
+from trading.types import AccountSnapshot
+
+PERCENT = Decimal(100)
+
+
+def symbols_of(account: TradingAccount) -> list[str]:
+    """Return the pairs whose prices turn an account's figures into USD."""
+    met = TradableInstrument.objects.filter(account=account).values_list("usd_symbol", flat=True)
+    return sorted({*met, account.usd_symbol} - {""})
+
+
+@transaction.atomic(durable=True)
+def note(account: TradingAccount, snapshot: AccountSnapshot, *, read_at: datetime, at: datetime) -> AccountFigures:
+    """Keep what a complete look at an account has shown.
+
+    What cannot be known is empty, and says why. Takes: `read_at`, the database's clock before the look.
+    """
+    loss, risk = _standing(account, snapshot, read_at=read_at, at=at)
+    faults = [each for each in (loss, risk) if isinstance(each, Unknown)]
+    row, _ = AccountFigures.objects.update_or_create(
+        account=account,
+        defaults={
+            "trading_date": at.date(),
+            "currency": snapshot.currency,
+            "balance": _finite(snapshot.balance),
+            "equity": _finite(snapshot.equity),
+            "margin_level": _margin_level(snapshot),
+            "loss_today": _known(loss),
+            "open_risk": _known(risk),
+            "fault": "; ".join(f"{each.reason} {each.detail}".strip() for each in faults)[:300],
+            "read_at": read_at,
+            "failing_since": None,
+        },
+    )
+    alerts.close_alert(dedupe_key=_blind_key(account), at=at)
+    return row
+
+
+@transaction.atomic(durable=True)
+def note_failure(account: TradingAccount, *, fault: str, clock: datetime, at: datetime) -> None:
+    """Keep that an account cannot be read: its last figures stay, with their age; when it lasts, people are woken."""
+    row, _ = AccountFigures.objects.get_or_create(account=account)
+    since = row.failing_since or clock
+    AccountFigures.objects.filter(pk=row.pk).update(fault=fault[:300], failing_since=since)
+    if clock - since >= timedelta(seconds=settings.WATCH_BLIND_S):
+        alerts.open_alert(
+            severity=Severity.CRITICAL,
+            kind="ACCOUNT_NOT_WATCHED",
+            dedupe_key=_blind_key(account),
+            text=f"{account} cannot be read since {since:%H:%M:%S} UTC: nobody sees what it loses. {fault}",
+            object_type="trading_account",
+            object_id=str(account.public_id),
+            at=at,
+        )
+
+
+def judge(account: TradingAccount, row: AccountFigures, *, at: datetime) -> None:
+    """Pull the triggers that an account's figures ask for: the day's loss, unusable equity, the margin level."""
+    scope, key = ControlScope.ACCOUNT, str(account.pk)
+    if row.equity is None or row.equity <= 0:
+        shown = "no number" if row.equity is None else f"{money.as_text(row.equity)} {row.currency}"
+        words = f"The equity of {account} is {shown}: it must be above zero."
+        triggers.pull(Trigger.EQUITY_UNUSABLE, scope=scope, key=key, reason=words, at=at)
+    _judge_margin(account, row, at=at)
+    limit = limits.in_force(user_id=account.user_id, account_id=account.pk, symbol="").get(LimitKind.DAILY_LOSS)
+    lost = loss_of(account.user_id, at=at)
+    if limit is not None and lost >= limit.value:
+        _stop_at_loss(account, lost=lost, limit=limit, at=at)
+
+
+def loss_of(user_id: int, *, at: datetime) -> Decimal:
+    """Return what a user's accounts have lost today, in USD, by the last look at each; a profit gives no room."""
+    rows = AccountFigures.objects.filter(account__user_id=user_id, account__is_active=True, trading_date=at.date())
+    return sum((each or ZERO for each in rows.values_list("loss_today", flat=True)), start=ZERO)
+
+
+def _stop_at_loss(account: TradingAccount, *, lost: Decimal, limit: Limit, at: datetime) -> None:
+    """Stop whom the limit is for: the account that has one of its own, else the user with every account."""
+    is_own = limit.scope is LimitScope.ACCOUNT
+    scope = ControlScope.ACCOUNT if is_own else ControlScope.USER
+    key = str(account.pk if is_own else account.user_id)
+    words = (
+        f"{money.as_text(lost)} USD are lost today, and the limit is {money.as_text(limit.value)} USD"
+        f" ({limit.scope.lower()}). Seen on {account}."
+    )
+    sweep = Sweep(settings.DAILY_LOSS_SWEEP)
+    triggers.pull(Trigger.DAILY_LOSS, scope=scope, key=key, reason=words, sweep=sweep, at=at)
+
+
+def _judge_margin(account: TradingAccount, row: AccountFigures, *, at: datetime) -> None:
+    level, dedupe_key = row.margin_level, f"margin:{account.pk}"
+    is_low = level is not None and level < settings.MARGIN_LEVEL_ALARM
+    with transaction.atomic(durable=True):
+        if not is_low:
+            alerts.close_alert(dedupe_key=dedupe_key, at=at)
+        else:
+            alerts.open_alert(
+                severity=Severity.CRITICAL,
+                kind="MARGIN_LEVEL_LOW",
+                dedupe_key=dedupe_key,
+                text=f"The margin level of {account} is {level} %: below {settings.MARGIN_LEVEL_ALARM} %.",
+                object_type="trading_account",
+                object_id=str(account.public_id),
+                at=at,
+            )
+    if level is not None and level < settings.MARGIN_LEVEL_MIN:
+        words = f"The margin level of {account} is {level} %; below {settings.MARGIN_LEVEL_MIN} % it is stopped."
+        triggers.pull(Trigger.MARGIN_LEVEL, scope=ControlScope.ACCOUNT, key=str(account.pk), reason=words, at=at)
+
+
+def by_account(accounts: list[TradingAccount]) -> Mapping[int, AccountFigures]:
+    """Return the last figures of some accounts; one that was never looked at is absent."""
+    return AccountFigures.objects.in_bulk([account.pk for account in accounts])
+
+
+def _margin_level(snapshot: AccountSnapshot) -> Decimal | None:
+    """Return equity over margin in use, in percent; None where nothing is in use, or nobody can tell."""
+    if not snapshot.equity.is_finite() or not snapshot.margin_used.is_finite() or snapshot.margin_used <= 0:
+        return None
+    return money.floor_to(snapshot.equity / snapshot.margin_used * PERCENT, money.CENT)
+
+
+def _standing(
+    account: TradingAccount, snapshot: AccountSnapshot, *, read_at: datetime, at: datetime
+) -> tuple[Figure, Figure]:
+    """Return what the account has lost today and what its positions may still lose, as the gate reckons them."""
+    if not snapshot.equity.is_finite():
+        return Unknown("EQUITY_NOT_FINITE"), Unknown("EQUITY_NOT_FINITE")
+    met = {(account.pk, row.symbol): row for row in TradableInstrument.objects.filter(account=account)}
+    read = Facts((AccountFacts(account, snapshot),), met, snapshot.quotes, read_at)
+    starts = stats.equity_at_start(account_ids=[account.pk], trading_date=at.date())
+    stands = exposure.standing(read, in_doubt=[], starts=starts, at=at)
+    return stands.loss_today, stands.open_risk
+
+
+def _finite(amount: Decimal) -> Decimal | None:
+    return amount if amount.is_finite() else None
+
+
+def _known(figure: Figure) -> Decimal | None:
+    return None if isinstance(figure, Unknown) else figure
+
+
+def _blind_key(account: TradingAccount) -> str:
+    return f"blind:{account.pk}"

@@ -1,0 +1,297 @@
+"""One round of a sweep: cancel what works, close what is held, and believe nothing but the broker's own view.
+
+Source: execution reference §7. A round that finds nothing to do, with nothing of ours on its way before and after a
+complete look at the broker, is the proof. All it knows is in rows and at the broker: a round that was killed anywhere
+is done again from its beginning.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import connection, transaction
+
+from nexus.core import money, statements
+from nexus.core.errors import NexusError, OutcomeUnknown, OutsideError, Refused
+from nexus.core.logs import correlated
+from nexus.idempotency.services import records
+from nexus.idempotency.services.records import RequestKey
+from risk.states import Sweep
+from risk.types import Context
+from trading import rules
+from trading.brokers.base import Broker
+from trading.models import OrderQuerySet, SweepRun, TradableInstrument, TradeLedger
+from trading.services import accounts, cancels, facts, instruments, orders, resolution, sweeps
+from trading.services.cancels import NotCancelable
+from trading.states import CancelState, Delivery, Side, SweepState
+from trading.types import AccountSnapshot, OrderIntent, Quote, VenueOrder, VenuePosition
+
+log = structlog.get_logger(__name__)
+
+SWEEP_LOCK = 0x53574550  # the space of advisory locks whose second number is an account
+ROUNDS_AT_ONCE = 4
+ROUND_S_MAX = 20.0  # then what is left waits for the next round, so that others have their turn
+BY_SWEEP = Context(is_sweep=True)
+PACED = "ORDERS_PER_SECOND"  # a refusal for going too fast: the next round goes on
+
+
+class Round:
+    """What one round finds, does and leaves."""
+
+    def __init__(self, sweep: SweepRun, *, at: datetime) -> None:
+        self.sweep = sweep
+        self._at, self._began = at, time.monotonic()
+        self.done: list[str] = []
+        self.faults: list[str] = []
+        self.left: dict[str, Any] = {}
+
+    @property
+    def at(self) -> datetime:
+        """Return the time now, by the clock that the round was given."""
+        return self._at + timedelta(seconds=time.monotonic() - self._began)
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether the round has had its time."""
+        return time.monotonic() - self._began > ROUND_S_MAX
+
+
+def run(*, sweep_id: int, at: datetime) -> SweepRun | None:
+    """Sweep one account until nothing moves it on for now. None when somebody else is at it.
+
+    Whatever fails is kept in the row, told to people when it lasts, and tried again.
+    """
+    assert not connection.in_atomic_block
+    sweep = SweepRun.objects.select_related("account__user").get(pk=sweep_id)
+    with _claimed(sweep) as is_mine, correlated():
+        if not is_mine:
+            return None
+        for _ in range(ROUNDS_AT_ONCE):
+            sweep.refresh_from_db()
+            if sweep.state != SweepState.RUNNING or not _round(sweep, at=at):
+                break
+    return sweep
+
+
+def _round(sweep: SweepRun, *, at: datetime) -> bool:
+    """Do one round, keep what came of it, and tell whether another may get on at once."""
+    this = Round(sweep, at=at)
+    is_proven = False
+    try:
+        proof = _sweep(this)
+        is_proven = proof is not None and sweeps.prove(sweep, proof=proof, at=this.at)
+    except OutsideError as exc:
+        this.faults.insert(0, f"The broker cannot be asked: {exc}")
+    except Exception as exc:
+        log.exception("trading.sweep.failed", sweep_id=sweep.pk)
+        sweeps.note_round(
+            sweep, done=this.done, left=this.left or sweep.left, detail=f"Failed: {type(exc).__name__}: {exc}",
+            got_on=False, at=this.at,
+        )  # fmt: skip
+        raise
+    if is_proven:
+        log.info("trading.sweep.proven", sweep_id=sweep.pk, rounds=sweep.rounds)
+        return False
+    got_on = bool(this.done)
+    sweeps.note_round(
+        sweep, done=this.done, left=this.left or sweep.left, detail=" ".join(this.faults) or _waiting(this.left),
+        got_on=got_on, at=this.at,
+    )  # fmt: skip
+    return got_on and not this.faults
+
+
+def _sweep(this: Round) -> dict[str, Any] | None:
+    """Cancel the queue, ask about what is on its way, look at the broker, act; or return the proof."""
+    broker = accounts.broker_of(this.sweep.account)
+    _cancel_queue(this)
+    _resolve(this)
+    unsettled = _unsettled(this)
+    snapshot = broker.snapshot(symbols=[])
+    working, held = _covered(this.sweep, snapshot)
+    this.left = {
+        "orders": [_word(order) for order in working],
+        "positions": [_word(position) for position in held],
+        "on_the_way": unsettled,
+    }
+    if not working and not held and not unsettled and not _unsettled(this):
+        return {
+            "read_at": facts.database_clock().isoformat(),
+            "orders": len(snapshot.orders),
+            "positions": len(snapshot.positions),
+            "balance": money.as_text(snapshot.balance),
+            "equity": money.as_text(snapshot.equity),
+        } | ({"symbol": this.sweep.symbol} if this.sweep.symbol else {})
+    for order in working:
+        if not this.is_over:
+            _cancel(this, broker, order)
+    if held:
+        _close_all(this, broker, held)
+    return None
+
+
+def _open(sweep: SweepRun) -> OrderQuerySet:
+    rows = TradeLedger.objects.open().filter(account=sweep.account).order_by("pk")
+    return rows.filter(symbol=sweep.symbol) if sweep.symbol else rows
+
+
+def _unsettled(this: Round) -> list[str]:
+    """Name our own orders that are not over: while there is one, nothing is proven."""
+    return [f"{order} ({order.delivery})" for order in _open(this.sweep)[:100]]
+
+
+def _covered(sweep: SweepRun, snapshot: AccountSnapshot) -> tuple[list[VenueOrder], list[VenuePosition]]:
+    """Return what works and, for a sweep that flattens, what is held: ours, and whoever else's."""
+    symbol = sweep.symbol
+    working = [order for order in snapshot.orders if symbol in ("", order.symbol)]
+    if sweep.kind != Sweep.FLATTEN:
+        return working, []
+    return working, [position for position in snapshot.positions if symbol in ("", position.symbol)]
+
+
+def _cancel_queue(this: Round) -> None:
+    """Cancel what has not left us."""
+    for order in _open(this.sweep).filter(delivery=Delivery.QUEUED):
+        with _skipping(NotCancelable):
+            cancels.request(order_id=order.pk, actor=sweeps.SWEEPER, reason=this.sweep.reason, at=this.at)
+            this.done.append(f"canceled {order} before it was sent")
+
+
+def _resolve(this: Round) -> None:
+    """Ask what has become of what was sent, but not of what another process is sending just now."""
+    lease = facts.database_clock() - timedelta(seconds=settings.SENDING_LEASE_S)
+    for order in _open(this.sweep).exclude(delivery=Delivery.QUEUED):
+        is_fresh = order.delivery == Delivery.SENDING and order.sent_at is not None and order.sent_at > lease
+        if is_fresh or this.is_over:
+            continue
+        before = order.state
+        found = resolution.resolve(order_id=order.pk, at=this.at)
+        if found.state != before:
+            this.done.append(f"found {order}: {found.state}")
+
+
+def _cancel(this: Round, broker: Broker, working: VenueOrder) -> None:
+    """Cancel what works at the broker: ours by its own protocol, what is not ours or got stuck by a request of ours."""
+    ours = _open(this.sweep).filter(venue_order_id=working.venue_order_id).first()
+    if ours is not None and ours.cancel in (CancelState.NONE, CancelState.REFUSED):
+        with _skipping(NotCancelable):
+            found = cancels.request(order_id=ours.pk, actor=sweeps.SWEEPER, reason=this.sweep.reason, at=this.at)
+            if found.delivery == Delivery.DONE:
+                this.done.append(f"canceled {ours}: {found.state}")
+                return
+            this.faults.append(f"{ours} still works; its cancel is {found.cancel}.")
+        return
+    cancel_id = f"sweep-{this.sweep.pk}-{this.sweep.rounds}-{working.venue_order_id}"[:64]
+    _note(this, "sweep.cancel_sent", {"cancel_id": cancel_id, "order": _word(working)})
+    try:
+        broker.cancel(cancel_id=cancel_id, venue_order_id=working.venue_order_id)
+    except (Refused, OutcomeUnknown) as exc:
+        this.faults.append(f"{_word(working)} is not canceled: {exc}")
+        _note(this, "sweep.cancel_answered", {"cancel_id": cancel_id, "answer": str(exc)})
+    else:
+        this.done.append(f"asked to cancel {_word(working)}")
+        _note(this, "sweep.cancel_answered", {"cancel_id": cancel_id, "answer": "accepted"})
+
+
+def _close_all(this: Round, broker: Broker, held: list[VenuePosition]) -> None:
+    """Close each position by an order of its own, once: never again while one is on its way or unknown."""
+    account, symbols = this.sweep.account, sorted({position.symbol for position in held})
+    known = {name: instruments.get(account=account, broker=broker, symbol=name, at=this.at) for name in symbols}
+    quotes = broker.snapshot(symbols=symbols).quotes
+    for position in held:
+        if this.is_over:
+            this.faults.append("The rest waits for the next round.")
+            return
+        if _open(this.sweep).filter(venue_position_id=position.venue_position_id).exists():
+            this.faults.append(f"{_word(position)} is being closed.")
+            continue
+        instrument = known[position.symbol]
+        fault = _market_fault(quotes.get(position.symbol), instrument, at=this.at)
+        if fault:
+            this.faults.append(f"{_word(position)} cannot be closed now: {fault}.")
+        elif not _close(this, position, instrument=instrument):
+            return
+
+
+def _market_fault(quote: Quote | None, instrument: TradableInstrument, *, at: datetime) -> str:
+    """Return why nothing can be traded now, so that no order is made only to be refused."""
+    return rules.quote_fault(
+        quote,
+        at=at,
+        tick_size=instrument.tick_size,
+        age_max=timedelta(seconds=settings.QUOTE_AGE_MAX_S),
+        spread_max=settings.SPREAD_MAX,
+        last_good=instrument.last_good,
+        jump_max=settings.JUMP_MAX,
+    )
+
+
+def _close(this: Round, position: VenuePosition, *, instrument: TradableInstrument) -> bool:
+    """Close one position, as much of it as one order may. False when the round should pause."""
+    account = this.sweep.account
+    most: Decimal = instrument.quantity_max - instrument.quantity_max % instrument.quantity_step
+    intent = OrderIntent(
+        symbol=position.symbol,
+        side=Side.SELL if position.side is Side.BUY else Side.BUY,
+        quantity=min(position.quantity, most),
+        venue_position_id=position.venue_position_id,
+    )
+    key = RequestKey(
+        principal=f"sweep:{this.sweep.pk}",
+        account=str(account.public_id),
+        key=f"{this.sweep.rounds}-{position.venue_position_id}",
+        fingerprint=records.fingerprint(method="SWEEP", path=position.venue_position_id, body={}),
+    )
+    try:
+        order = orders.execute(
+            user=account.user, account=account, intent=intent, key=key, at=this.at, context=BY_SWEEP
+        ).order
+    except NexusError as exc:
+        this.faults.append(f"{_word(position)} is not closed: {exc.detail}")
+        return True
+    if order.delivery == Delivery.DONE and not order.filled_quantity:
+        this.faults.append(f"{_word(position)} is not closed: {order.reason} {order.reason_detail}".rstrip() + ".")
+        return not order.reason.startswith(PACED)
+    this.done.append(f"closing {_word(position)}: {order.public_status}")
+    return True
+
+
+@transaction.atomic(durable=True)
+def _note(this: Round, action: str, detail: dict[str, Any]) -> None:
+    sweeps.tell(this.sweep, action, detail, at=this.at)
+
+
+def _waiting(left: dict[str, Any]) -> str:
+    on_the_way = left.get("on_the_way")
+    return f"On the way: {', '.join(on_the_way)}." if on_the_way else ""
+
+
+def _word(what: VenueOrder | VenuePosition) -> str:
+    number = what.venue_order_id if isinstance(what, VenueOrder) else what.venue_position_id
+    kind = "order" if isinstance(what, VenueOrder) else "position"
+    return f"{kind} {number} {what.side} {what.quantity.normalize():f} {what.symbol}"
+
+
+@contextmanager
+def _claimed(sweep: SweepRun) -> Iterator[bool]:
+    """Hold the account's sweep for this connection: whoever dies lets go of it."""
+    given = [SWEEP_LOCK, sweep.account_id]
+    (is_mine,) = statements.fetch_only("SELECT pg_try_advisory_lock(%s::integer, %s::integer)", given)
+    try:
+        yield is_mine
+    finally:
+        if is_mine:
+            statements.fetch("SELECT pg_advisory_unlock(%s::integer, %s::integer)", given)
+
+
+@contextmanager
+def _skipping(*kinds: type[NexusError]) -> Iterator[None]:
+    """Leave out what another was faster at: the next look shows what became of it."""
+    try:
+        yield
+    except kinds as exc:
+        log.info("trading.sweep.overtaken", detail=str(exc))
