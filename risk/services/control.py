@@ -16,7 +16,7 @@ from django.db.models import F, Func
 from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
 from nexus.audit.services import trail
-from nexus.audit.types import Actor, Target
+from nexus.audit.types import Actor, ActorType, Target
 from nexus.core import statements
 from nexus.core.errors import FieldError, Invalid
 from nexus.core.statements import Part, Row
@@ -108,7 +108,8 @@ def set_level(
 ) -> TradingControl:
     """Stop trading in a scope, one person's act. After the commit nothing that the stop covers can be sent.
 
-    Safe to repeat: what is stricter already stays, with its setter and its reason. `has_lock` of the row that comes
+    Safe to repeat: what is stricter already stays, with its setter and its reason; a person's repetition asks for the
+    sweep once more, a process's changes nothing. `has_lock` of the row that comes
     back says whether the stop has waited for every submitter; without it, orders that were being marked meanwhile may
     still be sent: they are listed once those `submitters` are gone. Raises: Invalid.
     """
@@ -121,6 +122,8 @@ def set_level(
     row = _locked(scope=scope, key=key, at=at)
     before, stronger = StopLevel(row.level), max(Sweep(row.sweep), sweep, key=lambda each: each.strength)
     is_raised = level > before or stronger != row.sweep
+    if not is_raised and actor.type is ActorType.SYSTEM:
+        return row
     if is_raised:
         row.level, row.sweep = max(level, before), stronger
         row.reason, row.set_by, row.set_at = reason[:REASON_LENGTH_MAX], actor.id, at

@@ -60,6 +60,16 @@ def test_a_stricter_stop_takes_over_with_its_setter(new_events):
     ]
 
 
+def test_a_process_that_repeats_itself_changes_nothing(new_events):
+    """Whatever fires every few seconds neither fills the black box nor makes a proposal to ease stale."""
+    row = halt(actor=Actor.system("trigger:x"))
+
+    again = halt(actor=Actor.system("trigger:y"), level=StopLevel.REDUCE_ONLY)
+
+    assert (again.version, again.set_by, again.reason) == (row.version, "trigger:x", "A test.")
+    assert [event.action for event in new_events()].count("control.level_set") == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "pointer"),
     [

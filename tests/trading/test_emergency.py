@@ -12,6 +12,7 @@ from django.db import OperationalError, connections, transaction
 from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
+from nexus.audit.types import Actor
 from risk.models import TradingControl
 from risk.services import control
 from risk.states import ControlScope, StopLevel, Sweep
@@ -25,7 +26,7 @@ from trading.states import Delivery
 def stop(**changes: Any) -> Stopped:
     usual: dict[str, Any] = {
         "scope": ControlScope.SYSTEM, "key": "", "level": StopLevel.HALTED, "sweep": Sweep.NONE, "reason": "A test.",
-        "actor": TESTER, "at": now(),
+        "actor": Actor.user("tests"), "at": now(),
     }  # fmt: skip
     return emergency.stop(**(usual | changes))
 
