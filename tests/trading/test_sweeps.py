@@ -4,11 +4,13 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import connections
 from django.utils.timezone import now
 
 from accounts.models import User
@@ -319,6 +321,62 @@ def test_two_workers_on_one_sweep_close_once(busy, paper):
     assert sweep_now().state == SweepState.PROVEN
     assert books(paper) == (0, 0)
     assert TradeLedger.objects.exclude(venue_position_id="").count() == 2
+
+
+def test_one_account_is_swept_by_one_at_a_time(busy, monkeypatch):
+    """Also where two stops cover it: whoever comes second leaves it to the first."""
+    flatten()
+    flatten(scope=ControlScope.ACCOUNT, key=str(busy.pk))
+    first, second = SweepRun.objects.order_by("pk")
+    real, found = sweeping._resolve, []
+
+    def resolve(this: Any) -> None:
+        if not found:
+            with ThreadPoolExecutor(1) as other:
+                found.append(other.submit(_elsewhere, second.pk).result())
+        real(this)
+
+    monkeypatch.setattr(sweeping, "_resolve", resolve)
+
+    assert sweep_now(first).state == SweepState.PROVEN
+    assert found == [None]
+    assert SweepRun.objects.get(pk=second.pk).rounds == 0
+    assert sweep_now(second).state == SweepState.PROVEN
+
+
+def _elsewhere(sweep_id: int) -> SweepRun | None:
+    try:
+        return sweeping.run(sweep_id=sweep_id, at=now())
+    finally:
+        connections.close_all()
+
+
+def test_what_is_asked_while_the_broker_is_looked_at_is_not_proven_by_that_look(execute, paper, account, monkeypatch):
+    """A cancel finds nothing to cancel, and a flatten comes as it looks: the position is still closed."""
+    execute()
+    stop(sweep=Sweep.CANCEL)
+    real, asked = sweeping._covered, []
+
+    def covered(*what: Any) -> Any:
+        if not asked:
+            asked.append(flatten())
+        return real(*what)
+
+    monkeypatch.setattr(sweeping, "_covered", covered)
+
+    assert sweep_now().state == SweepState.RUNNING
+    assert sweep_now().state == SweepState.PROVEN
+    assert books(paper) == (0, 0)
+
+
+def test_another_account_of_the_same_user_that_hangs_holds_up_no_close(execute, paper, account):
+    execute()
+    other = frozen_account("http://127.0.0.1:1", number=1)
+    TradingAccount.objects.filter(pk=other.pk).update(user=account.user)
+    flatten(scope=ControlScope.ACCOUNT, key=str(account.pk))
+
+    assert sweep_now().state == SweepState.PROVEN
+    assert books(paper) == (0, 0)
 
 
 def test_asking_again_makes_a_running_sweep_stronger_and_a_proven_one_new(busy, paper):
