@@ -328,7 +328,8 @@ def test_one_account_is_swept_by_one_at_a_time(busy, monkeypatch):
     flatten()
     flatten(scope=ControlScope.ACCOUNT, key=str(busy.pk))
     first, second = SweepRun.objects.order_by("pk")
-    real, found = sweeping._resolve, []
+    real = sweeping._resolve
+    found: list[SweepRun | None] = []
 
     def resolve(this: Any) -> None:
         if not found:
@@ -355,11 +356,11 @@ def test_what_is_asked_while_the_broker_is_looked_at_is_not_proven_by_that_look(
     """A cancel finds nothing to cancel, and a flatten comes as it looks: the position is still closed."""
     execute()
     stop(sweep=Sweep.CANCEL)
-    real, asked = sweeping._covered, []
+    real, others = sweeping._covered, [flatten]
 
     def covered(*what: Any) -> Any:
-        if not asked:
-            asked.append(flatten())
+        if others:
+            others.pop()()
         return real(*what)
 
     monkeypatch.setattr(sweeping, "_covered", covered)
