@@ -263,8 +263,8 @@ STOP_ON = {  # what stops trading by itself, and how far; OFF only tells people
     "REFUSALS": env.choice("STOP_ON_REFUSALS", "REDUCE_ONLY", options=_LEVELS),
     "ACCOUNT_REFUSED": env.choice("STOP_ON_ACCOUNT_REFUSED", "REDUCE_ONLY", options=_LEVELS),
     "WRONG_FILL": env.choice("STOP_ON_WRONG_FILL", "REDUCE_ONLY", options=_LEVELS),
-    "DISCREPANCY": env.choice("STOP_ON_DISCREPANCY", "REDUCE_ONLY", options=_LEVELS),
-    "RECONCILIATION": env.choice("STOP_ON_RECONCILIATION", "REDUCE_ONLY", options=_LEVELS),
+    "DISCREPANCY": env.choice("STOP_ON_DISCREPANCY", "REDUCE_ONLY", options=_LEVELS[1:]),
+    "RECONCILIATION": env.choice("STOP_ON_RECONCILIATION", "REDUCE_ONLY", options=_LEVELS[1:]),
 }
 DAILY_LOSS_SWEEP = env.choice("DAILY_LOSS_SWEEP", "NONE", options=("NONE", "CANCEL", "FLATTEN"))  # of a HALTED one
 MARGIN_LEVEL_ALARM = env.decimal("MARGIN_LEVEL_ALARM", "200")  # percent: equity over margin in use; people are told
@@ -321,7 +321,6 @@ RECONCILIATION_REVIEW_FROM = env.decimal(
 RECONCILIATION_STOP_ABOVE = env.decimal("RECONCILIATION_STOP_ABOVE", "500")  # USD an account
 MAX_DISCREPANCY_THRESHOLD = env.decimal("MAX_DISCREPANCY_THRESHOLD", "1000")  # USD of all accounts: stops the system
 MAX_CONSECUTIVE_FAILURES = env.integer("MAX_CONSECUTIVE_FAILURES", 3, least=1)  # of runs, in a row: stops the account
-RECONCILIATION_STOP_LEVEL = env.choice("RECONCILIATION_STOP_LEVEL", "REDUCE_ONLY", options=("REDUCE_ONLY", "HALTED"))
 
 # --- Logs -------------------------------------------------------------------------------------------------------------
 LOGGING_CONFIG = "nexus.core.logs.configure"

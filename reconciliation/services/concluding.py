@@ -117,7 +117,7 @@ def _failed(run: Run, failures: int, *, detail: str) -> Outcome:
     is_too_many = failures >= settings.MAX_CONSECUTIVE_FAILURES
     if is_too_many:
         reason = f"Reconciliation failed {failures} times in a row: {detail}"[:500]
-        stops.stop_account(account, reason=reason, at=run.at)
+        stops.stop_for_failures(account, reason=reason, at=run.at)
     impact = Impact.HIGH if is_too_many else Impact.MEDIUM
     return Outcome(account.pk, account.public_id, Status.FAILED, run.run_id, detail=detail, risk_impact=impact)
 

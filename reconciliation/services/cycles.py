@@ -78,7 +78,7 @@ def _run(run: Run) -> Outcome:
     findings = _sighted(account, valuing.value(account, differences, missing=missing, at=at), is_cash_busy=is_cash_busy)
     verdict = rules.judge(findings, synced=_synced(account, at=at), policy=policy.current())
     if verdict.stops:  # first of all: whatever fails from here on, nothing new is admitted
-        stops.stop_account(account, reason=_reason(verdict), at=at)
+        stops.stop_for_discrepancy(account, reason=_reason(verdict), at=at)
     outcome = concluding.conclude(run, findings, verdict, balance=reading.snapshot.balance)
     if stops.stop_when_fleet_is_off(at=at):
         concluding.tell_fleet(at=at)

@@ -1,4 +1,4 @@
-"""Stopping trading where the books cannot be trusted. A stop only ever gets stricter here; a person releases it."""
+"""Stopping trading where the books cannot be trusted. A stop only ever gets stricter here; people release it."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -7,18 +7,22 @@ from django.conf import settings
 from django.db.models import Count, Q, Sum
 
 from nexus.audit.types import Actor
-from nexus.core import statements
 from reconciliation.models import Cycle
-from risk.services import control
-from risk.states import ControlScope, StopLevel
+from risk.states import ControlScope, Trigger
+from trading.services import triggers
 from trading.services.accounts import Account
 
 RECONCILER = Actor.system("reconciliation")
 
 
-def stop_account(account: Account, *, reason: str, at: datetime) -> bool:
-    """Stop trading on an account; tell whether it was not stopped before."""
-    return _stop(ControlScope.ACCOUNT, str(account.pk), reason=reason, at=at)
+def stop_for_discrepancy(account: Account, *, reason: str, at: datetime) -> bool:
+    """Stop trading on an account whose books differ by too much; tell whether it was not stopped before."""
+    return _stop(Trigger.DISCREPANCY, ControlScope.ACCOUNT, str(account.pk), reason=reason, at=at)
+
+
+def stop_for_failures(account: Account, *, reason: str, at: datetime) -> bool:
+    """Stop trading on an account that could not be reconciled too often; tell whether it was not stopped before."""
+    return _stop(Trigger.RECONCILIATION, ControlScope.ACCOUNT, str(account.pk), reason=reason, at=at)
 
 
 def stop_when_fleet_is_off(*, at: datetime) -> bool:
@@ -33,19 +37,8 @@ def stop_when_fleet_is_off(*, at: datetime) -> bool:
     if total <= settings.MAX_DISCREPANCY_THRESHOLD:
         return False
     reason = f"All accounts together differ from their brokers by {total:.2f} USD."
-    return _stop(ControlScope.SYSTEM, "", reason=reason, at=at)
+    return _stop(Trigger.DISCREPANCY, ControlScope.SYSTEM, "", reason=reason, at=at)
 
 
-def _stop(scope: ControlScope, key: str, *, reason: str, at: datetime) -> bool:
-    level = StopLevel[settings.RECONCILIATION_STOP_LEVEL]
-    if _level_of(scope, key) >= level:
-        return False
-    control.set_level(scope=scope, key=key, level=level, reason=reason, actor=RECONCILER, at=at)
-    return True
-
-
-def _level_of(scope: ControlScope, key: str) -> StopLevel:
-    """Return the level of this very scope: another scope's may be stricter, and is released by itself."""
-    row = statements.fetch_only(control.STATE.query, control.wanted([(scope, key)]))
-    levels = {(found, of): level for found, of, level, _ in zip(*(column or () for column in row), strict=True)}
-    return StopLevel(levels.get((scope, key), StopLevel.ACTIVE))
+def _stop(trigger: Trigger, scope: ControlScope, key: str, *, reason: str, at: datetime) -> bool:
+    return triggers.pull(trigger, scope=scope, key=key, reason=reason, at=at) is not None

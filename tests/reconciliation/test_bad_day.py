@@ -361,3 +361,13 @@ def test_a_deal_that_shows_between_the_readings_is_read_with_the_rest(paper, acc
     outcome = reconcile()
 
     assert (outcome.status, outcome.new_fills, len(asked)) == ("CLEAN", 1, 4)
+
+
+def test_a_failing_reconciliation_stops_as_far_as_its_setting_says(account, reconcile, settings):
+    settings.STOP_ON = settings.STOP_ON | {"RECONCILIATION": "HALTED"}
+    settings.MT5_GATEWAY_URL = "http://127.0.0.1:1"
+
+    for _ in range(settings.MAX_CONSECUTIVE_FAILURES):
+        reconcile()
+
+    assert stop_of(account) == StopLevel.HALTED
