@@ -18,7 +18,7 @@ class LockingQuerySet(models.QuerySet[Any]):
 class UserDailyStats(models.Model):
     """A user's trading day: the row that every admission of that user locks, and its counters."""
 
-    user = models.ForeignKey("accounts.User", on_delete=models.PROTECT, related_name="+")
+    user = models.ForeignKey("accounts.User", on_delete=models.PROTECT, related_name="+", db_index=False)
     trading_date = models.DateField(help_text="UTC")
     orders_admitted = models.PositiveIntegerField(default=0)
     orders_rejected = models.PositiveIntegerField(default=0)

@@ -30,25 +30,31 @@ _COUNTED = {
 DOUBTED = tuple(field.attname for field in TradeLedger._meta.concrete_fields if field.attname in _COUNTED)
 IN_DOUBT = Part(
     """
-    SELECT {columns} FROM (SELECT * FROM trade_ledger WHERE user_id = %(user)s AND id IN (
+    SELECT {columns} FROM (SELECT whole.* FROM (
         SELECT id FROM trade_ledger WHERE user_id = %(user)s AND reserved > 0
         UNION
         SELECT id FROM trade_ledger WHERE user_id = %(user)s AND delivery IN ('SENDING', 'UNKNOWN')
         UNION
         SELECT fill.order_id FROM fill JOIN trading_account ON trading_account.id = fill.account_id
-        WHERE trading_account.user_id = %(user)s AND fill.booked_at >= %(since)s AND fill.order_id IS NOT NULL)
-    ORDER BY id) doubted
+        WHERE trading_account.user_id = %(user)s AND fill.booked_at >= %(since)s AND fill.booked_at < 'infinity'
+          AND fill.order_id IS NOT NULL
+    ) few CROSS JOIN LATERAL (
+        SELECT * FROM trade_ledger WHERE id = few.id AND user_id = %(user)s LIMIT 1
+    ) whole ORDER BY id) doubted
     """.replace("{columns}", ", ".join(f"array_agg({name})" for name in DOUBTED)),
     width=len(DOUBTED),
 )
 CHANGING = Part(
     """
-    SELECT coalesce(sum(extra_risk), 0) FROM change_request
-    JOIN broker_positions ON broker_positions.id = change_request.position_id
+    SELECT coalesce(sum(extra_risk), 0) FROM (
+        SELECT position_id, extra_risk FROM change_request WHERE state IN ('SENDING', 'UNKNOWN')
+        UNION ALL
+        SELECT position_id, extra_risk FROM change_request
+        WHERE state = 'DONE' AND settled_at >= %(since)s AND settled_at < 'infinity'
+    ) fresh
+    JOIN broker_positions ON broker_positions.id = fresh.position_id
     JOIN trading_account ON trading_account.id = broker_positions.account_id
     WHERE trading_account.user_id = %(user)s
-      AND (change_request.state IN ('SENDING', 'UNKNOWN')
-           OR change_request.state = 'DONE' AND change_request.settled_at >= %(since)s)
     """,
     width=1,
 )

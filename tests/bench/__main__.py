@@ -38,7 +38,7 @@ def main(chosen: str) -> int:
 
 
 def _clones(opened: stage.Stage, wanted: set[str]) -> dict[str, str]:
-    """Copy the database before anybody else uses it: one for pgbench, two with a history."""
+    """Copy the database before anybody else uses it: one for pgbench, three with a history."""
     clones = {}
     if wanted & {"limit", "api"}:
         clones["limit"] = opened.clone("bench_limit")
@@ -48,6 +48,7 @@ def _clones(opened: stage.Stage, wanted: set[str]) -> dict[str, str]:
         clones |= {
             "small": opened.clone("bench_small", orders=SMALL),
             "large": opened.clone("bench_large", orders=LARGE),
+            "hot": opened.clone("bench_hot", orders=LARGE, of_one=True),
         }
     return clones
 

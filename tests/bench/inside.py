@@ -1,7 +1,7 @@
 """Orders without HTTP: place them through the service in this process and time what is asked for.
 
-Reads a number of orders a line from standard input; answers each with a line of JSON: the times of the whole order and
-of its admission (the first transaction: claim, locks, judgement, rows, commit), in ms.
+Reads a number of orders and of traders a line from standard input; answers each with a line of JSON: the times of the
+whole order and of its admission (the first transaction: claim, locks, judgement, rows, commit), in ms.
 """
 
 import json
@@ -40,13 +40,14 @@ def main() -> None:
     orders._admit = timed
     for line in sys.stdin:
         admissions.clear()
-        whole = [_place(traders[n % len(traders)], n) for n in range(int(line))]
+        count, spread = map(int, line.split())
+        whole = [_place(traders[n % spread], n // spread) for n in range(count)]
         print(json.dumps({"orders": whole, "admissions": admissions}), flush=True)
 
 
 def _place(trader: Any, number: int) -> float:
     begun = time.perf_counter()
-    order = place(trader, number // USERS)
+    order = place(trader, number)
     taken = 1000 * (time.perf_counter() - begun)
     assert order.status == "FILLED", (order.status, order.reason, order.checks)
     return taken

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from tests.bench import limit, nowire, rows
 from tests.bench.load import Outcome
-from tests.bench.stage import Stage, pgbench
+from tests.bench.stage import Inside, Stage, pgbench
 
 CLIENTS = 16
 EXECUTE = "/api/v1/trading/execute"
@@ -103,21 +103,24 @@ def admission(run: Run) -> None:
 
 
 def growth(run: Run) -> None:
-    """(e) Measure the cost of an order over few and over many ledger rows, in turns: both see the same noise."""
-    small, large = [], []
-    with run.stage.inside(run.clones["small"]) as few, run.stage.inside(run.clones["large"]) as many:
-        few.place(ORDERS_A_ROUND)
-        many.place(ORDERS_A_ROUND)
-        for _ in range(2 * ROUNDS):
-            small += few.place(ORDERS_A_ROUND)[0]
-            large += many.place(ORDERS_A_ROUND)[0]
-    at_1k, at_1m = statistics.median(small), statistics.median(large)
+    """(e) Measure an order over few and many ledger rows, also all of one trader, in turns: the same noise for each."""
+    inside = run.stage.inside
+    with inside(run.clones["small"]) as few, inside(run.clones["large"]) as many, inside(run.clones["hot"]) as own:
+        turns: list[tuple[Inside, int, list[float]]] = [(few, 100, []), (many, 100, []), (few, 1, []), (own, 1, [])]
+        for number in range(2 * ROUNDS + 1):
+            for place, traders, times in turns:
+                found = place.place(ORDERS_A_ROUND, traders=traders)[0]
+                times += found if number else []  # the first round warms
+    at_1k, at_1m, one_at_1k, one_at_1m = (statistics.median(times) for _, _, times in turns)
     run.figures |= {
         "order_at_1k_p50_ms": round(at_1k, 3),
         "order_at_1m_p50_ms": round(at_1m, 3),
         "order_cost_1m_over_1k": round(at_1m / at_1k, 3),
+        "order_cost_1m_of_one_over_1k": round(one_at_1m / one_at_1k, 3),
     }
-    run.say(f"  an order at 1,000 rows {at_1k:.2f} ms, at 1,000,000 rows {at_1m:.2f} ms")
+    run.say(
+        f"  an order at 1,000 rows {at_1k:.2f} ms, at 1,000,000 {at_1m:.2f} ms; all of one trader {one_at_1m:.2f} ms"
+    )
 
 
 def bodies_of(kind: str, stage: Stage) -> list[str]:

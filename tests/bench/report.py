@@ -21,6 +21,7 @@ TARGETS: dict[str, tuple[str, float, bool]] = {
     "stop_commit_p99_ms_64": ("a stop committed amid 64 busy submitters, p99 ms", 50.0, False),
     "stop_request_p99_ms_64": ("a stop from its request to the last order listed, p99 ms", 1000.0, False),
     "order_cost_1m_over_1k": ("cost of an order at 1,000,000 ledger rows over 1,000", 1.10, False),
+    "order_cost_1m_of_one_over_1k": ("the same, where all the rows are of one trader", 1.10, False),
 }
 
 

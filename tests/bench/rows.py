@@ -14,15 +14,15 @@ BATCH = 1_000
 AGE = timedelta(days=30)  # of the newest row: nothing here is in doubt, or counts today
 
 
-def load(database: str, *, orders: int, with_checks: bool = True) -> None:
-    """Copy filled orders, their fills, last events and keys, spread over the direct traders.
+def load(database: str, *, orders: int, with_checks: bool = True, of_one: bool = False) -> None:
+    """Copy filled orders, their fills, last events and keys, spread over the direct traders, or all `of_one`.
 
     The checks are most of an order's size and stand in no index: a million rows go without them.
     """
     with psycopg.connect(database, row_factory=dict_row) as connection:
         owners = connection.execute(
             "SELECT id AS account_id, user_id FROM trading_account WHERE venue_account NOT LIKE 'behind-%%' ORDER BY id"
-        ).fetchall()
+        ).fetchall()[: 1 if of_one else None]
         order = _one(connection, "SELECT * FROM trade_ledger WHERE status = 'FILLED' ORDER BY id LIMIT 1")
         order["checks"] = order["checks"] if with_checks else []
         fill = _one(connection, "SELECT * FROM fill WHERE order_id = %s", order["id"])

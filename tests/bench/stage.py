@@ -75,11 +75,11 @@ class Stage:
         roots = [child.process.pid for child in self.supervisor.children]
         return processor.spent_s([*roots, self.postmaster]) or 0.0
 
-    def clone(self, name: str, *, orders: int = 0) -> str:
-        """Copy the stage's database, and give the copy a history."""
+    def clone(self, name: str, *, orders: int = 0, of_one: bool = False) -> str:
+        """Copy the stage's database, and give the copy a history: of everybody, or all of it of one trader."""
         address = rows.clone(self.database, name=name)
         if orders:
-            rows.load(address, orders=orders, with_checks=False)
+            rows.load(address, orders=orders, with_checks=False, of_one=of_one)
         return address
 
     @contextmanager
@@ -112,11 +112,11 @@ class Inside:
     process: subprocess.Popen[str]
     log: Path
 
-    def place(self, count: int) -> tuple[list[float], list[float]]:
-        """Place orders one after the other; return the times of the orders and of their admissions, in ms."""
+    def place(self, count: int, *, traders: int = 100) -> tuple[list[float], list[float]]:
+        """Place orders of some traders one by one; return the times of the orders and of their admissions, in ms."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(f"{count}\n")
+        self.process.stdin.write(f"{count} {traders}\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:

@@ -26,7 +26,7 @@ from tests.trading.conftest import brief
 from trading import rules, selectors
 from trading.api import forms, rendering
 from trading.models import BrokerPosition, Fill, OrderEvent, TradeLedger
-from trading.services import fills, orders, settling, storing
+from trading.services import books, facts, fills, orders, settling, storing
 from trading.states import Side
 from trading.types import Holding, OrderIntent, OrderReport
 
@@ -103,6 +103,38 @@ def test_an_order_leaves_the_rows_that_the_orm_would_leave(execute, monkeypatch,
     theirs = story(execute(small(**changes)))
 
     assert ours == theirs
+
+
+def test_what_an_order_reads_of_our_books_does_not_grow_with_the_ledger(execute, trader, account):
+    """Rows that PostgreSQL fetched, not its time: a plan for any value once went through all orders of the user."""
+    order = execute(small())
+    columns = [str(field.column) for field in TradeLedger._meta.concrete_fields if not field.primary_key]
+    others = {
+        "public_id": "gen_random_uuid()", "client_order_id": "'old-' || day", "venue_order_id": "'old-' || day",
+        "created_at": "created_at - day * interval '1 day'", "closed_at": "closed_at - day * interval '1 day'",
+    }  # fmt: skip
+    found = facts.read(user_id=trader.pk, account=account, symbol=order.symbol, at=now())
+    counts = "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) FROM pg_stat_xact_user_tables"
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO trade_ledger ({', '.join(columns)}) "  # noqa: S608  # names of our own columns
+            f"SELECT {', '.join(others.get(name, name) for name in columns)} "
+            "FROM trade_ledger, generate_series(1, 5000) day WHERE id = %s",
+            [order.pk],
+        )
+        cursor.execute(
+            "INSERT INTO fill SELECT (jsonb_populate_record(fill, jsonb_build_object('id', -old.id, 'order_id', old.id,"
+            " 'venue_fill_id', old.client_order_id, 'filled_at', old.closed_at, 'booked_at', old.closed_at))).* "
+            "FROM fill, trade_ledger old WHERE old.client_order_id LIKE 'old-%%' AND fill.order_id = %s",
+            [order.pk],
+        )
+        cursor.execute("ANALYZE trade_ledger, fill")
+        before = statements.fetch_only(counts)[0]
+        books.read(user_id=trader.pk, account=account, symbol=order.symbol, intent=small(), facts=found, at=now())
+        fetched = statements.fetch_only(counts)[0] - before
+        transaction.set_rollback(True)
+
+    assert fetched < 200
 
 
 def test_the_counters_of_a_day_are_those_of_the_orm(execute, trader, monkeypatch):

@@ -13,7 +13,7 @@ from trading.states import CashKind, FillKind, Side
 class Fill(models.Model):
     """One execution at the venue, ours or not. Never changed: a correction is another row."""
 
-    account = models.ForeignKey(TradingAccount, on_delete=models.PROTECT, related_name="+")
+    account = models.ForeignKey(TradingAccount, on_delete=models.PROTECT, related_name="+", db_index=False)
     order = models.ForeignKey("trading.TradeLedger", null=True, on_delete=models.PROTECT, related_name="fills")
     venue_fill_id = models.CharField(max_length=64)
     venue_order_id = models.CharField(max_length=64, blank=True)
@@ -49,7 +49,7 @@ class BrokerPosition(models.Model):
     """A position as our fills make it. Its price now comes from the broker when somebody looks."""
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
-    account = models.ForeignKey(TradingAccount, on_delete=models.PROTECT, related_name="+")
+    account = models.ForeignKey(TradingAccount, on_delete=models.PROTECT, related_name="+", db_index=False)
     venue_position_id = models.CharField(max_length=64)
     symbol = models.CharField(max_length=32)
     quantity = columns.quantity(help_text="lots, negative when short")
@@ -80,7 +80,7 @@ class BrokerPosition(models.Model):
 class CashMovement(models.Model):
     """One movement of money at the venue without a trade. Never changed."""
 
-    account = models.ForeignKey(TradingAccount, on_delete=models.PROTECT, related_name="+")
+    account = models.ForeignKey(TradingAccount, on_delete=models.PROTECT, related_name="+", db_index=False)
     venue_cash_id = models.CharField(max_length=64)
     kind = models.CharField(max_length=10, choices=columns.choices_of(CashKind))
     amount = columns.money(help_text="account currency, negative when it leaves")

@@ -79,8 +79,9 @@ class TradeLedger(models.Model):
     """One order, from its intent to its last fill."""
 
     public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
-    account = models.ForeignKey(TradingAccount, on_delete=models.PROTECT, related_name="+")
-    user = models.ForeignKey("accounts.User", on_delete=models.PROTECT, related_name="+")
+    # No index of their own: others begin with them, and a planner that takes the short one reads a whole history.
+    account = models.ForeignKey(TradingAccount, on_delete=models.PROTECT, related_name="+", db_index=False)
+    user = models.ForeignKey("accounts.User", on_delete=models.PROTECT, related_name="+", db_index=False)
     client_order_id = models.CharField(max_length=32, help_text="ours, made first, sent once")
     venue_order_id = models.CharField(max_length=64, blank=True)
     symbol = models.CharField(max_length=32)
@@ -295,6 +296,7 @@ class ChangeRequest(models.Model):
                 name="change_one_open_of_a_position",
             ),
         ]
+        indexes: ClassVar = [models.Index(fields=["settled_at"], name="change_settled")]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.change_id}"
