@@ -152,6 +152,9 @@ class TradeLedger(models.Model):
             models.Index(fields=["user"], condition=models.Q(reserved__gt=0), name="order_reserving"),
             models.Index(fields=["id"], condition=models.Q(delivery__in=OPEN_DELIVERIES), name="order_open"),
             models.Index(fields=["symbol", "-id"], name="order_by_symbol"),
+            models.Index(
+                fields=["account", "closed_at"], condition=models.Q(reason="NOT_AT_BROKER"), name="order_absent"
+            ),
         ]
 
     def __str__(self) -> str:

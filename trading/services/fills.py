@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
+from django.db.models import QuerySet
 
 from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
@@ -105,26 +106,29 @@ def ingest(*, account: TradingAccount, reports: Iterable[FillReport], at: dateti
     """Book fills read from an account's history, ours or not, and return how many were new."""
     ours: dict[str, list[FillReport]] = defaultdict(list)
     others: list[FillReport] = []
-    for fill in _unknown(account, reports):
+    unknown = _unknown(account, reports)
+    for fill in unknown:
         is_ours = bool(fill.client_order_id) and fill.kind in (FillKind.ORDER, FillKind.BUST)
         (ours[fill.client_order_id] if is_ours else others).append(fill)
-    before = Fill.objects.filter(account=account).count()
     orders = TradeLedger.objects.locked().filter(account=account, client_order_id__in=list(ours))
     for order in orders:
         fills = tuple(ours.pop(order.client_order_id))
         follow(order, report=OrderReport(order.client_order_id, VenueState.WORKING, fills=fills), at=at)
     for fill in [*others, *(fill for stray in ours.values() for fill in stray)]:
         _book_other(account, fill, at=at)
-    return Fill.objects.filter(account=account).count() - before
+    return _booked(account, unknown).count() if unknown else 0
 
 
 def _unknown(account: TradingAccount, reports: Iterable[FillReport]) -> list[FillReport]:
     """Drop what is booked already, so that a look at a busy hour locks nothing but what is new."""
     by_id = {fill.venue_fill_id: fill for fill in reports}
-    booked = Fill.objects.filter(account=account, venue_fill_id__in=list(by_id)).values_list("venue_fill_id", flat=True)
-    for known in booked:
+    for known in _booked(account, by_id.values()).values_list("venue_fill_id", flat=True):
         del by_id[known]
     return list(by_id.values())
+
+
+def _booked(account: TradingAccount, reports: Iterable[FillReport]) -> QuerySet[Fill]:
+    return Fill.objects.filter(account=account, venue_fill_id__in=[fill.venue_fill_id for fill in reports])
 
 
 def follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLedger:

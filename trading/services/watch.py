@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 from django.db import transaction
-from django.db.models import Max
 
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
+from nexus.core import statements
 from nexus.core.errors import OutsideError
 from risk.services import sights, stats
-from trading.models import CashMovement, Fill, TradeLedger, TradingAccount
+from trading.models import CashMovement, Fill, TradingAccount
 from trading.services import accounts, facts, figures, fills, triggers
 from trading.states import PAID
 from trading.types import AccountSnapshot, CashReport, FillReport
@@ -22,6 +22,13 @@ WATCHED = timedelta(hours=24)
 CASH_WINDOW = timedelta(hours=26)  # a day and what a server's clock may be off
 NEVER = datetime.min.replace(tzinfo=UTC)
 OVERLAP = timedelta(hours=1)  # history may list a fill late; booking it twice is impossible
+NEWEST = 100  # of the fills that were booked last, one is as new as any: what is told late stands among them alone
+
+# The reason is written out, so that the index of these orders (`order_absent`) is found by a plan for any value.
+ABSENT = """
+SELECT sent_at FROM trade_ledger
+WHERE account_id = %s AND reason = 'NOT_AT_BROKER' AND closed_at >= %s AND sent_at IS NOT NULL
+"""
 
 
 def watched() -> list[int]:
@@ -41,7 +48,7 @@ def look(*, account_id: int, at: datetime) -> int:
     triggers.examine(account, at=at, clock=clock)
     # What an order of ours booked meanwhile says nothing about the deals that nobody asked for before it.
     known = Fill.objects.filter(account=account, booked_at__lte=sights.seen_at(account_id=account.pk) or NEVER)
-    newest = known.aggregate(at=Max("filled_at"))["at"]
+    newest = max(known.order_by("-booked_at").values_list("filled_at", flat=True)[:NEWEST], default=None)
     since = min([newest or account.created_at, *_watch_list(account, at=at)]) - OVERLAP
     try:
         broker = accounts.broker_of(account)
@@ -79,8 +86,7 @@ def book(
 
 def _watch_list(account: TradingAccount, *, at: datetime) -> list[datetime]:
     """Return when orders were sent that were closed by absence: late deals of theirs are looked for a day long."""
-    absent = TradeLedger.objects.filter(account=account, reason="NOT_AT_BROKER", closed_at__gte=at - WATCHED)
-    return [sent_at for sent_at in absent.values_list("sent_at", flat=True) if sent_at is not None]
+    return [sent_at for (sent_at,) in statements.fetch(ABSENT, [account.pk, at - WATCHED])]
 
 
 @transaction.atomic(durable=True)
