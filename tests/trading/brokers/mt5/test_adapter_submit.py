@@ -9,7 +9,7 @@ import pytest
 from nexus.core.errors import OutcomeUnknown, Refused, Unreachable
 from trading.brokers import ids
 from trading.brokers.base import Side, VenueState
-from trading.brokers.mt5 import adapter, outcomes
+from trading.brokers.mt5 import adapter, outcomes, search
 
 
 def test_reports_filled_from_the_deals(broker, terminal, order):
@@ -69,6 +69,44 @@ def test_reads_the_market_again_when_it_was_read_too_long_ago(broker, terminal, 
     broker.submit(order())
 
     assert (len(ticks), len(rules)) == (1, 1)
+
+
+def test_a_fill_is_confirmed_by_the_deals_of_these_moments_alone(broker, terminal, order):
+    broker.submit(order())
+    broker.snapshot(symbols=["EURUSD"])  # it learns the server's clock
+    windows, orders = counted(terminal, "history_deals_get"), counted(terminal, "history_orders_get")
+
+    report = broker.submit(order())
+
+    assert report.state is VenueState.FILLED
+    ((since, until),) = windows
+    assert until - since <= 2 * search.NEAR_S + 2
+    assert orders == []
+
+
+def test_a_deal_that_these_moments_do_not_hold_is_searched_for_in_full(broker, terminal, order):
+    broker.submit(order())
+    broker.snapshot(symbols=["EURUSD"])
+
+    def an_hour_off(request):
+        answer = terminal.fill(request)
+        terminal.deals[-1] = terminal.deals[-1]._replace(time=terminal.deals[-1].time - 3600)
+        return answer
+
+    terminal.next_send = an_hour_off
+    windows = counted(terminal, "history_deals_get")
+    report = broker.submit(order())
+
+    assert report.state is VenueState.FILLED
+    assert [until - since > 24 * 3600 for since, until in windows] == [False, True]
+
+
+def test_a_deal_that_the_broker_made_twice_is_seen_at_once(broker, terminal, order):
+    broker.submit(order())
+    broker.snapshot(symbols=["EURUSD"])
+    terminal.next_send = lambda request: terminal.fill(request, parts=(0.1, 0.1))
+
+    assert [fill.quantity for fill in broker.submit(order()).fills] == [Decimal("0.1")] * 2
 
 
 def test_sums_the_deals_of_one_order(broker, terminal, order):
