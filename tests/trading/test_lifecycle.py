@@ -151,13 +151,17 @@ def test_a_fill_with_our_mark_and_another_ticket_is_a_fact_of_its_own(unknown):
     assert Alert.objects.filter(kind="EXTERNAL_FILL").exists()
 
 
-def test_high_slippage_is_told_and_better_prices_are_not(unknown, settings):
+def test_high_slippage_is_told_and_judged_at_once_and_better_prices_are_not(unknown, monkeypatch):
+    looks = []
+    monkeypatch.setattr(fills, "enqueue", lambda name, **words: looks.append((name, words)))
     report(unknown, VenueState.WORKING, fill(unknown, 1, "0.05", "1.07000"))
     assert not Alert.objects.filter(kind="HIGH_SLIPPAGE").exists()
+    assert looks == []
 
     report(unknown, VenueState.WORKING, fill(unknown, 2, "0.05", "1.09050"))  # 0.51 % above the ask at sending
 
     assert Alert.objects.filter(kind="HIGH_SLIPPAGE").exists()
+    assert looks == [("trading.watch_account", {"account_id": unknown.account_id})]  # its limits are judged at once
 
 
 # --- What two operators may decide ---------------------------------------------------------------------------------

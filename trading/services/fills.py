@@ -20,6 +20,7 @@ from nexus.alerts.states import Severity
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
 from nexus.core import money, statements
+from nexus.core.jobs import enqueue
 from nexus.idempotency.services import records
 from risk.services import adjustments
 from risk.states import AdjustmentKind
@@ -381,6 +382,8 @@ def _warn(order: TradeLedger, *, report: OrderReport, fills: list[Fill], has_new
             f"filled {worst} away from its reference",
         ),
     }
+    if conditions["HIGH_SLIPPAGE"][1]:  # its account is judged by what it has cost now, not by the next look
+        enqueue("trading.watch_account", account_id=order.account_id)
     for kind, (severity, holds, words) in conditions.items():
         if holds:
             alerts.open_alert(
