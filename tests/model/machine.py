@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import tempfile
+import time
 import uuid
 from dataclasses import dataclass
 from datetime import timedelta
@@ -34,11 +35,13 @@ from trading.types import OrderIntent
 
 LOGINS = itertools.count(9001)
 PRICES = {"low": ("1.07490", "1.07500"), "middle": ("1.08490", "1.08500"), "high": ("1.09490", "1.09500")}
+LATE_S = 1.5  # how late an order may arrive, of which the sender heard nothing
 # What the broker does to one sending, and whether it executes it.
 FAULTS: dict[str, tuple[dict[str, Any], bool]] = {
     "": ({}, True),
     "timeout_before_accept": ({}, False),
     "timeout_after_accept": ({}, True),
+    "accept_late": ({"seconds": LATE_S}, True),
     "none_result": ({"executed": True}, True),
     "retcode": ({}, False),
     "hang": ({"seconds": 0}, True),
@@ -73,6 +76,7 @@ class Orders(RuleBasedStateMachine):
         self.made: dict[str, str] = {}
         self._halt(StopLevel.ACTIVE)
         self.price = "middle"
+        self.quiet_from = 0.0
         self.paper.quote("EURUSD", *PRICES["middle"])
         self.account = accounts.link(
             user_id=UserFactory.create().pk, name="Paper", venue="mt5", venue_account=str(self.paper.login),
@@ -92,6 +96,8 @@ class Orders(RuleBasedStateMachine):
         if fault:
             self.paper.control.inject(fault, **FAULTS[fault][0])
         order = self._place(key, _market(side, quantity))
+        if fault == "accept_late":
+            self.quiet_from = time.monotonic() + LATE_S
         self._expect(key, order, is_executed=FAULTS[fault][1])
         if fault and not order.attempts:
             self._let_the_fault_pass()
@@ -236,6 +242,7 @@ class Orders(RuleBasedStateMachine):
 
     def _settle(self) -> None:
         self.dispatch()
+        time.sleep(max(0, self.quiet_from - time.monotonic()))
         for seconds in (0, 61, 181, 181):
             self.wait(seconds)
             self.resolve()
@@ -249,6 +256,7 @@ class Orders(RuleBasedStateMachine):
             filled = order.filled_quantity * Side(order.side).direction
             wanted = expected.signed if expected.is_executed else Decimal(0)
             assert filled == wanted, f"{order} ({order.state}, {order.reason}) filled {filled}, not {wanted}"
+            assert not order.late_fill, f"{order} was called absent while it was on its way"
         ours = {
             each.venue_position_id: abs(int(each.quantity.scaleb(8)))
             for each in BrokerPosition.objects.filter(account=self.account, closed_at__isnull=True)

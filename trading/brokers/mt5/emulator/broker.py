@@ -127,7 +127,7 @@ class Broker(Core):
             self.sync()
             self.moods.delay_send(self.now_us + delay_us, login, request)
             changes = Changes(self.now_us, {"moods": self.moods.text})
-            changes.request = (login, self.now_us, _logged(request), json.dumps([retcode, 0, 0]))
+            changes.request = (login, self.now_us, _logged(request), json.dumps([retcode, 0, 0, "late"]))
             self._commit(changes)
 
     def _send_late(self) -> None:
