@@ -8,6 +8,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import ImproperlyConfigured
 
+from nexus.alerts.providers import Channel
+
 GATEWAY_TOKEN_LENGTH_MIN = 24
 SECRET_KEY_LENGTH_MIN = 50
 JWT_KEY_SIZE_MIN = 32  # bytes, anywhere
@@ -19,7 +21,7 @@ _EXAMPLES = ("changeme", "change-me", "change_me", "example", "insecure", "your-
 @register(Tags.security)
 def check_settings(app_configs: Any = None, **_kwargs: Any) -> list[CheckMessage]:
     """Return what is wrong with the settings."""
-    return [*_secrets(), *_exposure(), *_proxies(), *_live_trading(), *_alpaca()]
+    return [*_secrets(), *_exposure(), *_proxies(), *_live_trading(), *_alpaca(), *_alerts()]
 
 
 def refuse_bad_boot() -> None:
@@ -68,6 +70,14 @@ def _proxies() -> Iterator[Error]:
             ipaddress.ip_network(cidr)
         except ValueError:
             yield Error(f"TRUSTED_PROXY_CIDRS holds {cidr!r}, which is not a network.", id="nexus.E012")
+
+
+def _alerts() -> Iterator[Error]:
+    for group, addresses in settings.ALERT_CHANNELS.items():
+        for number, address in enumerate(addresses, 1):
+            if not Channel(address).is_known():  # the address holds passwords: its place is named, not it
+                detail = f"ALERT_{group} holds an address that apprise does not know: number {number}."
+                yield Error(detail, id="nexus.E016")
 
 
 def _live_trading() -> Iterator[Error]:

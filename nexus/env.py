@@ -92,3 +92,9 @@ def secret(name: str) -> str:
     if not value:
         raise ImproperlyConfigured(f"{name}_FILE names an empty file.")
     return value
+
+
+def secret_words(name: str) -> tuple[str, ...]:
+    """Read secrets separated by blanks or lines, from NAME or the file that NAME_FILE names; none when it is unset."""
+    is_set = any(os.environ.get(each, "").strip() for each in (name, f"{name}_FILE"))
+    return tuple(secret(name).split()) if is_set else ()

@@ -202,15 +202,27 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_TIMEZONE = "UTC"
 
+# --- Who is told: addresses of apprise's, which hold passwords --------------------------------------------------------
+ALERT_CHANNELS = {
+    "CRITICAL": env.secret_words("ALERT_CRITICAL"),  # at once; none: as a warning
+    "WARNING": env.secret_words("ALERT_WARNING"),  # at once, each key once in a while
+    "DIGEST": env.secret_words("ALERT_DIGEST"),  # what is quiet, all in one message; none: where warnings go
+    "ESCALATION": env.secret_words("ALERT_ESCALATION"),  # critical ones that nobody has acknowledged in time
+}
+ALERT_THROTTLE_S = env.integer("ALERT_THROTTLE_S", 300)  # between two messages about one key to one channel
+ALERT_ESCALATE_S = env.integer("ALERT_ESCALATE_S", 600, least=30)
+ALERT_DIGEST_S = env.integer("ALERT_DIGEST_S", 3600, least=60)
+
 
 def _every(seconds: float, task: str) -> dict[str, object]:
     """Schedule a job that is worthless once the next one is due."""
     return {"task": task, "schedule": seconds, "options": {"expires": seconds}}
 
 
-CELERY_TASK_ROUTES = {  # stops have a worker of their own, which nothing else can keep busy
+CELERY_TASK_ROUTES = {  # stops and alerts have workers of their own, which nothing else can keep busy
     "trading.follow_stops": {"queue": "stop"},
     "trading.run_sweeps": {"queue": "stop"},
+    "alerts.*": {"queue": "alerts"},
 }
 CELERY_BEAT_SCHEDULE = {
     "follow-stops": _every(1.0, "trading.follow_stops"),
@@ -219,6 +231,8 @@ CELERY_BEAT_SCHEDULE = {
     "dispatch-orders": _every(2.0, "trading.dispatch_orders"),
     "watch-accounts": _every(5.0, "trading.watch_accounts"),
     "reconcile-accounts": _every(2.0, "reconciliation.reconcile_accounts"),  # hands out those whose slot has come
+    "send-alerts": _every(2.0, "alerts.sweep"),
+    "send-digest": _every(ALERT_DIGEST_S, "alerts.digest"),
     "purge-auth-tokens": _every(3600.0, "accounts.purge_tokens"),
     "purge-idempotency-records": _every(3600.0, "idempotency.purge_records"),
 }

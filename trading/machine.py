@@ -1,17 +1,20 @@
 """The brake's door: stop, show what is stopped, and ease a stop, two people together."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, cast
 
 from django.http import HttpRequest
 from django.utils.timezone import now
-from ninja import Router, Schema, Status
+from ninja import Query, Router, Schema, Status
 from pydantic import ConfigDict, Field, StringConstraints
 
 from accounts.types import Principal
+from nexus.alerts.states import Severity
 from nexus.audit.types import Actor
 from risk.states import ControlScope, StopLevel, Sweep
-from trading.services import brakes, emergency, resuming
+from trading.selectors import READS_ALL
+from trading.services import brakes, emergency, notices, resuming
 from trading.services.brakes import Brake
 
 router = Router(tags=["control"])
@@ -102,12 +105,78 @@ class BrakeView(Schema):
     release: ReleaseView | None
 
 
+class ChannelView(Schema):
+    """How well one channel takes messages: of alerts that wait, and of those that were given up."""
+
+    name: str
+    is_set: bool
+    waiting: int
+    given_up: int
+    last_sent_at: datetime | None
+    failing_since: datetime | None
+    fault: str
+
+
+class TellingView(Schema):
+    """Whether people hear of what happens. `is_heard`: a critical alert has a channel that is not known to fail."""
+
+    open_critical: int
+    unacknowledged: int
+    is_heard: bool
+    channels: list[ChannelView]
+
+
+class AlertView(Schema):
+    """A condition that somebody must know of."""
+
+    id: int
+    severity: str
+    kind: str
+    text: str
+    object_type: str
+    object_id: str
+    seen_count: int
+    opened_at: datetime
+    last_seen_at: datetime
+    closed_at: datetime | None
+    acknowledged_at: datetime | None
+    acknowledged_by: str
+    note: str
+
+
+class AlertPage(Schema):
+    """Alerts, the newest first. `before`: what to ask for next; null at the end."""
+
+    items: list[AlertView]
+    before: int | None
+
+
+class AlertFilter(Schema):
+    """Which alerts. `before`: of the page before."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(50, ge=1, le=200)
+    before: int | None = Field(None, ge=1, lt=2**63)
+    is_open: bool | None = None
+    severity: Severity | None = None
+
+
+class AcknowledgeInput(Schema):
+    """What the person does about it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    note: str = Field("", max_length=500)
+
+
 class StatusView(Schema):
-    """What is stopped, of what the caller may see."""
+    """What is stopped, of what the caller may see, and for operators whether people are told."""
 
     trading: str = Field(description="how far the system lets trade: ACTIVE, REDUCE_ONLY or HALTED")
     reason: str
     stops: list[BrakeView]
+    alerts: TellingView | None = Field(description="of operators and compliance only")
 
 
 @router.post("/system/emergency-stop", response=BrakeView, operation_id="emergency_stop")
@@ -148,6 +217,19 @@ def trading_status(request: HttpRequest) -> dict[str, Any]:
     return _status(request)
 
 
+@router.get("/system/alerts", response=AlertPage, operation_id="alerts")
+def alerts(request: HttpRequest, wanted: Query[AlertFilter]) -> dict[str, Any]:
+    """List alerts, the newest first. Operators and compliance."""
+    rows = notices.listed(_person(request), **wanted.dict())
+    return {"items": rows, "before": rows[-1].pk if len(rows) == wanted.limit else None}
+
+
+@router.post("/system/alerts/{int:alert_id}/acknowledge", response=AlertView, operation_id="acknowledge_alert")
+def acknowledge(request: HttpRequest, alert_id: int, body: AcknowledgeInput) -> Any:
+    """Take an alert in hand: it is not escalated any more. Operators. The first one who does stays."""
+    return notices.acknowledge(alert_id=alert_id, by=_person(request), note=body.note, at=now())
+
+
 def _person(request: HttpRequest) -> Principal:
     return cast("Principal", request.user)
 
@@ -179,6 +261,7 @@ def _status(request: HttpRequest) -> dict[str, Any]:
         "trading": state.level.name,
         "reason": state.reason,
         "stops": [_brake(each) for each in brakes.standing(_person(request), at=now())],
+        "alerts": asdict(notices.state()) if _person(request).role in READS_ALL else None,
     }
 
 

@@ -5,7 +5,7 @@ from celery import shared_task
 from django.utils.timezone import now
 
 from nexus.core.jobs import enqueue
-from trading.services import changes, dispatch, emergency, resolution, sweepers, terms, watch
+from trading.services import changes, dispatch, emergency, facts, figures, resolution, sweepers, terms, watch
 
 log = structlog.get_logger(__name__)
 
@@ -68,8 +68,9 @@ def watch_account(*, account_id: int, **_future: object) -> None:
 
 @shared_task(name="trading.follow_stops", soft_time_limit=20)
 def follow_stops(**_future: object) -> None:
-    """List what was on its way when a stop came, and begin its sweep, where nobody has yet."""
+    """List what was on its way when a stop came, and begin its sweep, where nobody has yet; see that others work."""
     emergency.follow_due(at=now())
+    figures.alarm(clock=facts.database_clock(), at=now())
 
 
 @shared_task(name="trading.run_sweeps", soft_time_limit=20)

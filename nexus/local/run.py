@@ -109,6 +109,7 @@ def _serve(
     web = servers.start_web(supervisor, port=port, env=env)
     servers.start_worker(supervisor, env=env)
     servers.start_stop_worker(supervisor, env=env)
+    servers.start_alert_worker(supervisor, env=env)
     servers.start_beat(supervisor, env=env)
     for gateway_port, gateway in gateways.items():
         servers.wait_for_port(supervisor, gateway, gateway_port)

@@ -119,6 +119,12 @@ def start_stop_worker(supervisor: Supervisor, *, env: Mapping[str, str]) -> Chil
     return _start_worker(supervisor, "worker-stop", ["--pool", "solo", "--queues", "stop"], env=env)
 
 
+def start_alert_worker(supervisor: Supervisor, *, env: Mapping[str, str]) -> Child:
+    """Start the Celery worker of alerts: threads, since each message only waits for somebody else's server."""
+    options = ["--pool", "threads", "--concurrency", "8", "--queues", "alerts"]
+    return _start_worker(supervisor, "worker-alerts", options, env=env)
+
+
 def _start_worker(supervisor: Supervisor, name: str, options: list[str], *, env: Mapping[str, str]) -> Child:
     command = [sys.executable, "-m", "celery", "-A", "nexus", "worker", *options, "--hostname", f"{name}@%h"]
     command += ["--loglevel", "INFO", "--without-gossip", "--without-mingle", "--without-heartbeat"]

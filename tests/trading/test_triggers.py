@@ -24,6 +24,7 @@ from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import AccountFigures, Fill, TradeLedger
 from trading.services import triggers, watch
 from trading.states import VenueState
+from trading.tasks import follow_stops
 from trading.types import OrderReport
 
 SPEAKS_FOR_THE_BROKER = True  # some of its reports are made up
@@ -328,3 +329,19 @@ def test_a_database_that_fails_here_does_not_undo_what_was_booked(account, monke
     triggers.account_refused(account, said=report, at=now())
 
     assert stopped(account) is None
+
+
+def test_accounts_that_nobody_looks_at_are_told_by_another_worker(account):
+    look(account)
+    follow_stops()
+    assert not Alert.objects.exists()
+    AccountFigures.objects.update(read_at=now() - timedelta(seconds=61))
+
+    follow_stops()
+
+    alert = Alert.objects.get()
+    assert (alert.kind, alert.severity) == ("HEALTH_DEGRADED", "CRITICAL")
+    look(account)
+    follow_stops()
+    alert.refresh_from_db()
+    assert alert.closed_at is not None

@@ -24,6 +24,7 @@ from trading.services.facts import AccountFacts, Facts
 from trading.types import AccountSnapshot
 
 PERCENT = Decimal(100)
+UNWATCHED = "health:watch"
 
 
 def symbols_of(account: TradingAccount) -> list[str]:
@@ -75,6 +76,24 @@ def note_failure(account: TradingAccount, *, fault: str, clock: datetime, at: da
             object_id=str(account.public_id),
             at=at,
         )
+
+
+@transaction.atomic(durable=True)
+def alarm(*, clock: datetime, at: datetime) -> None:
+    """Wake people when nobody looks at accounts at all: the worker that does is gone, and another one says so."""
+    late = clock - timedelta(seconds=settings.WATCH_BLIND_S)
+    blind = AccountFigures.objects.filter(account__is_active=True, read_at__lt=late, failing_since__isnull=True).count()
+    if not blind:
+        alerts.close_alert(dedupe_key=UNWATCHED, at=at)
+        return
+    alerts.open_alert(
+        severity=Severity.CRITICAL,
+        kind="HEALTH_DEGRADED",
+        dedupe_key=UNWATCHED,
+        text=f"{blind} accounts have not been looked at for {settings.WATCH_BLIND_S} s: the worker of the queue"
+        " `celery` does not work. Losses are not watched and lost orders not found. Start it.",
+        at=at,
+    )
 
 
 def judge(account: TradingAccount, row: AccountFigures, *, at: datetime) -> None:

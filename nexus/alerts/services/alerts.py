@@ -1,14 +1,28 @@
-"""Opening alerts. Delivery to people is built in its own issue; until then the console and the log show them."""
+"""Opening, acknowledging and closing alerts. What is opened is told to people once its transaction has committed."""
 
 from datetime import datetime
 
 import structlog
-from django.db import connection
+from django.db import connection, transaction
 
 from nexus.alerts.models import Alert
-from nexus.alerts.states import Severity
+from nexus.alerts.services import outbox
+from nexus.alerts.states import Severity, Word
+from nexus.core import statements
+from nexus.core.errors import NotFound
 
 log = structlog.get_logger(__name__)
+
+OPEN = """
+INSERT INTO alert
+    (severity, kind, dedupe_key, text, object_type, object_id, seen_count, opened_at, last_seen_at,
+     acknowledged_by, note)
+VALUES
+    (%(severity)s, %(kind)s, %(dedupe_key)s, %(text)s, %(object_type)s, %(object_id)s, 1, %(at)s, %(at)s, '', '')
+ON CONFLICT (dedupe_key) WHERE closed_at IS NULL
+DO UPDATE SET seen_count = alert.seen_count + 1, last_seen_at = excluded.last_seen_at
+RETURNING id, xmax = 0
+"""
 
 
 def open_alert(
@@ -20,23 +34,35 @@ def open_alert(
     at: datetime,
     object_type: str = "",
     object_id: str = "",
+    unheard: str = "",
 ) -> None:
-    """Open an alert, or count one more sighting of the open one with the same key. Runs in the caller's transaction."""
+    """Open an alert, or count one more sighting of the open one with the same key. Runs in the caller's transaction.
+
+    Takes: in `unheard` the name of a channel that must not be used, since the alert is about it.
+    """
     assert connection.in_atomic_block
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            INSERT INTO alert
-                (severity, kind, dedupe_key, text, object_type, object_id, seen_count, opened_at, last_seen_at)
-            VALUES (%s, %s, %s, %s, %s, %s, 1, %s, %s)
-            ON CONFLICT (dedupe_key) WHERE closed_at IS NULL
-            DO UPDATE SET seen_count = alert.seen_count + 1, last_seen_at = excluded.last_seen_at
-            """,
-            [severity.value, kind, dedupe_key, text[:500], object_type, object_id, at, at],
-        )
-    log.warning("alerts.opened", kind=kind, severity=severity.value, object_id=object_id)
+    given = {
+        "severity": severity.value, "kind": kind, "dedupe_key": dedupe_key, "text": text[:500],
+        "object_type": object_type, "object_id": object_id, "at": at,
+    }  # fmt: skip
+    alert_id, is_new = statements.fetch_only(OPEN, given)
+    if is_new:
+        outbox.put(alert_id=alert_id, severity=severity, word=Word.OPENED, at=at, unheard=unheard)
+        log.warning("alerts.opened", alert_id=alert_id, kind=kind, severity=severity.value, object_id=object_id)
 
 
 def close_alert(*, dedupe_key: str, at: datetime) -> None:
     """Close the open alert with this key, when there is one: its condition has passed."""
     Alert.objects.filter(dedupe_key=dedupe_key, closed_at__isnull=True).update(closed_at=at)
+
+
+@transaction.atomic
+def acknowledge(*, alert_id: int, by: str, note: str, at: datetime) -> Alert:
+    """Say that somebody has taken an alert in hand: it is not escalated. The first one stays. Raises: NotFound."""
+    alert = Alert.objects.select_for_update().filter(pk=alert_id).first()
+    if alert is None:
+        raise NotFound(f"There is no alert {alert_id}.")
+    if alert.acknowledged_at is None:
+        alert.acknowledged_at, alert.acknowledged_by, alert.note = at, by, note[:500]
+        alert.save(update_fields=["acknowledged_at", "acknowledged_by", "note"])
+    return alert

@@ -1,0 +1,180 @@
+"""Sending messages to people: at least once, however workers die, and no channel holds up another.
+
+A row is claimed by a lease and sent outside of any transaction. Whoever dies in between leaves a lease that runs out,
+and the message goes again: told twice is better than not told. A quiet message waits for another one that is on its way
+to the same channel, so that a channel that hangs takes one thread and no more; a critical one waits for nobody.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+import structlog
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import F
+
+from nexus.alerts import rules
+from nexus.alerts.models import Alert, Delivery
+from nexus.alerts.providers import NotDelivered
+from nexus.alerts.services import alerts, channels, outbox
+from nexus.alerts.states import DeliveryState, Severity, Word
+from nexus.core import statements
+
+log = structlog.get_logger(__name__)
+
+LEASE_S = 90  # longer than any channel's own time limit
+ESCALATED_MAX = 100  # at a time
+DIGEST_LINES = 100
+
+CLAIM = """
+UPDATE alert_delivery SET attempts = attempts + 1, leased_until = clock_timestamp() + %(lease)s
+FROM alert
+WHERE alert_delivery.id = %(id)s AND alert.id = alert_delivery.alert_id AND state = 'WAITING'
+  AND next_at <= clock_timestamp() AND (leased_until IS NULL OR leased_until < clock_timestamp())
+  AND (severity = 'CRITICAL' OR NOT EXISTS (
+      SELECT FROM alert_delivery other WHERE other.channel = alert_delivery.channel AND other.id <> alert_delivery.id
+      AND other.state = 'WAITING' AND other.leased_until >= clock_timestamp()))
+RETURNING alert_delivery.id
+"""
+# When this key was last told to this channel: repeated too soon, it waits, and if it has passed by then it goes quiet.
+TOLD = """
+SELECT max(sent_at) FROM alert_delivery JOIN alert ON alert.id = alert_id
+WHERE dedupe_key = %s AND channel = %s AND word = %s AND state = 'SENT'
+"""
+
+
+def deliver(*, delivery_id: int, at: datetime) -> DeliveryState | None:
+    """Send one message, if it is to be sent now and nobody else is at it; return how it stands, None when it is not."""
+    assert not connection.in_atomic_block
+    claimed = statements.fetch_one(CLAIM, {"id": delivery_id, "lease": timedelta(seconds=LEASE_S)})
+    if claimed is None:
+        return None
+    delivery = Delivery.objects.select_related("alert").get(pk=delivery_id)
+    if _is_repeated(delivery, at=at):
+        return DeliveryState(delivery.state)
+    channel = channels.named(delivery.channel)
+    if channel is None:
+        return _give_up(delivery, fault="no such channel is set any more")
+    try:
+        title, body = words(delivery)
+        channel.send(title=title, body=body, severity=Severity(delivery.alert.severity))
+    except NotDelivered as exc:
+        return _failed(delivery, fault=str(exc), at=at)
+    return _sent([delivery.pk], channel=delivery.channel, at=at)
+
+
+def words(delivery: Delivery) -> tuple[str, str]:
+    """Return a message's title and text: what, since when, how often, and what to do next."""
+    alert = delivery.alert
+    still = "" if alert.closed_at is None else f"\nIt has passed since: {alert.closed_at:%Y-%m-%d %H:%M:%S} UTC."
+    again = "" if alert.seen_count == 1 else f" Seen {alert.seen_count} times."
+    late = "Nobody has acknowledged this. " if delivery.word == Word.ESCALATED else ""
+    return f"[{alert.severity}] {alert.kind} ({settings.DEPLOYMENT_ID})", (
+        f"{late}{alert.text}\nSince {alert.opened_at:%Y-%m-%d %H:%M:%S} UTC.{again}{still}\n"
+        f"Alert {alert.pk}, {alert.object_type} {alert.object_id}. What to do: docs/alerts.md, {alert.kind}.\n"
+        f"Take it in hand: manage.py alerts acknowledge {alert.pk}"
+    )
+
+
+def escalate(*, at: datetime) -> int:
+    """Tell the next people of critical alerts that nobody has taken in hand in time; return of how many."""
+    late = at - timedelta(seconds=settings.ALERT_ESCALATE_S)
+    loud = Alert.objects.filter(
+        severity=Severity.CRITICAL, closed_at__isnull=True, acknowledged_at__isnull=True, opened_at__lte=late
+    )
+    alerts = list(loud.exclude(deliveries__word=Word.ESCALATED).order_by("pk")[:ESCALATED_MAX])
+    for alert in alerts:
+        with transaction.atomic():
+            if Alert.objects.select_for_update(no_key=True).filter(pk=alert.pk, acknowledged_at__isnull=True).exists():
+                outbox.put(alert_id=alert.pk, severity=Severity.CRITICAL, word=Word.ESCALATED, at=at)
+    return len(alerts)
+
+
+def digest(*, at: datetime) -> int:
+    """Send each channel its quiet messages as one; return how many channels were told."""
+    told = 0
+    for name in Delivery.objects.filter(state=DeliveryState.QUIET).values_list("channel", flat=True).distinct():
+        rows = list(
+            Delivery.objects.filter(state=DeliveryState.QUIET, channel=name).select_related("alert").order_by("pk")
+        )
+        channel = channels.named(name)
+        if channel is None:
+            Delivery.objects.filter(pk__in=[row.pk for row in rows]).update(
+                state=DeliveryState.FAILED, fault="no such channel is set any more"
+            )
+            continue
+        lines = [f"{row.alert.opened_at:%m-%d %H:%M} {row.alert} (x{row.alert.seen_count})" for row in rows]
+        body = "\n".join(lines[:DIGEST_LINES]) + ("\n…" if len(lines) > DIGEST_LINES else "")
+        title = f"[DIGEST] {len(rows)} quiet alerts ({settings.DEPLOYMENT_ID})"
+        try:
+            channel.send(title=title, body=body, severity=Severity.INFO)
+        except NotDelivered as exc:
+            log.warning("alerts.digest.failed", channel=name, fault=str(exc))
+            Delivery.objects.filter(pk__in=[row.pk for row in rows]).update(fault=str(exc)[:300])
+            continue
+        _sent([row.pk for row in rows], channel=name, at=at)
+        told += 1
+    return told
+
+
+def _is_repeated(delivery: Delivery, *, at: datetime) -> bool:
+    """Put off what the channel has just been told of the same key; leave to the digest what has passed meanwhile."""
+    last = statements.fetch_only(TOLD, [delivery.alert.dedupe_key, delivery.channel, delivery.word])[0]
+    if last is None:
+        return False
+    if delivery.alert.closed_at is not None:
+        _put_back(delivery, state=DeliveryState.QUIET)
+        return True
+    free = last + timedelta(seconds=settings.ALERT_THROTTLE_S)
+    if free <= at:
+        return False
+    _put_back(delivery, next_at=free)
+    return True
+
+
+def _put_back(delivery: Delivery, *, state: DeliveryState = DeliveryState.WAITING, **changes: object) -> None:
+    delivery.state = state
+    Delivery.objects.filter(pk=delivery.pk).update(
+        state=state, leased_until=None, attempts=F("attempts") - 1, **changes
+    )
+
+
+def _sent(keys: Iterable[int], *, channel: str, at: datetime) -> DeliveryState:
+    with transaction.atomic():
+        Delivery.objects.filter(pk__in=list(keys)).update(
+            state=DeliveryState.SENT, sent_at=at, leased_until=None, fault=""
+        )
+        Alert.objects.filter(dedupe_key=_about(channel), closed_at__isnull=True).update(closed_at=at)
+    return DeliveryState.SENT
+
+
+def _failed(delivery: Delivery, *, fault: str, at: datetime) -> DeliveryState:
+    log.warning("alerts.delivery.failed", channel=delivery.channel, attempts=delivery.attempts, fault=fault)
+    if delivery.attempts >= rules.ATTEMPTS_MAX:
+        return _give_up(delivery, fault=fault)
+    Delivery.objects.filter(pk=delivery.pk).update(
+        next_at=at + rules.pause(delivery.attempts), leased_until=None, fault=fault[:300]
+    )
+    if delivery.attempts >= rules.ATTEMPTS_TOLD:
+        with transaction.atomic():
+            alerts.open_alert(
+                severity=Severity.CRITICAL,
+                kind="ALERT_NOT_DELIVERED",
+                dedupe_key=_about(delivery.channel),
+                text=f"The channel {delivery.channel} takes no alerts: {fault}",
+                object_type="channel",
+                object_id=delivery.channel,
+                at=at,
+                unheard=delivery.channel,
+            )
+    return DeliveryState.WAITING
+
+
+def _give_up(delivery: Delivery, *, fault: str) -> DeliveryState:
+    log.error("alerts.delivery.given_up", delivery_id=delivery.pk, channel=delivery.channel, fault=fault)
+    Delivery.objects.filter(pk=delivery.pk).update(state=DeliveryState.FAILED, leased_until=None, fault=fault[:300])
+    return DeliveryState.FAILED
+
+
+def _about(channel: str) -> str:
+    return f"channel:{channel}"
