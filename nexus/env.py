@@ -94,7 +94,11 @@ def secret(name: str) -> str:
     return value
 
 
+def optional_secret(name: str) -> str:
+    """Read a secret as `secret`, or an empty text when neither NAME nor NAME_FILE is set."""
+    return secret(name) if any(os.environ.get(each, "").strip() for each in (name, f"{name}_FILE")) else ""
+
+
 def secret_words(name: str) -> tuple[str, ...]:
     """Read secrets separated by blanks or lines, from NAME or the file that NAME_FILE names; none when it is unset."""
-    is_set = any(os.environ.get(each, "").strip() for each in (name, f"{name}_FILE"))
-    return tuple(secret(name).split()) if is_set else ()
+    return tuple(optional_secret(name).split())

@@ -39,6 +39,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django_celery_beat",
+    "django_prometheus",
     "django_structlog",
     "rest_framework",
     "drf_spectacular",
@@ -53,6 +54,7 @@ INSTALLED_APPS = [
     "reconciliation",
 ]
 MIDDLEWARE = [
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "nexus.core.logs.CorrelationMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -63,6 +65,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "nexus.core.http.ProblemMiddleware",
+    "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
 TEMPLATES = [
     {
@@ -172,7 +175,7 @@ if NEXUS_ENV == "production":
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SECURE_HSTS_PRELOAD = True
     SECURE_SSL_REDIRECT = True
-    SECURE_REDIRECT_EXEMPT = [r"^api/", r"^health$"]
+    SECURE_REDIRECT_EXEMPT = [r"^api/", r"^health$", r"^metrics$"]
     if env.boolean("TRUST_PROXY_TLS", default=False):
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
@@ -201,6 +204,11 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_TIMEZONE = "UTC"
+
+# --- What is counted: `GET /metrics` ----------------------------------------------------------------------------------
+METRICS_TOKEN = env.optional_secret("METRICS_TOKEN")  # unset: read from this machine only
+PROMETHEUS_METRIC_NAMESPACE = "nexus"
+PROMETHEUS_LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, float("inf"))
 
 # --- Who is told: addresses of apprise's, which hold passwords --------------------------------------------------------
 ALERT_CHANNELS = {

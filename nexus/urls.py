@@ -8,6 +8,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from nexus.api import api, probe
+from nexus.metrics import metrics
 from nexus.openapi import schema_view
 
 people: list[URLPattern | URLResolver] = [
@@ -29,6 +30,7 @@ urlpatterns = [
     path("api/v1/", include(doors)),
     path("api/", include(doors)),
     *probe.urls[0],
+    path("metrics", metrics),
     path("docs", docs),
     path("docs/openapi.json", schema),
     path("admin/", admin.site.urls),

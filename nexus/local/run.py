@@ -47,7 +47,7 @@ def run() -> None:
         known = secrets_of(folder)
         with Supervisor(logs=folder.logs) as supervisor:
             supervisor.handle_signals()
-            env = _database(supervisor, folder, known, progress)
+            env = _database(supervisor, folder, known, progress) | servers.counting(folder.path)
             fresh = _prepare(supervisor, folder, env, progress)
             _serve(supervisor, folder, known, env, port, progress)
             _people(supervisor, folder, env, base, progress, fresh=fresh)

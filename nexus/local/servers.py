@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import socket
 import sys
 import time
@@ -59,6 +60,14 @@ def free_port() -> int:
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the harmless part of the person's environment."""
     return {name: environment[name] for name in _PASSED if name in environment} | {"PYTHONUNBUFFERED": "1"}
+
+
+def counting(folder: Path) -> dict[str, str]:
+    """Make the folder in which processes count, without what earlier runs have counted; return the setting of it."""
+    counted = folder / "metrics"
+    shutil.rmtree(counted, ignore_errors=True)
+    counted.mkdir(parents=True)
+    return {"PROMETHEUS_MULTIPROC_DIR": str(counted)}
 
 
 def django_environment(

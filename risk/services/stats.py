@@ -97,6 +97,11 @@ def history(*, user_id: int, trading_date: date) -> History:
     return History(*statements.fetch_only(PAST.query, {"user": user_id, "date": trading_date}))
 
 
+def days(*, trading_date: date) -> Mapping[int, UserDailyStats]:
+    """Return the rows of a day by user, unlocked: to be shown, never to be judged by."""
+    return {row.user_id: row for row in UserDailyStats.objects.filter(trading_date=trading_date)}
+
+
 def count_admitted(day: UserDailyStats, *, value: Decimal, quantity: Decimal) -> None:
     """Count an admitted order on its day and in its hour; canceling it later gives no count back."""
     statements.fetch(COUNT, counting(day, value=value, quantity=quantity))

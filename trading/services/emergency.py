@@ -14,6 +14,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
 from nexus.audit.types import Actor
+from nexus.core import metrics
 from risk.services import control
 from risk.services.control import Switch
 from risk.states import ControlScope, StopLevel, Sweep
@@ -43,7 +44,8 @@ def stop(
     and done again. Raises: Invalid.
     """
     assert not connection.in_atomic_block
-    switch = control.set_level(scope=scope, key=key, level=level, sweep=sweep, reason=reason, actor=actor, at=at)
+    with metrics.STOP_COMMIT.time():
+        switch = control.set_level(scope=scope, key=key, level=level, sweep=sweep, reason=reason, actor=actor, at=at)
     try:
         return Stopped(switch, is_listed=follow(switch, at=at))
     except (OperationalError, InterfaceError) as exc:

@@ -19,7 +19,7 @@ from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
-from nexus.core import money, statements
+from nexus.core import metrics, money, statements
 from nexus.core.jobs import enqueue
 from nexus.idempotency.services import records
 from risk.services import adjustments
@@ -78,6 +78,8 @@ def settle(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLed
         _follow(order, to, report=report, standing=fills, at=at, only=fills[0] if fills else None)
     except (IllegalTransition, IntegrityError):
         return record(order_id=order.pk, report=report, at=at)
+    for fill in fills:
+        settling.count(fill)
     order._prefetched_objects_cache = {"fills": fills}  # type: ignore[attr-defined]  # whoever shows it reads no more
     return order
 
@@ -386,6 +388,7 @@ def _warn(order: TradeLedger, *, report: OrderReport, fills: list[Fill], has_new
         enqueue("trading.watch_account", account_id=order.account_id)
     for kind, (severity, holds, words) in conditions.items():
         if holds:
+            metrics.ORDER_TROUBLE.labels(kind).inc()
             alerts.open_alert(
                 severity=severity,
                 kind=kind,

@@ -22,7 +22,7 @@ from typing import Any, LiteralString
 from django.db import connection
 
 from nexus.audit.services import trail
-from nexus.core import money, statements
+from nexus.core import metrics, money, statements
 from nexus.idempotency.services import records
 from trading import rules
 from trading.models import Beside, Fill, TradeLedger
@@ -109,7 +109,15 @@ def book(account_id: int, report: FillReport, *, order: TradeLedger | None, slip
     signed = report.quantity * report.side.direction
     after = rules.apply_fill(Holding(quantity, price_open), signed_quantity=signed, price=report.price)
     closed_at = report.filled_at if after.quantity == 0 else None
+    count(row)
     return Booked(row, Held(position_id, after.quantity, money.half_even_to(after.price, PRICE_STEP), closed_at))
+
+
+def count(fill: Fill) -> None:
+    """Count a fill for those who watch; one whose transaction fails afterwards is counted all the same."""
+    metrics.FILLS.labels(str(fill.kind)).inc()
+    if fill.slippage is not None:
+        metrics.SLIPPAGE.observe(float(fill.slippage))
 
 
 def hold(held: Iterable[Held]) -> None:

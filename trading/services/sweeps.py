@@ -11,6 +11,7 @@ from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
+from nexus.core import metrics
 from risk.services.control import CLOCK, Switch
 from risk.states import ControlScope, Sweep
 from trading.models import SweepRun, TradingAccount
@@ -110,6 +111,9 @@ def prove(sweep: SweepRun, *, proof: Mapping[str, Any], at: datetime) -> bool:
     tell(sweep, "sweep.proven", proof, at=at)
     alerts.close_alert(dedupe_key=_alert_key(sweep), at=at)
     sweep.refresh_from_db()
+    if sweep.canceled_at and sweep.ended_at:
+        metrics.SWEEP_CANCELED.observe((sweep.canceled_at - sweep.started_at).total_seconds())
+        metrics.SWEEP_PROVEN.labels(sweep.kind).observe((sweep.ended_at - sweep.started_at).total_seconds())
     return True
 
 
