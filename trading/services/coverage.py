@@ -3,14 +3,15 @@
 from collections.abc import Iterable
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from risk.services import control
 from risk.services.control import Switch
-from risk.states import ControlScope, StopLevel
-from trading.models import ChangeRequest, OrderQuerySet, TradableInstrument, TradeLedger, TradingAccount
+from risk.states import ControlScope, StopLevel, Sweep
+from trading.models import BrokerPosition, ChangeRequest, OrderQuerySet, TradableInstrument, TradeLedger, TradingAccount
 from trading.services import accounts
 from trading.states import ChangeState, Delivery
+from trading.types import AccountSnapshot, VenueOrder, VenuePosition
 
 # What may still reach the broker, or may have: an order that waits is sent no more once its stop stands, and is shown.
 ON_THE_WAY = (Delivery.QUEUED, Delivery.SENDING, Delivery.UNKNOWN)
@@ -21,16 +22,40 @@ LISTED_MAX = 1000
 def accounts_under(scope: ControlScope, key: str) -> QuerySet[TradingAccount]:
     """Return the active accounts that a stop covers; an instrument may be held on any of them."""
     rows = TradingAccount.objects.filter(is_active=True).select_related("user").order_by("pk")
+    return rows.filter(_accounts_of(scope, key))
+
+
+def accounts_to_sweep(scope: ControlScope, key: str) -> QuerySet[TradingAccount]:
+    """Return the accounts that a stop's sweep is about: those that it covers, and such as were put aside while our
+    books say that something stands there. One that is named is swept whatever is known of it.
+    """
+    rows = TradingAccount.objects.select_related("user").order_by("pk").filter(_accounts_of(scope, key))
+    if scope is ControlScope.ACCOUNT:
+        return rows
+    held = BrokerPosition.objects.filter(account=OuterRef("pk"), closed_at__isnull=True)
+    working = TradeLedger.objects.open().filter(account=OuterRef("pk"))
+    return rows.filter(Q(is_active=True) | Exists(held) | Exists(working))
+
+
+def _accounts_of(scope: ControlScope, key: str) -> Q:
     match scope:
         case ControlScope.SYSTEM | ControlScope.INSTRUMENT:
-            return rows
+            return Q()
         case ControlScope.BROKER:
-            return rows.filter(venue=key)
+            return Q(venue=key)
         case ControlScope.ACCOUNT:
-            return rows.filter(pk=int(key))
+            return Q(pk=int(key))
         case ControlScope.USER:
-            return rows.filter(user_id=int(key))
-    return rows.none()  # orders carry no strategy yet
+            return Q(user_id=int(key))
+    return Q(pk__in=[])  # orders carry no strategy yet
+
+
+def left(snapshot: AccountSnapshot, *, kind: Sweep, symbol: str) -> tuple[list[VenueOrder], list[VenuePosition]]:
+    """Return what works and, for a sweep that flattens, what is held: ours, and whoever else's. No symbol is any."""
+    working = [order for order in snapshot.orders if symbol in ("", order.symbol)]
+    if kind is not Sweep.FLATTEN:
+        return working, []
+    return working, [position for position in snapshot.positions if symbol in ("", position.symbol)]
 
 
 def to_release(row: Switch, *, level: StopLevel) -> list[TradingAccount]:
