@@ -10,12 +10,15 @@ from risk.services.control import Switch
 from risk.states import ControlScope, StopLevel, Sweep
 from trading.models import BrokerPosition, ChangeRequest, OrderQuerySet, TradableInstrument, TradeLedger, TradingAccount
 from trading.services import accounts
-from trading.states import ChangeState, Delivery
+from trading.states import ChangeKind, ChangeState, Delivery
 from trading.types import AccountSnapshot, VenueOrder, VenuePosition
 
 # What may still reach the broker, or may have: an order that waits is sent no more once its stop stands, and is shown.
 ON_THE_WAY = (Delivery.QUEUED, Delivery.SENDING, Delivery.UNKNOWN)
-UNANSWERED = (ChangeState.SENDING, ChangeState.UNKNOWN)
+# A cancel whose order has ended is answered by that, whatever became of the request itself.
+UNANSWERED = Q(state__in=(ChangeState.SENDING, ChangeState.UNKNOWN)) & ~Q(
+    kind=ChangeKind.CANCEL, order__delivery=Delivery.DONE
+)
 LISTED_MAX = 1000
 
 
@@ -85,7 +88,7 @@ def orders_under(scope: ControlScope, key: str) -> OrderQuerySet:
 def changes_under(scope: ControlScope, key: str) -> QuerySet[ChangeRequest]:
     """Return the changes of what stands whose answer nobody knows."""
     of_order, of_position = _of(scope, key, "order__"), _of(scope, key, "position__")
-    rows = ChangeRequest.objects.filter(state__in=UNANSWERED).filter(
+    rows = ChangeRequest.objects.filter(UNANSWERED).filter(
         Q(order__isnull=False) & of_order | Q(position__isnull=False) & of_position
     )
     return rows.select_related("order__account", "position__account").order_by("pk")
@@ -102,9 +105,7 @@ def unanswered(of: Iterable[TradingAccount], *, symbol: str = "") -> tuple[Order
     """Return the orders and the changes of some accounts of which nobody knows whether they arrived."""
     ids = [account.pk for account in of]
     orders = TradeLedger.objects.filter(account__in=ids, delivery__in=(Delivery.SENDING, Delivery.UNKNOWN))
-    asked = ChangeRequest.objects.filter(state__in=UNANSWERED).filter(
-        Q(order__account__in=ids) | Q(position__account__in=ids)
-    )
+    asked = ChangeRequest.objects.filter(UNANSWERED).filter(Q(order__account__in=ids) | Q(position__account__in=ids))
     if symbol:
         orders, asked = orders.filter(symbol=symbol), asked.filter(Q(order__symbol=symbol) | Q(position__symbol=symbol))
     return orders.order_by("pk"), asked.order_by("pk")
