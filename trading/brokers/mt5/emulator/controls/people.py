@@ -126,17 +126,20 @@ class People(Strings):
             self._broker.sync()
             quote = self._broker.quotes.at(symbol, self._broker.now_ms)
             price = Decimal(quote.entry_price(side)).scaleb(-instrument.digits) if quote else NOTHING
-            return self._send(
-                login, reason, action=mt5.TRADE_ACTION_DEAL, symbol=symbol, type=side, volume=Decimal(volume),
-                price=price, sl=Decimal(sl), tp=Decimal(tp), position=position, magic=magic, comment=comment,
-                type_filling=_filling(instrument), late_s=late_s,
+            request = Request(
+                action=mt5.TRADE_ACTION_DEAL, symbol=symbol, type=side, volume=Decimal(volume), price=price,
+                sl=Decimal(sl), tp=Decimal(tp), position=position, magic=magic, comment=comment,
+                type_filling=_filling(instrument),
             )  # fmt: skip
+            return self._pass_on(login, reason, request, late_s=late_s)
 
-    def _send(self, login: int, reason: int, late_s: int = 0, **fields: int | str | Decimal) -> Answer:
+    def _send(self, login: int, reason: int, **fields: int | str | Decimal) -> Answer:
+        return self._pass_on(login, reason, Request(**fields))  # type: ignore[arg-type]
+
+    def _pass_on(self, login: int, reason: int, request: Request, *, late_s: int = 0) -> Answer:
         if reason not in (*HANDS, mt5.ORDER_REASON_EXPERT):
             raise ValueError(f"reason {reason} is neither a person's nor a program's")
         desk = PERSON if reason in HANDS else Desk()
-        request = Request(**fields)  # type: ignore[arg-type]
         fault = Fault(0, "history_delay", params={"seconds": late_s}) if late_s else None
         return self._broker.send(login, request, desk, reason=reason, fault=fault)
 
