@@ -57,6 +57,7 @@ class Sighting(models.Model):
     sightings = models.PositiveIntegerField(default=0)
     excluded = models.PositiveIntegerField(default=0, help_text="runs in a row that left it out")
     kept = models.CharField(max_length=200, blank=True, help_text="the signature that an operator keeps")
+    counted_at = models.DateTimeField(null=True, help_text="the newest run that counted: those just after it do not")
 
     class Meta:
         db_table = "reconciliation_sighting"

@@ -49,16 +49,21 @@ def equity_missing(findings: Iterable[Finding]) -> Decimal | None:
     return total
 
 
-def sighted(finding: Finding, *, seen: str, sightings: int, excluded: int, kept: str, is_busy: bool) -> Finding:
+def sighted(
+    finding: Finding, *, seen: str, sightings: int, excluded: int, kept: str, is_busy: bool, is_apart: bool = True
+) -> Finding:
     """Return the finding with what earlier runs know of it.
 
     Takes: the signature that the run before saw under this key and how often in a row, how many runs in a row it was
-    left out, and the signature that an operator keeps.
+    left out, the signature that an operator keeps, and whether the run that counted last is long enough ago: two that
+    people ask for within seconds are one sighting.
     """
+    is_excluded, is_new = is_busy and excluded < EXCLUDED_MAX, seen != finding.signature
     return replace(
         finding,
-        sightings=sightings + 1 if seen == finding.signature else 1,
-        is_excluded=is_busy and excluded < EXCLUDED_MAX,
+        sightings=1 if is_new else sightings + is_apart,
+        is_apart=is_apart or (is_new and not is_excluded),
+        is_excluded=is_excluded,
         is_kept=bool(kept) and kept == finding.signature,
     )
 

@@ -41,7 +41,7 @@ class Finding:
     """One difference with its worth. A difference of money has no `position`.
 
     Units: `value` in USD, None when it cannot be valued; `amount` in account currency, what our books lack.
-    `sightings` counts complete runs in a row that found just this.
+    `sightings` counts complete runs in a row that found just this, and `is_apart` tells whether this one counts.
     """
 
     key: str
@@ -52,6 +52,7 @@ class Finding:
     sightings: int = 1
     is_excluded: bool = False
     is_kept: bool = False
+    is_apart: bool = True
 
     @property
     def signature(self) -> str:

@@ -40,6 +40,7 @@ class Run:
     at: datetime
     actor: Actor
     as_of: str = ""
+    read_at: datetime | None = None  # the database's clock before the broker was asked
     full_at: datetime | None = None  # when the whole history was read
     new_fills: int = 0
 
@@ -81,13 +82,13 @@ def conclude(run: Run, findings: list[Finding], verdict: Verdict, *, balance: De
             _run_row(run, pairs, verdict, impact=impact),
         ]
     )
-    _remember(account, pairs)
+    _remember(account, pairs, at=at)
     reviews.follow(account, pairs, run_id=run.run_id, at=at)
     cycle.failures, cycle.last_run, cycle.succeeded_at, cycle.ran_at = 0, run.run_id, at, at
     cycle.discrepancy_usd, cycle.is_unvalued = verdict.total, verdict.is_unvalued
     cycle.full_at = run.full_at
     cycle.save()
-    sights.note(account_id=account.pk)
+    sights.note(account_id=account.pk, seen_at=run.read_at)
     _tell(run, pairs, verdict)
     return Outcome(
         account.pk,
@@ -258,14 +259,15 @@ def _stored(worth: Decimal | None) -> Decimal | None:
     return None if worth is None else money.half_even_to(worth, Decimal("1E-8"))
 
 
-def _remember(account: Account, pairs: list[tuple[Finding, Action]]) -> None:
+def _remember(account: Account, pairs: list[tuple[Finding, Action]], *, at: datetime) -> None:
     """Keep what this run saw for the next; what it did not see has passed."""
     known = {row.key: row for row in Sighting.objects.filter(account=account)}
     Sighting.objects.filter(account=account).exclude(key__in=[finding.key for finding, _ in pairs]).delete()
     for finding, action in pairs:
         row = known.get(finding.key) or Sighting(account=account, key=finding.key)
         begins_anew = action in (Action.EXCLUDED, Action.BROKER_SYNCED)
-        row.excluded = row.excluded + 1 if action is Action.EXCLUDED else 0
+        row.excluded = row.excluded + finding.is_apart if action is Action.EXCLUDED else 0
+        row.counted_at = at if finding.is_apart else row.counted_at
         row.sightings = 0 if begins_anew else finding.sightings
         row.signature = "" if begins_anew else finding.signature
         row.save()

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 import structlog
+from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
 from nexus.audit.types import Actor
@@ -65,7 +66,7 @@ def _run(run: Run) -> Outcome:
     reading, full_at = _read(account, at=at)
     new_fills = watch.book(account, reading.snapshot, reports=reading.fills, moved=reading.cash, at=at)
     _resolve(account, at=at)
-    run = replace(run, as_of=reading.as_of, full_at=full_at, new_fills=new_fills)
+    run = replace(run, as_of=reading.as_of, read_at=reading.started_at, full_at=full_at, new_fills=new_fills)
     quiet_since = reading.started_at - QUIET
     differences = comparison.differences(account, reading.snapshot.positions, quiet_since=quiet_since)
     missing = comparison.balance_missing(account, _shown(reading))
@@ -75,7 +76,8 @@ def _run(run: Run) -> Outcome:
         differences = concluding.open_books(run, differences, missing=missing, balance=reading.snapshot.balance)
         missing = rules.ZERO
     is_cash_busy = bool(missing) and comparison.is_cash_busy(account, quiet_since=quiet_since)
-    findings = _sighted(account, valuing.value(account, differences, missing=missing, at=at), is_cash_busy=is_cash_busy)
+    valued = valuing.value(account, differences, missing=missing, at=at)
+    findings = _sighted(account, valued, is_cash_busy=is_cash_busy, at=at)
     verdict = rules.judge(findings, synced=_synced(account, at=at), policy=policy.current())
     if verdict.stops:  # first of all: whatever fails from here on, nothing new is admitted
         stops.stop_for_discrepancy(account, reason=_reason(verdict), at=at)
@@ -137,8 +139,9 @@ def _shown(reading: Reading) -> Shown:
     )
 
 
-def _sighted(account: Account, findings: list[Finding], *, is_cash_busy: bool) -> list[Finding]:
-    """Add what the runs before have seen of each difference."""
+def _sighted(account: Account, findings: list[Finding], *, is_cash_busy: bool, at: datetime) -> list[Finding]:
+    """Add what the runs before have seen of each difference. Half an interval lies between two that count."""
+    apart = timedelta(seconds=settings.RECONCILIATION_INTERVAL) / 2
     known = {row.key: row for row in Sighting.objects.filter(account=account)}
     nothing = Sighting()
     rows = [(each, known.get(each.key, nothing)) for each in findings]
@@ -146,6 +149,7 @@ def _sighted(account: Account, findings: list[Finding], *, is_cash_busy: bool) -
         rules.sighted(
             each, seen=row.signature, sightings=row.sightings, excluded=row.excluded, kept=row.kept,
             is_busy=is_cash_busy if each.key == CASH else bool(each.position and each.position.is_busy),
+            is_apart=row.counted_at is None or at - row.counted_at >= apart,
         )
         for each, row in rows
     ]  # fmt: skip

@@ -206,6 +206,15 @@ def note_in_flight(row: TradingControl, *, in_flight: list[dict[str, Any]], at: 
     return True
 
 
+def hold_followed(row: TradingControl, *, before: datetime) -> bool:
+    """Lock a stop until the transaction ends. False when it is another by now, or was set or not followed since then.
+
+    Takes: `before` by the database's clock.
+    """
+    same = TradingControl.objects.locked().filter(pk=row.pk, version=row.version, followed_version=row.version)
+    return same.filter(changed_at__lt=before).first() is not None
+
+
 def stops() -> list[TradingControl]:
     """Return every scope that is stopped in any way, the system's switch first."""
     rows = TradingControl.objects.filter(level__gt=StopLevel.ACTIVE)

@@ -15,15 +15,18 @@ AGE = Part(
 )
 
 
-def note(*, account_id: int) -> None:
-    """Note that the account has just been compared with its broker completely, by the database's clock."""
+def note(*, account_id: int, seen_at: datetime | None = None) -> None:
+    """Note that the account was compared with its broker completely.
+
+    Takes: the database's clock before the broker was asked, now where it is not told: what came after it was not seen.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            INSERT INTO account_sight (account_id, seen_at) VALUES (%s, clock_timestamp())
+            INSERT INTO account_sight (account_id, seen_at) VALUES (%s, coalesce(%s, clock_timestamp()))
             ON CONFLICT (account_id) DO UPDATE SET seen_at = excluded.seen_at
             """,
-            [account_id],
+            [account_id, seen_at],
         )
 
 

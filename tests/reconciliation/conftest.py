@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db.models import F
 from django.utils.timezone import now
 
+from reconciliation.models import Sighting
 from reconciliation.services import cycles
 from reconciliation.states import Trigger
 from reconciliation.types import Outcome
@@ -62,9 +64,14 @@ def a_week_later(request: Any, paper: Paper) -> Callable[[], None]:
 
 @pytest.fixture
 def reconcile(account: TradingAccount) -> Reconcile:
-    """Reconcile the account, which has been opened; `later` moves the time of the run, not the broker's."""
+    """Reconcile the account, which has been opened; `later` moves the time of the run, not the broker's.
 
-    def run(*, later: timedelta = timedelta(0), at: datetime | None = None) -> Outcome:
+    Each run counts as the slot after the one before, unless it is one `at_once`.
+    """
+
+    def run(*, later: timedelta = timedelta(0), at: datetime | None = None, at_once: bool = False) -> Outcome:
+        if not at_once:
+            Sighting.objects.update(counted_at=F("counted_at") - timedelta(minutes=1))
         return cycles.run(account_id=account.pk, trigger=Trigger.CLOCK, at=(at or now()) + later)
 
     assert run().status == "CLEAN"

@@ -23,7 +23,7 @@ from tests.reconciliation.test_bad_day import books, delay_history, found, stop_
 from tests.trading.conftest import brief, link
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BookCorrection, BrokerPosition, Fill, TradingAccount
-from trading.services import corrections, fills, watch
+from trading.services import corrections, fills, resuming, watch
 from trading.services.corrections import Origin
 from trading.states import CorrectionKind, FillKind, Side
 from trading.types import FillReport
@@ -116,6 +116,45 @@ def test_four_times_thirty_in_a_day_goes_to_a_person_and_a_day_later_it_does_not
 
     assert outcome.findings[0][1] == "BROKER_SYNCED"
     assert Review.objects.get().state == "GONE"
+
+
+def test_the_run_that_stops_is_no_look_after_the_stop(execute, paper, account, reconcile, quiet):
+    execute()
+    reconcile()
+    shift_average("501")
+
+    def has_passed() -> bool:
+        row = TradingControl.objects.get(scope=ControlScope.ACCOUNT)
+        checks = resuming.look(row, level=StopLevel.ACTIVE, at=now())
+        return next(check.passed for check in checks if check.name == "RECONCILED")
+
+    reconcile()
+    assert stop_of(account) == StopLevel.REDUCE_ONLY
+    assert not has_passed()  # the broker was asked before the stop
+    reconcile()
+    assert has_passed()
+
+
+def test_two_runs_within_seconds_are_one_sighting(execute, paper, account, reconcile, quiet):
+    execute()
+    reconcile()
+    shift_average("30")
+    began = now()
+
+    seconds = (0, 1, 29, 31)
+    actions = [reconcile(at=began + timedelta(seconds=each), at_once=True).findings[0][1] for each in seconds]
+
+    assert actions == ["OBSERVED", "OBSERVED", "OBSERVED", "BROKER_SYNCED"]
+
+
+def test_somebody_who_asks_again_and_again_uses_up_no_patience(paper, account, reconcile):
+    delay_history(paper)
+    paper.control.manual_trade(LOGIN, "EURUSD", mt5.ORDER_TYPE_BUY, "0.1")
+
+    actions = {action for _ in range(6) for _, action in reconcile(at_once=True).findings}
+
+    assert actions == {"EXCLUDED"}
+    assert stop_of(account) is None
 
 
 def test_a_difference_that_changes_is_a_new_one(execute, paper, account, reconcile, quiet):

@@ -2,10 +2,12 @@
 
 import json
 import uuid
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db.models import F
 from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
@@ -14,9 +16,10 @@ from risk.services import control
 from risk.states import ControlScope, LimitKind, StopLevel
 from tests.client import ApiClient
 from tests.factories.accounts import UserFactory
+from tests.fakes.paper import LOGIN
 from tests.trading.conftest import TESTER, limit
 from trading.models import BrokerPosition, ChangeRequest, TradeLedger
-from trading.services import changes, dispatch, resolution, terms, watch
+from trading.services import changes, coverage, dispatch, resolution, terms, watch
 
 LIMIT = {
     "symbol": "EURUSD", "action": "BUY", "quantity": "0.01", "type": "LIMIT", "limit_price": "1.08400",
@@ -153,6 +156,36 @@ def test_a_lost_cancel_is_asked_for_and_not_sent_again(client, paper):
     assert answer.status_code == 200
     assert (reread(client, order)["status"], reread(client, order)["cancel"]) == ("CANCELED", "DONE")
     assert ChangeRequest.objects.count() == 1
+
+
+def test_a_cancel_that_never_arrived_may_be_asked_for_again_and_not_at_once(client, paper):
+    order = place(client, LIMIT)
+    paper.control.inject("timeout_before_accept")
+    act(client, f"/trading/orders/{order['id']}/cancel")
+    assert (reread(client, order)["status"], reread(client, order)["cancel"]) == ("PENDING", "UNKNOWN")
+
+    act(client, f"/trading/orders/{order['id']}/cancel")
+    assert ChangeRequest.objects.count() == 1
+    ChangeRequest.objects.update(sent_at=F("sent_at") - timedelta(minutes=1))
+    answer = act(client, f"/trading/orders/{order['id']}/cancel")
+
+    assert (answer.json()["status"], answer.json()["cancel"]) == ("CANCELED", "DONE")
+    assert ChangeRequest.objects.count() == 2
+
+
+def test_a_cancel_whose_answer_was_lost_holds_up_no_release_once_its_order_has_ended(client, paper, account):
+    order = place(client, LIMIT)
+    paper.control.inject("timeout_before_accept")
+    act(client, f"/trading/orders/{order['id']}/cancel")
+    assert [change.state for change in coverage.unanswered([account])[1]] == ["UNKNOWN"]
+    assert len(coverage.in_flight(ControlScope.SYSTEM, "")) == 1
+
+    paper.control.manual_cancel(LOGIN, int(TradeLedger.objects.get().venue_order_id))
+    ask_about_everything()
+
+    assert reread(client, order)["status"] == "CANCELED"
+    assert not coverage.unanswered([account])[1].exists()
+    assert coverage.in_flight(ControlScope.SYSTEM, "") == []
 
 
 def test_a_working_order_moves_to_new_prices(client, paper):

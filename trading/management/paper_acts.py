@@ -32,6 +32,8 @@ def add_verbs(verbs: Any) -> None:
     close.add_argument("ticket", type=int)
     close.add_argument("--lots", type=_amount, help="a part of it; the whole when left out")
     close.add_argument("--by", choices=list(HANDS), default="desktop")
+    for verb in (trade, close):
+        verb.add_argument("--late", type=int, default=0, metavar="SECONDS", help="when the history shows it; at once")
     for name, sign, words in (("deposit", 1, "pay money into the account"), ("withdraw", -1, "take money out")):
         verb = _verb(verbs, name, _pay, words)
         verb.add_argument("amount", type=_amount)
@@ -62,12 +64,14 @@ def _verb(verbs: Any, name: str, act: Any, words: str) -> argparse.ArgumentParse
 def _trade(broker: ControlClient, *, login: int, options: Mapping[str, Any]) -> str:
     side, symbol, lots = int(options["side"] == "sell"), options["symbol"], str(options["lots"])
     if options["by"] == "program":
-        if options["stop"] or options["target"]:
-            raise CommandError("The other program trades without stop and target.")
+        if options["stop"] or options["target"] or options["late"]:
+            raise CommandError("The other program trades without stop and target, and shows at once.")
         answer = broker.foreign_program_trade(login, symbol, side, lots)
     else:
         levels = {"sl": str(options["stop"]), "tp": str(options["target"])}
-        answer = broker.manual_trade(login, symbol, side, lots, reason=HANDS[options["by"]], **levels)
+        answer = broker.manual_trade(
+            login, symbol, side, lots, reason=HANDS[options["by"]], late_s=options["late"], **levels
+        )
     return _told(answer, f"{options['side'].capitalize()} {lots} {symbol}")
 
 
@@ -78,7 +82,7 @@ def _close(broker: ControlClient, *, login: int, options: Mapping[str, Any]) -> 
         known = ", ".join(map(str, tickets)) or "none"
         raise CommandError(f"Account {login} has no position {ticket}. Open are: {known}.")
     lots = None if options["lots"] is None else str(options["lots"])
-    answer = broker.manual_close(login, ticket, lots, reason=HANDS[options["by"]])
+    answer = broker.manual_close(login, ticket, lots, reason=HANDS[options["by"]], late_s=options["late"])
     return _told(answer, f"Close {lots or 'all'} of {ticket}")
 
 

@@ -4,9 +4,10 @@ Source: execution reference §2, cancel axis. "Too late" and "not found" prove n
 it is dead: the order is asked for.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
+from django.conf import settings
 from django.db import connection, transaction
 
 from nexus.audit.services import trail
@@ -59,10 +60,16 @@ def _claim(*, order_id: int, actor: Actor, reason: str, at: datetime) -> ChangeR
         )
         records.close(object_id=str(order.public_id), at=at)
         change = None
-    elif order.cancel in (CancelState.REQUESTED, CancelState.UNKNOWN):
-        return None  # one is on its way: the order is asked for
+    elif order.cancel in (CancelState.REQUESTED, CancelState.UNKNOWN) and _is_on_its_way(order):
+        return None  # the order is asked for
     else:
         TradeLedger.objects.filter(pk=order.pk).update(cancel=CancelState.REQUESTED)
+        lost = order.changes.filter(kind=ChangeKind.CANCEL, state__in=(ChangeState.SENDING, ChangeState.UNKNOWN))
+        lost.update(
+            state=ChangeState.REFUSED,
+            answer="No answer came. It was asked for anew.",
+            settled_at=facts.database_clock(),
+        )
         change = ChangeRequest.objects.create(
             change_id=f"{identifiers.draw()}-C",
             kind=ChangeKind.CANCEL,
@@ -82,6 +89,15 @@ def _claim(*, order_id: int, actor: Actor, reason: str, at: datetime) -> ChangeR
         occurred_at=at,
     )
     return change
+
+
+def _is_on_its_way(order: TradeLedger) -> bool:
+    """Tell whether a cancel was sent not long ago. One that was lost may be asked for anew: it can cancel nothing else.
+
+    The broker knows the order by its own number, so a second cancel finds it or does not.
+    """
+    lease = facts.database_clock() - timedelta(seconds=settings.SENDING_LEASE_S)
+    return order.changes.filter(kind=ChangeKind.CANCEL, sent_at__gt=lease).exists()
 
 
 def _send(change: ChangeRequest) -> None:

@@ -3,34 +3,62 @@
 from collections.abc import Iterable
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from risk.services import control
 from risk.services.control import Switch
-from risk.states import ControlScope, StopLevel
-from trading.models import ChangeRequest, OrderQuerySet, TradableInstrument, TradeLedger, TradingAccount
+from risk.states import ControlScope, StopLevel, Sweep
+from trading.models import BrokerPosition, ChangeRequest, OrderQuerySet, TradableInstrument, TradeLedger, TradingAccount
 from trading.services import accounts
-from trading.states import ChangeState, Delivery
+from trading.states import ChangeKind, ChangeState, Delivery
+from trading.types import AccountSnapshot, VenueOrder, VenuePosition
 
 # What may still reach the broker, or may have: an order that waits is sent no more once its stop stands, and is shown.
 ON_THE_WAY = (Delivery.QUEUED, Delivery.SENDING, Delivery.UNKNOWN)
-UNANSWERED = (ChangeState.SENDING, ChangeState.UNKNOWN)
+# A cancel whose order has ended is answered by that, whatever became of the request itself.
+UNANSWERED = Q(state__in=(ChangeState.SENDING, ChangeState.UNKNOWN)) & ~Q(
+    kind=ChangeKind.CANCEL, order__delivery=Delivery.DONE
+)
 LISTED_MAX = 1000
 
 
 def accounts_under(scope: ControlScope, key: str) -> QuerySet[TradingAccount]:
     """Return the active accounts that a stop covers; an instrument may be held on any of them."""
     rows = TradingAccount.objects.filter(is_active=True).select_related("user").order_by("pk")
+    return rows.filter(_accounts_of(scope, key))
+
+
+def accounts_to_sweep(scope: ControlScope, key: str) -> QuerySet[TradingAccount]:
+    """Return the accounts that a stop's sweep is about: those that it covers, and such as were put aside while our
+    books say that something stands there. One that is named is swept whatever is known of it.
+    """
+    rows = TradingAccount.objects.select_related("user").order_by("pk").filter(_accounts_of(scope, key))
+    if scope is ControlScope.ACCOUNT:
+        return rows
+    held = BrokerPosition.objects.filter(account=OuterRef("pk"), closed_at__isnull=True)
+    working = TradeLedger.objects.open().filter(account=OuterRef("pk"))
+    return rows.filter(Q(is_active=True) | Exists(held) | Exists(working))
+
+
+def _accounts_of(scope: ControlScope, key: str) -> Q:
     match scope:
         case ControlScope.SYSTEM | ControlScope.INSTRUMENT:
-            return rows
+            return Q()
         case ControlScope.BROKER:
-            return rows.filter(venue=key)
+            return Q(venue=key)
         case ControlScope.ACCOUNT:
-            return rows.filter(pk=int(key))
+            return Q(pk=int(key))
         case ControlScope.USER:
-            return rows.filter(user_id=int(key))
-    return rows.none()  # orders carry no strategy yet
+            return Q(user_id=int(key))
+    return Q(pk__in=[])  # orders carry no strategy yet
+
+
+def left(snapshot: AccountSnapshot, *, kind: Sweep, symbol: str) -> tuple[list[VenueOrder], list[VenuePosition]]:
+    """Return what works and, for a sweep that flattens, what is held: ours, and whoever else's. No symbol is any."""
+    working = [order for order in snapshot.orders if symbol in ("", order.symbol)]
+    if kind is not Sweep.FLATTEN:
+        return working, []
+    return working, [position for position in snapshot.positions if symbol in ("", position.symbol)]
 
 
 def to_release(row: Switch, *, level: StopLevel) -> list[TradingAccount]:
@@ -60,7 +88,7 @@ def orders_under(scope: ControlScope, key: str) -> OrderQuerySet:
 def changes_under(scope: ControlScope, key: str) -> QuerySet[ChangeRequest]:
     """Return the changes of what stands whose answer nobody knows."""
     of_order, of_position = _of(scope, key, "order__"), _of(scope, key, "position__")
-    rows = ChangeRequest.objects.filter(state__in=UNANSWERED).filter(
+    rows = ChangeRequest.objects.filter(UNANSWERED).filter(
         Q(order__isnull=False) & of_order | Q(position__isnull=False) & of_position
     )
     return rows.select_related("order__account", "position__account").order_by("pk")
@@ -77,9 +105,7 @@ def unanswered(of: Iterable[TradingAccount], *, symbol: str = "") -> tuple[Order
     """Return the orders and the changes of some accounts of which nobody knows whether they arrived."""
     ids = [account.pk for account in of]
     orders = TradeLedger.objects.filter(account__in=ids, delivery__in=(Delivery.SENDING, Delivery.UNKNOWN))
-    asked = ChangeRequest.objects.filter(state__in=UNANSWERED).filter(
-        Q(order__account__in=ids) | Q(position__account__in=ids)
-    )
+    asked = ChangeRequest.objects.filter(UNANSWERED).filter(Q(order__account__in=ids) | Q(position__account__in=ids))
     if symbol:
         orders, asked = orders.filter(symbol=symbol), asked.filter(Q(order__symbol=symbol) | Q(position__symbol=symbol))
     return orders.order_by("pk"), asked.order_by("pk")

@@ -171,7 +171,8 @@ def _access(q: Question, known: Books, *, worst: Reservation | Unknown) -> Acces
     return Access(
         user_is_active=known.user_is_active or q.context.is_sweep,
         may_trade=q.user.role in TRADERS,
-        account_is_usable=q.account.is_active and (q.account.user_id == q.user.pk or q.reduction is not None),
+        account_is_usable=(q.account.is_active or q.context.is_sweep)
+        and (q.account.user_id == q.user.pk or q.reduction is not None),
         account_is_live=q.account.is_live,
         stepped_up=q.context.stepped_up,
         knows_network=knows,

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import LiteralString
 
 from django.conf import settings
 from django.db import connection
@@ -14,6 +15,12 @@ from trading import rules
 from trading.models import TradableInstrument, TradingAccount
 from trading.services import accounts, instruments
 from trading.types import AccountSnapshot, MarginQuestion, OrderIntent, Quote
+
+OWNED: LiteralString = (
+    "SELECT {columns}, clock_timestamp() FROM trading_account"
+    " LEFT JOIN instrument ON instrument.account_id = trading_account.id"
+)
+BY_ID: LiteralString = " ORDER BY trading_account.id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +66,11 @@ def database_clock() -> datetime:
 
 def owned_by(user_id: int) -> Owned:
     """Return what the trader has with us, and the database's clock before any broker is asked."""
-    rows = statements.pairs(
-        TradingAccount,
-        TradableInstrument,
-        "SELECT {columns}, clock_timestamp() FROM trading_account"
-        " LEFT JOIN instrument ON instrument.account_id = trading_account.id"
-        " WHERE trading_account.user_id = %s AND trading_account.is_active ORDER BY trading_account.id",
-        [user_id],
-    )
+    return _owned(OWNED + " WHERE trading_account.user_id = %s AND trading_account.is_active" + BY_ID, user_id)
+
+
+def _owned(query: LiteralString, number: int) -> Owned:
+    rows = statements.pairs(TradingAccount, TradableInstrument, query, [number])
     return Owned(
         accounts=tuple({account.pk: account for account, _, _ in rows}.values()),
         instruments={(account.pk, met.symbol): met for account, met, _ in rows if met is not None},
@@ -75,7 +79,9 @@ def owned_by(user_id: int) -> Owned:
 
 
 def only(owned: Owned, account: TradingAccount) -> Owned:
-    """Leave out every other account: for what only takes away from this one."""
+    """Leave out every other account: for what only takes away from this one, also when it was put aside."""
+    if account not in owned.accounts:
+        return _owned(OWNED + " WHERE trading_account.id = %s" + BY_ID, account.pk)
     return replace(owned, accounts=tuple(each for each in owned.accounts if each == account))
 
 

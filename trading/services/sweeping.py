@@ -25,8 +25,8 @@ from risk.states import Sweep
 from risk.types import Context
 from trading import rules
 from trading.brokers.base import Broker
-from trading.models import OrderQuerySet, SweepRun, TradableInstrument, TradeLedger
-from trading.services import accounts, cancels, facts, instruments, orders, resolution, sweeps
+from trading.models import BrokerPosition, OrderQuerySet, SweepRun, TradableInstrument, TradeLedger
+from trading.services import accounts, cancels, coverage, facts, instruments, orders, resolution, sweeps, watch
 from trading.services.cancels import NotCancelable
 from trading.states import CancelState, Delivery, Side, SweepState
 from trading.types import AccountSnapshot, OrderIntent, Quote, VenueOrder, VenuePosition
@@ -113,12 +113,14 @@ def _sweep(this: Round) -> dict[str, Any] | None:
     unsettled = _unsettled(this)
     snapshot = broker.snapshot(symbols=[])
     working, held = _covered(this.sweep, snapshot)
+    unshown = _unshown(this.sweep, held, at=this.at)
     this.left = {
         "orders": [_word(order) for order in working],
         "positions": [_word(position) for position in held],
         "on_the_way": unsettled,
+        "unshown": unshown,
     }
-    if not working and not held and not unsettled and not _unsettled(this):
+    if not working and not held and not unshown and not unsettled and not _unsettled(this):
         return {
             "read_at": facts.database_clock().isoformat(),
             "orders": len(snapshot.orders),
@@ -145,12 +147,26 @@ def _unsettled(this: Round) -> list[str]:
 
 
 def _covered(sweep: SweepRun, snapshot: AccountSnapshot) -> tuple[list[VenueOrder], list[VenuePosition]]:
-    """Return what works and, for a sweep that flattens, what is held: ours, and whoever else's."""
-    symbol = sweep.symbol
-    working = [order for order in snapshot.orders if symbol in ("", order.symbol)]
-    if sweep.kind != Sweep.FLATTEN:
-        return working, []
-    return working, [position for position in snapshot.positions if symbol in ("", position.symbol)]
+    return coverage.left(snapshot, kind=Sweep(sweep.kind), symbol=sweep.symbol)
+
+
+def _unshown(sweep: SweepRun, held: list[VenuePosition], *, at: datetime) -> list[str]:
+    """Name the positions that our books hold and the broker does not show, to a sweep that flattens.
+
+    A list that lags behind is no proof; where the position has gone, its deal says so, and is looked for here.
+    """
+    if sweep.kind != Sweep.FLATTEN or not _missing(sweep, held):
+        return []
+    watch.look(account_id=sweep.account_id, at=at)
+    return _missing(sweep, held)
+
+
+def _missing(sweep: SweepRun, held: list[VenuePosition]) -> list[str]:
+    rows = BrokerPosition.objects.filter(account=sweep.account, closed_at__isnull=True).exclude(
+        venue_position_id__in=[position.venue_position_id for position in held]
+    )
+    rows = rows.filter(symbol=sweep.symbol) if sweep.symbol else rows
+    return [f"position {row.venue_position_id} of {row.symbol}" for row in rows.order_by("pk")[:100]]
 
 
 def _cancel_queue(this: Round) -> None:
@@ -266,8 +282,8 @@ def _note(this: Round, action: str, detail: dict[str, Any]) -> None:
 
 
 def _waiting(left: dict[str, Any]) -> str:
-    on_the_way = left.get("on_the_way")
-    return f"On the way: {', '.join(on_the_way)}." if on_the_way else ""
+    named = (("on_the_way", "On the way"), ("unshown", "In our books, and not shown by the broker"))
+    return " ".join(f"{words}: {', '.join(left[name])}." for name, words in named if left.get(name))
 
 
 def _word(what: VenueOrder | VenuePosition) -> str:

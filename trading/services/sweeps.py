@@ -12,11 +12,13 @@ from nexus.alerts.states import Severity
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
 from nexus.core import metrics
+from risk.services import control
 from risk.services.control import CLOCK, Switch
 from risk.states import ControlScope, Sweep
 from trading.models import SweepRun, TradingAccount
 from trading.services import coverage, facts
 from trading.states import SweepState
+from trading.types import AccountSnapshot
 
 SWEEPER = Actor.system("sweep")
 DETAIL_LENGTH_MAX = 500
@@ -30,20 +32,55 @@ def begin(switch: Switch, *, at: datetime) -> None:
     Runs in the caller's transaction; safe to repeat.
     """
     assert connection.in_atomic_block
-    kind = Sweep(switch.sweep)
-    if kind is Sweep.NONE:
+    if switch.sweep == Sweep.NONE:
         return
     scope, key = ControlScope(switch.scope), switch.key
-    for account in coverage.accounts_under(scope, key):
+    for account in coverage.accounts_to_sweep(scope, key):
         running = SweepRun.objects.filter(account=account, scope=scope, key=key, state=SweepState.RUNNING)
-        asked = {"version": switch.version, "kind": kind, "reason": switch.reason, "requested_by": switch.set_by}
-        if running.update(**asked, failures=0, due_at=CLOCK):
-            continue
-        sweep = SweepRun.objects.create(
-            account=account, scope=scope, key=key, symbol=key if scope is ControlScope.INSTRUMENT else "",
-            state=SweepState.RUNNING, started_at=CLOCK, due_at=CLOCK, **asked,
-        )  # fmt: skip
-        tell(sweep, "sweep.started", {"kind": kind, "version": switch.version, "reason": switch.reason}, at=at)
+        if not running.update(**_asked(switch), failures=0, due_at=CLOCK):
+            _start(switch, account, at=at)
+
+
+def renew(account: TradingAccount, snapshot: AccountSnapshot, *, read_at: datetime, at: datetime) -> None:
+    """Sweep an account anew that shows something again though a stop that stands has swept it, or never met it.
+
+    Takes: a complete look at the broker, and the database's clock before it: a proof that is newer knows better.
+    """
+    for switch in control.stops():
+        if switch.sweep != Sweep.NONE and any(
+            coverage.left(snapshot, kind=Sweep(switch.sweep), symbol=_symbol(switch))
+        ):
+            _renew(switch, account, read_at=read_at, at=at)
+
+
+@transaction.atomic(durable=True)
+def _renew(switch: Switch, account: TradingAccount, *, read_at: datetime, at: datetime) -> None:
+    scope, key = ControlScope(switch.scope), switch.key
+    is_followed = control.hold_followed(switch, before=read_at)
+    if not is_followed or not coverage.accounts_to_sweep(scope, key).filter(pk=account.pk).exists():
+        return
+    newest = SweepRun.objects.filter(account=account, scope=scope, key=key).order_by("-pk").first()
+    if newest is None or (newest.ended_at is not None and newest.ended_at < read_at):
+        _start(switch, account, at=at)
+
+
+def _start(switch: Switch, account: TradingAccount, *, at: datetime) -> None:
+    sweep = SweepRun.objects.create(
+        account=account, scope=switch.scope, key=switch.key, symbol=_symbol(switch), state=SweepState.RUNNING,
+        started_at=CLOCK, due_at=CLOCK, **_asked(switch),
+    )  # fmt: skip
+    asked = {"kind": sweep.kind, "version": switch.version, "reason": switch.reason}
+    tell(sweep, "sweep.started", asked, at=at)
+
+
+def _asked(switch: Switch) -> dict[str, Any]:
+    return {
+        "version": switch.version, "kind": switch.sweep, "reason": switch.reason, "requested_by": switch.set_by,
+    }  # fmt: skip
+
+
+def _symbol(switch: Switch) -> str:
+    return switch.key if switch.scope == ControlScope.INSTRUMENT else ""
 
 
 def due() -> list[tuple[int, str]]:

@@ -12,7 +12,7 @@ from nexus.core import statements
 from nexus.core.errors import OutsideError
 from risk.services import sights, stats
 from trading.models import CashMovement, Fill, TradingAccount
-from trading.services import accounts, facts, figures, fills, triggers
+from trading.services import accounts, facts, figures, fills, sweeps, triggers
 from trading.states import PAID
 from trading.types import AccountSnapshot, CashReport, FillReport
 
@@ -60,6 +60,7 @@ def look(*, account_id: int, at: datetime) -> int:
         figures.note_failure(account, fault=str(exc), clock=clock, at=at)
         return 0
     new_fills = book(account, snapshot, reports=reports, moved=moved, at=at)
+    sweeps.renew(account, snapshot, read_at=clock, at=at)
     figures.judge(account, figures.note(account, snapshot, read_at=clock, at=at), at=at)
     return new_fills
 

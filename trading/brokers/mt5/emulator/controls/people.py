@@ -5,6 +5,7 @@ from decimal import Decimal
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.case import Desk
 from trading.brokers.mt5.emulator.controls.base import Strings
+from trading.brokers.mt5.emulator.faults import Fault
 from trading.brokers.mt5.emulator.instruments import Instrument
 from trading.brokers.mt5.emulator.requests import NOTHING, Answer, Request
 
@@ -26,21 +27,31 @@ class People(Strings):
         sl: str = "0",
         tp: str = "0",
         reason: int = mt5.ORDER_REASON_CLIENT,
+        late_s: int = 0,
     ) -> Answer:
-        """Buy or sell at the market. Takes: decimal texts; `reason` 0, 1 or 2: desktop, mobile, web."""
-        return self._trade(login, symbol, side, volume, reason=reason, position=position, sl=sl, tp=tp)
+        """Buy or sell at the market. Takes: decimal texts; `reason` 0, 1 or 2: desktop, mobile, web.
+
+        The history shows it `late_s` seconds later.
+        """
+        return self._trade(login, symbol, side, volume, reason=reason, position=position, sl=sl, tp=tp, late_s=late_s)
 
     def manual_close(
-        self, login: int, position: int, volume: str | None = None, *, reason: int = mt5.ORDER_REASON_CLIENT
+        self,
+        login: int,
+        position: int,
+        volume: str | None = None,
+        *,
+        reason: int = mt5.ORDER_REASON_CLIENT,
+        late_s: int = 0,
     ) -> Answer:
-        """Close a position, or a part of it."""
+        """Close a position, or a part of it. The history shows it `late_s` seconds later."""
         with self._broker.lock:
             self._broker.sync()
             held = self._broker.books[login].positions.get(position)
             if held is None:
                 return Answer(mt5.TRADE_RETCODE_POSITION_CLOSED)
             lots = volume or str(Decimal(held.volume).scaleb(-8))
-            return self._trade(login, held.symbol, 1 - held.type, lots, reason=reason, position=position)
+            return self._trade(login, held.symbol, 1 - held.type, lots, reason=reason, position=position, late_s=late_s)
 
     def manual_order(
         self,
@@ -106,6 +117,7 @@ class People(Strings):
         tp: str = "0",
         magic: int = 0,
         comment: str = "",
+        late_s: int = 0,
     ) -> Answer:
         instrument = self._broker.instruments.get(symbol)
         if instrument is None:
@@ -114,18 +126,22 @@ class People(Strings):
             self._broker.sync()
             quote = self._broker.quotes.at(symbol, self._broker.now_ms)
             price = Decimal(quote.entry_price(side)).scaleb(-instrument.digits) if quote else NOTHING
-            return self._send(
-                login, reason, action=mt5.TRADE_ACTION_DEAL, symbol=symbol, type=side, volume=Decimal(volume),
-                price=price, sl=Decimal(sl), tp=Decimal(tp), position=position, magic=magic, comment=comment,
+            request = Request(
+                action=mt5.TRADE_ACTION_DEAL, symbol=symbol, type=side, volume=Decimal(volume), price=price,
+                sl=Decimal(sl), tp=Decimal(tp), position=position, magic=magic, comment=comment,
                 type_filling=_filling(instrument),
             )  # fmt: skip
+            return self._pass_on(login, reason, request, late_s=late_s)
 
     def _send(self, login: int, reason: int, **fields: int | str | Decimal) -> Answer:
+        return self._pass_on(login, reason, Request(**fields))  # type: ignore[arg-type]
+
+    def _pass_on(self, login: int, reason: int, request: Request, *, late_s: int = 0) -> Answer:
         if reason not in (*HANDS, mt5.ORDER_REASON_EXPERT):
             raise ValueError(f"reason {reason} is neither a person's nor a program's")
         desk = PERSON if reason in HANDS else Desk()
-        request = Request(**fields)  # type: ignore[arg-type]
-        return self._broker.send(login, request, desk, reason=reason)
+        fault = Fault(0, "history_delay", params={"seconds": late_s}) if late_s else None
+        return self._broker.send(login, request, desk, reason=reason, fault=fault)
 
 
 def _filling(instrument: Instrument) -> int:
