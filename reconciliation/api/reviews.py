@@ -97,7 +97,7 @@ class ReviewDoor(APIView):
 class Reviews(ReviewDoor):
     """The queue."""
 
-    @extend_schema(responses=ReviewList, summary="List differences that wait for a person")
+    @extend_schema(operation_id="reviews", responses=ReviewList, summary="List differences that wait for a person")
     def get(self, request: Request) -> Response:
         """List what waits."""
         return Response(ReviewList({"items": selectors.queue()[:SHOWN_MAX]}).data)
@@ -106,7 +106,9 @@ class Reviews(ReviewDoor):
 class OneReview(ReviewDoor):
     """One review, side by side."""
 
-    @extend_schema(responses=ReviewDetail, summary="Show both sides, and what each decision would do")
+    @extend_schema(
+        operation_id="review", responses=ReviewDetail, summary="Show both sides, and what each decision would do"
+    )
     def get(self, request: Request, review_id: uuid.UUID) -> Response:
         """Show one review."""
         row = selectors.review(review_id)
