@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -46,6 +47,7 @@ POSITION_COLUMNS = (
     "stop_loss",
     "take_profit",
 )
+FRESH = timedelta(seconds=5)
 
 
 class TradeFailed(Exception):
@@ -78,8 +80,17 @@ class Client:
         return json.loads(answer.text, parse_float=Decimal)
 
     def quote(self, account: str | None) -> tuple[Decimal, Decimal]:
-        """Return the market's bid and ask. Takes: the account, which who has but one need not name."""
-        answer = self._call("GET", f"/trading/quotes/{SYMBOL}", params={"account": account} if account else {})
+        """Return the market's bid and ask. Takes: the account, which who has but one need not name.
+
+        Waits for a fresh one: until a price has moved, nobody knows the clock of a server that was just started.
+        """
+        deadline = time.monotonic() + TIMEOUT_S
+        while True:
+            answer = self._call("GET", f"/trading/quotes/{SYMBOL}", params={"account": account} if account else {})
+            age = datetime.now(UTC) - datetime.fromisoformat(answer["at"])
+            if age < FRESH or time.monotonic() > deadline:
+                break
+            time.sleep(0.2)
         return Decimal(str(answer["bid"])), Decimal(str(answer["ask"]))
 
     def execute(self, body: Mapping[str, Any], *, key: str) -> dict[str, Any]:

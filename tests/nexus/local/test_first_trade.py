@@ -1,6 +1,7 @@
 """The first trade speaks the public API, word for word, and never trades twice by itself."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -18,7 +19,9 @@ class Api:
     """The public API as far as a first trade sees it."""
 
     def __init__(self, *, ask: str, status: str = "FILLED", position: bool = False) -> None:
-        self.quote = {"bid": str(Decimal(ask) - Decimal("0.00006")), "ask": ask}
+        self.quote = {
+            "bid": str(Decimal(ask) - Decimal("0.00006")), "ask": ask, "at": datetime.now(UTC).isoformat(),
+        }  # fmt: skip
         self.order = {"id": 7, "symbol": "EURUSD", "status": status, "quantity": "0.1", "fills": []}
         self.has_position = position
         self.executed: list[str] = []
@@ -101,3 +104,21 @@ def test_says_what_the_api_answered(folder):
         first_trade.run(
             folder, BASE, transport=httpx.MockTransport(lambda _: httpx.Response(503, json={"title": "Down"}))
         )
+
+
+def test_it_waits_for_a_price_whose_time_is_known(monkeypatch):
+    """A gateway that was just started shows prices as older than they are."""
+    api, asked = Api(ask="1.08500"), []
+
+    def later(_seconds: float) -> None:
+        asked.append(dict(api.quote))
+        api.quote["at"] = datetime.now(UTC).isoformat()
+
+    api.quote["at"] = (datetime.now(UTC) - timedelta(hours=11)).isoformat()
+    monkeypatch.setattr("time.sleep", later)
+    client = first_trade.Client(
+        "http://127.0.0.1:1", first_trade.Person("a@b.example", "x"), transport=httpx.MockTransport(api)
+    )
+
+    assert client.quote(None) == (Decimal("1.08494"), Decimal("1.08500"))
+    assert len(asked) == 1
