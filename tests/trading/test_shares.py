@@ -229,6 +229,9 @@ def test_what_others_do_at_the_broker_is_booked_as_theirs(client, emulator, owne
     emulator.books.place(request)
     emulator.books.pay("CSD", "500")
 
+    # Its cash is dated by days alone: paid on the day of the link, it counts as opening at some hours of the clock.
+    TradingAccount.objects.filter(user=owner).update(created_at=now() - timedelta(days=2))
+
     assert watch.look(account_id=TradingAccount.objects.get(user=owner).pk, at=now()) == 1
 
     fill = Fill.objects.get()
