@@ -2,18 +2,18 @@
 
 import uuid
 from datetime import timedelta
-from typing import cast
+from typing import ClassVar, cast
 
 import orjson
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.utils.timezone import now
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema
-from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.rules import Action
 from accounts.states import Role
 from accounts.types import Principal
 from nexus.audit.types import Actor
@@ -30,18 +30,10 @@ def _person(request: Request) -> Principal:
     return cast("Principal", request.user)
 
 
-class MayReconcile(BasePermission):
-    """Traders and bots reconcile their own accounts, operators any; compliance reads."""
-
-    def has_permission(self, request: Request, view: APIView) -> bool:
-        """Tell whether this person may start a run."""
-        return _person(request).role != Role.COMPLIANCE
-
-
 class Reconcile(APIView):
     """Compare accounts with their brokers now."""
 
-    permission_classes = (*APIView.permission_classes, MayReconcile)
+    actions: ClassVar = {"POST": Action.RECONCILE}
 
     @extend_schema(
         request=forms.ReconcileForm, responses=forms.RunList, summary="Reconcile now",
@@ -64,6 +56,8 @@ class Reconcile(APIView):
 
 class Report(APIView):
     """What reconciliation found."""
+
+    actions: ClassVar = {"GET": Action.ACCOUNT_READ}
 
     @extend_schema(
         operation_id="trading_reconciliation_report",

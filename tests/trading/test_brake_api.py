@@ -84,7 +84,7 @@ def test_a_bot_stops_nothing_and_that_is_kept(paper, new_events):
 
     assert client.post(STOP, {"reason": "A bug."}).status_code == 403
     assert switches() == {}
-    assert "control.stop_denied" in [event.action for event in new_events()]
+    assert "access.denied" in [event.action for event in new_events()]
 
 
 def test_compliance_stops_and_sees_but_does_not_ease(operators, account):

@@ -2,21 +2,22 @@
 
 import uuid
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from django.db import InterfaceError, OperationalError
 from django.http import HttpResponse
 from django.utils.timezone import now
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.rules import Action
 from accounts.states import Role
 from accounts.types import Principal
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Outcome, Target
+from nexus.core.errors import FieldError, Invalid
 from nexus.core.http import as_error, client_ip
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
@@ -28,7 +29,6 @@ from trading.services import cancels, changes, closes, facts, live, orders, term
 from trading.services.orders import Execution
 from trading.states import ChangeState, Delivery
 
-TRADERS = frozenset({Role.TRADER, Role.BOT})
 KEY = OpenApiParameter(
     "Idempotency-Key",
     str,
@@ -48,18 +48,10 @@ def _person(request: Request) -> Principal:
     return cast("Principal", request.user)
 
 
-class MayTrade(BasePermission):
-    """Only traders and bots place orders; operators stop and review them."""
-
-    def has_permission(self, request: Request, view: APIView) -> bool:
-        """Tell whether this person may place orders."""
-        return _person(request).role in TRADERS
-
-
 class TradingView(APIView):
-    """What trades: only traders and bots, and every refusal is kept as evidence."""
+    """What trades: every refusal is kept as evidence."""
 
-    permission_classes = (*APIView.permission_classes, MayTrade)
+    keeps_refusals = True
 
     def handle_exception(self, exc: Exception) -> Response:
         """Answer a refusal, and keep that it happened: who tried what is evidence too. A refusal that cannot be kept is
@@ -103,6 +95,8 @@ def _answer(execution: Execution) -> HttpResponse:
 class Execute(TradingView):
     """Place an order."""
 
+    actions: ClassVar = {"POST": Action.ORDER_PLACE}
+
     @extend_schema(
         request=forms.ExecuteForm, responses={201: forms.OrderView, 202: forms.OrderView}, parameters=[KEY, PREFER],
         summary="Place an order",
@@ -129,6 +123,8 @@ class Execute(TradingView):
 class OrderCancel(TradingView):
     """Cancel what is left of an order."""
 
+    actions: ClassVar = {"POST": Action.ORDER_CANCEL}
+
     @extend_schema(request=forms.CancelForm, responses=forms.OrderView, summary="Cancel an order")
     def post(self, request: Request, order_id: uuid.UUID) -> HttpResponse:
         """Cancel the order and return it as it stands: CANCELED only when the broker's own word proves it."""
@@ -137,12 +133,17 @@ class OrderCancel(TradingView):
         form.is_valid(raise_exception=True)
         order = selectors.order_of(user, public_id=order_id)
         reason = form.validated_data["reason"]
+        if user.role == Role.OPERATOR and not reason:
+            detail = "Say why you cancel somebody else's order."
+            raise Invalid(detail, errors=[FieldError("/reason", "required", detail)])
         order = cancels.request(order_id=order.pk, actor=Actor.user(user.public_id), reason=reason, at=now())
         return rendering.answer(rendering.order(order))
 
 
 class OrderTerms(TradingView):
     """Change a working order's prices."""
+
+    actions: ClassVar = {"PATCH": Action.ORDER_PLACE}
 
     @extend_schema(request=forms.TermsForm, responses=forms.ChangeView, summary="Change a working order's prices")
     def patch(self, request: Request, order_id: uuid.UUID) -> Response:
@@ -158,6 +159,8 @@ class OrderTerms(TradingView):
 
 class PositionClose(TradingView):
     """Close a position, whole or in part."""
+
+    actions: ClassVar = {"POST": Action.ORDER_PLACE}
 
     @extend_schema(
         request=forms.CloseForm, responses={201: forms.OrderView, 202: forms.OrderView}, parameters=[KEY],
@@ -183,6 +186,8 @@ class PositionClose(TradingView):
 class PositionStops(TradingView):
     """Change a position's stops."""
 
+    actions: ClassVar = {"PATCH": Action.ORDER_PLACE}
+
     @extend_schema(request=forms.StopsForm, responses=forms.ChangeView, summary="Change a position's stops")
     def patch(self, request: Request, position_id: uuid.UUID) -> Response:
         """Set the stops, and return the change as the broker answered it."""
@@ -199,6 +204,8 @@ class PositionStops(TradingView):
 
 class Ledger(APIView):
     """Orders, the newest first."""
+
+    actions: ClassVar = {"GET": Action.ORDER_READ}
 
     @extend_schema(
         operation_id="trading_ledger_list",
@@ -217,6 +224,8 @@ class Ledger(APIView):
 class LedgerRow(APIView):
     """One order."""
 
+    actions: ClassVar = {"GET": Action.ORDER_READ}
+
     @extend_schema(responses=forms.OrderView, summary="Read one order")
     def get(self, request: Request, order_id: uuid.UUID) -> HttpResponse:
         """Read one order this person may see."""
@@ -225,6 +234,8 @@ class LedgerRow(APIView):
 
 class Positions(APIView):
     """Open positions, marked by the broker."""
+
+    actions: ClassVar = {"GET": Action.ACCOUNT_READ}
 
     @extend_schema(responses=forms.PositionList, summary="List open positions with the broker's prices")
     def get(self, request: Request) -> HttpResponse:
@@ -240,6 +251,8 @@ class Positions(APIView):
 class Accounts(APIView):
     """Accounts with their live figures."""
 
+    actions: ClassVar = {"GET": Action.ACCOUNT_READ}
+
     @extend_schema(responses=forms.AccountList, summary="List accounts with their live figures")
     def get(self, request: Request) -> Response:
         """List the accounts this person may see."""
@@ -250,6 +263,8 @@ class Accounts(APIView):
 
 class Quotes(APIView):
     """The price now."""
+
+    actions: ClassVar = {"GET": Action.ACCOUNT_READ}
 
     @extend_schema(
         responses=forms.QuoteView, summary="Read a price", parameters=[OpenApiParameter("account", uuid.UUID)]
