@@ -1,5 +1,7 @@
 """The tables of who you are, one subject a module."""
 
+from accounts.models.approvals import ApprovalDecision, ApprovalRequest, Enrolment
+from accounts.models.keys import ApiKey
 from accounts.models.users import (
     EMAIL_LENGTH_MAX,
     RevokedToken,
@@ -13,6 +15,10 @@ from accounts.models.users import (
 
 __all__ = [
     "EMAIL_LENGTH_MAX",
+    "ApiKey",
+    "ApprovalDecision",
+    "ApprovalRequest",
+    "Enrolment",
     "RevokedToken",
     "TokenFamily",
     "TokenFamilyQuerySet",

@@ -278,6 +278,12 @@ def logout(*, user: User, claims: Claims, refresh_token: str, client: ClientInfo
 @transaction.atomic(durable=True)
 def revoke_all(*, user_id: int, actor: Actor, client: ClientInfo, at: datetime) -> int:
     """End every session of a user, console sessions too: the token version rises. Returns how many were alive."""
+    return end_all(user_id=user_id, actor=actor, client=client, at=at)
+
+
+def end_all(*, user_id: int, actor: Actor, client: ClientInfo, at: datetime) -> int:
+    """Do what `revoke_all` does, in the caller's transaction: who changes what a user may calls this too."""
+    assert connection.in_atomic_block
     user = User.objects.locked().get(pk=user_id)
     User.objects.filter(pk=user.pk).update(token_version=F("token_version") + 1)
     live = TokenFamily.objects.live(at=at).filter(user=user).values_list("pk", flat=True)

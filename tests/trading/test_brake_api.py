@@ -247,7 +247,7 @@ def test_the_command_stops_any_one_thing(run, account, trader, place, switch):
     assert switches() == {(switch, keys[switch]): ("REDUCE_ONLY", "NONE")}
 
 
-def test_the_command_eases_with_a_second_person(run, account):
+def test_the_command_eases_with_a_second_person(run, account, operators):
     run("stop")
     said = run("propose")
     number = ControlRelease.objects.get().pk
@@ -256,9 +256,11 @@ def test_the_command_eases_with_a_second_person(run, account):
     assert f"proposal {number} waits for a second operator" in run("show", by=None)
     with pytest.raises(CommandError, match="Another operator decides"):
         run("approve", str(number))
-    ControlRelease.objects.update(proposed_by=UserFactory.create(role=Role.OPERATOR))
+    setter = TradingControl.objects.get(scope="SYSTEM").set_by
+    TradingControl.objects.update(set_by=str(operators[1].public_id))
     with pytest.raises(CommandError, match="You set this stop"):
-        run("approve", str(number))
+        run("approve", str(number), by=1)
+    TradingControl.objects.update(set_by=setter)
     with pytest.raises(CommandError, match=r"The stop stays\. RECONCILED"):
         run("approve", str(number), by=1)
     stops.reconciled(account)
