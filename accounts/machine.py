@@ -1,12 +1,15 @@
 """Who sends a request to the ninja door. `nexus/api.py` sets it on every route; public ones say `auth=None`."""
 
+from typing import Any
+
 from django.http import HttpRequest
 from django.utils import timezone
 from ninja.security import HttpBearer
 
 from accounts.rules import Action
-from accounts.services import permissions, sessions
-from accounts.types import Claims
+from accounts.services import keys, permissions, sessions
+from accounts.types import Claims, KeyPrincipal
+from nexus.core.http import client_ip
 
 
 class MachineBearer(HttpBearer):
@@ -19,9 +22,15 @@ class MachineBearer(HttpBearer):
         super().__init__()
         self.action = action
 
-    def authenticate(self, request: HttpRequest, token: str) -> Claims:
+    def authenticate(self, request: HttpRequest, token: str) -> Claims | KeyPrincipal:
         """Return the claims. Raises: TokenInvalid, Denied, Unavailable."""
-        user, claims = sessions.identify(token=token, at=timezone.now())
+        user: Any
+        claims: Claims | KeyPrincipal
+        if token.startswith(keys.PREFIX):
+            _, claims = keys.identify(text=token, ip=client_ip(request), at=timezone.now())
+            user = claims
+        else:
+            user, claims = sessions.identify(token=token, at=timezone.now())
         request.user = user
         if self.action is not None:
             permissions.require(user, self.action)

@@ -95,12 +95,12 @@ def approvals_page(
 ) -> tuple[list[ApprovalRequest], UUID | None]:
     """Return a page of requests for a second person, the newest first, and where the next begins. Raises: Invalid."""
     rows = _approvals() if state is None else _approvals().filter(state=state)
-    return _page(rows, limit=limit, before=before)
+    return page_of(rows, limit=limit, before=before)
 
 
 def users_page(*, limit: int, before: UUID | None = None) -> tuple[list[User], UUID | None]:
     """Return a page of users, the newest first, and where the next begins. Raises: Invalid."""
-    return _page(User.objects.order_by("-pk"), limit=limit, before=before)
+    return page_of(User.objects.order_by("-pk"), limit=limit, before=before)
 
 
 def _approvals() -> QuerySet[ApprovalRequest]:
@@ -108,7 +108,7 @@ def _approvals() -> QuerySet[ApprovalRequest]:
     return rows.prefetch_related("decisions__decided_by").order_by("-pk")
 
 
-def _page(rows: QuerySet[P], *, limit: int, before: UUID | None) -> tuple[list[P], UUID | None]:
+def page_of(rows: QuerySet[P], *, limit: int, before: UUID | None) -> tuple[list[P], UUID | None]:
     """Cut a page out of rows in the descending order of their keys."""
     if before is not None:
         last = rows.model._default_manager.filter(public_id=before).values_list("pk", flat=True).first()

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from accounts.api import approvals, views
+from accounts.api import approvals, keys, views
 
 urlpatterns = [
     path("login", views.Login.as_view()),
@@ -11,6 +11,10 @@ urlpatterns = [
     path("revoke-all", views.RevokeAll.as_view()),
     path("profile", views.Profile.as_view()),
     path("enrol", approvals.Enrol.as_view()),
+    path("api-keys", keys.Keys.as_view()),
+    path("api-keys/<uuid:key_id>", keys.Key.as_view()),
+    path("api-keys/<uuid:key_id>/rotate", keys.KeyRotate.as_view()),
+    path("api-keys/<uuid:key_id>/revoke", keys.KeyRevoke.as_view()),
 ]
 beside = [
     path("approvals", approvals.Approvals.as_view()),

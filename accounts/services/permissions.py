@@ -7,10 +7,25 @@ from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 
 from accounts.rules import MATRIX, Action, Step, may
-from accounts.types import Principal
+from accounts.states import Scope
+from accounts.types import KeyPrincipal, Principal
 from nexus.audit.services import trail
-from nexus.audit.types import Actor, Target
+from nexus.audit.types import Actor, ActorType, Target
 from nexus.core.errors import Denied
+
+
+class ScopeMissing(Denied):
+    """The key was not made for this."""
+
+    code = "scope_missing"
+    title = "The API key has no scope for this"
+
+
+class ModeMismatch(Denied):
+    """A key for paper trading asks for a live venue."""
+
+    code = "key_mode_mismatch"
+    title = "The API key is for paper trading"
 
 
 class AsDeclared(IsAuthenticated):
@@ -40,16 +55,41 @@ def declared_by(view: Any, method: str) -> Action | None:
 
 def require(user: Principal, action: Action, *, keeps: bool = True) -> None:
     """Refuse whom the matrix does not let. Takes: `keeps`, whether to record it here. Raises: Denied."""
-    if may(user.role, action):
+    refusal = _refusal(user, action)
+    if refusal is None:
         return
     if keeps:
         trail.record_denied(
             action="access.denied",
-            actor=Actor.user(user.public_id),
+            actor=actor_of(user),
             target=Target("action", action.value),
-            detail={"role": user.role},
+            detail={"role": user.role, "code": refusal.code},
         )
-    raise Denied("You may not do this.")
+    raise refusal
+
+
+def require_venue(user: Principal, *, is_live: bool) -> None:
+    """Hold an API key to its mode and scopes where a venue is reached. Raises: ModeMismatch, ScopeMissing."""
+    if not isinstance(user, KeyPrincipal):
+        return
+    if is_live and user.is_paper_only:
+        raise ModeMismatch("This is a key for paper trading.")
+    needed = Scope.ORDERS_WRITE_LIVE if is_live else Scope.ORDERS_WRITE_PAPER
+    if needed not in user.scopes:
+        raise ScopeMissing(f"The key has no scope {needed.value}.")
+
+
+def actor_of(user: Principal) -> Actor:
+    """Name who acts, for the audit: a person, or a key of somebody."""
+    if isinstance(user, KeyPrincipal):
+        return Actor(ActorType.API_KEY, str(user.key_id))
+    return Actor.user(user.public_id)
+
+
+def _refusal(user: Principal, action: Action) -> Denied | None:
+    if isinstance(user, KeyPrincipal) and not MATRIX[action].scopes & user.scopes:
+        return ScopeMissing("The key has no scope for this.")
+    return None if may(user.role, action) else Denied("You may not do this.")
 
 
 def check_step_up(request: HttpRequest, action: Action) -> None:

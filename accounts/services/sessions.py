@@ -14,7 +14,7 @@ from django.db.models import F
 from django.http import HttpRequest
 
 from accounts import selectors
-from accounts.models import RevokedToken, TokenFamily, User, normalized_email
+from accounts.models import ApiKey, RevokedToken, TokenFamily, User, normalized_email
 from accounts.services import tokens
 from accounts.services.tokens import TokenInvalid
 from accounts.states import RevokeReason, Role, TokenType
@@ -286,6 +286,7 @@ def end_all(*, user_id: int, actor: Actor, client: ClientInfo, at: datetime) -> 
     assert connection.in_atomic_block
     user = User.objects.locked().get(pk=user_id)
     User.objects.filter(pk=user.pk).update(token_version=F("token_version") + 1)
+    ApiKey.objects.filter(user=user, revoked_at__isnull=True).update(revoked_at=at, revoke_reason="All sessions ended.")
     live = TokenFamily.objects.live(at=at).filter(user=user).values_list("pk", flat=True)
     ended = _end_families(live, reason=RevokeReason.REVOKE_ALL, at=at)
     trail.record(

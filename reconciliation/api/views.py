@@ -14,9 +14,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.rules import Action
+from accounts.services.permissions import actor_of, require_venue
 from accounts.states import Role
 from accounts.types import Principal
-from nexus.audit.types import Actor
 from nexus.core.errors import FieldError, Invalid
 from reconciliation import selectors
 from reconciliation.api import forms
@@ -49,7 +49,9 @@ class Reconcile(APIView):
             detail = "Name the account to reconcile."
             raise Invalid(detail, errors=[FieldError("/account", "required", detail)])
         owned = selectors.accounts_of(user, account=named)
-        actor = Actor.user(user.public_id)
+        actor = actor_of(user)
+        for each in owned:
+            require_venue(user, is_live=each.is_live)
         outcomes = [cycles.run(account_id=each.pk, trigger=Trigger.REQUEST, at=now(), actor=actor) for each in owned]
         return Response(forms.RunList({"results": outcomes}).data)
 

@@ -13,10 +13,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.rules import Action
+from accounts.services.permissions import actor_of, require_venue
 from accounts.states import Role
 from accounts.types import Principal
 from nexus.audit.services import trail
-from nexus.audit.types import Actor, Outcome, Target
+from nexus.audit.types import Outcome, Target
 from nexus.core.errors import FieldError, Invalid
 from nexus.core.http import as_error, client_ip
 from nexus.idempotency.services import records
@@ -63,7 +64,7 @@ class TradingView(APIView):
             try:
                 trail.record_denied(
                     action="order.refused",
-                    actor=Actor.user(user.public_id),
+                    actor=actor_of(user),
                     target=Target("order", ""),
                     outcome=Outcome.DENIED if error.status == 403 else Outcome.FAILURE,
                     detail={"code": error.code, "fields": [each.pointer for each in error.errors]},
@@ -111,6 +112,7 @@ class Execute(TradingView):
         form.is_valid(raise_exception=True)
         owned = facts.owned_by(user.pk)
         account = selectors.account_among(owned.accounts, public_id=form.validated_data.get("account"))
+        require_venue(user, is_live=account.is_live)
         key = _request_key(request, account, path="/trading/execute", body=form.validated_data)
         place = orders.accept if request.headers.get("Prefer") == "respond-async" else orders.execute
         context = Context(network=client_ip(request._request))
@@ -132,11 +134,12 @@ class OrderCancel(TradingView):
         form = forms.CancelForm(data=request.data)
         form.is_valid(raise_exception=True)
         order = selectors.order_of(user, public_id=order_id)
+        require_venue(user, is_live=order.account.is_live)
         reason = form.validated_data["reason"]
         if user.role == Role.OPERATOR and not reason:
             detail = "Say why you cancel somebody else's order."
             raise Invalid(detail, errors=[FieldError("/reason", "required", detail)])
-        order = cancels.request(order_id=order.pk, actor=Actor.user(user.public_id), reason=reason, at=now())
+        order = cancels.request(order_id=order.pk, actor=actor_of(user), reason=reason, at=now())
         return rendering.answer(rendering.order(order))
 
 
@@ -152,6 +155,7 @@ class OrderTerms(TradingView):
         form = forms.TermsForm(data=request.data)
         form.is_valid(raise_exception=True)
         order = selectors.order_of(user, public_id=order_id)
+        require_venue(user, is_live=order.account.is_live)
         reason = form.validated_data["reason"]
         change = terms.change(user=user, order_id=order.pk, terms=form.to_terms(), reason=reason, at=now())
         return Response(forms.ChangeView(change).data, status=200 if change.state != ChangeState.UNKNOWN else 202)
@@ -173,6 +177,7 @@ class PositionClose(TradingView):
         form = forms.CloseForm(data=request.data)
         form.is_valid(raise_exception=True)
         position = selectors.position_of(user, public_id=position_id)
+        require_venue(user, is_live=position.account.is_live)
         path = f"/trading/positions/{position_id}/close"
         key = _request_key(request, position.account, path=path, body=form.validated_data)
         against = form.validated_data.get("against")
@@ -195,7 +200,8 @@ class PositionStops(TradingView):
         form = forms.StopsForm(data=request.data)
         form.is_valid(raise_exception=True)
         position = selectors.position_of(user, public_id=position_id)
-        actor, reason = Actor.user(user.public_id), form.validated_data["reason"]
+        require_venue(user, is_live=position.account.is_live)
+        actor, reason = actor_of(user), form.validated_data["reason"]
         change = changes.change_stops(
             position_id=position.pk, stops=form.to_stops(), actor=actor, reason=reason, at=now()
         )

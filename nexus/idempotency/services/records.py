@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, LiteralString
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from nexus.core import money, statements
 from nexus.core.errors import Conflict, FieldError, Invalid
@@ -89,6 +89,23 @@ def find(request: RequestKey) -> str | None:
         raise mismatch()
     object_id: str = row[1]
     return object_id
+
+
+def claim(request: RequestKey, *, object_type: str, object_id: str, at: datetime) -> str | None:
+    """Take a key for a new object in the caller's transaction, and return None; or the object that it made before.
+
+    The key's lock dies with the transaction, and so does the record when it fails. Raises: KeyMismatch, KeyInProgress.
+    """
+    assert connection.in_atomic_block
+    outcome, made = statements.fetch_only(
+        "SELECT outcome, made FROM idempotency_claim(%s, %s, %s, %s, %s, %s, %s)",
+        [request.principal, request.account, request.key, request.fingerprint, object_type, object_id, at],
+    )
+    if outcome == "BUSY":
+        raise in_progress()
+    if outcome == "MISMATCH":
+        raise mismatch()
+    return None if outcome == "CLAIMED" else str(made)
 
 
 def mismatch() -> KeyMismatch:
