@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.contrib.auth.models import Group
 
-from accounts.models import RevokedToken, TokenFamily, User
+from accounts.models import ApiKey, ApprovalDecision, ApprovalRequest, RevokedToken, TokenFamily, User
 from nexus.core.operator import RecordAdmin
 
 admin.site.unregister(Group)  # one role an account, never a union of groups
@@ -40,3 +40,35 @@ class RevokedTokenAdmin(RecordAdmin):
     list_display_links = None
     fields = ("token_type", "user_id", "family_id", "expires_at", "revoked_at", "reason")
     ordering = ("-expires_at",)
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(RecordAdmin):
+    """API keys: their hashes are never displayed."""
+
+    list_display = ("name", "key_id", "user", "mode", "created_at", "expires_at", "revoked_at", "last_used_at")
+    fields = ("public_id", *list_display, "scopes", "networks", "revoke_reason", "rotated_from")
+    list_select_related = ("user",)
+    search_fields = ("user__email__exact",)
+    search_help_text = "An exact email address, in lower case."
+    ordering = ("-pk",)
+
+
+@admin.register(ApprovalRequest)
+class ApprovalRequestAdmin(RecordAdmin):
+    """What waits for a second person, and what was decided."""
+
+    list_display = ("kind", "object_type", "object_id", "requested_by", "requested_at", "state", "expires_at")
+    fields = ("public_id", *list_display, "payload", "reason", "required", "closed_at")
+    list_select_related = ("requested_by",)
+    list_filter = ("state", "kind")
+    ordering = ("-pk",)
+
+
+@admin.register(ApprovalDecision)
+class ApprovalDecisionAdmin(RecordAdmin):
+    """What each person said."""
+
+    list_display = ("request", "decided_by", "decision", "reason", "decided_at")
+    list_select_related = ("request", "decided_by")
+    ordering = ("-pk",)

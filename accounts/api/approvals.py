@@ -20,7 +20,7 @@ from accounts.states import ApprovalState, ApprovalVerdict, Role
 from accounts.types import Principal
 from nexus.core.wire import StrictSerializer
 
-PAGE = {"min_value": 1, "max_value": 200, "default": 50}
+PAGE_MAX = 200
 
 
 class ReasonInput(StrictSerializer):
@@ -53,7 +53,7 @@ class EnrolInput(StrictSerializer):
 class ApprovalQuery(StrictSerializer):
     """Which requests to list."""
 
-    limit = serializers.IntegerField(**PAGE)
+    limit = serializers.IntegerField(min_value=1, max_value=PAGE_MAX, default=50)
     state = serializers.ChoiceField(choices=ApprovalState.values, required=False)
     before = serializers.UUIDField(required=False, help_text="the last id of the page before this one")
 
@@ -61,7 +61,7 @@ class ApprovalQuery(StrictSerializer):
 class UserQuery(StrictSerializer):
     """Which users to list."""
 
-    limit = serializers.IntegerField(**PAGE)
+    limit = serializers.IntegerField(min_value=1, max_value=PAGE_MAX, default=50)
     before = serializers.UUIDField(required=False, help_text="the last id of the page before this one")
 
 
@@ -86,7 +86,7 @@ class ApprovalView(serializers.Serializer[ApprovalRequest]):
     requested_by = serializers.UUIDField(source="requested_by.public_id")
     requested_at = serializers.DateTimeField()
     reason = serializers.CharField()
-    required = serializers.IntegerField(help_text="how many others have to agree")
+    approvers = serializers.IntegerField(source="required", help_text="how many others have to agree")
     state = serializers.ChoiceField(choices=ApprovalState.values)
     expires_at = serializers.DateTimeField()
     closed_at = serializers.DateTimeField(allow_null=True)

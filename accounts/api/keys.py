@@ -187,7 +187,9 @@ def _idempotent(
         principal=str(user.public_id),
         account="",
         key=header,
-        fingerprint=records.fingerprint(method="POST", path=path, body=asked),
+        fingerprint=records.fingerprint(
+            method="POST", path=path, body=asked, query=[*request.query_params.dict().items()]
+        ),
     )
     if records.find(key) is None:
         permissions.check_step_up(request._request, action)

@@ -188,7 +188,7 @@ def narrow(*, public_id: UUID, changes: dict[str, Any], by: Principal, at: datet
 @transaction.atomic(durable=True)
 def revoke(*, public_id: UUID, reason: str, by: Principal, at: datetime) -> ApiKey:
     """End a key at once. Safe to repeat. Raises: NotFound."""
-    key = _of(by, action=Action.KEY_REVOKE).locked().filter(public_id=public_id).first()
+    key: ApiKey | None = _of(by, action=Action.KEY_REVOKE).locked().filter(public_id=public_id).first()
     if key is None:
         raise NotFound("You have no such key.")
     if key.revoked_at is None:

@@ -135,7 +135,8 @@ def approve(release: ControlRelease, *, by: Principal, reason: str, at: datetime
 
 def read(release_id: int) -> ControlRelease:
     """Return a proposal, however it stands."""
-    return ControlRelease.objects.select_related("control").get(pk=release_id)
+    release: ControlRelease = ControlRelease.objects.select_related("control").get(pk=release_id)
+    return release
 
 
 def close(release: ControlRelease, *, state: ApprovalState, by: Principal | None, reason: str, at: datetime) -> None:
@@ -152,7 +153,7 @@ def close(release: ControlRelease, *, state: ApprovalState, by: Principal | None
 
 def find(release_id: int) -> ControlRelease:
     """Return a proposal as it stands. Raises: NotFound; ReleaseDecided when it is no longer open."""
-    release = ControlRelease.objects.select_related("control").filter(pk=release_id).first()
+    release: ControlRelease | None = ControlRelease.objects.select_related("control").filter(pk=release_id).first()
     if release is None:
         raise NotFound("There is no such proposal.")
     if release.state != ChangeState.PROPOSED:

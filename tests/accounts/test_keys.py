@@ -123,7 +123,7 @@ def test_unknown_wrong_expired_and_revoked_look_the_same(client, trader):
     secret = make(client).json()["secret"]
     unknown = secret[:10] + ("B" if secret[10] != "B" else "C") + secret[11:-6]
     wrong = secret[:-7] + ("B" if secret[-7] != "B" else "C")
-    bodies = []
+    bodies: list[Any] = []
     forged = (secret[:-1] + "!", unknown + keys._checksum(unknown), wrong + keys._checksum(wrong), "nxk_", secret[:-6])
     bodies.extend(bot(each).get("/trading/ledger") for each in forged)
     ApiKey.objects.update(expires_at=now() - timedelta(seconds=1))
@@ -204,7 +204,8 @@ def test_a_key_for_money_is_bound(client, changes, pointer):
 
 def test_a_key_for_money_that_is_bound_is_made_and_the_table_holds_it_so(client):
     assert make(client, **live()).status_code == 201
-    for changes in ({"networks": []}, {"expires_at": None}, {"mode": "paper"}):
+    loose: list[dict[str, Any]] = [{"networks": []}, {"expires_at": None}, {"mode": "paper"}]
+    for changes in loose:
         with pytest.raises(DatabaseError, match="api_key_live_is_bound"), transaction.atomic():
             ApiKey.objects.update(**changes)
 

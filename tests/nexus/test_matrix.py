@@ -36,7 +36,7 @@ def _routes(patterns: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def _operations() -> Iterator[tuple[str, str, Any]]:
     """Yield (method, path, what it declares) of everything under the API."""
     declared = {
-        (method, f"/api/v1{path}"): next((each.action for each in operation.auth_callbacks), None)
+        (method, f"/api/v1{path}"): next((getattr(each, "action", None) for each in operation.auth_callbacks), None)
         for bound in machines._get_bound_routers()
         for path, view in bound.path_operations.items()
         for operation in view.operations
@@ -82,7 +82,7 @@ def test_a_view_that_declares_nothing_lets_nobody_in():
 
 def test_every_action_has_a_rule_and_a_view():
     assert set(MATRIX) == set(Action)
-    assert {action for _, _, action in CLOSED} <= set(Action)
+    assert {action for _, _, action in CLOSED} == set(Action)
 
 
 def test_the_matrix_stands_in_the_docs_as_it_is_in_force():

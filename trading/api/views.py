@@ -80,7 +80,9 @@ def _request_key(request: Request, account: TradingAccount, *, path: str, body: 
         principal=str(user.public_id),
         account=str(account.public_id),
         key=records.read_key(request.headers.get("Idempotency-Key")),
-        fingerprint=records.fingerprint(method="POST", path=path, body=body),
+        fingerprint=records.fingerprint(
+            method="POST", path=path, body=body, query=[*request.query_params.dict().items()]
+        ),
     )
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -67,13 +67,17 @@ def read_key(header: str | None) -> str:
     return header
 
 
-def fingerprint(*, method: str, path: str, body: Mapping[str, Any]) -> bytes:
-    """Hash what was asked: method, path and canonical body. Numbers that are equal hash equal, however written."""
+def fingerprint(*, method: str, path: str, body: Mapping[str, Any], query: Sequence[tuple[str, str]] = ()) -> bytes:
+    """Hash what was asked: method, path, sorted query and canonical body.
+
+    Numbers that are equal hash equal, however written. Who asks, and with which second factor, is no part of it.
+    """
 
     def plain(value: object) -> object:
         return money.as_text(value) if isinstance(value, Decimal) else str(value)
 
-    canonical = json.dumps([method, path, dict(body)], sort_keys=True, separators=(",", ":"), default=plain)
+    asked = [method, path, dict(body), *([sorted(query)] if query else [])]
+    canonical = json.dumps(asked, sort_keys=True, separators=(",", ":"), default=plain)
     return hashlib.sha256(canonical.encode()).digest()
 
 
