@@ -4,7 +4,7 @@ import structlog
 from celery import shared_task
 from django.utils import timezone
 
-from accounts.services import sessions
+from accounts.services import approvals, sessions
 
 log = structlog.get_logger(__name__)
 
@@ -14,3 +14,11 @@ def purge_tokens(**_future: object) -> None:
     """Delete tokens and sessions that ended more than a day ago."""
     purged = sessions.purge(at=timezone.now())
     log.info("accounts.purge.done", revoked=purged.tokens, families=purged.families)
+
+
+@shared_task(name="accounts.expire_approvals", soft_time_limit=60)
+def expire_approvals(**_future: object) -> None:
+    """Close the requests for a second person that nobody has decided in time."""
+    count = approvals.expire(at=timezone.now())
+    if count:
+        log.info("accounts.approvals.expired", count=count)

@@ -27,6 +27,7 @@ from nexus.core.errors import Conflict, Denied, FieldError, Invalid, NexusError,
 
 LIFETIME = timedelta(hours=24)
 REASON_LENGTH_MAX = 500
+EXPIRED_A_ROUND = 500
 KINDS = {  # name → dotted path: accounts stands below whoever has something to be agreed to
     "USER_CREATE": "accounts.services.staffing.CREATE",
     "USER_ROLE": "accounts.services.staffing.ROLE",
@@ -128,7 +129,6 @@ def ask(
     require_operator(by)
     require_reason(reason)
     text = canonical(payload)
-    expire(at=at)
     try:
         with transaction.atomic():
             request = ApprovalRequest.objects.create(
@@ -222,12 +222,19 @@ def about(*, kind: str, object_id: object) -> UUID | None:
     return rows.values_list("public_id", flat=True).first()
 
 
-def expire(*, at: datetime) -> None:
-    """Close requests that nobody may decide any more, but those that somebody holds."""
-    late = ApprovalRequest.objects.filter(state=ApprovalState.PENDING, expires_at__lte=at)
-    pks = list(late.select_for_update(skip_locked=True, no_key=True).values_list("pk", flat=True))
-    for request in ApprovalRequest.objects.filter(pk__in=pks):
-        _settle(request, ApprovalState.EXPIRED, by=None, reason="", at=at)
+def expire(*, at: datetime) -> int:
+    """Close the requests that nobody may decide any more, each by itself with what it is about. Returns how many."""
+    late = ApprovalRequest.objects.filter(state=ApprovalState.PENDING, expires_at__lte=at).order_by("pk")
+    return sum(_expire(public_id, at=at) for public_id in late.values_list("public_id", flat=True)[:EXPIRED_A_ROUND])
+
+
+@transaction.atomic(durable=True)
+def _expire(public_id: UUID, *, at: datetime) -> bool:
+    request = _take(public_id)
+    if request.state != ApprovalState.PENDING:
+        return False
+    _close(request, ApprovalState.EXPIRED, by=None, reason="", at=at)
+    return True
 
 
 def kind_of(request: Request) -> Kind:

@@ -23,9 +23,14 @@ class NotChangeable(Conflict):
     title = "This user cannot be changed so"
 
 
-@transaction.atomic(durable=True)
 def ask_to_create(*, email: str, full_name: str, role: Role, reason: str, by: Principal, at: datetime) -> Request:
     """Ask for a new user. Raises: users.EmailTaken, ApprovalPending, Invalid, Denied."""
+    approvals.expire(at=at)
+    return _ask_to_create(email=email, full_name=full_name, role=role, reason=reason, by=by, at=at)
+
+
+@transaction.atomic(durable=True)
+def _ask_to_create(*, email: str, full_name: str, role: Role, reason: str, by: Principal, at: datetime) -> Request:
     approvals.require_operator(by)
     users.check_email(email)
     address = normalized_email(email)
@@ -41,18 +46,28 @@ def ask_to_create(*, email: str, full_name: str, role: Role, reason: str, by: Pr
     )
 
 
-@transaction.atomic(durable=True)
 def ask_for_role(*, public_id: UUID, role: Role, reason: str, by: Principal, at: datetime) -> Request:
     """Ask for a user to be given another role. Raises: NotFound, NotChangeable, ApprovalPending, Invalid, Denied."""
+    approvals.expire(at=at)
+    return _ask_for_role(public_id=public_id, role=role, reason=reason, by=by, at=at)
+
+
+@transaction.atomic(durable=True)
+def _ask_for_role(*, public_id: UUID, role: Role, reason: str, by: Principal, at: datetime) -> Request:
     user = _changeable(public_id, by=by)
     if user.role == role:
         raise NotChangeable(f"The user is {role.label} already.")
     return approvals.ask(kind="USER_ROLE", target=_target(user), payload=_role(user, role), by=by, reason=reason, at=at)
 
 
-@transaction.atomic(durable=True)
 def ask_to_deactivate(*, public_id: UUID, reason: str, by: Principal, at: datetime) -> Request:
     """Ask for a user to be shut out. Raises: as `ask_for_role`."""
+    approvals.expire(at=at)
+    return _ask_to_deactivate(public_id=public_id, reason=reason, by=by, at=at)
+
+
+@transaction.atomic(durable=True)
+def _ask_to_deactivate(*, public_id: UUID, reason: str, by: Principal, at: datetime) -> Request:
     user = _changeable(public_id, by=by)
     if not user.is_active:
         raise NotChangeable("The user is deactivated already.")

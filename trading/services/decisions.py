@@ -35,9 +35,14 @@ class NotUndecided(Conflict):
 SamePerson = SecondPersonNeeded
 
 
-@transaction.atomic(durable=True)
 def propose(*, order_id: int, to: OrderStatus, evidence: str, by: Principal, at: datetime) -> OrderDecision:
     """Propose how an UNKNOWN order has ended. Raises: NotUndecided, Invalid."""
+    approvals.expire(at=at)
+    return _propose(order_id=order_id, to=to, evidence=evidence, by=by, at=at)
+
+
+@transaction.atomic(durable=True)
+def _propose(*, order_id: int, to: OrderStatus, evidence: str, by: Principal, at: datetime) -> OrderDecision:
     if to not in ENDS:
         ends = ", ".join(sorted(ENDS))
         raise Invalid(f"An order can be decided to be {ends}.", errors=[FieldError("/to", "invalid", ends)])
