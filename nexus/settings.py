@@ -157,7 +157,11 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
-    "ENUM_NAME_OVERRIDES": {"SideEnum": "trading.states.Side", "RunStatusEnum": "reconciliation.states.Status"},
+    "ENUM_NAME_OVERRIDES": {
+        "SideEnum": "trading.states.Side",
+        "RunStatusEnum": "reconciliation.states.Status",
+        "ApprovalStateEnum": "accounts.states.ApprovalState",
+    },
 }
 SESSION_COOKIE_AGE = 8 * 3600
 SESSION_COOKIE_HTTPONLY = True

@@ -34,13 +34,13 @@ class NewUserInput(ReasonInput):
 
     email = serializers.CharField(max_length=EMAIL_LENGTH_MAX)
     full_name = serializers.CharField(max_length=150, required=False, default="", allow_blank=True)
-    role = serializers.ChoiceField(choices=Role.values)
+    role = serializers.ChoiceField(choices=Role.choices)
 
 
 class RoleInput(ReasonInput):
     """Which role a user shall have."""
 
-    role = serializers.ChoiceField(choices=Role.values)
+    role = serializers.ChoiceField(choices=Role.choices)
 
 
 class EnrolInput(StrictSerializer):
@@ -54,7 +54,7 @@ class ApprovalQuery(StrictSerializer):
     """Which requests to list."""
 
     limit = serializers.IntegerField(min_value=1, max_value=PAGE_MAX, default=50)
-    state = serializers.ChoiceField(choices=ApprovalState.values, required=False)
+    state = serializers.ChoiceField(choices=ApprovalState.choices, required=False)
     before = serializers.UUIDField(required=False, help_text="the last id of the page before this one")
 
 
@@ -69,7 +69,7 @@ class DecisionView(serializers.Serializer[Any]):
     """What one person said."""
 
     decided_by = serializers.UUIDField(source="decided_by.public_id")
-    decision = serializers.ChoiceField(choices=ApprovalVerdict.values)
+    decision = serializers.ChoiceField(choices=ApprovalVerdict.choices)
     reason = serializers.CharField()
     decided_at = serializers.DateTimeField()
 
@@ -87,7 +87,7 @@ class ApprovalView(serializers.Serializer[ApprovalRequest]):
     requested_at = serializers.DateTimeField()
     reason = serializers.CharField()
     approvers = serializers.IntegerField(source="required", help_text="how many others have to agree")
-    state = serializers.ChoiceField(choices=ApprovalState.values)
+    state = serializers.ChoiceField(choices=ApprovalState.choices)
     expires_at = serializers.DateTimeField()
     closed_at = serializers.DateTimeField(allow_null=True)
     decisions = serializers.SerializerMethodField()
@@ -122,7 +122,7 @@ class UserView(serializers.Serializer[User]):
     id = serializers.UUIDField(source="public_id")
     email = serializers.CharField()
     full_name = serializers.CharField(allow_blank=True)
-    role = serializers.ChoiceField(choices=Role.values)
+    role = serializers.ChoiceField(choices=Role.choices)
     is_active = serializers.BooleanField()
     created_at = serializers.DateTimeField()
 

@@ -39,7 +39,7 @@ def _networks(**options: Any) -> serializers.ListField:
 
 def _scopes(**options: Any) -> serializers.ListField:
     return serializers.ListField(
-        child=serializers.ChoiceField(choices=Scope.values), min_length=1, max_length=len(Scope.values), **options
+        child=serializers.ChoiceField(choices=Scope.choices), min_length=1, max_length=len(Scope.values), **options
     )
 
 
@@ -47,7 +47,7 @@ class NewKeyInput(StrictSerializer):
     """What the key shall be. One that trades with money names its addresses and ends within 90 days."""
 
     name = serializers.CharField(max_length=64)
-    mode = serializers.ChoiceField(choices=KeyMode.values)
+    mode = serializers.ChoiceField(choices=KeyMode.choices)
     scopes = _scopes()
     networks = _networks(required=False, default=list)
     expires_at = ExactTimeField(required=False, allow_null=True, default=None)
@@ -88,8 +88,8 @@ class KeyView(serializers.Serializer[ApiKey]):
     key_id = serializers.CharField(help_text="the part of the key that names it")
     owner = serializers.UUIDField(source="user.public_id")
     name = serializers.CharField()
-    mode = serializers.ChoiceField(choices=KeyMode.values)
-    scopes = serializers.ListField(child=serializers.ChoiceField(choices=Scope.values))
+    mode = serializers.ChoiceField(choices=KeyMode.choices)
+    scopes = serializers.ListField(child=serializers.ChoiceField(choices=Scope.choices))
     networks = serializers.ListField(child=serializers.CharField())
     created_at = serializers.DateTimeField()
     expires_at = serializers.DateTimeField(allow_null=True)

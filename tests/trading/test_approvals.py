@@ -79,7 +79,7 @@ def test_a_limit_that_was_tightened_since_is_not_raised(people):
 
     answer = decide(people[1])
 
-    assert (answer.status_code, answer.json()["code"], in_force()) == (409, "approval_stale", 100)
+    assert (answer.status_code, answer.json()["code"], in_force()) == (409, "approval_stale", Decimal(100))
     change.refresh_from_db()
     assert change.state == ChangeState.STALE.value
     second = raise_to("900", by=people[0])  # nothing stands in its way
