@@ -36,6 +36,8 @@ class Action(StrEnum):
     STATUS_READ = "STATUS_READ"
     TRADING_STOP = "TRADING_STOP"
     TRADING_RESUME = "TRADING_RESUME"
+    ALERT_READ = "ALERT_READ"
+    ALERT_ACKNOWLEDGE = "ALERT_ACKNOWLEDGE"
     APPROVAL_READ = "APPROVAL_READ"
     APPROVAL_DECIDE = "APPROVAL_DECIDE"
     USER_READ = "USER_READ"
@@ -87,6 +89,8 @@ MATRIX: Mapping[Action, Rule] = {
     Action.STATUS_READ: Rule("See what is stopped", _ALL, _ALL, _OWN, _OWN, _ACCOUNT),
     Action.TRADING_STOP: Rule("Stop trading", _ALL, _ALL, _OWN, _NONE),
     Action.TRADING_RESUME: Rule("Propose to ease a stop, and decide on it", _ALL, _NONE, _NONE, _NONE, step=Step.S0),
+    Action.ALERT_READ: Rule("See alerts", _ALL, _ALL, _NONE, _NONE),
+    Action.ALERT_ACKNOWLEDGE: Rule("Take an alert in hand", _ALL, _NONE, _NONE, _NONE),
     Action.APPROVAL_READ: Rule("See what waits for a second person", _ALL, _ALL, _NONE, _NONE),
     Action.APPROVAL_DECIDE: Rule(
         "Approve or reject what another asked for, cancel what one asked for", _ALL, _NONE, _NONE, _NONE, step=Step.S0

@@ -231,14 +231,19 @@ def trading_status(request: HttpRequest) -> dict[str, Any]:
     return _status(request)
 
 
-@router.get("/system/alerts", response=AlertPage, operation_id="alerts")
+@router.get("/system/alerts", response=AlertPage, operation_id="alerts", auth=allowed(Action.ALERT_READ))
 def alerts(request: HttpRequest, wanted: Query[AlertFilter]) -> dict[str, Any]:
     """List alerts, the newest first. Operators and compliance."""
     rows = notices.listed(_person(request), **wanted.dict())
     return {"items": rows, "before": rows[-1].pk if len(rows) == wanted.limit else None}
 
 
-@router.post("/system/alerts/{int:alert_id}/acknowledge", response=AlertView, operation_id="acknowledge_alert")
+@router.post(
+    "/system/alerts/{int:alert_id}/acknowledge",
+    response=AlertView,
+    operation_id="acknowledge_alert",
+    auth=allowed(Action.ALERT_ACKNOWLEDGE),
+)
 def acknowledge(request: HttpRequest, alert_id: int, body: AcknowledgeInput) -> Any:
     """Take an alert in hand: it is not escalated any more. Operators. The first one who does stays."""
     return notices.acknowledge(alert_id=alert_id, by=_person(request), note=body.note, at=now())

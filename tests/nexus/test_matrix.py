@@ -19,7 +19,7 @@ from tests.client import ApiClient
 from tests.factories.accounts import UserFactory
 
 PUBLIC = {"/api/v1/auth/login", "/api/v1/auth/refresh", "/api/v1/auth/enrol", "/api/v1/health"}
-PAGES = {"", "docs", "docs/openapi.json", "health"}  # outside the API; /admin/ has rules and tests of its own
+PAGES = {"", "docs", "docs/openapi.json", "health", "metrics"}  # outside the API; /admin/ has rules and tests of its own
 METHODS = ("get", "post", "put", "patch", "delete")
 BODIES: dict[Action, dict[str, Any]] = {}  # none: what is missing is refused after who may is known
 
@@ -36,7 +36,7 @@ def _routes(patterns: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def _operations() -> Iterator[tuple[str, str, Any]]:
     """Yield (method, path, what it declares) of everything under the API."""
     declared = {
-        (method, f"/api/v1{path}"): next((getattr(each, "action", None) for each in operation.auth_callbacks), None)
+        (method, "/api/v1" + path.replace("{", "<").replace("}", ">")): next((getattr(each, "action", None) for each in operation.auth_callbacks), None)
         for bound in machines._get_bound_routers()
         for path, view in bound.path_operations.items()
         for operation in view.operations
@@ -92,11 +92,10 @@ def test_the_matrix_stands_in_the_docs_as_it_is_in_force():
 
 
 def send(client: ApiClient, method: str, path: str, body: Any = None) -> Any:
-    for placeholder in ("<uuid:", "<str:", "{"):
+    for placeholder, example in (("<uuid:", str(uuid.uuid4())), ("<str:", "EURUSD"), ("<int:", "1")):
         while placeholder in path:
             head, _, rest = path.partition(placeholder)
-            tail = rest.partition("}" if placeholder == "{" else ">")[2]
-            path = head + ("EURUSD" if placeholder == "<str:" else str(uuid.uuid4())) + tail
+            path = head + example + rest.partition(">")[2]
     headers = {"idempotency_key": uuid.uuid4().hex}
     if method == "GET":
         return client.get(path, **headers)

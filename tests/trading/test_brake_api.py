@@ -166,7 +166,8 @@ def test_disable_and_enable_are_the_same_switch(operators, account):
 @pytest.mark.parametrize("path", ["/system/status", "/trading/status"])
 def test_the_state_says_who_when_why_and_what_is_on_its_way(operators, execute, paper, account, trader, path):
     client = ApiClient().login(operators[0])
-    assert client.get(path).json() == {"trading": "ACTIVE", "reason": "Installed.", "stops": []}
+    before = client.get(path).json()
+    assert (before["trading"], before["reason"], before["stops"]) == ("ACTIVE", "Installed.", [])
     paper.control.inject("timeout_after_accept")
     execute()
     client.post(STOP, {"reason": "It runs away.", "scope": "USER", "target": str(trader.public_id)})

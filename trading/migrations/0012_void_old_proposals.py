@@ -6,6 +6,6 @@ VOID = "UPDATE order_decision SET state = 'STALE', decided_at = now() WHERE stat
 
 
 class Migration(migrations.Migration):
-    dependencies = [("trading", "0010_sweeps_and_figures"), ("accounts", "0010_approvals_and_keys")]
+    dependencies = [("trading", "0011_no_index_twice"), ("accounts", "0010_approvals_and_keys")]
 
     operations = [migrations.RunSQL(VOID, migrations.RunSQL.noop)]

@@ -9,6 +9,6 @@ UPDATE control_release SET state = 'STALE', decided_at = now() WHERE state = 'PR
 
 
 class Migration(migrations.Migration):
-    dependencies = [("risk", "0008_take_the_stop_lock"), ("accounts", "0010_approvals_and_keys")]
+    dependencies = [("risk", "0009_no_index_twice"), ("accounts", "0010_approvals_and_keys")]
 
     operations = [migrations.RunSQL(VOID, migrations.RunSQL.noop)]
