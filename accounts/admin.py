@@ -1,5 +1,6 @@
 """Accounts on the console: seen by staff, changed by services. Hashes are never displayed."""
 
+from axes.models import AccessAttempt
 from django.contrib import admin
 from django.contrib.auth.models import Group
 
@@ -72,3 +73,14 @@ class ApprovalDecisionAdmin(RecordAdmin):
     list_display = ("request", "decided_by", "decision", "reason", "decided_at")
     list_select_related = ("request", "decided_by")
     ordering = ("-pk",)
+
+
+@admin.register(AccessAttempt)
+class AccessAttemptAdmin(RecordAdmin):
+    """Failed logins of the last day. `manage.py unlock_login` and `POST /auth/unlock` open what they shut."""
+
+    list_display = ("username", "ip_address", "failures_since_start", "attempt_time", "user_agent", "path_info")
+    fields = list_display
+    search_fields = ("username__exact", "ip_address__exact")
+    search_help_text = "An exact email address in lower case, or an address."
+    ordering = ("-attempt_time",)

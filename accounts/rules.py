@@ -27,7 +27,10 @@ class Action(StrEnum):
     """What a request wants to do. Each view declares one for each of its methods."""
 
     PROFILE_READ = "PROFILE_READ"
+    SESSION_READ = "SESSION_READ"
     SESSION_END = "SESSION_END"
+    SESSION_END_OF_OTHERS = "SESSION_END_OF_OTHERS"
+    LOGIN_UNLOCK = "LOGIN_UNLOCK"
     ACCOUNT_READ = "ACCOUNT_READ"
     ORDER_READ = "ORDER_READ"
     ORDER_PLACE = "ORDER_PLACE"
@@ -78,7 +81,10 @@ _ACCOUNT, _ORDERS = frozenset({Scope.ACCOUNT_READ}), frozenset({Scope.ORDERS_REA
 # Order of the columns: operator, compliance, trader, bot.
 MATRIX: Mapping[Action, Rule] = {
     Action.PROFILE_READ: Rule("Read one's own profile", _OWN, _OWN, _OWN, _OWN),
+    Action.SESSION_READ: Rule("See one's own sessions", _OWN, _OWN, _OWN, _OWN),
     Action.SESSION_END: Rule("End one's own sessions", _OWN, _OWN, _OWN, _OWN),
+    Action.SESSION_END_OF_OTHERS: Rule("End anybody's sessions, with a reason", _ALL, _NONE, _NONE, _NONE),
+    Action.LOGIN_UNLOCK: Rule("Unlock a login, with a reason", _ALL, _NONE, _NONE, _NONE),
     Action.ACCOUNT_READ: Rule(
         "Read balances, positions, prices, limits and reconciliation", _ALL, _ALL, _OWN, _OWN, _ACCOUNT
     ),

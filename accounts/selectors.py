@@ -44,6 +44,11 @@ def user_of(claims: Claims, *, at: datetime) -> User | None:
     return found[0] if found else None
 
 
+def sessions_of(user_id: int, *, at: datetime) -> list[TokenFamily]:
+    """Return a user's sessions that are alive, the newest first."""
+    return list(TokenFamily.objects.live(at=at).filter(user_id=user_id).order_by("-created_at", "-pk"))
+
+
 def is_active(*, user_id: int) -> bool:
     """Tell whether the user may act now, whatever an earlier read said."""
     return bool(statements.fetch_only(IS_ACTIVE.query, {"user": user_id})[0])

@@ -4,15 +4,19 @@ import structlog
 from celery import shared_task
 from django.utils import timezone
 
-from accounts.services import approvals, sessions
+from accounts.services import approvals, gates, lockout, sessions
 
 log = structlog.get_logger(__name__)
 
 
 @shared_task(name="accounts.purge_tokens", soft_time_limit=600)
 def purge_tokens(**_future: object) -> None:
-    """Delete tokens and sessions that ended more than a day ago."""
-    purged = sessions.purge(at=timezone.now())
+    """Delete tokens and sessions that ended more than a day ago, and counts that count no more."""
+    at = timezone.now()
+    purged = sessions.purge(at=at)
+    gates.purge(at=at)
+    gates.forget_pairs(before=at - lockout.KNOWN)
+    lockout.purge_attempts(before=at - gates.PURGED_AFTER)
     log.info("accounts.purge.done", revoked=purged.tokens, families=purged.families)
 
 

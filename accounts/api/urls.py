@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from accounts.api import approvals, keys, views
+from accounts.api import access, approvals, keys, views
 
 urlpatterns = [
     path("login", views.Login.as_view()),
@@ -10,6 +10,9 @@ urlpatterns = [
     path("refresh", views.Refresh.as_view()),
     path("revoke-all", views.RevokeAll.as_view()),
     path("profile", views.Profile.as_view()),
+    path("sessions", access.Sessions.as_view()),
+    path("sessions/<uuid:session_id>/revoke", access.SessionRevoke.as_view()),
+    path("unlock", access.Unlock.as_view()),
     path("enrol", approvals.Enrol.as_view()),
     path("api-keys", keys.Keys.as_view()),
     path("api-keys/<uuid:key_id>", keys.Key.as_view()),
@@ -25,4 +28,5 @@ beside = [
     path("users", approvals.Users.as_view()),
     path("users/<uuid:user_id>/role", approvals.UserRole.as_view()),
     path("users/<uuid:user_id>/deactivate", approvals.UserDeactivate.as_view()),
+    path("users/<uuid:user_id>/end-sessions", access.EndSessions.as_view()),
 ]

@@ -11,7 +11,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0001_users_and_tokens'),
+        ('accounts', '0002_login_gate'),
     ]
 
     operations = [

@@ -1,6 +1,7 @@
 """The tables of who you are, one subject a module."""
 
 from accounts.models.approvals import ApprovalDecision, ApprovalRequest, Enrolment
+from accounts.models.gates import KnownPair, LoginGate
 from accounts.models.keys import ApiKey
 from accounts.models.users import (
     EMAIL_LENGTH_MAX,
@@ -19,6 +20,8 @@ __all__ = [
     "ApprovalDecision",
     "ApprovalRequest",
     "Enrolment",
+    "KnownPair",
+    "LoginGate",
     "RevokedToken",
     "TokenFamily",
     "TokenFamilyQuerySet",

@@ -19,7 +19,13 @@ from tests.client import ApiClient
 from tests.factories.accounts import UserFactory
 
 PUBLIC = {"/api/v1/auth/login", "/api/v1/auth/refresh", "/api/v1/auth/enrol", "/api/v1/health"}
-PAGES = {"", "docs", "docs/openapi.json", "health", "metrics"}  # outside the API; /admin/ has rules and tests of its own
+PAGES = {
+    "",
+    "docs",
+    "docs/openapi.json",
+    "health",
+    "metrics",
+}  # outside the API; /admin/ has rules and tests of its own
 METHODS = ("get", "post", "put", "patch", "delete")
 BODIES: dict[Action, dict[str, Any]] = {}  # none: what is missing is refused after who may is known
 
@@ -36,7 +42,9 @@ def _routes(patterns: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def _operations() -> Iterator[tuple[str, str, Any]]:
     """Yield (method, path, what it declares) of everything under the API."""
     declared = {
-        (method, "/api/v1" + path.replace("{", "<").replace("}", ">")): next((getattr(each, "action", None) for each in operation.auth_callbacks), None)
+        (method, "/api/v1" + path.replace("{", "<").replace("}", ">")): next(
+            (getattr(each, "action", None) for each in operation.auth_callbacks), None
+        )
         for bound in machines._get_bound_routers()
         for path, view in bound.path_operations.items()
         for operation in view.operations
