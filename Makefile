@@ -12,7 +12,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 WITH_SETTINGS := $(BIN)/python -m nexus.local with-settings
 
 .DEFAULT_GOAL := help
-.PHONY: help run test crash storm bench conformance check format lock clean
+.PHONY: help run test crash storm fuzz bench conformance check format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ conformance: $(VENV)/.dev-installed ## Play every fault against every adapter, a
 
 storm: $(VENV)/.dev-installed ## Fire at every limit with 64 clients and USERS users (100), and stop trading amid the fire
 	@exec $(BIN)/python -m tests.storm
+
+fuzz: $(VENV)/.dev-installed ## Ask every operation of the published document as every role; CASES=50 for each, right and wrong
+	@exec env LOG_LEVEL=ERROR FUZZ_CASES="$(or $(CASES),50)" $(BIN)/python -m nexus.local test tests/fuzz -q -s -n 0
 
 check: $(VENV)/.dev-installed ## The gate: format, lint, types, import contracts, migrations, deploy check
 	$(BIN)/ruff format --check .

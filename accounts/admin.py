@@ -1,9 +1,10 @@
 """Accounts on the console: seen by staff, changed by services. Hashes are never displayed."""
 
+from axes.models import AccessAttempt
 from django.contrib import admin
 from django.contrib.auth.models import Group
 
-from accounts.models import RevokedToken, TokenFamily, User
+from accounts.models import ApiKey, ApprovalDecision, ApprovalRequest, RevokedToken, TokenFamily, User
 from nexus.core.operator import RecordAdmin
 
 admin.site.unregister(Group)  # one role an account, never a union of groups
@@ -40,3 +41,46 @@ class RevokedTokenAdmin(RecordAdmin):
     list_display_links = None
     fields = ("token_type", "user_id", "family_id", "expires_at", "revoked_at", "reason")
     ordering = ("-expires_at",)
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(RecordAdmin):
+    """API keys: their hashes are never displayed."""
+
+    list_display = ("name", "key_id", "user", "mode", "created_at", "expires_at", "revoked_at", "last_used_at")
+    fields = ("public_id", *list_display, "scopes", "networks", "revoke_reason", "rotated_from")
+    list_select_related = ("user",)
+    search_fields = ("user__email__exact",)
+    search_help_text = "An exact email address, in lower case."
+    ordering = ("-pk",)
+
+
+@admin.register(ApprovalRequest)
+class ApprovalRequestAdmin(RecordAdmin):
+    """What waits for a second person, and what was decided."""
+
+    list_display = ("kind", "object_type", "object_id", "requested_by", "requested_at", "state", "expires_at")
+    fields = ("public_id", *list_display, "payload", "reason", "required", "closed_at")
+    list_select_related = ("requested_by",)
+    list_filter = ("state", "kind")
+    ordering = ("-pk",)
+
+
+@admin.register(ApprovalDecision)
+class ApprovalDecisionAdmin(RecordAdmin):
+    """What each person said."""
+
+    list_display = ("request", "decided_by", "decision", "reason", "decided_at")
+    list_select_related = ("request", "decided_by")
+    ordering = ("-pk",)
+
+
+@admin.register(AccessAttempt)
+class AccessAttemptAdmin(RecordAdmin):
+    """Failed logins of the last day. `manage.py unlock_login` and `POST /auth/unlock` open what they shut."""
+
+    list_display = ("username", "ip_address", "failures_since_start", "attempt_time", "user_agent", "path_info")
+    fields = list_display
+    search_fields = ("username__exact", "ip_address__exact")
+    search_help_text = "An exact email address in lower case, or an address."
+    ordering = ("-attempt_time",)

@@ -1,21 +1,46 @@
 """Who sends a request to the ninja door. `nexus/api.py` sets it on every route; public ones say `auth=None`."""
 
+from typing import Any
+
 from django.http import HttpRequest
 from django.utils import timezone
 from ninja.security import HttpBearer
 
-from accounts.services import sessions
-from accounts.types import Claims
+from accounts.rules import Action
+from accounts.services import keys, permissions, sessions
+from accounts.types import Claims, KeyPrincipal
+from nexus.core.http import client_ip
 
 
 class MachineBearer(HttpBearer):
-    """Set `request.user` to the user and `request.auth` to the token's claims, by the same check as the other door."""
+    """Set `request.user` to the user and `request.auth` to the token's claims, by the same check as the other door.
 
-    def authenticate(self, request: HttpRequest, token: str) -> Claims:
-        """Return the claims. Raises: TokenInvalid, Unavailable."""
-        user, claims = sessions.identify(token=token, at=timezone.now())
+    With an `action`, whom the matrix does not let is refused before anything of the request is read.
+    """
+
+    def __init__(self, action: Action | None = None) -> None:
+        super().__init__()
+        self.action = action
+
+    def authenticate(self, request: HttpRequest, token: str) -> Claims | KeyPrincipal:
+        """Return the claims. Raises: TokenInvalid, Denied, Unavailable."""
+        user: Any
+        claims: Claims | KeyPrincipal
+        if token.startswith(keys.PREFIX):
+            _, claims = keys.identify(text=token, ip=client_ip(request), at=timezone.now())
+            user = claims
+        else:
+            user, claims = sessions.identify(token=token, at=timezone.now())
         request.user = user
+        if self.action is not None:
+            permissions.require(user, self.action)
+            permissions.check_step_up(request, self.action)
         return claims
+
+
+def allowed(action: Action) -> MachineBearer:
+    """Declare what a route does, as its `auth`."""
+    return MachineBearer(action)
 
 
 bearer = MachineBearer()

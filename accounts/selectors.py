@@ -2,13 +2,18 @@
 
 import ipaddress
 from datetime import datetime, timedelta
+from typing import TypeVar
 from uuid import UUID
 
-from accounts.models import TokenFamily, User, normalized_email
+from django.db.models import Model, QuerySet
+
+from accounts.models import ApprovalRequest, TokenFamily, User, normalized_email
 from accounts.types import Claims
 from nexus.core import statements
+from nexus.core.errors import FieldError, Invalid, NotFound
 from nexus.core.statements import Part
 
+P = TypeVar("P", bound=Model)
 FAMILIAR = timedelta(days=1)
 IS_ACTIVE = Part("SELECT EXISTS (SELECT FROM users WHERE id = %(user)s AND is_active)", width=1)
 
@@ -37,6 +42,11 @@ def user_of(claims: Claims, *, at: datetime) -> User | None:
         },
     )
     return found[0] if found else None
+
+
+def sessions_of(user_id: int, *, at: datetime) -> list[TokenFamily]:
+    """Return a user's sessions that are alive, the newest first."""
+    return list(TokenFamily.objects.live(at=at).filter(user_id=user_id).order_by("-created_at", "-pk"))
 
 
 def is_active(*, user_id: int) -> bool:
@@ -75,3 +85,41 @@ def user_by_id(user_id: int) -> User | None:
 def user_by_email(email: str) -> User | None:
     """Find a user by login name, however it is written."""
     return User.objects.filter(email=normalized_email(email)).first()
+
+
+def approval(public_id: UUID) -> ApprovalRequest:
+    """Return one request for a second person, with what was said. Raises: NotFound."""
+    found = _approvals().filter(public_id=public_id).first()
+    if found is None:
+        raise NotFound("There is no such request.")
+    return found
+
+
+def approvals_page(
+    *, limit: int, state: str | None = None, before: UUID | None = None
+) -> tuple[list[ApprovalRequest], UUID | None]:
+    """Return a page of requests for a second person, the newest first, and where the next begins. Raises: Invalid."""
+    rows = _approvals() if state is None else _approvals().filter(state=state)
+    return page_of(rows, limit=limit, before=before)
+
+
+def users_page(*, limit: int, before: UUID | None = None) -> tuple[list[User], UUID | None]:
+    """Return a page of users, the newest first, and where the next begins. Raises: Invalid."""
+    return page_of(User.objects.order_by("-pk"), limit=limit, before=before)
+
+
+def _approvals() -> QuerySet[ApprovalRequest]:
+    rows = ApprovalRequest.objects.select_related("requested_by")
+    return rows.prefetch_related("decisions__decided_by").order_by("-pk")
+
+
+def page_of(rows: QuerySet[P], *, limit: int, before: UUID | None) -> tuple[list[P], UUID | None]:
+    """Cut a page out of rows in the descending order of their keys."""
+    if before is not None:
+        last = rows.model._default_manager.filter(public_id=before).values_list("pk", flat=True).first()
+        if last is None:
+            detail = "Nothing has this id."
+            raise Invalid(detail, errors=[FieldError("/before", "not_found", detail)])
+        rows = rows.filter(pk__lt=last)
+    page = list(rows[: limit + 1])
+    return page[:limit], page[limit - 1].public_id if len(page) > limit else None  # type: ignore[attr-defined]

@@ -4,13 +4,25 @@ import structlog
 from celery import shared_task
 from django.utils import timezone
 
-from accounts.services import sessions
+from accounts.services import approvals, gates, lockout, sessions
 
 log = structlog.get_logger(__name__)
 
 
 @shared_task(name="accounts.purge_tokens", soft_time_limit=600)
 def purge_tokens(**_future: object) -> None:
-    """Delete tokens and sessions that ended more than a day ago."""
-    purged = sessions.purge(at=timezone.now())
+    """Delete tokens and sessions that ended more than a day ago, and counts that count no more."""
+    at = timezone.now()
+    purged = sessions.purge(at=at)
+    gates.purge(at=at)
+    gates.forget_pairs(before=at - lockout.KNOWN)
+    lockout.purge_attempts(before=at - gates.PURGED_AFTER)
     log.info("accounts.purge.done", revoked=purged.tokens, families=purged.families)
+
+
+@shared_task(name="accounts.expire_approvals", soft_time_limit=60)
+def expire_approvals(**_future: object) -> None:
+    """Close the requests for a second person that nobody has decided in time."""
+    count = approvals.expire(at=timezone.now())
+    if count:
+        log.info("accounts.approvals.expired", count=count)

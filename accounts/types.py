@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from accounts.states import TokenType
+from accounts.states import KeyMode, TokenType
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,36 @@ class TokenPair:
     expires_in_s: int
 
 
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """What an API key shall be."""
+
+    name: str
+    mode: KeyMode
+    scopes: tuple[str, ...]
+    networks: tuple[str, ...]
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPrincipal:
+    """Whom an API key speaks for: its owner, as a bot, within the key's mode and scopes."""
+
+    pk: int
+    public_id: UUID
+    role: str
+    key_id: UUID
+    mode: KeyMode
+    scopes: frozenset[str]
+    is_authenticated: bool = True
+    is_active: bool = True
+
+    @property
+    def is_paper_only(self) -> bool:
+        """Tell whether this reaches no live venue."""
+        return self.mode is KeyMode.PAPER
+
+
 class Principal(Protocol):
     """Whom a request speaks for, as the apps above need to know them."""
 
@@ -62,4 +92,9 @@ class Principal(Protocol):
     @property
     def role(self) -> str:
         """What the account is for."""
+        ...
+
+    @property
+    def is_paper_only(self) -> bool:
+        """Tell whether this reaches no live venue."""
         ...

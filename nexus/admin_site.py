@@ -8,6 +8,7 @@ from django.contrib.admin.forms import AdminAuthenticationForm
 from django.http import HttpRequest
 
 from accounts.services import sessions
+from accounts.services.lockout import LoginLocked
 from accounts.types import ClientInfo
 from nexus.core.http import client_ip
 
@@ -25,7 +26,7 @@ class ConsoleLoginForm(AdminAuthenticationForm):
             client = ClientInfo(ip=client_ip(self.request), user_agent=self.request.headers.get("User-Agent", ""))
             try:
                 user = sessions.enter_console(request=self.request, email=email, password=password, client=client)
-            except sessions.InvalidCredentials as exc:
+            except (sessions.InvalidCredentials, LoginLocked) as exc:  # of a locked one, axes' middleware answers 429
                 raise forms.ValidationError(exc.detail, code=exc.code) from exc
             self.user_cache = user
         return self.cleaned_data

@@ -38,6 +38,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "axes",
     "django_celery_beat",
     "django_prometheus",
     "django_structlog",
@@ -65,6 +66,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "nexus.core.http.ProblemMiddleware",
+    "axes.middleware.AxesMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
 TEMPLATES = [
@@ -115,7 +117,22 @@ DATABASES = {
 }
 
 # --- Who you are ------------------------------------------------------------------------------------------------------
-AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AXES_HANDLER = "accounts.services.lockout.GateHandler"  # it counts; what axes keeps is for people to look at
+AXES_LOCK_OUT_AT_FAILURE = False
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_RESET_ON_SUCCESS = True
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_USERNAME_FORM_FIELD = "username"
+AXES_USERNAME_CALLABLE = "accounts.services.lockout.username_of"
+AXES_CLIENT_IP_CALLABLE = "nexus.core.http.client_ip"
+AXES_LOCKOUT_CALLABLE = "accounts.services.lockout.locked_answer"
+AXES_ALLOWED_CORS_ORIGINS = ""
+AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "password", "code", "csrfmiddlewaretoken"]
+AXES_DISABLE_ACCESS_LOG = True  # logins are in the audit log
+AXES_ENABLE_ADMIN = False  # our console shows attempts, and nobody edits them
+AXES_VERBOSE = False
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.Argon2PasswordHasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
@@ -135,7 +152,8 @@ TOKEN_FAMILIES_MAX = 5
 # --- The doors --------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.api.authentication.BearerAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.services.permissions.AsDeclared"],
+    "DEFAULT_METADATA_CLASS": None,
     "DEFAULT_PARSER_CLASSES": ["nexus.core.wire.ExactJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
@@ -160,6 +178,9 @@ SPECTACULAR_SETTINGS = {
         "SideEnum": "trading.states.Side",
         "RunStatusEnum": "reconciliation.states.Status",
         "ReviewStateEnum": "reconciliation.states.ReviewState",
+        "ApprovalStateEnum": "accounts.states.ApprovalState",
+        "ApprovalVerdictEnum": "accounts.states.ApprovalVerdict",
+        "ReviewDecisionEnum": "reconciliation.states.Decision",
     },
 }
 SESSION_COOKIE_AGE = 8 * 3600
@@ -245,6 +266,7 @@ CELERY_BEAT_SCHEDULE = {
     "reconcile-accounts": _every(2.0, "reconciliation.reconcile_accounts"),  # hands out those whose slot has come
     "send-alerts": _every(2.0, "alerts.sweep"),
     "send-digest": _every(ALERT_DIGEST_S, "alerts.digest"),
+    "expire-approvals": _every(60.0, "accounts.expire_approvals"),
     "purge-auth-tokens": _every(3600.0, "accounts.purge_tokens"),
     "purge-idempotency-records": _every(3600.0, "idempotency.purge_records"),
 }

@@ -7,12 +7,14 @@ from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
+from accounts.api import urls as accounts
 from nexus.api import api, probe
 from nexus.metrics import metrics
 from nexus.openapi import schema_view
 
 people: list[URLPattern | URLResolver] = [
     path("auth/", include("accounts.api.urls")),
+    *accounts.beside,
     path("trading/", include("trading.api.urls")),
     path("trading/", include("reconciliation.api.urls")),
 ]

@@ -24,6 +24,11 @@ class ApiClient:
         self.tokens = response.json()
         return self
 
+    def login_at(self, prefix: str, user: User) -> "ApiClient":
+        """Log in under another prefix than this client's own, which may be empty to name whole paths."""
+        self.tokens = ApiClient(prefix=prefix).login(user).tokens
+        return self
+
     def get(self, path: str, **headers: str) -> Any:
         """Read."""
         return self.http.get(self.prefix + path, headers=self._headers(headers))
@@ -32,6 +37,13 @@ class ApiClient:
         """Send a body: text goes as it stands, anything else as JSON. A header `x_y` is sent as `x-y`."""
         data = body if isinstance(body, str | bytes) else json.dumps({} if body is None else body)
         return self.http.post(self.prefix + path, data, content_type=content_type, headers=self._headers(headers))
+
+    def send(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        """Send JSON by any method."""
+        text = json.dumps({} if body is None else body)
+        return self.http.generic(
+            method, self.prefix + path, text, content_type="application/json", headers=self._headers(headers)
+        )
 
     def _headers(self, given: dict[str, str]) -> dict[str, str]:
         own = {"authorization": f"Bearer {self.tokens['access_token']}"} if self.tokens else {}

@@ -1,6 +1,10 @@
 """Argon2 made cheap, and counted."""
 
+import threading
+
 from django.contrib.auth.hashers import Argon2PasswordHasher
+
+_COUNTING = threading.Lock()
 
 
 class CountedArgon2(Argon2PasswordHasher):
@@ -13,10 +17,15 @@ class CountedArgon2(Argon2PasswordHasher):
 
     def encode(self, password: str, salt: str) -> str:
         """Hash, and count."""
-        type(self).hashed += 1
+        self._count()
         return super().encode(password, salt)
 
     def verify(self, password: str, encoded: str) -> bool:
         """Hash to compare, and count."""
-        type(self).hashed += 1
+        self._count()
         return super().verify(password, encoded)
+
+    @classmethod
+    def _count(cls) -> None:
+        with _COUNTING:  # threads that hash at the same instant are all counted
+            cls.hashed += 1

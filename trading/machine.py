@@ -9,6 +9,8 @@ from django.utils.timezone import now
 from ninja import Query, Router, Schema, Status
 from pydantic import ConfigDict, Field, StringConstraints
 
+from accounts.machine import allowed
+from accounts.rules import Action
 from accounts.types import Principal
 from nexus.alerts.states import Severity
 from nexus.audit.types import Actor
@@ -179,7 +181,9 @@ class StatusView(Schema):
     alerts: TellingView | None = Field(description="of operators and compliance only")
 
 
-@router.post("/system/emergency-stop", response=BrakeView, operation_id="emergency_stop")
+@router.post(
+    "/system/emergency-stop", response=BrakeView, operation_id="emergency_stop", auth=allowed(Action.TRADING_STOP)
+)
 def emergency_stop(request: HttpRequest, body: EmergencyInput) -> dict[str, Any]:
     """Stop, and cancel what works. An operator stops anything, a trader his own account. Safe to repeat."""
     level = StopLevel[body.level]
@@ -187,44 +191,59 @@ def emergency_stop(request: HttpRequest, body: EmergencyInput) -> dict[str, Any]
     return _stop(request, body, level=level, sweep=sweep)
 
 
-@router.post("/trading/disable", response=BrakeView, operation_id="trading_disable")
+@router.post("/trading/disable", response=BrakeView, operation_id="trading_disable", auth=allowed(Action.TRADING_STOP))
 def disable(request: HttpRequest, body: StopInput) -> dict[str, Any]:
     """Switch trading off, and leave what stands as it is. Whoever may stop may do this."""
     return _stop(request, body, level=StopLevel.HALTED, sweep=Sweep.NONE)
 
 
-@router.post("/system/resume", response={200: BrakeView, 202: ReleaseView}, operation_id="resume")
+@router.post(
+    "/system/resume",
+    response={200: BrakeView, 202: ReleaseView},
+    operation_id="resume",
+    auth=allowed(Action.TRADING_RESUME),
+)
 def resume(request: HttpRequest, body: ResumeInput) -> Status[dict[str, Any]]:
     """Propose to ease a stop (202), or decide the proposal of another operator (200, or 202 when it is refused)."""
     return _ease(_person(request), body)
 
 
-@router.post("/trading/enable", response={200: BrakeView, 202: ReleaseView}, operation_id="trading_enable")
+@router.post(
+    "/trading/enable",
+    response={200: BrakeView, 202: ReleaseView},
+    operation_id="trading_enable",
+    auth=allowed(Action.TRADING_RESUME),
+)
 def enable(request: HttpRequest, body: ResumeInput) -> Status[dict[str, Any]]:
     """Switch trading on again: the same as resume, for there is one switch."""
     return _ease(_person(request), body)
 
 
-@router.get("/system/status", response=StatusView, operation_id="system_status")
+@router.get("/system/status", response=StatusView, operation_id="system_status", auth=allowed(Action.STATUS_READ))
 def system_status(request: HttpRequest) -> dict[str, Any]:
     """Show what is stopped, since when, by whom and why, and what is on its way."""
     return _status(request)
 
 
-@router.get("/trading/status", response=StatusView, operation_id="trading_status")
+@router.get("/trading/status", response=StatusView, operation_id="trading_status", auth=allowed(Action.STATUS_READ))
 def trading_status(request: HttpRequest) -> dict[str, Any]:
     """Show what is stopped of what the caller may see."""
     return _status(request)
 
 
-@router.get("/system/alerts", response=AlertPage, operation_id="alerts")
+@router.get("/system/alerts", response=AlertPage, operation_id="alerts", auth=allowed(Action.ALERT_READ))
 def alerts(request: HttpRequest, wanted: Query[AlertFilter]) -> dict[str, Any]:
     """List alerts, the newest first. Operators and compliance."""
     rows = notices.listed(_person(request), **wanted.dict())
     return {"items": rows, "before": rows[-1].pk if len(rows) == wanted.limit else None}
 
 
-@router.post("/system/alerts/{int:alert_id}/acknowledge", response=AlertView, operation_id="acknowledge_alert")
+@router.post(
+    "/system/alerts/{int:alert_id}/acknowledge",
+    response=AlertView,
+    operation_id="acknowledge_alert",
+    auth=allowed(Action.ALERT_ACKNOWLEDGE),
+)
 def acknowledge(request: HttpRequest, alert_id: int, body: AcknowledgeInput) -> Any:
     """Take an alert in hand: it is not escalated any more. Operators. The first one who does stays."""
     return notices.acknowledge(alert_id=alert_id, by=_person(request), note=body.note, at=now())

@@ -79,7 +79,8 @@ class AccountView:
 def accounts_of(user: Principal) -> QuerySet[TradingAccount]:
     """Return the accounts a person may see: operators and compliance all, everybody else their own."""
     rows = TradingAccount.objects.select_related("user").order_by("pk")
-    return rows if user.role in READS_ALL else rows.filter(user_id=user.pk)
+    rows = rows if user.role in READS_ALL else rows.filter(user_id=user.pk)
+    return rows.filter(is_live=False) if user.is_paper_only else rows
 
 
 def active_accounts() -> QuerySet[TradingAccount]:
@@ -93,6 +94,7 @@ def account_for(user: Principal, *, public_id: uuid.UUID | None) -> TradingAccou
     Raises: NotFound, or Invalid when it has to be named.
     """
     own = TradingAccount.objects.filter(user_id=user.pk, is_active=True).order_by("pk")
+    own = own.filter(is_live=False) if user.is_paper_only else own
     return account_among(own if public_id is None else own.filter(public_id=public_id), public_id=public_id)
 
 
@@ -128,7 +130,8 @@ def account_named(name: str) -> TradingAccount:
 def orders_of(user: Principal) -> OrderQuerySet:
     """Return the orders a person may see, the newest first."""
     rows = TradeLedger.objects.select_related("account").prefetch_related("fills").order_by("-pk")
-    return rows if user.role in READS_ALL else rows.filter(user_id=user.pk)
+    rows = rows if user.role in READS_ALL else rows.filter(user_id=user.pk)
+    return rows.filter(account__is_live=False) if user.is_paper_only else rows
 
 
 def order_of(user: Principal, *, public_id: uuid.UUID) -> TradeLedger:

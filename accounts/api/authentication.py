@@ -1,4 +1,4 @@
-"""Who sends a request to the DRF door: an access token in `Authorization: Bearer`, and nothing else."""
+"""Who sends a request to the DRF door: an access token or an API key in `Authorization: Bearer`."""
 
 from typing import Any
 
@@ -8,15 +8,16 @@ from rest_framework.authentication import BaseAuthentication, get_authorization_
 from rest_framework.request import Request
 
 from accounts.models import User
-from accounts.services import sessions
+from accounts.services import keys, sessions
 from accounts.services.tokens import TokenInvalid
-from accounts.types import Claims
+from accounts.types import Claims, KeyPrincipal
+from nexus.core.http import client_ip
 
 
 class BearerAuthentication(BaseAuthentication):
     """Set `request.user` to the user and `request.auth` to the token's claims."""
 
-    def authenticate(self, request: Request) -> tuple[User, Claims] | None:
+    def authenticate(self, request: Request) -> tuple[User, Claims] | tuple[KeyPrincipal, KeyPrincipal] | None:
         """Return None without the header. Raises: TokenInvalid, Unavailable."""
         scheme, _, token = get_authorization_header(request).partition(b" ")
         if scheme.lower() != b"bearer":
@@ -25,6 +26,9 @@ class BearerAuthentication(BaseAuthentication):
             text = token.strip().decode("ascii")
         except UnicodeDecodeError as exc:
             raise TokenInvalid from exc
+        if text.startswith(keys.PREFIX):
+            _, principal = keys.identify(text=text, ip=client_ip(request._request), at=timezone.now())
+            return principal, principal
         return sessions.identify(token=text, at=timezone.now())
 
     def authenticate_header(self, request: Request) -> str:

@@ -1,8 +1,8 @@
-"""The paths under `/auth/`."""
+"""The paths under `/auth/`, and beside it those of approvals and users."""
 
 from django.urls import path
 
-from accounts.api import views
+from accounts.api import access, approvals, keys, views
 
 urlpatterns = [
     path("login", views.Login.as_view()),
@@ -10,4 +10,23 @@ urlpatterns = [
     path("refresh", views.Refresh.as_view()),
     path("revoke-all", views.RevokeAll.as_view()),
     path("profile", views.Profile.as_view()),
+    path("sessions", access.Sessions.as_view()),
+    path("sessions/<uuid:session_id>/revoke", access.SessionRevoke.as_view()),
+    path("unlock", access.Unlock.as_view()),
+    path("enrol", approvals.Enrol.as_view()),
+    path("api-keys", keys.Keys.as_view()),
+    path("api-keys/<uuid:key_id>", keys.Key.as_view()),
+    path("api-keys/<uuid:key_id>/rotate", keys.KeyRotate.as_view()),
+    path("api-keys/<uuid:key_id>/revoke", keys.KeyRevoke.as_view()),
+]
+beside = [
+    path("approvals", approvals.Approvals.as_view()),
+    path("approvals/<uuid:approval_id>", approvals.Approval.as_view()),
+    path("approvals/<uuid:approval_id>/approve", approvals.Approve.as_view()),
+    path("approvals/<uuid:approval_id>/reject", approvals.Reject.as_view()),
+    path("approvals/<uuid:approval_id>/cancel", approvals.Cancel.as_view()),
+    path("users", approvals.Users.as_view()),
+    path("users/<uuid:user_id>/role", approvals.UserRole.as_view()),
+    path("users/<uuid:user_id>/deactivate", approvals.UserDeactivate.as_view()),
+    path("users/<uuid:user_id>/end-sessions", access.EndSessions.as_view()),
 ]

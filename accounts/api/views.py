@@ -1,5 +1,7 @@
 """Log in, stay in, leave."""
 
+from typing import ClassVar
+
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import AllowAny
@@ -9,6 +11,7 @@ from rest_framework.views import APIView
 
 from accounts.api.forms import LoginInput, LogoutInput, ProfileOutput, RefreshInput, RevokedOutput, TokenPairOutput
 from accounts.models import User
+from accounts.rules import Action
 from accounts.services import sessions
 from accounts.types import Claims, ClientInfo, TokenPair
 from nexus.audit.types import Actor
@@ -54,6 +57,8 @@ class Refresh(APIView):
 class Logout(APIView):
     """End this session."""
 
+    actions: ClassVar = {"POST": Action.SESSION_END}
+
     @extend_schema(request=LogoutInput, responses={204: None}, operation_id="auth_logout", tags=["auth"])
     def post(self, request: Request) -> Response:
         """End the session of this access token, with every token that grew from it."""
@@ -73,6 +78,8 @@ class Logout(APIView):
 class RevokeAll(APIView):
     """End every session of one's own."""
 
+    actions: ClassVar = {"POST": Action.SESSION_END}
+
     @extend_schema(request=None, responses={200: RevokedOutput}, operation_id="auth_revoke_all", tags=["auth"])
     def post(self, request: Request) -> Response:
         """End every session of this user, this one and the console's too."""
@@ -88,6 +95,8 @@ class RevokeAll(APIView):
 
 class Profile(APIView):
     """Who am I."""
+
+    actions: ClassVar = {"GET": Action.PROFILE_READ}
 
     @extend_schema(responses={200: ProfileOutput}, operation_id="auth_profile", tags=["auth"])
     def get(self, request: Request) -> Response:

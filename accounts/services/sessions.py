@@ -14,14 +14,14 @@ from django.db.models import F
 from django.http import HttpRequest
 
 from accounts import selectors
-from accounts.models import RevokedToken, TokenFamily, User, normalized_email
-from accounts.services import tokens
+from accounts.models import ApiKey, RevokedToken, TokenFamily, User, normalized_email
+from accounts.services import lockout, tokens
 from accounts.services.tokens import TokenInvalid
 from accounts.states import RevokeReason, Role, TokenType
-from accounts.types import Claims, ClientInfo, TokenPair
+from accounts.types import Claims, ClientInfo, Principal, TokenPair
 from nexus.audit.services import trail
 from nexus.audit.types import ANONYMOUS, Actor, Outcome, Target
-from nexus.core.errors import Unauthenticated, Unavailable
+from nexus.core.errors import NotFound, Unauthenticated, Unavailable
 
 PASSWORD_METHOD = "pwd"  # noqa: S105 — RFC 8176's word for it
 
@@ -59,37 +59,39 @@ class Purged(NamedTuple):
     families: int
 
 
-def check_password(*, request: HttpRequest | None, email: str, password: str, client: ClientInfo, door: str) -> User:
+def check_password(*, request: HttpRequest, email: str, password: str, client: ClientInfo, door: str) -> User:
     """Find the active user with this password. Every failure is recorded before it is raised.
 
-    An unknown email costs a hash like a known one. No transaction is open while the hash is computed.
-    Raises: InvalidCredentials.
+    The attempt is charged before the password is looked at. An unknown email costs a hash like a known one. No
+    transaction is open while the hash is computed. Raises: InvalidCredentials, LoginLocked.
     """
     user = authenticate(request, username=normalized_email(email), password=password)
     if isinstance(user, User):
         return user
-    _note_failure(email=email, client=client, door=door)
-    raise InvalidCredentials
+    locked = lockout.refusal(request)
+    _note_failure(email=email, client=client, door=door, is_locked=locked is not None)
+    raise locked or InvalidCredentials()
 
 
-def _note_failure(*, email: str, client: ClientInfo, door: str) -> None:
+def _note_failure(*, email: str, client: ClientInfo, door: str, is_locked: bool = False) -> None:
     trail.record_denied(
-        action="auth.login.failed",
+        action="auth.login.locked" if is_locked else "auth.login.failed",
         actor=ANONYMOUS,
         target=Target("session", ""),
-        outcome=Outcome.FAILURE,
+        outcome=Outcome.DENIED if is_locked else Outcome.FAILURE,
         detail={"door": door},
         pii={**client.as_pii(), "email": normalized_email(email)},
     )
 
 
-def login(*, request: HttpRequest | None, email: str, password: str, client: ClientInfo, at: datetime) -> TokenPair:
-    """Begin a session. Raises: InvalidCredentials."""
+def login(*, request: HttpRequest, email: str, password: str, client: ClientInfo, at: datetime) -> TokenPair:
+    """Begin a session. Raises: InvalidCredentials, LoginLocked."""
     user = check_password(request=request, email=email, password=password, client=client, door="api")
     pair = _begin(checked=user, client=client, at=at)
     if pair is None:
         _note_failure(email=email, client=client, door="api")
         raise InvalidCredentials
+    lockout.came_in(request, user)
     return pair
 
 
@@ -276,10 +278,46 @@ def logout(*, user: User, claims: Claims, refresh_token: str, client: ClientInfo
 
 
 @transaction.atomic(durable=True)
+def revoke(*, user: User, session_id: UUID, client: ClientInfo, at: datetime) -> None:
+    """End one session of one's own. Raises: NotFound, also when it is somebody else's."""
+    if not TokenFamily.objects.filter(pk=session_id, user=user).exists():
+        raise NotFound("There is no such session.")
+    ended = _end_families([session_id], reason=RevokeReason.LOGOUT, at=at)
+    trail.record(
+        action="auth.session.revoked",
+        actor=Actor.user(user.public_id),
+        target=Target("session", str(session_id)),
+        detail={"was_alive": bool(ended)},
+        pii=client.as_pii(),
+    )
+
+
+@transaction.atomic(durable=True)
+def end_of(*, public_id: UUID, reason: str, by: Principal, client: ClientInfo, at: datetime) -> int:
+    """End every session of somebody, as an operator. Returns how many were alive. Raises: NotFound."""
+    user = selectors.user_by_public_id(public_id)
+    if user is None:
+        raise NotFound("There is no such user.")
+    actor = Actor.user(by.public_id)
+    trail.record(
+        action="auth.sessions.ended_by_operator", actor=actor, target=Target("user", str(public_id)),
+        detail={"reason": reason},
+    )  # fmt: skip
+    return end_all(user_id=user.pk, actor=actor, client=client, at=at)
+
+
+@transaction.atomic(durable=True)
 def revoke_all(*, user_id: int, actor: Actor, client: ClientInfo, at: datetime) -> int:
     """End every session of a user, console sessions too: the token version rises. Returns how many were alive."""
+    return end_all(user_id=user_id, actor=actor, client=client, at=at)
+
+
+def end_all(*, user_id: int, actor: Actor, client: ClientInfo, at: datetime) -> int:
+    """Do what `revoke_all` does, in the caller's transaction: who changes what a user may calls this too."""
+    assert connection.in_atomic_block
     user = User.objects.locked().get(pk=user_id)
     User.objects.filter(pk=user.pk).update(token_version=F("token_version") + 1)
+    ApiKey.objects.filter(user=user, revoked_at__isnull=True).update(revoked_at=at, revoke_reason="All sessions ended.")
     live = TokenFamily.objects.live(at=at).filter(user=user).values_list("pk", flat=True)
     ended = _end_families(live, reason=RevokeReason.REVOKE_ALL, at=at)
     trail.record(
@@ -293,7 +331,7 @@ def revoke_all(*, user_id: int, actor: Actor, client: ClientInfo, at: datetime) 
     return ended
 
 
-def enter_console(*, request: HttpRequest | None, email: str, password: str, client: ClientInfo) -> User:
+def enter_console(*, request: HttpRequest, email: str, password: str, client: ClientInfo) -> User:
     """Let staff into the console; to others it answers like a wrong password. Raises: InvalidCredentials."""
     user = check_password(request=request, email=email, password=password, client=client, door="console")
     trail.record_denied(
@@ -311,8 +349,8 @@ def enter_console(*, request: HttpRequest | None, email: str, password: str, cli
 
 def enter_command(*, email: str, password: str, command: str) -> User:
     """Let an operator run a command; to others it answers like a wrong password. Raises: InvalidCredentials."""
-    client = ClientInfo()
-    user = check_password(request=None, email=email, password=password, client=client, door=command)
+    client, request = ClientInfo(), HttpRequest()
+    user = check_password(request=request, email=email, password=password, client=client, door=command)
     is_operator = user.role == Role.OPERATOR
     trail.record_denied(
         action="auth.login.succeeded" if is_operator else "auth.login.denied",
@@ -323,6 +361,7 @@ def enter_command(*, email: str, password: str, command: str) -> User:
     )
     if not is_operator:
         raise InvalidCredentials
+    lockout.came_in(request, user)
     return user
 
 

@@ -36,13 +36,34 @@ def create(
     full_name: str = "",
 ) -> User:
     """Create an active account. Raises: Invalid, PasswordRefused, EmailTaken."""
+    check_email(email)
+    _check_password(password, User(email=normalized_email(email), full_name=full_name))
+    return _store(email=email, password=password, role=role, full_name=full_name, actor=actor)
+
+
+def create_without_password(*, email: str, role: Role, actor: Actor, full_name: str) -> User:
+    """Create an account that nobody can enter before its enrolment, in the caller's transaction. Raises: EmailTaken."""
+    return _store(email=email, password=None, role=role, full_name=full_name, actor=actor)
+
+
+def set_first_password(user: User, password: str) -> None:
+    """Give a password to who has none. Raises: PasswordRefused."""
+    _check_password(password, user)
+    user.set_password(password)
+    user.save(update_fields=["password"])
+
+
+def check_email(email: str) -> None:
+    """Refuse what is no address. Raises: Invalid."""
     if len(email) > EMAIL_LENGTH_MAX:
         raise Invalid("The email address is too long.", errors=[_email_error("too_long", "Too long.")])
     try:
         validate_email(normalized_email(email))
     except ValidationError as exc:
         raise Invalid("The email address is not valid.", errors=[_email_error("invalid", "Not an address.")]) from exc
-    _check_password(password, User(email=normalized_email(email), full_name=full_name))
+
+
+def _store(*, email: str, password: str | None, role: Role, full_name: str, actor: Actor) -> User:
     try:
         with transaction.atomic():
             user = User.objects.create_user(email, password, role=role, full_name=full_name)

@@ -73,6 +73,7 @@ def configure(config: Mapping[str, Any]) -> None:
                 "django.server": {"handlers": [], "level": "WARNING", "propagate": True},
                 "django.request": {"level": "CRITICAL"},  # our middleware writes the same, with the correlation id
                 "httpx": {"level": "WARNING"},
+                "axes": {"level": "ERROR"},  # its lines name people and addresses, which belong in the audit log
             },
         }
     )

@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,7 +29,8 @@ REFUSALS_MAX = 100
 
 _NUMBER_LENGTH_MAX = 40
 _NAME_LENGTH_MAX = 128  # names come back in pointers: a long one would be repeated for each of its values
-_UNSAFE_TEXT = re.compile("[\x00\ud800-\udfff]")
+_UNSAFE_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters and lone surrogates
+_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _PLAIN_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 
 
@@ -73,7 +75,7 @@ def read_json(raw: bytes) -> Any:
     """Read strict JSON: whole numbers as int, others as the exact Decimal of the text, nothing through a float.
 
     Raises: BodyTooLarge; Malformed, which names each value that is refused: NaN, Infinity, exponents, duplicate keys,
-    U+0000 and lone surrogates.
+    control characters, lone surrogates, text that is not in NFC.
     """
     if len(raw) > BODY_SIZE_MAX:
         raise BodyTooLarge("The body may hold 64 KiB at most.")
@@ -122,6 +124,8 @@ def _refusals(root: Any) -> Iterator[FieldError]:
                 yield FieldError(pointer=pointer, code=value.code, detail=value.detail)
             case str() if _UNSAFE_TEXT.search(value):
                 yield FieldError(pointer=pointer, code="unsafe_text", detail="The text holds a character we refuse.")
+            case str() if not unicodedata.is_normalized("NFC", value):
+                yield FieldError(pointer=pointer, code="not_normalized", detail="Send the text in Unicode's form NFC.")
             case dict():
                 if any(_UNSAFE_TEXT.search(name) for name in value):
                     yield FieldError(pointer=pointer, code="unsafe_text", detail="A name holds a character we refuse.")
@@ -157,6 +161,7 @@ class StrictSerializer(serializers.Serializer[Any]):
             name[:_NAME_LENGTH_MAX]: [serializers.ErrorDetail("This field is not known.", code="unknown_field")]
             for name in sorted(map(str, unknown))[:REFUSALS_MAX]
         }
+        refused.update(self._mistyped(data))
         try:
             value = super().to_internal_value(data)
         except serializers.ValidationError as exc:
@@ -166,6 +171,19 @@ class StrictSerializer(serializers.Serializer[Any]):
         if refused:
             raise serializers.ValidationError(refused)
         return value
+
+    def _mistyped(self, data: Any) -> dict[str, Any]:
+        """Name text that is no text and ids in another form: the framework would bend them into shape."""
+        wrong: dict[str, Any] = {}
+        for name, field in self.fields.items():
+            value = data.get(name) if isinstance(data, Mapping) else None
+            if value is None:
+                continue
+            if isinstance(field, serializers.CharField | serializers.ChoiceField) and not isinstance(value, str):
+                wrong[name] = [serializers.ErrorDetail("Send text.", code="not_text")]
+            elif isinstance(field, serializers.UUIDField) and not (isinstance(value, str) and _ID.fullmatch(value)):
+                wrong[name] = [serializers.ErrorDetail("Send an id as it was given to you.", code="invalid")]
+        return wrong
 
 
 class StrictSchema(Schema):

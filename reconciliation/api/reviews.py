@@ -1,16 +1,16 @@
 """The doors of reviews: what waits for a person, both sides, what each decision would do, and one decision, once."""
 
 import uuid
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from django.utils.timezone import now
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.rules import Action
 from accounts.types import Principal
 from nexus.core.errors import NexusError
 from nexus.core.wire import ExactDecimalField, StrictSerializer
@@ -18,17 +18,8 @@ from reconciliation import selectors
 from reconciliation.models import Review
 from reconciliation.services import decisions, reviews
 from reconciliation.states import Decision, Impact, ReviewState
-from trading.selectors import READS_ALL
 
 SHOWN_MAX = 500
-
-
-class ReadsReviews(BasePermission):
-    """Operators and compliance read; who decides is for the services to say."""
-
-    def has_permission(self, request: Request, view: APIView) -> bool:
-        """Tell whether this person may see reviews."""
-        return cast("Principal", request.user).role in READS_ALL
 
 
 class DecisionForm(StrictSerializer):
@@ -88,14 +79,10 @@ class DecidedView(serializers.Serializer[Any]):
     run_status = serializers.CharField(allow_blank=True)
 
 
-class ReviewDoor(APIView):
-    """What every door of reviews asks first."""
-
-    permission_classes = (*APIView.permission_classes, ReadsReviews)
-
-
-class Reviews(ReviewDoor):
+class Reviews(APIView):
     """The queue."""
+
+    actions: ClassVar = {"GET": Action.REVIEW_READ}
 
     @extend_schema(operation_id="reviews", responses=ReviewList, summary="List differences that wait for a person")
     def get(self, request: Request) -> Response:
@@ -103,8 +90,10 @@ class Reviews(ReviewDoor):
         return Response(ReviewList({"items": selectors.queue()[:SHOWN_MAX]}).data)
 
 
-class OneReview(ReviewDoor):
+class OneReview(APIView):
     """One review, side by side."""
+
+    actions: ClassVar = {"GET": Action.REVIEW_READ}
 
     @extend_schema(
         operation_id="review", responses=ReviewDetail, summary="Show both sides, and what each decision would do"
@@ -116,8 +105,10 @@ class OneReview(ReviewDoor):
         return Response({**shown, "effects": [_effect(row, decision) for decision in Decision]})
 
 
-class Claim(ReviewDoor):
+class Claim(APIView):
     """Taking a review."""
+
+    actions: ClassVar = {"POST": Action.REVIEW_CLAIM}
 
     @extend_schema(request=None, responses=ReviewView, summary="Take a review for half an hour")
     def post(self, request: Request, review_id: uuid.UUID) -> Response:
@@ -126,8 +117,10 @@ class Claim(ReviewDoor):
         return Response(ReviewView(row).data)
 
 
-class Decide(ReviewDoor):
+class Decide(APIView):
     """Deciding a review."""
+
+    actions: ClassVar = {"POST": Action.REVIEW_DECIDE}
 
     @extend_schema(request=DecisionForm, responses=DecidedView, summary="Decide on the version that was shown")
     def post(self, request: Request, review_id: uuid.UUID) -> Response:

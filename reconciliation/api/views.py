@@ -2,21 +2,21 @@
 
 import uuid
 from datetime import timedelta
-from typing import cast
+from typing import ClassVar, cast
 
 import orjson
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.utils.timezone import now
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema
-from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.rules import Action
+from accounts.services.permissions import actor_of, require_venue
 from accounts.states import Role
 from accounts.types import Principal
-from nexus.audit.types import Actor
 from nexus.core.errors import FieldError, Invalid
 from reconciliation import selectors
 from reconciliation.api import forms
@@ -30,18 +30,10 @@ def _person(request: Request) -> Principal:
     return cast("Principal", request.user)
 
 
-class MayReconcile(BasePermission):
-    """Traders and bots reconcile their own accounts, operators any; compliance reads."""
-
-    def has_permission(self, request: Request, view: APIView) -> bool:
-        """Tell whether this person may start a run."""
-        return _person(request).role != Role.COMPLIANCE
-
-
 class Reconcile(APIView):
     """Compare accounts with their brokers now."""
 
-    permission_classes = (*APIView.permission_classes, MayReconcile)
+    actions: ClassVar = {"POST": Action.RECONCILE}
 
     @extend_schema(
         request=forms.ReconcileForm, responses=forms.RunList, summary="Reconcile now",
@@ -57,13 +49,17 @@ class Reconcile(APIView):
             detail = "Name the account to reconcile."
             raise Invalid(detail, errors=[FieldError("/account", "required", detail)])
         owned = selectors.accounts_of(user, account=named)
-        actor = Actor.user(user.public_id)
+        actor = actor_of(user)
+        for each in owned:
+            require_venue(user, is_live=each.is_live)
         outcomes = [cycles.run(account_id=each.pk, trigger=Trigger.REQUEST, at=now(), actor=actor) for each in owned]
         return Response(forms.RunList({"results": outcomes}).data)
 
 
 class Report(APIView):
     """What reconciliation found."""
+
+    actions: ClassVar = {"GET": Action.ACCOUNT_READ}
 
     @extend_schema(
         operation_id="trading_reconciliation_report",

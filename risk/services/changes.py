@@ -2,20 +2,26 @@
 
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
 
-from accounts.states import Role
+from accounts.services import approvals
+from accounts.services.approvals import ApprovalClosed, ApprovalStale, Executed, Request
+from accounts.states import ApprovalState, Role
 from accounts.types import Principal
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
+from nexus.core import money
 from nexus.core.errors import Conflict, Denied, FieldError, Invalid, NotFound
 from risk.models import LimitChange, RiskLimit
 from risk.rules import limits as rules
 from risk.services import limits
 from risk.states import ChangeState, LimitKind, LimitScope
 
+SecondPersonNeeded = approvals.SecondPersonNeeded
+KIND = "LIMIT_RAISE"
 CHANGE_LOCK = 0x4C494D54  # beside a hash of which limit: one change of a limit at a time
 
 
@@ -45,13 +51,6 @@ class ChangePending(Conflict):
 
     code = "limit_change_pending"
     title = "This limit has an open proposal already"
-
-
-class SecondPersonNeeded(Denied):
-    """Whoever proposed a change does not decide it."""
-
-    code = "second_person_needed"
-    title = "A second person has to decide"
 
 
 @transaction.atomic(durable=True)
@@ -112,6 +111,15 @@ def propose(
         proposed_at=at,
         expires_at=at + timedelta(hours=settings.LIMIT_CHANGE_HOURS),
     )
+    approvals.ask(
+        kind=KIND,
+        target=Target("limit_change", str(change.pk)),
+        payload=_payload(change, current=current),
+        by=by,
+        reason=reason,
+        at=at,
+        expires_at=change.expires_at,
+    )
     trail.record(
         action="risk.limit_change_proposed",
         actor=Actor.user(by.public_id),
@@ -122,53 +130,96 @@ def propose(
     return change
 
 
-@transaction.atomic(durable=True)
 def approve(*, change_id: int, by: Principal, reason: str, at: datetime) -> RiskLimit:
     """Put a proposed limit in force. Raises: SecondPersonNeeded, ChangeDecided, NotFound, Denied."""
-    change = _open_change(change_id, by=by, reason=reason, at=at)
-    scope, kind = LimitScope(change.scope), LimitKind(change.kind)
-    _lock(scope=scope, key=change.key, kind=kind)
-    current = _current(scope=scope, key=change.key, kind=kind)
-    is_raised = _gives_room(current, scope=scope, kind=kind, value=change.value)  # it may have moved since
-    row = _replace(
-        current, scope=scope, key=change.key, kind=kind, value=change.value, reason=change.reason, by=by, at=at
-    )
-    _decide(change, ChangeState.APPLIED, by=by, reason=reason, at=at)
-    actor = Actor.user(by.public_id)
-    action = "risk.limit_raised" if is_raised else "risk.limit_lowered"
-    _tell(action, actor=actor, row=row, before=current, reason=reason, at=at, change=change)
+    executed = _say(change_id, approve=True, by=by, reason=reason, at=at)
+    assert executed is not None
+    row: RiskLimit = executed.made
     return row
 
 
-@transaction.atomic(durable=True)
 def refuse(*, change_id: int, by: Principal, reason: str, at: datetime) -> LimitChange:
     """Refuse a proposal: the limit stays. Raises as `approve`."""
-    change = _open_change(change_id, by=by, reason=reason, at=at)
-    _decide(change, ChangeState.REFUSED, by=by, reason=reason, at=at)
-    trail.record(
-        action="risk.limit_change_refused",
-        actor=Actor.user(by.public_id),
-        target=_target(change),
-        detail={"change": change.pk, "reason": reason},
-        occurred_at=at,
-    )
-    return change
+    _say(change_id, approve=False, by=by, reason=reason, at=at)
+    return LimitChange.objects.get(pk=change_id)
 
 
-def _open_change(change_id: int, *, by: Principal, reason: str, at: datetime) -> LimitChange:
-    """Lock a proposal for its decision by a second person."""
+def _say(change_id: int, *, approve: bool, by: Principal, reason: str, at: datetime) -> Executed | None:
+    """Decide by the number of the proposal, and refuse in its words."""
     _require_operator(by)
-    if not reason.strip():
-        raise Invalid("Give a reason.", errors=[FieldError("/reason", "required", "a reason is required")])
-    change: LimitChange | None = LimitChange.objects.locked().filter(pk=change_id).first()
-    if change is None:
+    approvals.require_reason(reason)
+    change = LimitChange.objects.filter(pk=change_id).first()
+    public_id = approvals.about(kind=KIND, object_id=change_id)
+    if change is None or public_id is None:
         raise NotFound("There is no such proposal.")
-    if change.state != ChangeState.PROPOSED or change.expires_at <= at:
-        has_expired = change.state == ChangeState.PROPOSED
-        raise ChangeDecided(f"This proposal is {'expired' if has_expired else change.state.lower()}.")
-    if change.proposed_by_id == by.pk:
-        raise SecondPersonNeeded("You proposed this change. Another operator decides it.")
-    return change
+    if change.state != ChangeState.PROPOSED:
+        raise ChangeDecided(f"This proposal is {change.state.lower()}.")
+    try:
+        return approvals.decide(public_id=public_id, approve=approve, by=by, reason=reason, at=at).executed
+    except ApprovalStale as exc:
+        raise ChangeDecided("The limit was changed since. The proposal is void; propose again.") from exc
+    except ApprovalClosed as exc:
+        raise ChangeDecided(exc.detail) from exc
+
+
+class _Raise:
+    """How a proposal to raise a limit is looked at and done."""
+
+    def payload(self, request: Request) -> dict[str, Any] | None:
+        """Lock the proposal and the limit, and say what would be changed from what."""
+        change: LimitChange | None = LimitChange.objects.locked().filter(pk=int(request.object_id)).first()
+        if change is None or change.state != ChangeState.PROPOSED:
+            return None
+        scope, kind = LimitScope(change.scope), LimitKind(change.kind)
+        _lock(scope=scope, key=change.key, kind=kind)
+        return _payload(change, current=_current(scope=scope, key=change.key, kind=kind))
+
+    def examine(self, request: Request, *, by: Principal, at: datetime) -> None:
+        """Ask for nothing else."""
+
+    def execute(self, request: Request, *, by: Principal, reason: str, at: datetime) -> Executed:
+        """Put the limit in force."""
+        change: LimitChange = LimitChange.objects.get(pk=int(request.object_id))
+        scope, kind = LimitScope(change.scope), LimitKind(change.kind)
+        current = _current(scope=scope, key=change.key, kind=kind)
+        row = _replace(
+            current, scope=scope, key=change.key, kind=kind, value=change.value, reason=change.reason, by=by, at=at
+        )
+        _decide(change, ChangeState.APPLIED, by=by, reason=reason, at=at)
+        actor = Actor.user(by.public_id)
+        _tell("risk.limit_raised", actor=actor, row=row, before=current, reason=reason, at=at, change=change)
+        return Executed(row)
+
+    def close(self, request: Request, *, state: ApprovalState, by: Principal | None, reason: str, at: datetime) -> None:
+        """End the proposal: the limit stays."""
+        change: LimitChange | None = LimitChange.objects.locked().filter(pk=int(request.object_id)).first()
+        if change is None or change.state != ChangeState.PROPOSED:
+            return
+        if state != ApprovalState.REJECTED or by is None:
+            to = ChangeState.EXPIRED if state == ApprovalState.EXPIRED else ChangeState.STALE
+            LimitChange.objects.filter(pk=change.pk).update(state=to, decided_at=at)
+            return
+        _decide(change, ChangeState.REFUSED, by=by, reason=reason, at=at)
+        trail.record(
+            action="risk.limit_change_refused",
+            actor=Actor.user(by.public_id),
+            target=_target(change),
+            detail={"change": change.pk, "reason": reason},
+            occurred_at=at,
+        )
+
+
+RAISE = _Raise()
+
+
+def _payload(change: LimitChange, *, current: RiskLimit | None) -> dict[str, Any]:
+    return {
+        "scope": change.scope,
+        "key": change.key,
+        "kind": change.kind,
+        "before": None if current is None else money.as_text(current.value),
+        "value": money.as_text(change.value),
+    }
 
 
 def _decide(change: LimitChange, to: ChangeState, *, by: Principal, reason: str, at: datetime) -> None:

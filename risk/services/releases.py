@@ -5,11 +5,13 @@ Setting a stop is one person's act and next door, in `control`.
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
 
-from accounts.states import Role
+from accounts.services import approvals
+from accounts.states import ApprovalState, Role
 from accounts.types import Principal
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
@@ -19,6 +21,9 @@ from risk.services import control
 from risk.states import ChangeState, ControlScope, StopLevel
 from risk.types import Precondition
 
+KIND = "CONTROL_RELEASE"
+
+SecondPersonNeeded = approvals.SecondPersonNeeded
 Release = ControlRelease  # for those above, who hold a row and never the table
 
 
@@ -41,13 +46,6 @@ class ReleaseDecided(Conflict):
 
     code = "release_decided"
     title = "This proposal is no longer open"
-
-
-class SecondPersonNeeded(Denied):
-    """Whoever set the stop or proposed to ease it does not decide."""
-
-    code = "second_person_needed"
-    title = "A second person has to decide"
 
 
 @transaction.atomic(durable=True)
@@ -78,6 +76,15 @@ def propose(
         proposed_at=at,
         expires_at=at + timedelta(minutes=settings.RELEASE_EXPIRE_MINUTES),
     )
+    approvals.ask(
+        kind=KIND,
+        target=Target("control_release", str(release.pk)),
+        payload=payload(release),
+        by=by,
+        reason=reason,
+        at=at,
+        expires_at=release.expires_at,
+    )
     _tell("control.release_proposed", release, by=by, reason=reason, at=at)
     return release
 
@@ -91,8 +98,7 @@ def take(*, release_id: int, by: Principal, reason: str, at: datetime, is_approv
     assert connection.in_atomic_block
     _require_operator(by)
     _require_reason(reason)
-    rows = ControlRelease.objects.locked().select_related("control").filter(pk=release_id)
-    release: ControlRelease | None = rows.first()
+    release = locked(release_id)
     if release is None:
         raise NotFound("There is no such proposal.")
     if release.state != ChangeState.PROPOSED or release.expires_at <= at:
@@ -105,15 +111,18 @@ def take(*, release_id: int, by: Principal, reason: str, at: datetime, is_approv
     return release
 
 
-def approve(
-    release: ControlRelease, *, checks: Sequence[Precondition], by: Principal, reason: str, at: datetime
-) -> TradingControl | None:
-    """Ease the stop of a proposal that was taken, all of whose preconditions hold.
+def keep_checks(release: ControlRelease, *, checks: Sequence[Precondition]) -> None:
+    """Keep what was looked at before an approval, in its transaction."""
+    ControlRelease.objects.filter(pk=release.pk).update(checks=[check.as_dict() for check in checks])
+
+
+def approve(release: ControlRelease, *, by: Principal, reason: str, at: datetime) -> TradingControl | None:
+    """Ease the stop of a proposal that is locked, all of whose preconditions hold.
 
     None when the stop was set anew since: then the proposal is stale.
     """
-    assert all(check.passed for check in checks)
-    release.checks = [check.as_dict() for check in checks]
+    assert release.checks
+    assert all(check["passed"] for check in release.checks)
     actor = Actor.user(by.public_id)
     eased = control.ease(
         control_id=release.control_id, version=release.version, level=StopLevel(release.level),
@@ -124,13 +133,52 @@ def approve(
     return eased
 
 
-@transaction.atomic(durable=True)
-def refuse(*, release_id: int, by: Principal, reason: str, at: datetime) -> ControlRelease:
-    """Refuse a proposal: the stop stays. Raises as `take`."""
-    release = take(release_id=release_id, by=by, reason=reason, at=at, is_approval=False)
+def read(release_id: int) -> ControlRelease:
+    """Return a proposal, however it stands."""
+    release: ControlRelease = ControlRelease.objects.select_related("control").get(pk=release_id)
+    return release
+
+
+def close(release: ControlRelease, *, state: ApprovalState, by: Principal | None, reason: str, at: datetime) -> None:
+    """End a proposal that was not executed, in the caller's transaction: the stop stays."""
+    if release.state != ChangeState.PROPOSED:
+        return
+    if state != ApprovalState.REJECTED or by is None:
+        to = ChangeState.EXPIRED if state == ApprovalState.EXPIRED else ChangeState.STALE
+        ControlRelease.objects.filter(pk=release.pk).update(state=to, decided_at=at)
+        return
     _decide(release, ChangeState.REFUSED, by=by, reason=reason, at=at)
     _tell("control.release_refused", release, by=by, reason=reason, at=at)
+
+
+def find(release_id: int) -> ControlRelease:
+    """Return a proposal as it stands. Raises: NotFound; ReleaseDecided when it is no longer open."""
+    release: ControlRelease | None = ControlRelease.objects.select_related("control").filter(pk=release_id).first()
+    if release is None:
+        raise NotFound("There is no such proposal.")
+    if release.state != ChangeState.PROPOSED:
+        raise ReleaseDecided(f"This proposal is {release.state.lower()}. Propose again.")
     return release
+
+
+def locked(release_id: int) -> ControlRelease | None:
+    """Lock a proposal, in the caller's transaction."""
+    assert connection.in_atomic_block
+    rows = ControlRelease.objects.locked().select_related("control").filter(pk=release_id)
+    release: ControlRelease | None = rows.first()
+    return release
+
+
+def payload(release: ControlRelease) -> dict[str, Any]:
+    """Say what an approval is about: this easing of this very stop. Setting the stop anew makes it another one."""
+    return {
+        "control": release.control.place,
+        "version": release.control.version,
+        "proposed_for": release.version,
+        "before": StopLevel(release.control.level).name,
+        "level": StopLevel(release.level).name,
+        "state": release.state,
+    }
 
 
 def open_of(row: TradingControl, *, at: datetime) -> ControlRelease | None:

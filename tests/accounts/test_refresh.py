@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.http import HttpRequest
 from django.utils import timezone
 
 from accounts.models import RevokedToken, TokenFamily, User
@@ -66,12 +67,14 @@ def test_of_twenty_at_once_one_wins_and_loses_it_again(new_events):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_ten_logins_at_once_leave_five_sessions():
+def test_five_logins_at_once_beside_four_sessions_leave_five_sessions():
     user = UserFactory.create()
+    for _ in range(4):
+        ApiClient().login(user)
 
-    together(10, lambda _: ApiClient().login(user))
+    together(5, lambda _: ApiClient().login(user))  # a sixth at once would be an attempt too many
 
-    assert TokenFamily.objects.count() == 10
+    assert TokenFamily.objects.count() == 9
     assert TokenFamily.objects.live(at=timezone.now()).count() == 5
 
 
@@ -95,7 +98,7 @@ def test_a_deleted_account_is_a_401(user, api):
 @pytest.mark.django_db
 def test_a_session_never_outlives_its_family(user):
     start = timezone.now()
-    pair = sessions.login(request=None, email=user.email, password=PASSWORD, client=ClientInfo(), at=start)
+    pair = sessions.login(request=HttpRequest(), email=user.email, password=PASSWORD, client=ClientInfo(), at=start)
     family = TokenFamily.objects.get()
 
     for hours in (11, 22):

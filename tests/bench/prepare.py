@@ -15,6 +15,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "nexus.settings")
 django.setup()
 
 from django.core.management import call_command  # noqa: E402
+from django.http import HttpRequest  # noqa: E402
 from django.test import override_settings  # noqa: E402
 from django.utils.timezone import now  # noqa: E402
 
@@ -44,7 +45,7 @@ def prepare(document: dict[str, Any]) -> dict[str, Any]:
             for login, url in zip(document["logins"], document["gateways"], strict=True)
         ]
     operator = users.create(email="operator@bench.example", password=PASSWORD, role=Role.OPERATOR, actor=ACTOR)
-    pair = sessions.login(request=None, email=operator.email, password=PASSWORD, client=ClientInfo(), at=now())
+    pair = sessions.login(request=HttpRequest(), email=operator.email, password=PASSWORD, client=ClientInfo(), at=now())
     for _, account, _ in [*direct, *behind]:
         _warm(account)
     return {
@@ -67,7 +68,7 @@ def _trader(name: str, venue: str, venue_account: str, *, server: str = "", url:
     if url:
         TradingAccount.objects.filter(pk=account.pk).update(gateway_url=url)
         account.gateway_url = url
-    pair = sessions.login(request=None, email=user.email, password=PASSWORD, client=ClientInfo(), at=now())
+    pair = sessions.login(request=HttpRequest(), email=user.email, password=PASSWORD, client=ClientInfo(), at=now())
     return user, account, pair.access_token
 
 

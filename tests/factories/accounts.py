@@ -11,6 +11,7 @@ from accounts.states import Role
 from nexus.audit.types import Actor
 
 PASSWORD = "a-long-walk-on-the-beach-7"
+WRONG = "a-short-walk-to-the-shop-8"
 
 
 class UserFactory(Factory[User]):

@@ -12,7 +12,9 @@ from rest_framework.permissions import AllowAny, IsAuthenticated
 from nexus.api import api as machines
 from nexus.api import probe
 
-PUBLIC = {"api/v1/auth/login", "api/v1/auth/refresh", "api/auth/login", "api/auth/refresh", "docs"}
+PUBLIC = {"api/v1/auth/login", "api/v1/auth/refresh", "api/auth/login", "api/auth/refresh", "docs"} | {
+    "api/v1/auth/enrol", "api/auth/enrol",
+}  # fmt: skip
 PUBLIC_MACHINES = {"/health"}
 
 

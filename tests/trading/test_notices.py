@@ -97,7 +97,7 @@ def test_nobody_else_takes_an_alert_in_hand(db, new_events, role):
 
     alert.refresh_from_db()
     assert alert.acknowledged_at is None
-    assert new_events()[-1].action == "alert.acknowledge_denied"
+    assert new_events()[-1].action == "access.denied"
 
 
 def test_the_status_says_whether_people_are_told_and_only_to_those_who_watch(db, settings):

@@ -1,7 +1,7 @@
 """The door to one's limits: what is allowed, what is used, what is left."""
 
 import uuid
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from django.utils.timezone import now
 from drf_spectacular.utils import extend_schema
@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.rules import Action
 from accounts.types import Principal
 from nexus.core.wire import ExactDecimalField, StrictSerializer
 from risk.types import Check
@@ -49,6 +50,8 @@ class LimitsView(serializers.Serializer[Headroom]):
 
 class Limits(APIView):
     """One's limits with usage and headroom."""
+
+    actions: ClassVar = {"GET": Action.ACCOUNT_READ}
 
     @extend_schema(
         operation_id="trading_limits",

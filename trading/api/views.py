@@ -2,21 +2,23 @@
 
 import uuid
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from django.db import InterfaceError, OperationalError
 from django.http import HttpResponse
 from django.utils.timezone import now
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.rules import Action
+from accounts.services.permissions import actor_of, require_venue
 from accounts.states import Role
 from accounts.types import Principal
 from nexus.audit.services import trail
-from nexus.audit.types import Actor, Outcome, Target
+from nexus.audit.types import Outcome, Target
+from nexus.core.errors import FieldError, Invalid
 from nexus.core.http import as_error, client_ip
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
@@ -28,7 +30,6 @@ from trading.services import cancels, changes, closes, facts, live, orders, term
 from trading.services.orders import Execution
 from trading.states import ChangeState, Delivery
 
-TRADERS = frozenset({Role.TRADER, Role.BOT})
 KEY = OpenApiParameter(
     "Idempotency-Key",
     str,
@@ -48,18 +49,10 @@ def _person(request: Request) -> Principal:
     return cast("Principal", request.user)
 
 
-class MayTrade(BasePermission):
-    """Only traders and bots place orders; operators stop and review them."""
-
-    def has_permission(self, request: Request, view: APIView) -> bool:
-        """Tell whether this person may place orders."""
-        return _person(request).role in TRADERS
-
-
 class TradingView(APIView):
-    """What trades: only traders and bots, and every refusal is kept as evidence."""
+    """What trades: every refusal is kept as evidence."""
 
-    permission_classes = (*APIView.permission_classes, MayTrade)
+    keeps_refusals = True
 
     def handle_exception(self, exc: Exception) -> Response:
         """Answer a refusal, and keep that it happened: who tried what is evidence too. A refusal that cannot be kept is
@@ -71,7 +64,7 @@ class TradingView(APIView):
             try:
                 trail.record_denied(
                     action="order.refused",
-                    actor=Actor.user(user.public_id),
+                    actor=actor_of(user),
                     target=Target("order", ""),
                     outcome=Outcome.DENIED if error.status == 403 else Outcome.FAILURE,
                     detail={"code": error.code, "fields": [each.pointer for each in error.errors]},
@@ -87,7 +80,9 @@ def _request_key(request: Request, account: TradingAccount, *, path: str, body: 
         principal=str(user.public_id),
         account=str(account.public_id),
         key=records.read_key(request.headers.get("Idempotency-Key")),
-        fingerprint=records.fingerprint(method="POST", path=path, body=body),
+        fingerprint=records.fingerprint(
+            method="POST", path=path, body=body, query=[*request.query_params.dict().items()]
+        ),
     )
 
 
@@ -103,6 +98,8 @@ def _answer(execution: Execution) -> HttpResponse:
 class Execute(TradingView):
     """Place an order."""
 
+    actions: ClassVar = {"POST": Action.ORDER_PLACE}
+
     @extend_schema(
         request=forms.ExecuteForm, responses={201: forms.OrderView, 202: forms.OrderView}, parameters=[KEY, PREFER],
         summary="Place an order",
@@ -117,6 +114,7 @@ class Execute(TradingView):
         form.is_valid(raise_exception=True)
         owned = facts.owned_by(user.pk)
         account = selectors.account_among(owned.accounts, public_id=form.validated_data.get("account"))
+        require_venue(user, is_live=account.is_live)
         key = _request_key(request, account, path="/trading/execute", body=form.validated_data)
         place = orders.accept if request.headers.get("Prefer") == "respond-async" else orders.execute
         context = Context(network=client_ip(request._request))
@@ -129,6 +127,8 @@ class Execute(TradingView):
 class OrderCancel(TradingView):
     """Cancel what is left of an order."""
 
+    actions: ClassVar = {"POST": Action.ORDER_CANCEL}
+
     @extend_schema(request=forms.CancelForm, responses=forms.OrderView, summary="Cancel an order")
     def post(self, request: Request, order_id: uuid.UUID) -> HttpResponse:
         """Cancel the order and return it as it stands: CANCELED only when the broker's own word proves it."""
@@ -136,13 +136,19 @@ class OrderCancel(TradingView):
         form = forms.CancelForm(data=request.data)
         form.is_valid(raise_exception=True)
         order = selectors.order_of(user, public_id=order_id)
+        require_venue(user, is_live=order.account.is_live)
         reason = form.validated_data["reason"]
-        order = cancels.request(order_id=order.pk, actor=Actor.user(user.public_id), reason=reason, at=now())
+        if user.role == Role.OPERATOR and not reason:
+            detail = "Say why you cancel somebody else's order."
+            raise Invalid(detail, errors=[FieldError("/reason", "required", detail)])
+        order = cancels.request(order_id=order.pk, actor=actor_of(user), reason=reason, at=now())
         return rendering.answer(rendering.order(order))
 
 
 class OrderTerms(TradingView):
     """Change a working order's prices."""
+
+    actions: ClassVar = {"PATCH": Action.ORDER_PLACE}
 
     @extend_schema(request=forms.TermsForm, responses=forms.ChangeView, summary="Change a working order's prices")
     def patch(self, request: Request, order_id: uuid.UUID) -> Response:
@@ -151,6 +157,7 @@ class OrderTerms(TradingView):
         form = forms.TermsForm(data=request.data)
         form.is_valid(raise_exception=True)
         order = selectors.order_of(user, public_id=order_id)
+        require_venue(user, is_live=order.account.is_live)
         reason = form.validated_data["reason"]
         change = terms.change(user=user, order_id=order.pk, terms=form.to_terms(), reason=reason, at=now())
         return Response(forms.ChangeView(change).data, status=200 if change.state != ChangeState.UNKNOWN else 202)
@@ -158,6 +165,8 @@ class OrderTerms(TradingView):
 
 class PositionClose(TradingView):
     """Close a position, whole or in part."""
+
+    actions: ClassVar = {"POST": Action.ORDER_PLACE}
 
     @extend_schema(
         request=forms.CloseForm, responses={201: forms.OrderView, 202: forms.OrderView}, parameters=[KEY],
@@ -170,6 +179,7 @@ class PositionClose(TradingView):
         form = forms.CloseForm(data=request.data)
         form.is_valid(raise_exception=True)
         position = selectors.position_of(user, public_id=position_id)
+        require_venue(user, is_live=position.account.is_live)
         path = f"/trading/positions/{position_id}/close"
         key = _request_key(request, position.account, path=path, body=form.validated_data)
         against = form.validated_data.get("against")
@@ -183,6 +193,8 @@ class PositionClose(TradingView):
 class PositionStops(TradingView):
     """Change a position's stops."""
 
+    actions: ClassVar = {"PATCH": Action.ORDER_PLACE}
+
     @extend_schema(request=forms.StopsForm, responses=forms.ChangeView, summary="Change a position's stops")
     def patch(self, request: Request, position_id: uuid.UUID) -> Response:
         """Set the stops, and return the change as the broker answered it."""
@@ -190,7 +202,8 @@ class PositionStops(TradingView):
         form = forms.StopsForm(data=request.data)
         form.is_valid(raise_exception=True)
         position = selectors.position_of(user, public_id=position_id)
-        actor, reason = Actor.user(user.public_id), form.validated_data["reason"]
+        require_venue(user, is_live=position.account.is_live)
+        actor, reason = actor_of(user), form.validated_data["reason"]
         change = changes.change_stops(
             position_id=position.pk, stops=form.to_stops(), actor=actor, reason=reason, at=now()
         )
@@ -199,6 +212,8 @@ class PositionStops(TradingView):
 
 class Ledger(APIView):
     """Orders, the newest first."""
+
+    actions: ClassVar = {"GET": Action.ORDER_READ}
 
     @extend_schema(
         operation_id="trading_ledger_list",
@@ -217,6 +232,8 @@ class Ledger(APIView):
 class LedgerRow(APIView):
     """One order."""
 
+    actions: ClassVar = {"GET": Action.ORDER_READ}
+
     @extend_schema(responses=forms.OrderView, summary="Read one order")
     def get(self, request: Request, order_id: uuid.UUID) -> HttpResponse:
         """Read one order this person may see."""
@@ -225,6 +242,8 @@ class LedgerRow(APIView):
 
 class Positions(APIView):
     """Open positions, marked by the broker."""
+
+    actions: ClassVar = {"GET": Action.ACCOUNT_READ}
 
     @extend_schema(responses=forms.PositionList, summary="List open positions with the broker's prices")
     def get(self, request: Request) -> HttpResponse:
@@ -240,6 +259,8 @@ class Positions(APIView):
 class Accounts(APIView):
     """Accounts with their live figures."""
 
+    actions: ClassVar = {"GET": Action.ACCOUNT_READ}
+
     @extend_schema(responses=forms.AccountList, summary="List accounts with their live figures")
     def get(self, request: Request) -> Response:
         """List the accounts this person may see."""
@@ -250,6 +271,8 @@ class Accounts(APIView):
 
 class Quotes(APIView):
     """The price now."""
+
+    actions: ClassVar = {"GET": Action.ACCOUNT_READ}
 
     @extend_schema(
         responses=forms.QuoteView, summary="Read a price", parameters=[OpenApiParameter("account", uuid.UUID)]

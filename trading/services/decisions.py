@@ -5,20 +5,25 @@ is booked as late.
 """
 
 from datetime import datetime
+from typing import Any
 
 from django.db import transaction
 
+from accounts.services import approvals
+from accounts.services.approvals import ApprovalClosed, ApprovalStale, Executed, Request, SecondPersonNeeded
+from accounts.states import ApprovalState
 from accounts.types import Principal
 from nexus.alerts.services import alerts
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
-from nexus.core.errors import Conflict, Denied, FieldError, Invalid
+from nexus.core.errors import Conflict, FieldError, Invalid
 from nexus.idempotency.services import records
 from trading.models import OrderDecision, TradeLedger
 from trading.states import CANCELED, EXPIRED, REJECTED, DecisionState, Delivery, OrderStatus, RejectedBy
 
 ENDS = {OrderStatus.REJECTED: REJECTED, OrderStatus.CANCELED: CANCELED, OrderStatus.EXPIRED: EXPIRED}
 EVIDENCE_LENGTH_MIN = 10
+KIND = "ORDER_DECISION"
 
 
 class NotUndecided(Conflict):
@@ -27,15 +32,17 @@ class NotUndecided(Conflict):
     code = "order_not_undecided"
 
 
-class SamePerson(Denied):
-    """Who proposes may not decide."""
+SamePerson = SecondPersonNeeded
 
-    code = "second_person_needed"
+
+def propose(*, order_id: int, to: OrderStatus, evidence: str, by: Principal, at: datetime) -> OrderDecision:
+    """Propose how an UNKNOWN order has ended. Raises: NotUndecided, Invalid."""
+    approvals.expire(at=at)
+    return _propose(order_id=order_id, to=to, evidence=evidence, by=by, at=at)
 
 
 @transaction.atomic(durable=True)
-def propose(*, order_id: int, to: OrderStatus, evidence: str, by: Principal, at: datetime) -> OrderDecision:
-    """Propose how an UNKNOWN order has ended. Raises: NotUndecided, Invalid."""
+def _propose(*, order_id: int, to: OrderStatus, evidence: str, by: Principal, at: datetime) -> OrderDecision:
     if to not in ENDS:
         ends = ", ".join(sorted(ENDS))
         raise Invalid(f"An order can be decided to be {ends}.", errors=[FieldError("/to", "invalid", ends)])
@@ -54,34 +61,51 @@ def propose(*, order_id: int, to: OrderStatus, evidence: str, by: Principal, at:
         proposed_by=str(by.public_id),
         proposed_at=at,
     )
+    approvals.ask(
+        kind=KIND,
+        target=Target("order_decision", str(decision.pk)),
+        payload=_payload(decision, order=order),
+        by=by,
+        reason=evidence[: approvals.REASON_LENGTH_MAX],
+        at=at,
+    )
     _note("order.decision_proposed", decision, order=order, by=by, at=at)
     return decision
 
 
-def decide(*, decision_id: int, approve: bool, by: Principal, at: datetime) -> OrderDecision:
+def decide(
+    *, decision_id: int, approve: bool, by: Principal, at: datetime, reason: str = "What it says was looked at."
+) -> OrderDecision:
     """Apply or refuse a proposal, as a second person. Raises: SamePerson, NotUndecided."""
-    decision, is_stale = _decide(decision_id=decision_id, approve=approve, by=by, at=at)
-    if is_stale:
-        raise NotUndecided("The broker was faster: the order is no longer unknown. The proposal is void.")
-    return decision
-
-
-@transaction.atomic(durable=True)
-def _decide(*, decision_id: int, approve: bool, by: Principal, at: datetime) -> tuple[OrderDecision, bool]:
-    """Lock the order, then its proposal, and decide; a proposal that came too late is kept as void."""
-    order_id = OrderDecision.objects.values_list("order_id", flat=True).get(pk=decision_id)
-    order = TradeLedger.objects.locked().get(pk=order_id)
-    decision = OrderDecision.objects.select_for_update(no_key=True).get(pk=decision_id)
-    if decision.proposed_by == str(by.public_id):
-        raise SamePerson("Somebody else has to decide what you have proposed.")
-    if decision.state != DecisionState.PROPOSED:
+    decision = OrderDecision.objects.get(pk=decision_id)
+    public_id = approvals.about(kind=KIND, object_id=decision_id)
+    if decision.state != DecisionState.PROPOSED or public_id is None:
         raise NotUndecided(f"The proposal is {decision.state} already.")
-    is_stale = approve and order.delivery != Delivery.UNKNOWN
-    decision.state = DecisionState.STALE if is_stale else DecisionState.APPLIED if approve else DecisionState.REFUSED
-    decision.decided_by, decision.decided_at = str(by.public_id), at
-    decision.save(update_fields=["state", "decided_by", "decided_at"])
-    if decision.state == DecisionState.APPLIED:
-        to = OrderStatus(decision.to)
+    try:
+        approvals.decide(public_id=public_id, approve=approve, by=by, reason=reason, at=at)
+    except ApprovalStale as exc:
+        raise NotUndecided("The broker was faster: the order is no longer unknown. The proposal is void.") from exc
+    except ApprovalClosed as exc:
+        raise NotUndecided(exc.detail) from exc
+    return OrderDecision.objects.get(pk=decision_id)
+
+
+class _Decision:
+    """How a proposal about an unknown order is looked at and done."""
+
+    def payload(self, request: Request) -> dict[str, Any] | None:
+        """Lock the order, then its proposal, and say how what would end."""
+        decision = _locked(request)
+        return None if decision.state != DecisionState.PROPOSED else _payload(decision, order=decision.order)
+
+    def examine(self, request: Request, *, by: Principal, at: datetime) -> None:
+        """Ask for nothing else."""
+
+    def execute(self, request: Request, *, by: Principal, reason: str, at: datetime) -> Executed:
+        """End the order as proposed."""
+        decision = _locked(request)
+        _settle(decision, DecisionState.APPLIED, by=by, at=at)
+        order, to = decision.order, OrderStatus(decision.to)
         rejected = {"rejected_by": RejectedBy.BROKER} if to is OrderStatus.REJECTED else {}
         order.move(
             ENDS[to],
@@ -92,8 +116,48 @@ def _decide(*, decision_id: int, approve: bool, by: Principal, at: datetime) -> 
         )
         records.close(object_id=str(order.public_id), at=at)
         alerts.close_alert(dedupe_key=f"order-unknown:{order.public_id}", at=at)
-    _note(f"order.decision_{decision.state.lower()}", decision, order=order, by=by, at=at)
-    return decision, is_stale
+        _note("order.decision_applied", decision, order=order, by=by, at=at)
+        return Executed(decision)
+
+    def close(self, request: Request, *, state: ApprovalState, by: Principal | None, reason: str, at: datetime) -> None:
+        """End the proposal: the order stays UNKNOWN. One that came too late is kept as void."""
+        decision = _locked(request)
+        if decision.state != DecisionState.PROPOSED:
+            return
+        to = DecisionState.REFUSED if state == ApprovalState.REJECTED else DecisionState.STALE
+        _settle(decision, to, by=by if to is DecisionState.REFUSED or _is_other(by, decision) else None, at=at)
+        if by is not None:
+            _note(f"order.decision_{to.lower()}", decision, order=decision.order, by=by, at=at)
+
+
+DECISION = _Decision()
+
+
+def _locked(request: Request) -> OrderDecision:
+    """Lock the order, then its proposal."""
+    order_id = OrderDecision.objects.values_list("order_id", flat=True).get(pk=int(request.object_id))
+    order = TradeLedger.objects.locked().get(pk=order_id)
+    decision = OrderDecision.objects.select_for_update(no_key=True).get(pk=int(request.object_id))
+    decision.order = order
+    return decision
+
+
+def _payload(decision: OrderDecision, *, order: TradeLedger) -> dict[str, Any]:
+    return {
+        "order": str(order.public_id),
+        "delivery": str(order.delivery),
+        "to": str(decision.to),
+        "evidence": decision.evidence,
+    }
+
+
+def _is_other(by: Principal | None, decision: OrderDecision) -> bool:
+    return by is not None and str(by.public_id) != decision.proposed_by
+
+
+def _settle(decision: OrderDecision, to: DecisionState, *, by: Principal | None, at: datetime) -> None:
+    decision.state, decision.decided_by, decision.decided_at = to, "" if by is None else str(by.public_id), at
+    decision.save(update_fields=["state", "decided_by", "decided_at"])
 
 
 def _note(action: str, decision: OrderDecision, *, order: TradeLedger, by: Principal, at: datetime) -> None:

@@ -12,6 +12,7 @@ from decimal import Decimal
 import structlog
 from django.db import InterfaceError, OperationalError, connection, transaction
 
+from accounts.services.permissions import actor_of
 from accounts.types import Principal
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
@@ -180,7 +181,7 @@ def _admit(
         venue_margin=margin,
     )
     judgement = admission.judge(question)
-    actor = SWEEP if context.is_sweep else Actor.user(user.public_id)
+    actor = SWEEP if context.is_sweep else actor_of(user)
     name = identifiers.of(beginning.number)
     while judgement.verdict.allowed:
         assert isinstance(read, Facts)

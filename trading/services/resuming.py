@@ -8,16 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from django.conf import settings
-from django.db import transaction
 
+from accounts.services import approvals
+from accounts.services.approvals import ApprovalClosed, ApprovalStale, Executed, Request
+from accounts.states import ApprovalState
 from accounts.types import Principal
 from nexus.core import money
-from nexus.core.errors import Conflict
+from nexus.core.errors import Conflict, NotFound
 from risk.services import limits, releases, sights
 from risk.services.control import Switch
-from risk.services.releases import Release
+from risk.services.releases import Release, ReleaseDecided
 from risk.states import ControlScope, LimitKind, StopLevel
 from risk.types import Precondition, Unknown
 from trading.models import AccountFigures, TradingAccount
@@ -33,10 +36,9 @@ class NotReleasable(Conflict):
     title = "The stop cannot be eased yet"
 
 
-class StopSetAnew(Conflict):
+class StopSetAnew(ApprovalStale):
     """Somebody has set the stop again since the proposal: it is about another stop."""
 
-    code = "release_stale"
     title = "The stop was set anew"
 
 
@@ -69,34 +71,72 @@ def approve(*, release_id: int, by: Principal, reason: str, at: datetime) -> tup
 
     Raises: NotReleasable with the checks that failed, after that was kept; StopSetAnew; as `releases.take`.
     """
-    release, eased, failed = _approve(release_id=release_id, by=by, reason=reason, at=at)
-    if failed:
-        words = " ".join(f"{check.name}: {check.detail}" for check in failed)
-        raise NotReleasable(f"The stop stays. {words}", checks=[check.as_dict() for check in failed])
-    if eased is None:
-        raise StopSetAnew("Somebody set this stop anew after the proposal. It stays; propose again.")
+    executed = _say(release_id, approve=True, by=by, reason=reason, at=at)
+    assert executed is not None
+    release, eased = executed.made
     return release, eased
 
 
 def refuse(*, release_id: int, by: Principal, reason: str, at: datetime) -> Release:
     """Refuse to ease a stop, as a second person: it stays. Raises: as `releases.take`."""
-    return releases.refuse(release_id=release_id, by=by, reason=reason, at=at)
+    _say(release_id, approve=False, by=by, reason=reason, at=at)
+    return releases.read(release_id)
 
 
-@transaction.atomic(durable=True)
-def _approve(
-    *, release_id: int, by: Principal, reason: str, at: datetime
-) -> tuple[Release, Switch | None, tuple[Precondition, ...]]:
-    release = releases.take(release_id=release_id, by=by, reason=reason, at=at, is_approval=True)
-    checks = look(release.control, level=StopLevel(release.level), at=at)
-    failed = tuple(check for check in checks if not check.passed)
-    if failed:
+def _say(release_id: int, *, approve: bool, by: Principal, reason: str, at: datetime) -> Executed | None:
+    """Decide by the number of the proposal, and refuse in its words."""
+    approvals.require_operator(by)
+    approvals.require_reason(reason)
+    releases.find(release_id)
+    public_id = approvals.about(kind=releases.KIND, object_id=release_id)
+    if public_id is None:
+        raise NotFound("There is no such proposal.")
+    try:
+        return approvals.decide(public_id=public_id, approve=approve, by=by, reason=reason, at=at).executed
+    except ApprovalStale as exc:
+        raise StopSetAnew("Somebody set this stop anew after the proposal. It stays; propose again.") from exc
+    except ApprovalClosed as exc:
+        raise ReleaseDecided(exc.detail) from exc
+
+
+class _Release:
+    """How a proposal to ease a stop is looked at and done."""
+
+    def payload(self, request: Request) -> dict[str, Any] | None:
+        """Lock the proposal, and say which stop it would ease now, and from where to where."""
+        release = releases.locked(int(request.object_id))
+        return None if release is None else releases.payload(release)
+
+    def examine(self, request: Request, *, by: Principal, at: datetime) -> NotReleasable | None:
+        """Refuse who set the stop, and while anything that must hold does not; that is kept, and it stays open."""
+        release = releases.take(release_id=int(request.object_id), by=by, reason="-", at=at, is_approval=True)
+        checks = look(release.control, level=StopLevel(release.level), at=at)
+        failed = tuple(check for check in checks if not check.passed)
+        if not failed:
+            releases.keep_checks(release, checks=checks)
+            return None
         releases.note_unfit(release, checks=checks, by=by, at=at)
-        return release, None, failed
-    eased = releases.approve(release, checks=checks, by=by, reason=reason, at=at)
-    if eased is not None:
+        words = " ".join(f"{check.name}: {check.detail}" for check in failed)
+        return NotReleasable(f"The stop stays. {words}", checks=[check.as_dict() for check in failed])
+
+    def execute(self, request: Request, *, by: Principal, reason: str, at: datetime) -> Executed | None:
+        """Ease the stop, and give up what its sweep has left. None when it was set anew just now."""
+        release = releases.locked(int(request.object_id))
+        assert release is not None
+        eased = releases.approve(release, by=by, reason=reason, at=at)
+        if eased is None:
+            return None
         sweeps.abandon(eased, at=at)
-    return release, eased, ()
+        return Executed((release, eased))
+
+    def close(self, request: Request, *, state: ApprovalState, by: Principal | None, reason: str, at: datetime) -> None:
+        """End the proposal: the stop stays."""
+        release = releases.locked(int(request.object_id))
+        if release is not None:
+            releases.close(release, state=state, by=by, reason=reason, at=at)
+
+
+RELEASE = _Release()
 
 
 def look(switch: Switch, *, level: StopLevel, at: datetime) -> tuple[Precondition, ...]:

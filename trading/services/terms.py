@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Q
 
+from accounts.services.permissions import actor_of
 from accounts.types import Principal
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
@@ -136,7 +137,7 @@ def _claim(*, order_id: int, shown: OrderIntent, question: Question, read: Facts
     )
     trail.record(
         action="order.terms_requested",
-        actor=Actor.user(user.public_id),
+        actor=actor_of(user),
         target=Target("order", str(order.public_id)),
         detail={"before": request.before, "after": request.after, "reason": reason},
         occurred_at=at,

@@ -3,13 +3,13 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, LiteralString
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from nexus.core import money, statements
 from nexus.core.errors import Conflict, FieldError, Invalid
@@ -67,13 +67,17 @@ def read_key(header: str | None) -> str:
     return header
 
 
-def fingerprint(*, method: str, path: str, body: Mapping[str, Any]) -> bytes:
-    """Hash what was asked: method, path and canonical body. Numbers that are equal hash equal, however written."""
+def fingerprint(*, method: str, path: str, body: Mapping[str, Any], query: Sequence[tuple[str, str]] = ()) -> bytes:
+    """Hash what was asked: method, path, sorted query and canonical body.
+
+    Numbers that are equal hash equal, however written. Who asks, and with which second factor, is no part of it.
+    """
 
     def plain(value: object) -> object:
         return money.as_text(value) if isinstance(value, Decimal) else str(value)
 
-    canonical = json.dumps([method, path, dict(body)], sort_keys=True, separators=(",", ":"), default=plain)
+    asked = [method, path, dict(body), *([sorted(query)] if query else [])]
+    canonical = json.dumps(asked, sort_keys=True, separators=(",", ":"), default=plain)
     return hashlib.sha256(canonical.encode()).digest()
 
 
@@ -89,6 +93,23 @@ def find(request: RequestKey) -> str | None:
         raise mismatch()
     object_id: str = row[1]
     return object_id
+
+
+def claim(request: RequestKey, *, object_type: str, object_id: str, at: datetime) -> str | None:
+    """Take a key for a new object in the caller's transaction, and return None; or the object that it made before.
+
+    The key's lock dies with the transaction, and so does the record when it fails. Raises: KeyMismatch, KeyInProgress.
+    """
+    assert connection.in_atomic_block
+    outcome, made = statements.fetch_only(
+        "SELECT outcome, made FROM idempotency_claim(%s, %s, %s, %s, %s, %s, %s)",
+        [request.principal, request.account, request.key, request.fingerprint, object_type, object_id, at],
+    )
+    if outcome == "BUSY":
+        raise in_progress()
+    if outcome == "MISMATCH":
+        raise mismatch()
+    return None if outcome == "CLAIMED" else str(made)
 
 
 def mismatch() -> KeyMismatch:

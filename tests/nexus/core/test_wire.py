@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
 from nexus.core.http import BodyTooLarge, Malformed
@@ -171,3 +172,38 @@ def test_a_strict_form_names_every_fault_at_any_depth():
     assert form.errors["price"][0].code == "too_many_places"
     assert form.errors["legs"][1]["quantity"][0].code == "invalid"
     assert form.errors["legs"][1]["side"][0].code == "unknown_field"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (r'{"a": "\u0007"}', "unsafe_text"),
+        (r'{"a": "two\nlines"}', "unsafe_text"),
+        (r'{"a": "\u0085"}', "unsafe_text"),
+        (r'{"a": "e\u0301"}', "not_normalized"),
+    ],
+)
+def test_text_has_no_control_characters_and_one_form(text, code):
+    with pytest.raises(Malformed) as refused:
+        read_json(text.encode())
+
+    assert [(each.pointer, each.code) for each in refused.value.errors] == [("/a", code)]
+
+
+class _Ids(StrictSerializer):
+    id = serializers.UUIDField(required=False)
+    word = serializers.CharField(required=False)
+    side = serializers.ChoiceField(choices=["1", "2"], required=False)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"id": 7}, {"id": "00000000000000000000000000000007"}, {"id": "urn:uuid:00000000-0000-0000-0000-000000000007"},
+        {"id": "{00000000-0000-0000-0000-000000000007}"}, {"word": 5},
+        {"word": True}, {"word": Decimal("1.5")}, {"side": 1},
+    ],
+)  # fmt: skip
+def test_nothing_is_bent_into_shape(wrong):
+    assert not _Ids(data=wrong).is_valid()
+    assert _Ids(data={"id": "00000000-0000-0000-0000-000000000007", "word": "5", "side": "1"}).is_valid()

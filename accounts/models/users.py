@@ -120,6 +120,11 @@ class User(AbstractBaseUser):
         return self.full_name or self.email
 
     @property
+    def is_paper_only(self) -> bool:
+        """Tell whether this reaches no live venue: a person does, an API key for paper does not."""
+        return False
+
+    @property
     def is_staff(self) -> bool:
         """Tell whether the console opens for this user."""
         return self.role in STAFF_ROLES

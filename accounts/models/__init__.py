@@ -1,0 +1,32 @@
+"""The tables of who you are, one subject a module."""
+
+from accounts.models.approvals import ApprovalDecision, ApprovalRequest, Enrolment
+from accounts.models.gates import KnownPair, LoginGate
+from accounts.models.keys import ApiKey
+from accounts.models.users import (
+    EMAIL_LENGTH_MAX,
+    RevokedToken,
+    TokenFamily,
+    TokenFamilyQuerySet,
+    User,
+    UserManager,
+    UserQuerySet,
+    normalized_email,
+)
+
+__all__ = [
+    "EMAIL_LENGTH_MAX",
+    "ApiKey",
+    "ApprovalDecision",
+    "ApprovalRequest",
+    "Enrolment",
+    "KnownPair",
+    "LoginGate",
+    "RevokedToken",
+    "TokenFamily",
+    "TokenFamilyQuerySet",
+    "User",
+    "UserManager",
+    "UserQuerySet",
+    "normalized_email",
+]

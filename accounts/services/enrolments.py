@@ -1,0 +1,58 @@
+"""The one-time link by which a new person sets the first password."""
+
+import hashlib
+import secrets
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from accounts.models import Enrolment, User
+from accounts.services import users
+from nexus.audit.services import trail
+from nexus.audit.types import Actor, Target
+from nexus.core.errors import Unauthenticated
+
+LIFETIME = timedelta(hours=72)
+TOKEN_SIZE = 32  # bytes of randomness
+
+
+class EnrolmentInvalid(Unauthenticated):
+    """Unknown, used or expired: the same answer."""
+
+    code = "enrolment_invalid"
+    title = "The enrolment link is not valid"
+
+    def __init__(self) -> None:
+        super().__init__("The enrolment link is not valid or no longer valid.")
+
+
+def issue(user: User, *, at: datetime) -> str:
+    """Make a token for a user without a password, and return it: it is kept nowhere."""
+    token = secrets.token_urlsafe(TOKEN_SIZE)
+    Enrolment.objects.create(user=user, token_sha256=_digest(token), expires_at=at + LIFETIME)
+    return token
+
+
+@transaction.atomic(durable=True)
+def enrol(*, token: str, password: str, at: datetime) -> None:
+    """Set the first password, and use the token up. Raises: EnrolmentInvalid, users.PasswordRefused."""
+    rows = Enrolment.objects.select_for_update(of=("self",), no_key=True)
+    held = rows.filter(token_sha256=_digest(token), used_at__isnull=True, expires_at__gt=at).first()
+    if held is None:
+        raise EnrolmentInvalid
+    user = User.objects.locked().get(pk=held.user_id)
+    if not user.is_active or user.has_usable_password():
+        raise EnrolmentInvalid
+    users.set_first_password(user, password)
+    held.used_at = at
+    held.save(update_fields=["used_at"])
+    trail.record(
+        action="accounts.user.enrolled",
+        actor=Actor.user(user.public_id),
+        target=Target("user", str(user.public_id)),
+        occurred_at=at,
+    )
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

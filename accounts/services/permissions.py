@@ -1,0 +1,103 @@
+"""The matrix at both doors: a view declares what each of its methods does, and who may not is refused and recorded."""
+
+from typing import Any, cast
+
+from django.http import HttpRequest
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
+
+from accounts.rules import MATRIX, Action, Step, may
+from accounts.states import Scope
+from accounts.types import KeyPrincipal, Principal
+from nexus.audit.services import trail
+from nexus.audit.types import Actor, ActorType, Target
+from nexus.core.errors import Denied
+
+
+class ScopeMissing(Denied):
+    """The key was not made for this."""
+
+    code = "scope_missing"
+    title = "The API key has no scope for this"
+
+
+class ModeMismatch(Denied):
+    """A key for paper trading asks for a live venue."""
+
+    code = "key_mode_mismatch"
+    title = "The API key is for paper trading"
+
+
+class AsDeclared(IsAuthenticated):
+    """Let in whom the matrix lets do what the view declares in `actions`, by method. No declaration, nobody."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        """Tell whether the caller may. Raises: Denied, after that was kept."""
+        if not super().has_permission(request, view):
+            return False
+        method = request.method or ""
+        if method == "OPTIONS" or not hasattr(view, method.lower()):
+            return True  # the view itself answers 405
+        action = declared_by(view, method)
+        if action is None:
+            return False
+        require(cast("Principal", request.user), action, keeps=not getattr(view, "keeps_refusals", False))
+        if not getattr(view, "replays", False):  # such a view asks once it knows that the request is no repetition
+            check_step_up(request._request, action)
+        return True
+
+
+def declared_by(view: Any, method: str) -> Action | None:
+    """Return what a method of a view does, or None when the view does not say."""
+    actions: dict[str, Action] = getattr(view, "actions", {})
+    return actions.get("GET" if method == "HEAD" else method)
+
+
+def require(user: Principal, action: Action, *, keeps: bool = True) -> None:
+    """Refuse whom the matrix does not let. Takes: `keeps`, whether to record it here. Raises: Denied."""
+    refusal = _refusal(user, action)
+    if refusal is None:
+        return
+    if keeps:
+        trail.record_denied(
+            action="access.denied",
+            actor=actor_of(user),
+            target=Target("action", action.value),
+            detail={"role": user.role, "code": refusal.code},
+        )
+    raise refusal
+
+
+def require_venue(user: Principal, *, is_live: bool) -> None:
+    """Hold an API key to its mode and scopes where a venue is reached. Raises: ModeMismatch, ScopeMissing."""
+    if not isinstance(user, KeyPrincipal):
+        return
+    if is_live and user.is_paper_only:
+        raise ModeMismatch("This is a key for paper trading.")
+    needed = Scope.ORDERS_WRITE_LIVE if is_live else Scope.ORDERS_WRITE_PAPER
+    if needed not in user.scopes:
+        raise ScopeMissing(f"The key has no scope {needed.value}.")
+
+
+def actor_of(user: Principal) -> Actor:
+    """Name who acts, for the audit: a person, or a key of somebody."""
+    if isinstance(user, KeyPrincipal):
+        return Actor(ActorType.API_KEY, str(user.key_id))
+    return Actor.user(user.public_id)
+
+
+def _refusal(user: Principal, action: Action) -> Denied | None:
+    if isinstance(user, KeyPrincipal) and not MATRIX[action].scopes & user.scopes:
+        return ScopeMissing("The key has no scope for this.")
+    return None if may(user.role, action) else Denied("You may not do this.")
+
+
+def check_step_up(request: HttpRequest, action: Action) -> None:
+    """Ask for a fresh second factor where the matrix wants one: the one place where it is asked."""
+    if MATRIX[action].step is Step.NONE:
+        return
+    require_step_up(request)
+
+
+def require_step_up(_request: HttpRequest) -> None:
+    """Stand where the second factor's own check belongs; until it is built, nobody has a second factor to show."""

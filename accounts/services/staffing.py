@@ -1,0 +1,194 @@
+"""Who may come in, decided by two: a user is created, given a role or deactivated when a second operator agrees."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from accounts.models import User, normalized_email
+from accounts.services import approvals, enrolments, sessions, users
+from accounts.services.approvals import Executed, Request, SecondPersonNeeded
+from accounts.states import ApprovalState, Role
+from accounts.types import ClientInfo, Principal
+from nexus.audit.services import trail
+from nexus.audit.types import Actor, Target
+from nexus.core.errors import Conflict, FieldError, Invalid, NotFound
+
+
+class NotChangeable(Conflict):
+    """The user is that already, or is the break-glass account, which this does not touch."""
+
+    code = "user_not_changeable"
+    title = "This user cannot be changed so"
+
+
+def ask_to_create(*, email: str, full_name: str, role: Role, reason: str, by: Principal, at: datetime) -> Request:
+    """Ask for a new user. Raises: users.EmailTaken, ApprovalPending, Invalid, Denied."""
+    approvals.expire(at=at)
+    return _ask_to_create(email=email, full_name=full_name, role=role, reason=reason, by=by, at=at)
+
+
+@transaction.atomic(durable=True)
+def _ask_to_create(*, email: str, full_name: str, role: Role, reason: str, by: Principal, at: datetime) -> Request:
+    approvals.require_operator(by)
+    users.check_email(email)
+    address = normalized_email(email)
+    if User.objects.filter(email=address).exists():
+        raise users.EmailTaken("An account with this email address exists.")
+    return approvals.ask(
+        kind="USER_CREATE",
+        target=Target("new_user", address),
+        payload={"email": address, "full_name": full_name, "role": role.value},
+        by=by,
+        reason=reason,
+        at=at,
+    )
+
+
+def ask_for_role(*, public_id: UUID, role: Role, reason: str, by: Principal, at: datetime) -> Request:
+    """Ask for a user to be given another role. Raises: NotFound, NotChangeable, ApprovalPending, Invalid, Denied."""
+    approvals.expire(at=at)
+    return _ask_for_role(public_id=public_id, role=role, reason=reason, by=by, at=at)
+
+
+@transaction.atomic(durable=True)
+def _ask_for_role(*, public_id: UUID, role: Role, reason: str, by: Principal, at: datetime) -> Request:
+    user = _changeable(public_id, by=by)
+    if user.role == role:
+        raise NotChangeable(f"The user is {role.label} already.")
+    return approvals.ask(kind="USER_ROLE", target=_target(user), payload=_role(user, role), by=by, reason=reason, at=at)
+
+
+def ask_to_deactivate(*, public_id: UUID, reason: str, by: Principal, at: datetime) -> Request:
+    """Ask for a user to be shut out. Raises: as `ask_for_role`."""
+    approvals.expire(at=at)
+    return _ask_to_deactivate(public_id=public_id, reason=reason, by=by, at=at)
+
+
+@transaction.atomic(durable=True)
+def _ask_to_deactivate(*, public_id: UUID, reason: str, by: Principal, at: datetime) -> Request:
+    user = _changeable(public_id, by=by)
+    if not user.is_active:
+        raise NotChangeable("The user is deactivated already.")
+    return approvals.ask(
+        kind="USER_DEACTIVATE", target=_target(user), payload=_activity(user), by=by, reason=reason, at=at
+    )
+
+
+class _Create:
+    """How a new user is made: without a password, with a link that sets it once."""
+
+    def payload(self, request: Request) -> dict[str, Any] | None:
+        """Say who would be created; nobody, when the address is taken by now."""
+        taken = User.objects.filter(email=request.payload["email"]).exists()
+        return None if taken else {name: request.payload[name] for name in ("email", "full_name", "role")}
+
+    def examine(self, request: Request, *, by: Principal, at: datetime) -> None:
+        """Ask for nothing else."""
+
+    def execute(self, request: Request, *, by: Principal, reason: str, at: datetime) -> Executed:
+        """Create the user, and show the one who agreed the link's token, once."""
+        user = users.create_without_password(
+            email=request.payload["email"],
+            full_name=request.payload["full_name"],
+            role=Role(request.payload["role"]),
+            actor=Actor.user(by.public_id),
+        )
+        return Executed(user, {"user": str(user.public_id), "enrolment_token": enrolments.issue(user, at=at)})
+
+    def close(self, request: Request, *, state: ApprovalState, by: Principal | None, reason: str, at: datetime) -> None:
+        """Leave nothing behind."""
+
+
+class _Changing:
+    """What changing a role and deactivating share."""
+
+    def examine(self, request: Request, *, by: Principal, at: datetime) -> None:
+        """Refuse whom it is about. Raises: SecondPersonNeeded."""
+        if request.object_id == str(by.public_id):
+            raise SecondPersonNeeded("This is about you. Another operator decides it.")
+
+    def close(self, request: Request, *, state: ApprovalState, by: Principal | None, reason: str, at: datetime) -> None:
+        """Leave the user as it is."""
+
+
+class _Role(_Changing):
+    """How a user is given another role."""
+
+    def payload(self, request: Request) -> dict[str, Any] | None:
+        """Lock the user, and say from which role to which."""
+        user = _locked(request)
+        return None if user is None else _role(user, Role(request.payload["role"]))
+
+    def execute(self, request: Request, *, by: Principal, reason: str, at: datetime) -> Executed:
+        """Give the role, and end whatever was begun under the old one."""
+        user, role = _locked(request), Role(request.payload["role"])
+        assert user is not None
+        User.objects.filter(pk=user.pk).update(role=role)
+        _finish(
+            user, "accounts.user.role_changed", {"role": user.role}, {"role": role.value}, by=by, reason=reason, at=at
+        )
+        return Executed(user)
+
+
+class _Deactivate(_Changing):
+    """How a user is shut out."""
+
+    def payload(self, request: Request) -> dict[str, Any] | None:
+        """Lock the user, and say that it is active."""
+        user = _locked(request)
+        return None if user is None else _activity(user)
+
+    def execute(self, request: Request, *, by: Principal, reason: str, at: datetime) -> Executed:
+        """Deactivate the user, and end all its sessions and keys."""
+        user = _locked(request)
+        assert user is not None
+        User.objects.filter(pk=user.pk).update(is_active=False)
+        _finish(
+            user, "accounts.user.deactivated", {"is_active": True}, {"is_active": False}, by=by, reason=reason, at=at
+        )
+        return Executed(user)
+
+
+CREATE, ROLE, DEACTIVATE = _Create(), _Role(), _Deactivate()
+
+
+def _changeable(public_id: UUID, *, by: Principal) -> User:
+    approvals.require_operator(by)
+    user = User.objects.filter(public_id=public_id).first()
+    if user is None:
+        raise NotFound("There is no such user.")
+    if user.pk == by.pk:
+        detail = "Nobody asks for a change of himself."
+        raise Invalid(detail, errors=[FieldError("/user", "own", detail)])
+    if user.is_superuser:
+        raise NotChangeable("The break-glass account is not changed here.")
+    return user
+
+
+def _locked(request: Request) -> User | None:
+    return User.objects.locked().filter(public_id=UUID(request.object_id)).first()
+
+
+def _role(user: User, role: Role) -> dict[str, Any]:
+    return {"user": str(user.public_id), "email": user.email, "before": user.role, "role": role.value}
+
+
+def _activity(user: User) -> dict[str, Any]:
+    return {"user": str(user.public_id), "email": user.email, "is_active": user.is_active, "role": user.role}
+
+
+def _target(user: User) -> Target:
+    return Target("user", str(user.public_id))
+
+
+def _finish(
+    user: User, action: str, before: dict[str, Any], after: dict[str, Any], *, by: Principal, reason: str, at: datetime
+) -> None:
+    actor = Actor.user(by.public_id)
+    sessions.end_all(user_id=user.pk, actor=actor, client=ClientInfo(), at=at)
+    trail.record(
+        action=action, actor=actor, target=_target(user), occurred_at=at,
+        detail={"before": before, "after": after, "reason": reason},
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Every operation of the published document, with thousands of requests of every role."""
