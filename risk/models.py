@@ -138,6 +138,9 @@ class AccountSight(models.Model):
 
     account_id = models.BigIntegerField(primary_key=True)
     seen_at = models.DateTimeField(help_text="by the database's clock")
+    discrepancy = models.DecimalField(
+        max_digits=24, decimal_places=8, null=True, default=0, help_text="USD; empty when not all of it can be valued"
+    )
 
     class Meta:
         db_table = "account_sight"

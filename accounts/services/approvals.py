@@ -35,6 +35,7 @@ KINDS = {  # name → dotted path: accounts stands below whoever has something t
     "LIMIT_RAISE": "risk.services.changes.RAISE",
     "CONTROL_RELEASE": "trading.services.resuming.RELEASE",
     "ORDER_DECISION": "trading.services.decisions.DECISION",
+    "REVIEW_DECISION": "reconciliation.services.decisions.AGREED",
 }
 
 Request = ApprovalRequest  # for those above, who hold a row and never the table

@@ -50,6 +50,11 @@ class ReviewView(serializers.Serializer[Review]):
     decided_by = serializers.CharField(allow_blank=True)
     decided_at = serializers.DateTimeField(allow_null=True)
     reason = serializers.CharField(allow_blank=True)
+    needs_another = serializers.SerializerMethodField(help_text="a second operator has to agree to a decision")
+
+    def get_needs_another(self, review: Review) -> bool:
+        """Tell whether one person may decide it."""
+        return decisions.needs_another(review)
 
 
 class EffectView(serializers.Serializer[Any]):
@@ -73,10 +78,11 @@ class ReviewList(serializers.Serializer[Any]):
 
 
 class DecidedView(serializers.Serializer[Any]):
-    """The review after a decision, and how the fresh run ended where one was asked for."""
+    """The review after a decision, how the fresh run ended where one was asked for, or what has to be agreed to."""
 
     review = ReviewView()
     run_status = serializers.CharField(allow_blank=True)
+    approval = serializers.UUIDField(allow_null=True, help_text="a second operator decides on it at `/approvals`")
 
 
 class Reviews(APIView):
@@ -122,18 +128,25 @@ class Decide(APIView):
 
     actions: ClassVar = {"POST": Action.REVIEW_DECIDE}
 
-    @extend_schema(request=DecisionForm, responses=DecidedView, summary="Decide on the version that was shown")
+    @extend_schema(
+        request=DecisionForm, responses={200: DecidedView, 202: DecidedView},
+        summary="Decide on the version that was shown",
+    )  # fmt: skip
     def post(self, request: Request, review_id: uuid.UUID) -> Response:
-        """Apply one decision, once."""
+        """Apply one decision, once; 202 when it is so large that a second operator has to agree first."""
         form = DecisionForm(data=request.data)
         form.is_valid(raise_exception=True)
         asked = form.validated_data
-        row, outcome = decisions.decide(
+        decided = decisions.decide(
             review_id=review_id, decision=Decision(asked["decision"]), version=asked["version"],
             reason=asked["reason"], by=cast("Principal", request.user), at=now(),
         )  # fmt: skip
-        status = "" if outcome is None else outcome.status.value
-        return Response(DecidedView({"review": row, "run_status": status}).data)
+        shown = {
+            "review": decided.review,
+            "run_status": "" if decided.outcome is None else decided.outcome.status.value,
+            "approval": decided.approval,
+        }
+        return Response(DecidedView(shown).data, status=200 if decided.approval is None else 202)
 
 
 def _effect(row: Review, decision: Decision) -> dict[str, Any]:

@@ -88,7 +88,8 @@ def conclude(run: Run, findings: list[Finding], verdict: Verdict, *, balance: De
     cycle.discrepancy_usd, cycle.is_unvalued = verdict.total, verdict.is_unvalued
     cycle.full_at = run.full_at
     cycle.save()
-    sights.note(account_id=account.pk, seen_at=run.read_at)
+    found = None if verdict.is_unvalued else verdict.total
+    sights.note(account_id=account.pk, seen_at=run.read_at, discrepancy=found)
     _tell(run, pairs, verdict)
     return Outcome(
         account.pk,

@@ -1,19 +1,25 @@
 """An operator's decision of a difference: its effect is shown first, it is applied once, and only to what was shown.
 
 It takes the version of the evidence that the operator saw. Evidence that the newest complete run does not confirm is
-old, and a decision raised on old data is refused.
+old, and a decision raised on old data is refused. Above RECONCILIATION_STOP_ABOVE, and where nobody can say what the
+difference is worth, a second operator agrees to exactly that version before anything is done.
 """
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
 
+from accounts.services import approvals
+from accounts.services.approvals import Executed, Request
+from accounts.states import ApprovalState
 from accounts.types import Principal
-from nexus.audit.types import Actor
+from nexus.audit.types import Actor, Target
 from nexus.core import money
 from nexus.core.errors import Conflict, FieldError, Invalid, NotFound
 from reconciliation.models import Cycle, ReconciliationLog, Review, Sighting
@@ -24,6 +30,7 @@ from trading.services import accounts, corrections
 from trading.services.corrections import Origin
 from trading.states import CorrectionKind
 
+KIND = "REVIEW_DECISION"
 REASON_LENGTH_MIN = 10
 
 
@@ -59,37 +66,70 @@ def preview(*, review_id: uuid.UUID, decision: Decision, at: datetime) -> Effect
     return Effect(row.version, _effect(row))
 
 
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A review after a decision: how the fresh run ended where one was asked for, or who has to agree first."""
+
+    review: Review
+    outcome: Outcome | None = None
+    approval: uuid.UUID | None = None
+
+
 def decide(
     *, review_id: uuid.UUID, decision: Decision, version: int, reason: str, by: Principal, at: datetime
-) -> tuple[Review, Outcome | None]:
-    """Apply a decision once; return the review and, where the account was reconciled anew, how that ended.
+) -> Decided:
+    """Apply a decision once, or ask a second operator to agree where `needs_another` says so.
 
-    Raises: Denied, NotFound, Invalid, Taken, NotOpen, OldEvidence, BooksMoved, NoPrice. Nothing is written then.
+    Raises: Denied, NotFound, Invalid, Taken, NotOpen, OldEvidence, BooksMoved, NoPrice, ApprovalPending. Nothing is
+    written then.
     """
     if len(reason.strip()) < REASON_LENGTH_MIN:
         raise Invalid("Say why.", errors=[FieldError("/reason", "required", "why, for the audit")])
-    row = _decide(review_id=review_id, decision=decision, version=version, reason=reason, by=by, at=at)
+    decided = _decide(review_id=review_id, decision=decision, version=version, reason=reason, by=by, at=at)
+    row = decided.review
     if decision is not Decision.RUN_AGAIN:
-        return row, None
+        return decided
     outcome = cycles.run(account_id=row.account_id, trigger=Trigger.REVIEW, at=at, actor=Actor.user(by.public_id))
     row.refresh_from_db()
-    return row, outcome
+    return Decided(row, outcome)
+
+
+def agree(*, review_id: uuid.UUID, reason: str, by: Principal, at: datetime) -> Review:
+    """Agree, as a second operator, to what another one has decided. Raises: NotFound, as `approvals.decide`."""
+    public_id = approvals.about(kind=KIND, object_id=review_id)
+    if public_id is None:
+        raise NotFound("Nobody has asked for a decision of this review.")
+    approvals.decide(public_id=public_id, approve=True, by=by, reason=reason, at=at)
+    return Review.objects.get(public_id=review_id)
+
+
+def needs_another(row: Review) -> bool:
+    """Tell whether a difference is too large for one person, or of unknown worth."""
+    return row.value_usd is None or abs(row.value_usd) > settings.RECONCILIATION_STOP_ABOVE
 
 
 @transaction.atomic(durable=True)
 def _decide(
     *, review_id: uuid.UUID, decision: Decision, version: int, reason: str, by: Principal, at: datetime
-) -> Review:
+) -> Decided:
     """Lock the account's cycle, so that no run concludes meanwhile, then the review; judge, act and write it down."""
-    account_id = Review.objects.filter(public_id=review_id).values_list("account_id", flat=True).first()
-    Cycle.objects.select_for_update(of=("self",), no_key=True).filter(account_id=account_id).first()
+    _lock_cycle(review_id)
     row = reviews.take(review_id=review_id, by=by, at=at)
     actor = Actor.user(by.public_id)
     if decision is Decision.RUN_AGAIN:
         _log(row, Action.RUN_AGAIN, [], reason=reason, actor=actor, at=at)
         reviews.note("review.run_again", row, actor=actor, at=at, reason=reason)
-        return row
+        return Decided(row)
     _require_current(row, version=version, at=at)
+    if needs_another(row):
+        target, payload = Target("review", str(row.public_id)), _payload(row, decision=decision)
+        request = approvals.ask(kind=KIND, target=target, payload=payload, by=by, reason=reason, at=at)
+        return Decided(row, approval=request.public_id)
+    _apply(row, decision, reason=reason, actor=actor, at=at)
+    return Decided(row)
+
+
+def _apply(row: Review, decision: Decision, *, reason: str, actor: Actor, at: datetime) -> None:
     made: list[str] = []
     if decision is Decision.ACCEPT_BROKER:
         made = _accept(row, reason=reason, actor=actor, at=at)
@@ -99,12 +139,60 @@ def _decide(
         Sighting.objects.filter(account_id=row.account_id, key=row.key).update(kept=row.signature)
         row.state = ReviewState.KEPT.value
     row.decision, row.reason = decision.value, reason[:500]
-    row.decided_by, row.decided_at = str(by.public_id), at
+    row.decided_by, row.decided_at = actor.id, at
     row.save()
     action = Action.BROKER_SYNCED if decision is Decision.ACCEPT_BROKER else Action.KEPT
     _log(row, action, made, reason=reason, actor=actor, at=at)
     reviews.note(f"review.{row.state.lower()}", row, actor=actor, at=at, reason=reason)
-    return row
+
+
+class _Agreed:
+    """How a decision that takes two operators is looked at and done."""
+
+    def payload(self, request: Request) -> Mapping[str, Any] | None:
+        """Lock the cycle and the review, and say what would be decided on which figures."""
+        review_id = uuid.UUID(request.object_id)
+        _lock_cycle(review_id)
+        row = reviews.locked(review_id)
+        decision = Decision(request.payload["decision"])
+        return None if row is None or row.state != ReviewState.OPEN else _payload(row, decision=decision)
+
+    def examine(self, request: Request, *, by: Principal, at: datetime) -> None:
+        """Refuse while the newest complete run does not confirm the figures. Raises: OldEvidence."""
+        _require_current(self._row(request), version=request.payload["version"], at=at)
+
+    def execute(self, request: Request, *, by: Principal, reason: str, at: datetime) -> Executed:
+        """Apply the decision, for the reason of who asked."""
+        row = self._row(request)
+        decision = Decision(request.payload["decision"])
+        _apply(row, decision, reason=request.reason, actor=Actor.user(by.public_id), at=at)
+        return Executed(row)
+
+    def close(self, request: Request, *, state: ApprovalState, by: Principal | None, reason: str, at: datetime) -> None:
+        """Leave the review as it is: open, for another decision."""
+
+    def _row(self, request: Request) -> Review:
+        return Review.objects.get(public_id=uuid.UUID(request.object_id))
+
+
+AGREED = _Agreed()
+
+
+def _payload(row: Review, *, decision: Decision) -> dict[str, Any]:
+    """Say what is decided: other figures make it another decision."""
+    return {
+        "decision": decision.value,
+        "version": row.version,
+        "account": row.account_id,
+        "key": row.key,
+        "value_usd": None if row.value_usd is None else money.as_text(row.value_usd),
+        "evidence": row.evidence,
+    }
+
+
+def _lock_cycle(review_id: uuid.UUID) -> None:
+    account_id = Review.objects.filter(public_id=review_id).values_list("account_id", flat=True).first()
+    Cycle.objects.select_for_update(of=("self",), no_key=True).filter(account_id=account_id).first()
 
 
 def _require_current(row: Review, *, version: int, at: datetime) -> None:

@@ -70,7 +70,7 @@ def take(*, review_id: uuid.UUID, by: Principal, at: datetime) -> Review:
     assert connection.in_atomic_block
     if by.role != Role.OPERATOR:
         raise Denied("Operators decide differences.")
-    row = next(iter(_locked(public_id=review_id)), None)
+    row = locked(review_id)
     if row is None:
         raise NotFound("There is no such review.")
     if row.state != ReviewState.OPEN:
@@ -81,6 +81,12 @@ def take(*, review_id: uuid.UUID, by: Principal, at: datetime) -> Review:
     row.owner, row.leased_until = me, at + LEASE
     row.save(update_fields=["owner", "leased_until"])
     return row
+
+
+def locked(review_id: uuid.UUID) -> Review | None:
+    """Lock a review, in the caller's transaction."""
+    assert connection.in_atomic_block
+    return next(iter(_locked(public_id=review_id)), None)
 
 
 def note(action: str, row: Review, *, actor: Actor, at: datetime, reason: str = "") -> None:

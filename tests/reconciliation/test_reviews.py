@@ -45,8 +45,7 @@ def review(execute: Any, reconcile: Any, quiet: None) -> Review:
 def decide(review: Review, decision: Decision, by: User, **words: Any) -> Review:
     """Decide a review on its present version, unless the words say otherwise."""
     usual: dict[str, Any] = {"version": review.version, "reason": REASON, "at": now()}
-    row, _ = decisions.decide(review_id=review.public_id, decision=decision, by=by, **(usual | words))
-    return row
+    return decisions.decide(review_id=review.public_id, decision=decision, by=by, **(usual | words)).review
 
 
 def test_a_review_shows_both_sides_and_ages(review, account):
@@ -98,10 +97,11 @@ def test_keeping_ours_changes_no_book_and_is_silent_until_the_figures_change(rev
 
 
 def test_asking_for_a_fresh_run_runs_at_once_and_decides_nothing(review, operator):
-    row, outcome = decisions.decide(
+    decided = decisions.decide(
         review_id=review.public_id, decision=Decision.RUN_AGAIN, version=0, reason=REASON, by=operator, at=now()
     )
 
+    row, outcome = decided.review, decided.outcome
     assert outcome is not None
     assert (outcome.status, row.state, row.version, row.seen_run) == ("DIFFERENT", "OPEN", 1, outcome.run_id)
     assert ReconciliationLog.objects.get(entry="DECISION").action == "RUN_AGAIN"

@@ -15,7 +15,7 @@ from accounts.states import Role
 from nexus.audit.types import Actor
 from nexus.core.errors import Denied, Invalid, NotFound
 from risk.models import ControlRelease, TradingControl
-from risk.services import releases
+from risk.services import releases, sights
 from risk.services.releases import NotStopped, ReleaseDecided, ReleasePending, SecondPersonNeeded
 from risk.states import ChangeState, ControlScope, LimitKind, StopLevel, Sweep
 from tests import stops
@@ -294,6 +294,21 @@ def test_not_while_nobody_can_tell_the_loss(halted, people, unknown):
 
     assert list(failed) == ["LOSS_BELOW_LIMIT"]
     assert "its loss today is not known" in failed["LOSS_BELOW_LIMIT"]
+
+
+@pytest.mark.parametrize(
+    ("discrepancy", "words"),
+    [(Decimal("500.01"), "500.01 USD"), (None, "A difference cannot be valued.")],
+)
+def test_not_while_books_and_broker_differ_by_what_would_stop_it_again(halted, people, discrepancy, words):
+    sights.note(account_id=halted.pk, discrepancy=discrepancy)
+    failed = failing(propose(people[0]), people[1])
+    assert list(failed) == ["BOOKS_AGREE"]
+    assert words in failed["BOOKS_AGREE"]
+
+    sights.note(account_id=halted.pk, discrepancy=Decimal("500.00"))
+
+    assert approve(ControlRelease.objects.get(), people[1]) == StopLevel.ACTIVE
 
 
 @pytest.mark.parametrize(

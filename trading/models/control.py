@@ -69,6 +69,9 @@ class AccountFigures(models.Model):
     fault = models.CharField(max_length=300, blank=True, help_text="why something of it is not known")
     read_at = models.DateTimeField(null=True, help_text="by the database's clock")
     failing_since = models.DateTimeField(null=True, help_text="since when the account cannot be read")
+    explained = columns.money(default=0, help_text="what our books explain of the balance, by what they held at a time")
+    explained_until = models.DateTimeField(null=True, help_text="that time, by the database's clock")
+    unexplained_before = columns.money(default=0, help_text="what the balance had more when the day began")
 
     class Meta:
         db_table = "account_figures"

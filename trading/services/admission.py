@@ -8,13 +8,13 @@ from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
 from risk.rules import gate
 from risk.rules.limits import at_most, plus
-from risk.services import limits, stats
+from risk.services import limits
 from risk.states import LimitKind
 from risk.types import Check, Figure, Unknown, Verdict
 from trading import selectors
 from trading.models import TradeLedger, TradingAccount
 from trading.rules import ZERO
-from trading.services import evidence, exposure
+from trading.services import balances, evidence, exposure
 from trading.services.evidence import Question
 from trading.services.facts import Facts, Missing
 from trading.types import OrderIntent, Reservation
@@ -110,8 +110,7 @@ def judge_more_risk(
     at: datetime,
 ) -> Check:
     """Judge whether the day's loss has room for `extra` USD more, as for an order. The caller holds the same locks."""
-    ids = [each.account.pk for each in facts.accounts]
-    starts = stats.equity_at_start(account_ids=ids, trading_date=at.date())
+    starts = balances.starts(facts, at=at)
     stands = exposure.standing(facts, in_doubt=in_doubt, starts=starts, at=at)
     changing = selectors.changing_risk(user_id=account.user_id, since=facts.read_at)
     profile = limits.in_force(user_id=account.user_id, account_id=account.pk, symbol=symbol)

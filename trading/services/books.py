@@ -18,14 +18,14 @@ from risk.types import Figure, Limit
 from trading import selectors
 from trading.models import TradeLedger, TradingAccount
 from trading.rules import ZERO
-from trading.services import accounts, usage
+from trading.services import accounts, balances, usage
 from trading.services.facts import Facts, Missing
 from trading.services.usage import Counts
 from trading.types import OrderIntent
 
 PARTS = (
     usage.COUNT, selectors.IN_DOUBT, selectors.CHANGING, stats.PAST, stats.STARTS, sights.AGE, limits.IN_FORCE,
-    control.STATE, people.IS_ACTIVE,
+    control.STATE, people.IS_ACTIVE, balances.EXPLAINED,
 )  # fmt: skip
 
 
@@ -35,7 +35,7 @@ class Books:
 
     `in_doubt` are the user's orders that the facts may or may not show; `changing` the USD that changes of stops add in
     the same way; both are empty on missing facts, on which nothing is admitted. `starts` has each account's equity at
-    the start of its day, and none for an account that nobody has looked at today.
+    the start of its day with what was paid in since, and none for an account that nobody has looked at today.
     """
 
     counts: Counts
@@ -68,13 +68,15 @@ def read(
         "since": at if isinstance(facts, Missing) else facts.read_at,
         "date": at.date(),
     }
-    counts, in_doubt, changing, past, starts, age, in_force, stop, is_active = statements.fetch_parts(PARTS, given)
+    counts, in_doubt, changing, past, starts, age, in_force, stop, is_active, explained = statements.fetch_parts(
+        PARTS, given
+    )
     return Books(
         counts=usage.as_counts(counts),
         in_doubt=[] if is_missing else selectors.as_orders(in_doubt),
         changing=ZERO if is_missing else changing[0],
         history=History(*past),
-        starts=stats.as_starts(starts),
+        starts=balances.with_untold(stats.as_starts(starts), explained, facts=facts, at=at),
         sight_age_s=sights.as_age(age),
         limits=limits.as_limits(in_force),
         stop=control.as_state(stop),

@@ -18,7 +18,7 @@ from nexus.core import money, statements
 from nexus.core.errors import Conflict
 from trading import rules
 from trading.models import BookCorrection, BrokerPosition, TradeLedger, TradingAccount
-from trading.services import settling
+from trading.services import balances, settling
 from trading.services.settling import Held
 from trading.states import CorrectionKind, PositionMode
 from trading.types import Difference, Holding, Leg
@@ -110,6 +110,8 @@ def restate_cash(account: TradingAccount, amount: Decimal, *, balance: Decimal, 
     )
     if not is_new:
         return ""
+    if origin.kind != CorrectionKind.OPENING:
+        balances.note_found(account, amount, at=at)
     _note(account, [entry], None, origin=origin, at=at)
     return name
 

@@ -19,7 +19,7 @@ from risk.states import ControlScope, LimitKind, LimitScope, Sweep, Trigger
 from risk.types import Figure, Limit, Unknown
 from trading.models import AccountFigures, TradableInstrument, TradingAccount
 from trading.rules import ZERO
-from trading.services import exposure, triggers
+from trading.services import balances, exposure, triggers
 from trading.services.facts import AccountFacts, Facts
 from trading.types import AccountSnapshot
 
@@ -41,21 +41,18 @@ def note(account: TradingAccount, snapshot: AccountSnapshot, *, read_at: datetim
     """
     loss, risk = _standing(account, snapshot, read_at=read_at, at=at)
     faults = [each for each in (loss, risk) if isinstance(each, Unknown)]
-    row, _ = AccountFigures.objects.update_or_create(
-        account=account,
-        defaults={
-            "trading_date": at.date(),
-            "currency": snapshot.currency,
-            "balance": _finite(snapshot.balance),
-            "equity": _finite(snapshot.equity),
-            "margin_level": _margin_level(snapshot),
-            "loss_today": _known(loss),
-            "open_risk": _known(risk),
-            "fault": "; ".join(f"{each.reason} {each.detail}".strip() for each in faults)[:300],
-            "read_at": read_at,
-            "failing_since": None,
-        },
-    )
+    AccountFigures.objects.get_or_create(account=account)
+    row = AccountFigures.objects.select_for_update(of=("self",), no_key=True).get(account=account)
+    if snapshot.balance.is_finite():
+        is_new_day = row.trading_date != at.date()
+        balances.advance(row, balance=snapshot.balance, clock=read_at, is_new_day=is_new_day)
+    row.trading_date, row.currency = at.date(), snapshot.currency
+    row.balance, row.equity = _finite(snapshot.balance), _finite(snapshot.equity)
+    row.margin_level = _margin_level(snapshot)
+    row.loss_today, row.open_risk = _known(loss), _known(risk)
+    row.fault = "; ".join(f"{each.reason} {each.detail}".strip() for each in faults)[:300]
+    row.read_at, row.failing_since = read_at, None
+    row.save()
     alerts.close_alert(dedupe_key=_blind_key(account), at=at)
     return row
 

@@ -182,6 +182,20 @@ def reconciled(now: Situation) -> Precondition:
     return Precondition("RECONCILED", not left, _named(left, "No fresh look has succeeded at"))
 
 
+def books_agree(now: Situation) -> Precondition:
+    """No account's books differ from its broker's by so much that the next run would stop it again."""
+    left = []
+    for account in now.accounts:
+        found = sights.discrepancy(account_id=account.pk)
+        if isinstance(found, Unknown):
+            left.append(f"{account}: {found.detail}")
+        elif found is not None and found > settings.RECONCILIATION_STOP_ABOVE:
+            left.append(f"{account}: {money.as_text(found)} USD")
+    return Precondition(
+        "BOOKS_AGREE", not left, _named(left, "Decide the reviews first. Books and broker differ by too much:")
+    )
+
+
 def loss_below_limit(now: Situation) -> Precondition:
     """Nobody has lost as much today as the limit allows; what is not known is not below it."""
     left = []
@@ -216,6 +230,7 @@ CHECKS: tuple[Callable[[Situation], Precondition], ...] = (
     sweep_proven,
     orders_known,
     reconciled,
+    books_agree,
     loss_below_limit,
     equity_usable,
 )

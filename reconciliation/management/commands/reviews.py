@@ -38,6 +38,10 @@ class Command(BaseCommand):
         decide.add_argument("--version", dest="seen", type=int, required=True, help="as `show` names it")
         decide.add_argument("--reason", required=True, help="why, for the audit")
         decide.add_argument("--as", dest="email", required=True, help="your operator's email")
+        agree = verbs.add_parser("agree", help="as a second operator, to a decision above what one may decide")
+        agree.add_argument("review", type=uuid.UUID)
+        agree.add_argument("--reason", required=True, help="why, for the audit")
+        agree.add_argument("--as", dest="email", required=True, help="your operator's email")
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Do what the verb says."""
@@ -79,7 +83,7 @@ class Command(BaseCommand):
         self.stdout.write(f"It is yours until {row.leased_until:%H:%M} UTC.")
 
     def _decide(self, options: dict[str, Any]) -> None:
-        row, outcome = decisions.decide(
+        decided = decisions.decide(
             review_id=options["review"],
             decision=Decision(options["decision"]),
             version=options["seen"],
@@ -87,8 +91,18 @@ class Command(BaseCommand):
             by=self._operator(options["email"]),
             at=now(),
         )
+        row, outcome = decided.review, decided.outcome
+        if decided.approval is not None:
+            self.stdout.write(f"{_worth(row)}: a second operator has to agree. Nothing is done before that.")
+            self.stdout.write(f"manage.py reviews agree {row.public_id} --reason … --as …")
+            return
         after = "" if outcome is None else f" The run ended {outcome.status}."
         self.stdout.write(f"The review is {row.state}.{after}")
+
+    def _agree(self, options: dict[str, Any]) -> None:
+        by = self._operator(options["email"])
+        row = decisions.agree(review_id=options["review"], reason=options["reason"], by=by, at=now())
+        self.stdout.write(f"The review is {row.state}.")
 
     def _operator(self, email: str) -> Principal:
         password = getpass.getpass(f"Password of {email}: ")

@@ -1,0 +1,109 @@
+"""Money that was paid in hides no loss of the day, whether or not anybody has told of it."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from django.db import transaction
+from django.utils.timezone import now
+
+from nexus.audit.types import Actor
+from risk.models import AccountDay
+from tests.fakes.paper import LOGIN
+from tests.trading.conftest import brief
+from trading.brokers.mt5.emulator import constants as mt5
+from trading.models import AccountFigures, CashMovement
+from trading.services import balances, corrections, watch
+from trading.services.corrections import Origin
+from trading.states import CorrectionKind
+
+
+def look(account):
+    watch.look(account_id=account.pk, at=now())
+
+
+def lost(execute, stop_loss="1.0740"):
+    """Return what an order found lost today."""
+    order = execute(brief(entry_price=None, stop_loss=Decimal(stop_loss), take_profit=None))
+    return next(check for check in order.checks if check["name"] == "DAILY_LOSS")["used"]
+
+
+@pytest.fixture
+def stopped_out(execute, paper, account, settings):
+    """A trader who has lost 60 today, and everybody knows."""
+    settings.MAX_POSITION_SIZE = Decimal(1_000_000)
+    settings.DAILY_LOSS_PERCENT = Decimal(50)
+    look(account)
+    execute()
+    paper.quote("EURUSD", "1.07900", "1.07910")
+    look(account)
+
+
+def test_a_deposit_that_nobody_has_told_of_hides_no_loss(stopped_out, execute, paper, account):
+    paper.control.balance(LOGIN, "1000", comment="mobile money")
+
+    before = lost(execute)
+    assert not CashMovement.objects.filter(amount=1000).exists()
+    look(account)
+    assert CashMovement.objects.filter(amount=1000).exists()
+
+    assert before == "60"
+    assert AccountDay.objects.get().cash_flow == 1000
+
+
+def test_a_profit_is_no_deposit(execute, paper, account, settings):
+    settings.MAX_POSITION_SIZE = Decimal(1_000_000)
+    look(account)
+    execute()
+    paper.quote("EURUSD", "1.09200", "1.09210")  # the target is hit
+    look(account)
+
+    assert lost(execute, stop_loss="1.0870") == "0"
+
+
+def test_what_the_books_had_missed_before_the_day_is_in_its_first_equity(stopped_out, execute, account):
+    yesterday = now() - timedelta(days=1)
+    find(account, "-300")  # now the broker has 300 that nobody can explain
+    AccountFigures.objects.update(trading_date=yesterday.date())
+    look(account)
+
+    assert AccountFigures.objects.get().unexplained_before == 300
+    assert lost(execute) == "60"
+
+
+def test_money_that_is_found_and_explained_by_nothing_is_no_profit(stopped_out, account):
+    find(account, "300")
+
+    assert AccountDay.objects.get().cash_flow == 300
+
+
+def test_money_that_the_day_began_with_is_found_without_counting_twice(stopped_out, account):
+    AccountFigures.objects.update(unexplained_before=200)
+
+    find(account, "300")
+    find(account, "-50")
+
+    assert AccountDay.objects.get().cash_flow == 100
+
+
+def test_the_sum_grows_to_what_the_books_hold_in_all(stopped_out, paper, account, monkeypatch):
+    monkeypatch.setattr(balances, "SETTLED", timedelta(0))
+    for amount in ("500", "-20"):
+        paper.control.balance(LOGIN, amount)
+        paper.control.manual_trade(LOGIN, "EURUSD", mt5.ORDER_TYPE_SELL, "0.5", sl="1.09")
+        look(account)
+    look(account)
+    row = AccountFigures.objects.get()
+    grown = row.explained
+
+    AccountFigures.objects.update(trading_date=now().date() - timedelta(days=1))
+    look(account)
+
+    assert grown == AccountFigures.objects.get().explained == 100_000 - 60 + 500 - 20
+
+
+def find(account, amount):
+    """Let reconciliation correct the expected balance."""
+    origin = Origin(CorrectionKind.AUTOMATIC, "found", Actor.system("tests"), as_of=amount)
+    with transaction.atomic():
+        corrections.restate_cash(account, Decimal(amount), balance=Decimal(amount), origin=origin, at=now())
