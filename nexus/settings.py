@@ -269,6 +269,7 @@ CELERY_BEAT_SCHEDULE = {
     "expire-approvals": _every(60.0, "accounts.expire_approvals"),
     "purge-auth-tokens": _every(3600.0, "accounts.purge_tokens"),
     "purge-idempotency-records": _every(3600.0, "idempotency.purge_records"),
+    "purge-reconciliation-log": _every(3600.0, "reconciliation.purge_log"),
 }
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG  # the line at the end of a request says all that this one does
@@ -363,6 +364,9 @@ LIVE_TRADING_ENABLED = env.boolean("LIVE_TRADING_ENABLED", default=False)
 
 # --- Is it true -------------------------------------------------------------------------------------------------------
 RECONCILIATION_INTERVAL = env.integer("RECONCILIATION_INTERVAL", 60, least=5)  # seconds between runs of an account
+RECONCILIATION_LOG_DAYS = env.integer(
+    "RECONCILIATION_LOG_DAYS", 90, least=31
+)  # of runs that found nothing; all else stays
 RECONCILIATION_REVIEW_FROM = env.decimal(
     "RECONCILIATION_REVIEW_FROM", "100"
 )  # USD; below, what is seen twice is corrected

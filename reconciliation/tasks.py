@@ -6,7 +6,7 @@ from django.conf import settings
 from django.utils.timezone import now
 
 from nexus.core.jobs import enqueue
-from reconciliation.services import cycles, schedule
+from reconciliation.services import cycles, retention, schedule
 from reconciliation.states import Trigger
 
 log = structlog.get_logger(__name__)
@@ -27,3 +27,10 @@ def reconcile_account(*, account_id: int, trigger: str = Trigger.CLOCK.value, **
         "reconciliation.account.reconciled", account_id=account_id, status=outcome.status.value,
         discrepancy_usd=str(outcome.discrepancy_usd),
     )  # fmt: skip
+
+
+@shared_task(name="reconciliation.purge_log", soft_time_limit=300)
+def purge_log(**_future: object) -> None:
+    """Delete old runs that found nothing, batch by batch, until one comes back short."""
+    while retention.purge(at=now()) == retention.BATCH:
+        continue
