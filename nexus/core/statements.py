@@ -15,11 +15,12 @@ from functools import lru_cache
 from typing import Any, LiteralString, NamedTuple, TypeVar
 
 import orjson
-import psycopg
 from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.db.backends.signals import connection_created
 from psycopg.types.json import Jsonb
 from psycopg.types.numeric import Int8Dumper
+
+from nexus.core import prepared
 
 Row = tuple[Any, ...]
 M = TypeVar("M", bound=models.Model)
@@ -36,21 +37,23 @@ class Part(NamedTuple):
     width: int
 
 
-def fetch(query: LiteralString, given: Mapping[str, Any] | Sequence[Any] = ()) -> list[Row]:
+def fetch(query: LiteralString, given: Mapping[str, Any] | Sequence[Any] = (), *, is_last: bool = False) -> list[Row]:
     """Run a statement and return its rows; none for a statement that returns nothing.
 
     A statement whose index has a condition writes the condition's values out: a plan for any value cannot use it.
+    Takes: `is_last` for the last statement of the outermost transaction, which is committed in the same round trip
+    unless the statement fails; nothing else may be run in it afterwards.
     """
     ours = connections[DEFAULT_DB_ALIAS]
     ours.ensure_connection()
     ours.validate_no_broken_transaction()
     text, names = _numbered(query)
     values = given if isinstance(given, Sequence) else [given[name] for name in names]
-    with ours.wrap_database_errors, psycopg.RawCursor(ours.connection) as cursor:
-        cursor.execute(text, values, prepare=True)
+    commits = is_last and len(ours.atomic_blocks) == 1
+    with ours.wrap_database_errors:
         if ours.queries_logged:  # tests count statements there
             ours.queries_log.append({"sql": query, "time": ""})
-        return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
+        return prepared.run(ours.connection, text, values, commits=commits)
 
 
 @lru_cache(maxsize=256)

@@ -29,8 +29,11 @@ Switch = TradingControl  # for those above, who hold a row and never the table
 STOP_LOCK = 0x4E45585553
 LOCK_WAIT_MS = 500
 
-# The same, after waiting for the stop lock: what a statement that marks an order asks first.
-LEVEL: LiteralString = "risk_stop_level(%(stop_lock)s, %(stop_scopes)s::text[], %(stop_keys)s::text[])"
+# True after waiting for the stop lock, or a failure when a stop covers the order: what a statement that marks one asks.
+PASSED: LiteralString = (
+    "risk_pass_stop(%(stop_lock)s, %(stop_scopes)s::text[], %(stop_keys)s::text[], %(stop_most)s::smallint)"
+)
+STOPPED = "NX001"  # the database's code of that failure
 STATE = Part(
     """
     SELECT array_agg(scope), array_agg(key), array_agg(level), array_agg(reason) FROM trading_control

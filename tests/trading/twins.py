@@ -17,6 +17,7 @@ from nexus.idempotency.services.records import RequestKey
 from risk.services import control, stats
 from trading import rules
 from trading.models import BrokerPosition, Fill, OrderEvent, TradeLedger
+from trading.services import storing
 from trading.services.facts import database_clock
 from trading.services.settling import PRICE_STEP, Booked, Held
 from trading.services.storing import Beginning, Mark
@@ -62,12 +63,12 @@ def _claim(request: RequestKey, *, object_id: str, at: datetime) -> str:
 
 def store(
     order: TradeLedger, *, path: tuple[State, ...], event: Mapping[str, Any], mark: Mark | None, at: datetime
-) -> bool:
+) -> None:
     """Do as `storing.store`: the lock, the stop, the rows, the count."""
     if mark is not None:
         control.lock_shared()
         if control.state(scopes=mark.scopes).level > mark.most:
-            return False
+            raise storing.StopCame
         stats.count_admitted(mark.day, value=mark.value, quantity=mark.quantity)
     if order.attempts:
         order.sent_at = database_clock()
@@ -76,7 +77,6 @@ def store(
     for came_from, to in steps:
         OrderEvent.objects.create(order=order, came_from=came_from, to=str(to), reason=order.reason, at=at)
     statements.fetch_only(f"SELECT {trail.APPEND}", event)
-    return True
 
 
 def compare_and_set(

@@ -136,11 +136,15 @@ def _take(
     read = facts.read(user_id=user.pk, account=account, symbol=intent.symbol, at=at, owned=owned, intent=intent)
     margin = facts.venue_margin(account=account, intent=intent, facts=read)
     judged_at = at + timedelta(seconds=time.monotonic() - began)  # a slow read makes a quote older, not newer
-    order, is_new = _admit(
-        user=user, account=account, instrument=instrument, intent=intent, read=read, margin=margin, key=key, to=to,
-        context=context, at=judged_at,
-    )  # fmt: skip
-    return Execution(order, is_replay=not is_new)
+    while True:
+        try:
+            order, is_new = _admit(
+                user=user, account=account, instrument=instrument, intent=intent, read=read, margin=margin, key=key,
+                to=to, context=context, at=judged_at,
+            )  # fmt: skip
+        except storing.StopCame:  # as we judged; judged once more, it is seen
+            continue
+        return Execution(order, is_replay=not is_new)
 
 
 @transaction.atomic(durable=True)
@@ -161,7 +165,7 @@ def _admit(
 
     Locks, in the one order: the idempotency key, the user's day, the stop lock shared. Whatever they guard is read in
     later statements. The stop lock comes last and is held for the mark alone: a stop must never wait for a queue of one
-    user's orders, nor for their judging.
+    user's orders, nor for their judging. Raises: StopCame.
     """
     public_id = uuid.uuid4()
     beginning = storing.begin(key=key, public_id=public_id, user_id=user.pk, at=at)
@@ -183,15 +187,13 @@ def _admit(
     judgement = admission.judge(question)
     actor = SWEEP if context.is_sweep else actor_of(user)
     name = identifiers.of(beginning.number)
-    while judgement.verdict.allowed:
+    order = _draft(question, public_id=public_id, name=name)
+    if judgement.verdict.allowed:
         assert isinstance(read, Facts)
         instruments.note_price(instrument, read.quotes[intent.symbol], at=at)
-        order = _draft(question, public_id=public_id, name=name)
-        if _reserve(order, judgement=judgement, read=read, day=day, to=to, actor=actor, at=at, context=context):
-            return order, True
-        judgement = admission.judge(question)  # a stop came as we judged; judged once more, it is seen
+        _reserve(order, judgement=judgement, read=read, day=day, to=to, actor=actor, at=at, context=context)
+        return order, True
     stats.count_rejected(day)
-    order = _draft(question, public_id=public_id, name=name)
     return _reject(order, judgement=judgement, actor=actor, at=at), True
 
 
@@ -231,10 +233,10 @@ def _reserve(
     actor: Actor,
     at: datetime,
     context: Context,
-) -> bool:
+) -> None:
     """Store the order as admitted: QUEUED (move 1), or marked as about to be sent (moves 1 and 3 in one commit).
 
-    False, and nothing stored, when a stop covers it.
+    The transaction ends here. Raises: StopCame when a stop covers the order.
     """
     assert judgement.reservation is not None
     quote, is_reducing = read.quotes[order.symbol], bool(order.venue_position_id)
@@ -254,7 +256,7 @@ def _reserve(
         scopes=accounts.control_scopes(order.account, symbol=order.symbol),
         most=most if is_reducing else StopLevel.ACTIVE,
     )
-    return _store(order, path=path, actor=actor, action="order.admitted", mark=mark, at=at)
+    _store(order, path=path, actor=actor, action="order.admitted", mark=mark, at=at)
 
 
 def _reject(order: TradeLedger, *, judgement: admission.Judgement, actor: Actor, at: datetime) -> TradeLedger:
@@ -269,7 +271,7 @@ def _reject(order: TradeLedger, *, judgement: admission.Judgement, actor: Actor,
 
 def _store(
     order: TradeLedger, *, path: tuple[State, ...], actor: Actor, action: str, mark: Mark | None, at: datetime
-) -> bool:
+) -> None:
     event = trail.event(
         action=action,
         actor=actor,
@@ -285,7 +287,7 @@ def _store(
         },
         occurred_at=at,
     )
-    return storing.store(order, path=path, event=event, mark=mark, at=at)
+    storing.store(order, path=path, event=event, mark=mark, at=at)
 
 
 def send(order: TradeLedger) -> TradeLedger:

@@ -5,8 +5,9 @@ VOLATILE function (migration 0006): each statement in it sees what was committed
 began, so it searches after it has waited. It reads nothing that the locks guard: the judge does, in later statements.
 
 `store` writes the order, its events, its audit event and its count. Of an admitted order it first takes the stop lock
-and reads the stop under it, inside `risk_stop_level`, a VOLATILE function as well; it reads nothing else, so one
-snapshot is as good as several for the rest.
+and reads the stop under it, inside `risk_pass_stop`, a VOLATILE function as well; it reads nothing else, so one
+snapshot is as good as several for the rest. It commits in the same round trip: a stop waits for whoever holds the lock,
+and must not wait for this process to be told of its success, find time, and ask for the commit.
 
 The ORM's way of the same steps is kept in tests/trading/twins.py, and a test holds the two to the same rows.
 """
@@ -19,7 +20,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from django.db import connection
+from django.db import DatabaseError, connection
 
 from nexus.audit.services import trail
 from nexus.core import statements
@@ -99,14 +100,18 @@ class Mark:
     most: StopLevel
 
 
+class StopCame(Exception):
+    """A stop covers the order. Nothing was stored and the transaction is lost: begin anew, and judge by the stop."""
+
+
 def store(
     order: TradeLedger, *, path: tuple[State, ...], event: Mapping[str, Any], mark: Mark | None, at: datetime
-) -> bool:
+) -> None:
     """Insert the order with its first events and its audit event; an order with an attempt is dated as sent now.
 
-    With a `mark`, the stop lock is taken first and the stop read under it: False, and nothing stored, when a stop
-    covers the order. It is the last lock, held for this statement and the commit. Takes: `event` as `trail.event`
-    returns it.
+    With a `mark`, the stop lock is taken first and the stop read under it. It is the last lock, held for this
+    statement and the commit, which it brings along: it is the last of the transaction. Takes: `event` as `trail.event`
+    returns it. Raises: StopCame.
     """
     assert connection.in_atomic_block
     row = statements.inserted(TradeLedger, order)
@@ -122,12 +127,15 @@ def store(
     if mark is not None:
         given |= stats.counting(mark.day, value=mark.value, quantity=mark.quantity)
         given |= {**control.wanted(mark.scopes), "stop_most": mark.most.value}
-    stored = statements.fetch_one(_text(tuple(row), is_sent=bool(order.attempts), is_marked=mark is not None), given)
-    if stored is None:
-        return False
+    text = _text(tuple(row), is_sent=bool(order.attempts), is_marked=mark is not None)
+    try:
+        (stored,) = statements.fetch(text, given, is_last=mark is not None)
+    except DatabaseError as exc:
+        if getattr(exc.__cause__, "sqlstate", "") == control.STOPPED:
+            raise StopCame from exc
+        raise
     order.pk, order.sent_at, _ = stored
     order._state.adding, order._state.db = False, connection.alias
-    return True
 
 
 @lru_cache(maxsize=1)
@@ -141,7 +149,7 @@ def _text(names: tuple[str, ...], *, is_sent: bool, is_marked: bool) -> Any:
     parts = {
         "{columns}": ", ".join(f'"{name}"' for name in names),
         "{values}": ", ".join(clock.get(name, f"%({name})s") for name in names),
-        "{gate}": f"FROM {control.LEVEL} AS stop (level) WHERE stop.level <= %(stop_most)s" if is_marked else "",
+        "{gate}": f"FROM {control.PASSED} AS stop (passed) WHERE stop.passed" if is_marked else "",
         "{counted}": f", counted AS ({stats.COUNT} AND EXISTS (SELECT FROM stored))" if is_marked else "",
         "{append}": trail.APPEND,
     }
