@@ -54,7 +54,7 @@ def run(connection: psycopg.Connection[Any], text: str, values: Sequence[Any], *
         known.names[(text, types)] = name
     begins = not connection.autocommit and wire.transaction_status == pq.TransactionStatus.IDLE
     if begins or commits:
-        result = _together(wire, name, bound, formats, begins=begins, commits=commits)
+        result = _together(connection, name, bound, formats, begins=begins, commits=commits)
     else:
         result = _checked(wire, wire.exec_prepared(name, bound, formats, TEXT))
     if result.status != pq.ExecStatus.TUPLES_OK:
@@ -63,10 +63,19 @@ def run(connection: psycopg.Connection[Any], text: str, values: Sequence[Any], *
     return adapting.load_rows(0, result.ntuples, tuple)
 
 
-def _together(wire: Any, name: bytes, bound: Sequence[Any], formats: Any, *, begins: bool, commits: bool) -> Any:
+def _together(
+    connection: psycopg.Connection[Any],
+    name: bytes,
+    bound: Sequence[Any],
+    formats: Any,
+    *,
+    begins: bool,
+    commits: bool,
+) -> Any:
     """Send the statement with what comes before and after it; what follows a failure is skipped by the server."""
-    wire.enter_pipeline_mode()
+    wire: Any = connection.pgconn
     try:
+        wire.enter_pipeline_mode()
         if begins:
             wire.send_query_params(BEGIN, None)
         wire.send_query_prepared(name, bound, formats, TEXT)
@@ -74,9 +83,10 @@ def _together(wire: Any, name: bytes, bound: Sequence[Any], formats: Any, *, beg
             wire.send_query_params(COMMIT, None)
         wire.pipeline_sync()
         results = _until_sync(wire)
-    finally:
-        if wire.status == pq.ConnStatus.OK:
-            wire.exit_pipeline_mode()
+        wire.exit_pipeline_mode()
+    except BaseException:  # also an interruption: half an answer is of no use to whoever comes next
+        connection.close()
+        raise
     for each in results:
         _checked(wire, each)
     return results[1 if begins else 0]

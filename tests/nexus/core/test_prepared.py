@@ -1,0 +1,138 @@
+"""Our statements on the wire: BEGIN and COMMIT in the round trip of a statement, and nothing left by a failure."""
+
+import threading
+import time
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import DataError, OperationalError, connection, connections, transaction
+from psycopg.pq import TransactionStatus
+
+from nexus.core import prepared, statements
+
+INSERT = "INSERT INTO probe (n) VALUES (%s) RETURNING n, pg_current_xact_id()::text"
+
+
+@pytest.fixture
+def probe(transactional_db: None) -> Any:
+    """A table of numbers."""
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE probe (n int PRIMARY KEY)")
+    yield
+    connections.close_all()
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE probe")
+
+
+def status() -> TransactionStatus:
+    return TransactionStatus(connection.connection.pgconn.transaction_status)
+
+
+def seen_by_others() -> list[int]:
+    found: list[int] = []
+
+    def look() -> None:
+        found.extend(n for (n,) in statements.fetch("SELECT n FROM probe ORDER BY n"))
+        connections.close_all()
+
+    other = threading.Thread(target=look)
+    other.start()
+    other.join()
+    return found
+
+
+def test_the_last_statement_brings_its_commit_and_begins_where_nothing_has_begun(probe):
+    with transaction.atomic(durable=True):
+        assert statements.fetch(INSERT, [1], is_last=True)[0][0] == 1
+        assert (status(), seen_by_others()) == (TransactionStatus.IDLE, [1])
+
+    with transaction.atomic(durable=True):
+        first = statements.fetch(INSERT, [2])[0][1]
+        assert (status(), seen_by_others()) == (TransactionStatus.INTRANS, [1])
+        second = statements.fetch(INSERT, [3], is_last=True)[0][1]
+        assert seen_by_others() == [1, 2, 3]
+
+    assert first == second
+
+
+def test_a_statement_that_fails_is_not_committed_and_neither_is_what_came_before_it(probe):
+    @transaction.atomic(durable=True)
+    def fail() -> None:
+        statements.fetch(INSERT, [1])
+        statements.fetch("INSERT INTO probe (n) SELECT 1 / %s RETURNING n", [0], is_last=True)
+
+    with pytest.raises(DataError):
+        fail()
+
+    assert seen_by_others() == []
+    assert statements.fetch(INSERT, [1])[0][0] == 1
+
+
+def test_within_another_transaction_nothing_is_committed(probe):
+    with transaction.atomic():
+        with transaction.atomic():
+            statements.fetch(INSERT, [1], is_last=True)
+        assert status() == TransactionStatus.INTRANS
+        transaction.set_rollback(True)
+
+    assert seen_by_others() == []
+
+
+@pytest.mark.parametrize("in_a_transaction", [True, False])
+def test_whoever_waits_lets_the_others_run(probe, in_a_transaction):
+    turns, over = 0, threading.Event()
+
+    def count() -> None:
+        nonlocal turns
+        while not over.wait(0.001):
+            turns += 1
+
+    other = threading.Thread(target=count)
+    other.start()
+    connection.set_autocommit(not in_a_transaction)
+    try:
+        statements.fetch("SELECT pg_sleep(0.3)")
+    finally:
+        connection.rollback() if in_a_transaction else None
+        connection.set_autocommit(True)
+        over.set()
+        other.join()
+
+    assert turns > 5
+
+
+@pytest.mark.parametrize("is_last", [True, False])
+def test_a_lost_connection_is_an_operational_error_and_the_next_one_works(probe, is_last):
+    @transaction.atomic(durable=True)
+    def lose() -> None:
+        (own,) = statements.fetch_only("SELECT pg_backend_pid()")
+        _terminate(own)
+        statements.fetch(INSERT, [1], is_last=is_last)
+
+    with pytest.raises(OperationalError):
+        lose()
+    connection.close_if_unusable_or_obsolete()
+
+    assert statements.fetch(INSERT, [2])[0][0] == 2
+    assert seen_by_others() == [2]
+
+
+def test_an_interruption_leaves_no_half_read_connection(probe, monkeypatch):
+    def interrupted(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prepared, "_until_sync", interrupted)
+    with pytest.raises(KeyboardInterrupt), transaction.atomic(durable=True):
+        statements.fetch(INSERT, [1])
+    monkeypatch.undo()
+    connection.close_if_unusable_or_obsolete()
+
+    assert seen_by_others() == []
+    assert statements.fetch(INSERT, [2])[0][0] == 2
+
+
+def _terminate(process: int) -> None:
+    with psycopg.connect(**connection.get_connection_params(), autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(%s)", [process])
+    time.sleep(0.1)
