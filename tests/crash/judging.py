@@ -45,6 +45,8 @@ def judge(
     """
     result = Judgement()
     check = result.check
+    if ends is Ends.IF_STORED:
+        ends = Ends.RETRIED if stored is None else Ends.NOT_AT_BROKER
     magic = ids.magic(order.client_order_id)
     deals = [deal for deal in truth["deals"] if deal["magic"] == magic]
     sent = [request for request in map(_request, truth["requests"]) if request.get("magic") == magic]

@@ -13,6 +13,7 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from nexus.core import prepared, statements
 from trading.brokers.mt5.client import GatewayClient
 from trading.brokers.mt5.gateway.journal import Journal
 from trading.models import TradeLedger
@@ -37,6 +38,7 @@ class Ends(StrEnum):
     FILLED = "FILLED"
     NOT_AT_BROKER = "NOT_AT_BROKER"  # proven at once: the gateway's journal promises that it was never sent
     UNKNOWN = "UNKNOWN"  # nobody can know yet: two searches, 60 s and 180 s after sending, prove that it is absent
+    IF_STORED = "IF_STORED"  # the commit was on its way: as NOT_AT_BROKER where it arrived, as RETRIED where it did not
     EITHER = "EITHER"  # the gateway lives on and the resolver comes at once: whoever is first decides
 
 
@@ -101,12 +103,22 @@ def in_steps(step: Step) -> Step:
     return patch
 
 
+def _without_its_commit() -> None:
+    """Let the mark arrive at the database and its commit not, which go out together: the wire is cut between them."""
+    original = statements.fetch
+    statements.fetch = lambda query, given=(), **_: original(query, given)
+
+
 _WEB = {
     "web: before transaction A": Point(Victim.WEB, on(orders, "_admit", before=die), Ends.RETRIED),
     "web: key claimed, day locked": Point(Victim.WEB, on(storing, "begin", after=die), Ends.RETRIED),
     "web: judged": Point(Victim.WEB, on(admission, "judge", after=die), Ends.RETRIED),
-    "web: order row inserted": Point(Victim.WEB, on(storing, "store", after=die), Ends.RETRIED),
-    "web: before A commits": Point(Victim.WEB, on(orders, "_store", after=_AT_COMMIT), Ends.RETRIED),
+    "web: order row inserted, no commit": Point(
+        Victim.WEB, on(storing, "store", before=_without_its_commit, after=die), Ends.RETRIED
+    ),
+    "web: A and its commit on their way": Point(
+        Victim.WEB, on(storing, "store", before=on(prepared, "_until_sync", before=die)), Ends.IF_STORED
+    ),
     "web: A committed, not sent": Point(Victim.WEB, on(orders, "send", before=die), Ends.NOT_AT_BROKER),
     "web: adapter, before bytes leave": Point(Victim.WEB, on(GatewayClient, "send", before=die), Ends.NOT_AT_BROKER),
     "web: bytes left, no answer yet": Point(Victim.WEB, on(GatewayClient, "send", before=_AT_ANSWER), Ends.EITHER),

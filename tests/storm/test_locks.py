@@ -85,18 +85,16 @@ def test_the_lock_alone_keeps_a_limit(exact, execute, account, monkeypatch, brin
 
 
 DAWDLE = """
-CREATE FUNCTION dawdling_stop_level(p_lock bigint, p_scopes text[], p_keys text[], p_wait_s double precision)
-RETURNS smallint LANGUAGE plpgsql VOLATILE AS $$
-DECLARE level smallint;
+CREATE FUNCTION dawdling_stop(p_lock bigint, p_scopes text[], p_keys text[], p_most smallint, p_wait_s double precision)
+RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+DECLARE passed boolean;
 BEGIN
-  level := risk_stop_level(p_lock, p_scopes, p_keys);
+  passed := risk_pass_stop(p_lock, p_scopes, p_keys, p_most);
   PERFORM pg_sleep(p_wait_s);
-  RETURN level;
+  RETURN passed;
 END $$
 """
-IS_DAWDLING = (
-    "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE '%dawdling_stop_level%'"
-)
+IS_DAWDLING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE '%dawdling_stop(%'"
 
 
 @pytest.fixture
@@ -104,15 +102,15 @@ def dawdle(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Let whoever marks an order wait between its look at the switch and the mark."""
 
     def slow_down(*, wait_s: float, lock: int) -> None:
-        level = f"dawdling_stop_level({lock}, %(stop_scopes)s::text[], %(stop_keys)s::text[], {wait_s})"
-        monkeypatch.setattr(control, "LEVEL", level)
+        scopes = "%(stop_scopes)s::text[], %(stop_keys)s::text[], %(stop_most)s::smallint"
+        monkeypatch.setattr(control, "PASSED", f"dawdling_stop({lock}, {scopes}, {wait_s})")
         monkeypatch.setattr(storing, "_text", storing._text.__wrapped__)  # unremembered
 
     with connection.cursor() as cursor:
         cursor.execute(DAWDLE)
     yield slow_down
     with connection.cursor() as cursor:
-        cursor.execute("DROP FUNCTION dawdling_stop_level(bigint, text[], text[], double precision)")
+        cursor.execute("DROP FUNCTION dawdling_stop(bigint, text[], text[], smallint, double precision)")
 
 
 @pytest.mark.parametrize("is_locked", [True, False], ids=["locked", "unlocked"])
