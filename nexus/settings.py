@@ -142,6 +142,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+FIELD_ENCRYPTION_KEYS = [key.strip() for key in env.secret("FIELD_ENCRYPTION_KEYS").split(",") if key.strip()]
 JWT_ALGORITHM = env.choice("ALGORITHM", "HS256", options=("HS256", "HS384", "HS512"))
 JWT_SIGNING_KEYS = [key.strip() for key in env.secret("JWT_SIGNING_KEYS").split(",") if key.strip()]
 ACCESS_TOKEN_LIFETIME = timedelta(minutes=env.integer("ACCESS_TOKEN_EXPIRE_MINUTES", 15, least=1))

@@ -48,6 +48,10 @@ def test_good_settings_pass(production):
         ({"ALLOWED_HOSTS": ["*.example.com"]}, "nexus.E009"),
         ({"NEXUS_ENV": "local"}, "nexus.E011"),
         ({"TRUSTED_PROXY_CIDRS": ["10.0.0.0/8", "proxy"]}, "nexus.E012"),
+        ({"FIELD_ENCRYPTION_KEYS": []}, "nexus.E017"),
+        ({"FIELD_ENCRYPTION_KEYS": ["x" * 31]}, "nexus.E018"),
+        ({"FIELD_ENCRYPTION_KEYS": ["changeme" * 8]}, "nexus.E019"),
+        ({"FIELD_ENCRYPTION_KEYS": [GOOD]}, "nexus.E020"),
         ({"ALPACA_ENABLED": True, "ALPACA_KEYS": "PA1:key"}, "nexus.E015"),
         ({"ALPACA_ENABLED": True, "ALPACA_KEYS": "PA1:key:secret,"}, "nexus.E015"),
     ],
@@ -78,6 +82,7 @@ def _run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[st
 PRODUCTION = {
     "SECRET_KEY": secrets.token_urlsafe(64),
     "JWT_SIGNING_KEYS": secrets.token_urlsafe(64),
+    "FIELD_ENCRYPTION_KEYS": secrets.token_urlsafe(32),
     "ALLOWED_HOSTS": "nexus.example",
     "CELERY_BROKER_URL": "redis://cache.example:6379/0",
 }
