@@ -31,6 +31,9 @@ class Action(StrEnum):
     SESSION_END = "SESSION_END"
     SESSION_END_OF_OTHERS = "SESSION_END_OF_OTHERS"
     LOGIN_UNLOCK = "LOGIN_UNLOCK"
+    SECOND_FACTOR_READ = "SECOND_FACTOR_READ"
+    SECOND_FACTOR_CHANGE = "SECOND_FACTOR_CHANGE"
+    PASSWORD_CHANGE = "PASSWORD_CHANGE"  # noqa: S105
     ACCOUNT_READ = "ACCOUNT_READ"
     ORDER_READ = "ORDER_READ"
     ORDER_PLACE = "ORDER_PLACE"
@@ -88,6 +91,17 @@ MATRIX: Mapping[Action, Rule] = {
     Action.SESSION_END: Rule("End one's own sessions", _OWN, _OWN, _OWN, _OWN),
     Action.SESSION_END_OF_OTHERS: Rule("End anybody's sessions, with a reason", _ALL, _NONE, _NONE, _NONE),
     Action.LOGIN_UNLOCK: Rule("Unlock a login, with a reason", _ALL, _NONE, _NONE, _NONE),
+    Action.SECOND_FACTOR_READ: Rule("See one's own second factor", _OWN, _OWN, _OWN, _OWN),
+    Action.SECOND_FACTOR_CHANGE: Rule(
+        "Set up, show and remove one's own second factor (password, and a code where there is one)",
+        _OWN,
+        _OWN,
+        _OWN,
+        _OWN,
+    ),
+    Action.PASSWORD_CHANGE: Rule(
+        "Change one's own password (the old one, and a code where there is a second factor)", _OWN, _OWN, _OWN, _OWN
+    ),
     Action.ACCOUNT_READ: Rule(
         "Read balances, positions, prices, limits and reconciliation", _ALL, _ALL, _OWN, _OWN, _ACCOUNT
     ),
@@ -109,7 +123,12 @@ MATRIX: Mapping[Action, Rule] = {
     ),
     Action.USER_READ: Rule("See users", _ALL, _ALL, _NONE, _NONE),
     Action.USER_CHANGE: Rule(
-        "Ask for a user to be created, given a role or deactivated", _ALL, _NONE, _NONE, _NONE, step=Step.S0
+        "Ask for a user to be created, given a role, deactivated or rid of a lost second factor",
+        _ALL,
+        _NONE,
+        _NONE,
+        _NONE,
+        step=Step.S0,
     ),
     Action.KEY_READ: Rule("See API keys (never their secrets)", _ALL, _ALL, _OWN, _NONE),
     Action.KEY_CREATE: Rule("Create or rotate an API key", _NONE, _NONE, _OWN, _NONE, step=Step.S0),

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
+from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import ImproperlyConfigured
 
@@ -23,6 +24,15 @@ _EXAMPLES = ("changeme", "change-me", "change_me", "example", "insecure", "your-
 def check_settings(app_configs: Any = None, **_kwargs: Any) -> list[CheckMessage]:
     """Return what is wrong with the settings."""
     return [*_secrets(), *_field_keys(), *_exposure(), *_proxies(), *_live_trading(), *_alpaca(), *_alerts()]
+
+
+@register(Tags.security, deploy=True)
+def check_letters(app_configs: Any = None, **_kwargs: Any) -> list[CheckMessage]:
+    """Warn when letters to people about their own accounts go nowhere."""
+    if settings.NEXUS_ENV != "production" or settings.EMAIL_HOST:
+        return []
+    detail = "EMAIL_HOST is not set: nobody is told of logins, locks and keys of the own account."
+    return [checks.Warning(detail, id="nexus.W021")]
 
 
 def refuse_bad_boot() -> None:

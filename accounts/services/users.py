@@ -48,6 +48,11 @@ def create_without_password(*, email: str, role: Role, actor: Actor, full_name: 
 
 def set_first_password(user: User, password: str) -> None:
     """Give a password to who has none. Raises: PasswordRefused."""
+    set_password(user, password)
+
+
+def set_password(user: User, password: str) -> None:
+    """Give another password. Raises: PasswordRefused."""
     _check_password(password, user)
     user.set_password(password)
     user.save(update_fields=["password"])

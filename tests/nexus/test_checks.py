@@ -84,6 +84,7 @@ PRODUCTION = {
     "JWT_SIGNING_KEYS": secrets.token_urlsafe(64),
     "FIELD_ENCRYPTION_KEYS": secrets.token_urlsafe(32),
     "ALLOWED_HOSTS": "nexus.example",
+    "EMAIL_HOST": "mail.example",
     "CELERY_BROKER_URL": "redis://cache.example:6379/0",
 }
 
@@ -92,6 +93,13 @@ def test_the_deploy_check_passes_in_good_production_settings():
     done = _run("manage.py", "check", "--deploy", "--fail-level", "WARNING", **PRODUCTION)
 
     assert done.returncode == 0, done.stderr
+
+
+def test_the_deploy_check_warns_when_letters_go_nowhere():
+    done = _run("manage.py", "check", "--deploy", "--fail-level", "WARNING", **{**PRODUCTION, "EMAIL_HOST": ""})
+
+    assert done.returncode != 0
+    assert "nexus.W021" in done.stderr
 
 
 def test_the_web_server_does_not_start_with_bad_settings():

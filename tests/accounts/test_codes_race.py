@@ -1,0 +1,134 @@
+"""Codes under attack: one is accepted once, however many ask at once, and tries are counted before they are tried."""
+
+import pytest
+from django.db import transaction
+from django.utils.timezone import now
+
+from accounts.models import LoginGate, RecoveryCode, TotpDevice, User
+from accounts.services import codes, gates, second_factor
+from accounts.services.codes import OTP, OtpInvalid, OtpLocked
+from accounts.services.gates import Charge
+from accounts.types import ClientInfo
+from tests.client import ApiClient
+from tests.factories.accounts import UserFactory
+from tests.factories.second_factor import SEED, code_at, enrolled, fresh_code
+from tests.threads import together
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def attempt(user: User, code: str) -> str:
+    try:
+        return codes.check(user=user, code=code, purpose="test", client=ClientInfo(), at=now())
+    except (OtpInvalid, OtpLocked) as exc:
+        return exc.code
+
+
+def wrong() -> str:
+    near = {code_at(SEED, steps=steps) for steps in range(-3, 4)}
+    return next(each for each in ("000000", "111111", "222222", "333333", "444444") if each not in near)
+
+
+@pytest.fixture
+def wide(monkeypatch):
+    """A gate that 20 threads pass together: what accepts once must be the device, not the gate before it."""
+    monkeypatch.setattr(codes, "OTP", gates.Gate("otp", 100, OTP.window, OTP.lock))
+
+
+@pytest.mark.threat(11)
+def test_20_threads_with_one_code_have_it_accepted_exactly_once(user, wide):
+    enrolled(user)
+    code = code_at(SEED)
+
+    answers = together(20, lambda _: attempt(user, code))
+
+    assert sorted(answers) == ["otp"] + ["otp_invalid"] * 19
+
+
+@pytest.mark.threat(11)
+def test_20_threads_with_one_recovery_code_have_it_accepted_exactly_once(user, wide):
+    enrolled(user)
+    with transaction.atomic():
+        shown = second_factor._new_recovery_codes(user)
+
+    answers = together(20, lambda _: attempt(user, shown[0]))
+
+    assert sorted(answers) == ["otp_invalid"] * 19 + ["rec"]
+    assert RecoveryCode.objects.filter(used_at__isnull=False).count() == 1
+
+
+def test_20_first_codes_of_a_new_device_take_it_into_use_once(user, wide):
+    enrolment = second_factor.prepare(user=user, at=now())
+    code = code_at(enrolment.secret)
+
+    def confirm(_number: int) -> str:
+        try:
+            second_factor.confirm(user=user, code=code, claims=None, client=ClientInfo(), at=now())
+        except (OtpInvalid, second_factor.NoEnrolment) as exc:
+            return exc.code
+        return "confirmed"
+
+    answers = together(20, confirm)
+
+    assert answers.count("confirmed") == 1
+    assert TotpDevice.objects.get(user=user).confirmed
+    assert RecoveryCode.objects.filter(user=user).count() == 10
+
+
+@pytest.mark.threat(12)
+def test_of_40_wrong_codes_at_once_five_are_looked_at(user, monkeypatch):
+    enrolled(user)
+    looked: list[str] = []
+    real = codes._accepted
+
+    def counted(*args, **kwargs):
+        looked.append("")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(codes, "_accepted", counted)
+    code = wrong()
+
+    answers = together(40, lambda _: attempt(user, code))
+
+    assert len(looked) == 5
+    assert sorted(answers) == ["otp_invalid"] * 5 + ["otp_locked"] * 35
+
+
+@pytest.mark.threat(12)
+def test_the_sixth_try_is_locked_also_after_what_the_others_did_was_rolled_back(user):
+    enrolled(user)
+    for _ in range(5):
+        assert attempt(user, wrong()) == "otp_invalid"
+
+    client = ApiClient(shows_codes=False).login(user)
+    answer = client.post("/auth/2fa/verify", {"code": fresh_code(user)})
+
+    assert (answer.status_code, answer.json()["code"]) == (429, "otp_locked")
+    assert 890 <= int(answer["Retry-After"]) <= 900
+    assert client.get("/auth/profile").status_code == 200  # the session goes on
+    other = UserFactory.create()
+    assert attempt(other, fresh_code(other)) == "otp"  # and nobody else is locked
+
+
+@pytest.mark.threat(12)
+def test_a_try_is_counted_before_it_is_looked_at(user, monkeypatch):
+    enrolled(user)
+
+    def die(*_args, **_kwargs):
+        raise RuntimeError("the process died here")
+
+    monkeypatch.setattr(codes, "_accepted", die)
+    for _ in range(5):
+        with pytest.raises(RuntimeError):
+            attempt(user, wrong())
+    monkeypatch.undo()
+
+    assert attempt(user, fresh_code(user)) == "otp_locked"
+
+
+def test_a_right_code_gives_the_try_back(user):
+    for _ in range(12):
+        assert attempt(user, fresh_code(user)) == "otp"
+
+    gate = LoginGate.objects.get(bucket=Charge(OTP, str(user.public_id)).bucket)
+    assert gate.failures == 0
