@@ -376,6 +376,7 @@ ALPACA_ENABLED = env.boolean("ALPACA_ENABLED", default=False)  # needs requireme
 ALPACA_KEYS = env.secret("ALPACA_KEYS") if ALPACA_ENABLED else ""  # ACCOUNT:KEY:SECRET, separated by commas
 ALPACA_FEED = env.choice("ALPACA_FEED", "iex", options=("iex", "sip", "delayed_sip"))
 LIVE_TRADING_ENABLED = env.boolean("LIVE_TRADING_ENABLED", default=False)
+LIVE_ARM_TTL = timedelta(hours=env.integer("LIVE_ARM_TTL", 24, least=1, most=24 * 7))
 
 # --- Is it true -------------------------------------------------------------------------------------------------------
 RECONCILIATION_INTERVAL = env.integer("RECONCILIATION_INTERVAL", 60, least=5)  # seconds between runs of an account

@@ -93,6 +93,12 @@ def _refusal(user: Principal, action: Action) -> Denied | None:
     return None if may(user.role, action) else Denied("You may not do this.")
 
 
+def check_live_step_up(request: HttpRequest, action: Action) -> None:
+    """Ask as `check_step_up` does where real money is. A key has shown its scope for that (`require_venue`)."""
+    if not isinstance(getattr(request, "user", None), KeyPrincipal):
+        step_up.require(request, step=MATRIX[action].live_step, purpose=action.value)
+
+
 def check_step_up(request: HttpRequest, action: Action) -> None:
     """Ask for a fresh second factor where the matrix wants one. Raises: StepUpRequired, OtpInvalid, OtpLocked."""
     step_up.require(request, step=MATRIX[action].step, purpose=action.value)

@@ -189,7 +189,7 @@ def _admit(
         order = _draft(question, public_id=public_id, name=name)
         if _reserve(order, judgement=judgement, read=read, day=day, to=to, actor=actor, at=at, context=context):
             return order, True
-        judgement = admission.judge(question)  # a stop came as we judged; judged once more, it is seen
+        judgement = admission.judge(question)  # stopped or disarmed as we judged; judged once more, it is seen
     stats.count_rejected(day)
     order = _draft(question, public_id=public_id, name=name)
     return _reject(order, judgement=judgement, actor=actor, at=at), True
@@ -234,7 +234,7 @@ def _reserve(
 ) -> bool:
     """Store the order as admitted: QUEUED (move 1), or marked as about to be sent (moves 1 and 3 in one commit).
 
-    False, and nothing stored, when a stop covers it.
+    False, and nothing stored, when a stop covers it, or its account is live and not armed.
     """
     assert judgement.reservation is not None
     quote, is_reducing = read.quotes[order.symbol], bool(order.venue_position_id)
@@ -253,6 +253,7 @@ def _reserve(
         quantity=ZERO if is_reducing else order.quantity,
         scopes=accounts.control_scopes(order.account, symbol=order.symbol),
         most=most if is_reducing else StopLevel.ACTIVE,
+        armed=order.account.pk if order.account.is_live and not is_reducing else None,
     )
     return _store(order, path=path, actor=actor, action="order.admitted", mark=mark, at=at)
 

@@ -48,6 +48,13 @@ WITH stored AS (
 SELECT id, sent_at, {append} FROM stored
 """
 
+STOP_GATE = f"FROM {control.LEVEL} AS stop (level) WHERE stop.level <= %(stop_most)s"
+# The account is looked at once the stop lock is held: CASE evaluates in its order.
+LIVE_GATE = (
+    f"FROM {control.LEVEL} AS stop (level)"
+    " WHERE CASE WHEN stop.level <= %(stop_most)s THEN trading_is_armed(%(armed_account)s) ELSE false END"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
@@ -97,6 +104,7 @@ class Mark:
     quantity: Decimal
     scopes: tuple[tuple[ControlScope, str], ...]
     most: StopLevel
+    armed: int | None = None  # the account with real money that has to be armed
 
 
 def store(
@@ -105,8 +113,8 @@ def store(
     """Insert the order with its first events and its audit event; an order with an attempt is dated as sent now.
 
     With a `mark`, the stop lock is taken first and the stop read under it: False, and nothing stored, when a stop
-    covers the order. It is the last lock, held for this statement and the commit. Takes: `event` as `trail.event`
-    returns it.
+    covers the order, or its account has to be armed and is not. It is the last lock, held for this statement and the
+    commit. Takes: `event` as `trail.event` returns it.
     """
     assert connection.in_atomic_block
     row = statements.inserted(TradeLedger, order)
@@ -121,8 +129,9 @@ def store(
     }
     if mark is not None:
         given |= stats.counting(mark.day, value=mark.value, quantity=mark.quantity)
-        given |= {**control.wanted(mark.scopes), "stop_most": mark.most.value}
-    stored = statements.fetch_one(_text(tuple(row), is_sent=bool(order.attempts), is_marked=mark is not None), given)
+        given |= {**control.wanted(mark.scopes), "stop_most": mark.most.value, "armed_account": mark.armed}
+    gate = "" if mark is None else STOP_GATE if mark.armed is None else LIVE_GATE
+    stored = statements.fetch_one(_text(tuple(row), is_sent=bool(order.attempts), gate=gate), given)
     if stored is None:
         return False
     order.pk, order.sent_at, _ = stored
@@ -136,13 +145,13 @@ def _beginning() -> Any:
 
 
 @lru_cache(maxsize=8)
-def _text(names: tuple[str, ...], *, is_sent: bool, is_marked: bool) -> Any:
+def _text(names: tuple[str, ...], *, is_sent: bool, gate: str) -> Any:
     clock = {"sent_at": "clock_timestamp()"} if is_sent else {}
     parts = {
         "{columns}": ", ".join(f'"{name}"' for name in names),
         "{values}": ", ".join(clock.get(name, f"%({name})s") for name in names),
-        "{gate}": f"FROM {control.LEVEL} AS stop (level) WHERE stop.level <= %(stop_most)s" if is_marked else "",
-        "{counted}": f", counted AS ({stats.COUNT} AND EXISTS (SELECT FROM stored))" if is_marked else "",
+        "{gate}": gate,
+        "{counted}": f", counted AS ({stats.COUNT} AND EXISTS (SELECT FROM stored))" if gate else "",
         "{append}": trail.APPEND,
     }
     text: str = STORE
