@@ -31,9 +31,10 @@ def change(
     entrances.confirm_password(request=request, user=user, password=old, client=client)
     if codes.device_of(user) is not None:
         codes.check(user=user, code=code, purpose="password", client=client, at=at)
+    kept = users.hashed(user, new)
     with transaction.atomic(durable=True):
         locked = User.objects.locked().get(pk=user.pk)
-        users.set_password(locked, new)
+        User.objects.filter(pk=user.pk).update(password=kept)
         trail.record(
             action="accounts.password.changed",
             actor=Actor.user(user.public_id),

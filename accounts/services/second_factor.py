@@ -27,6 +27,7 @@ SEED_SIZE = 20  # bytes: 160 bits
 ENROLMENT_LIFETIME = timedelta(minutes=15)
 RECOVERY_CODES = 10
 RECOVERY_SECRET_LENGTH = 16  # of 32 letters and digits: 80 bits
+Made = tuple[RecoveryCode, str]  # as it is kept, and as it is shown
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # 32 without look-alikes
 
 
@@ -114,7 +115,8 @@ def confirm(
     if not codes.accept(device, code):
         raise codes.OtpInvalid
     gates.give_back([charge])
-    return _take_into_use(user=user, device=device, claims=claims, client=client, at=at, actor=actor)
+    made = _made_codes(user)
+    return _take_into_use(user=user, device=device, made=made, claims=claims, client=client, at=at, actor=actor)
 
 
 @transaction.atomic(durable=True)
@@ -122,6 +124,7 @@ def _take_into_use(
     *,
     user: User,
     device: TotpDevice,
+    made: list[Made],
     claims: Claims | None,
     client: ClientInfo,
     at: datetime,
@@ -131,7 +134,7 @@ def _take_into_use(
     TotpDevice.objects.filter(user=locked, confirmed=True).delete()
     if not TotpDevice.objects.filter(pk=device.pk, confirmed=False).update(confirmed=True, confirmed_at=at):
         raise NoEnrolment("Another device was begun meanwhile. Begin again.")
-    shown = _new_recovery_codes(locked)
+    shown = _replace_codes(locked, made)
     _record("accounts.second_factor.confirmed", locked, actor=actor)
     notices.tell(user_id=locked.pk, kind=NoticeKind.SECOND_FACTOR_ON, at=at)
     return Confirmed(shown, _go_on(user=locked, claims=claims, client=client, at=at, is_fresh=True, actor=actor))
@@ -170,8 +173,9 @@ def renew_recovery_codes(
     if codes.device_of(user) is None:
         raise NoSecondFactor("Enrol a second factor first.")
     _prove(request=request, user=user, password=password, code=code, purpose="recovery_codes", client=client, at=at)
+    made = _made_codes(user)
     with transaction.atomic(durable=True):
-        shown = _new_recovery_codes(User.objects.locked().get(pk=user.pk))
+        shown = _replace_codes(User.objects.locked().get(pk=user.pk), made)
         _record("accounts.second_factor.recovery_codes_renewed", user)
         notices.tell(user_id=user.pk, kind=NoticeKind.RECOVERY_CODES_NEW, at=at)
     return shown
@@ -225,18 +229,25 @@ def _go_on(
     return sessions.end_others(user=user, claims=claims, client=client, at=at, is_fresh=is_fresh)
 
 
-def _new_recovery_codes(user: User) -> list[str]:
-    """Replace a user's recovery codes and return them in clear: they are kept as hashes."""
-    RecoveryCode.objects.filter(user=user).delete()
+def _made_codes(user: User) -> list[Made]:
+    """Make ten recovery codes. Their hashes take seconds, so no transaction is open: it would be ended as idle."""
     shown: dict[str, str] = {}
     while len(shown) < RECOVERY_CODES:
         shown[_letters(codes.SELECTOR_LENGTH)] = _letters(RECOVERY_SECRET_LENGTH)
-    RecoveryCode.objects.bulk_create(
-        RecoveryCode(user=user, selector=selector, code_hash=make_password(rest)) for selector, rest in shown.items()
-    )
     return [
-        "-".join([selector, *(rest[i : i + 4] for i in range(0, len(rest), 4))]) for selector, rest in shown.items()
+        (
+            RecoveryCode(user=user, selector=selector, code_hash=make_password(rest)),
+            "-".join([selector, *(rest[i : i + 4] for i in range(0, len(rest), 4))]),
+        )
+        for selector, rest in shown.items()
     ]
+
+
+def _replace_codes(user: User, made: list[Made]) -> list[str]:
+    """Replace a user's recovery codes and return them in clear: they are kept as hashes."""
+    RecoveryCode.objects.filter(user=user).delete()
+    RecoveryCode.objects.bulk_create(row for row, _ in made)
+    return [text for _, text in made]
 
 
 def _letters(count: int) -> str:

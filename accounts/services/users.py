@@ -1,5 +1,6 @@
 """Create the people and bots that may come in."""
 
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
@@ -48,14 +49,15 @@ def create_without_password(*, email: str, role: Role, actor: Actor, full_name: 
 
 def set_first_password(user: User, password: str) -> None:
     """Give a password to who has none. Raises: PasswordRefused."""
-    set_password(user, password)
-
-
-def set_password(user: User, password: str) -> None:
-    """Give another password. Raises: PasswordRefused."""
     _check_password(password, user)
     user.set_password(password)
     user.save(update_fields=["password"])
+
+
+def hashed(user: User, password: str) -> str:
+    """Return another password of this user as it is kept. Raises: PasswordRefused."""
+    _check_password(password, user)
+    return make_password(password)
 
 
 def check_email(email: str) -> None:

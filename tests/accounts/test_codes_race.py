@@ -1,7 +1,7 @@
 """Codes under attack: one is accepted once, however many ask at once, and tries are counted before they are tried."""
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils.timezone import now
 
 from accounts.models import LoginGate, RecoveryCode, TotpDevice, User
@@ -10,8 +10,9 @@ from accounts.services.codes import OTP, OtpInvalid, OtpLocked
 from accounts.services.gates import Charge
 from accounts.types import ClientInfo
 from tests.client import ApiClient
-from tests.factories.accounts import UserFactory
+from tests.factories.accounts import PASSWORD, UserFactory
 from tests.factories.second_factor import SEED, code_at, enrolled, fresh_code
+from tests.hashers import CountedArgon2
 from tests.threads import together
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -48,8 +49,9 @@ def test_20_threads_with_one_code_have_it_accepted_exactly_once(user, wide):
 @pytest.mark.threat(11)
 def test_20_threads_with_one_recovery_code_have_it_accepted_exactly_once(user, wide):
     enrolled(user)
+    made = second_factor._made_codes(user)
     with transaction.atomic():
-        shown = second_factor._new_recovery_codes(user)
+        shown = second_factor._replace_codes(user, made)
 
     answers = together(20, lambda _: attempt(user, shown[0]))
 
@@ -124,6 +126,28 @@ def test_a_try_is_counted_before_it_is_looked_at(user, monkeypatch):
     monkeypatch.undo()
 
     assert attempt(user, fresh_code(user)) == "otp_locked"
+
+
+def test_no_hash_is_computed_while_a_transaction_is_open(user, monkeypatch):
+    """Ten Argon2 hashes take seconds on a small machine, and the database ends who keeps it waiting that long."""
+    hashed: list[bool] = []
+    encode = CountedArgon2.encode
+
+    def watched(self: CountedArgon2, password: str, salt: str) -> str:
+        hashed.append(connection.in_atomic_block)
+        return encode(self, password, salt)
+
+    client = ApiClient(shows_codes=False).login(user)
+    monkeypatch.setattr(CountedArgon2, "encode", watched)
+    secret = client.post("/auth/2fa/enrol", {"password": PASSWORD}).json()["secret"]
+    client.tokens = client.post("/auth/2fa/confirm", {"code": code_at(secret)}).json()["tokens"]
+    code = {"x_nexus_otp": fresh_code(user)}
+    shown = client.post("/auth/2fa/recovery-codes", {"password": PASSWORD}, **code).json()["recovery_codes"]
+    change = {"password": PASSWORD, "new_password": "another-walk-in-the-woods-9"}
+    assert client.post("/auth/password", change, x_nexus_otp=shown[0]).status_code == 200
+
+    assert len(hashed) >= 21
+    assert not any(hashed)
 
 
 def test_a_right_code_gives_the_try_back(user):
