@@ -184,6 +184,17 @@ def test_a_worker_that_died_with_a_letter_leaves_it_to_another(user, monkeypatch
     assert notices.send_due(at=at + notices.CLAIMED) == 1
 
 
+def test_without_a_mail_server_they_wait_in_production(user, settings):
+    settings.NEXUS_ENV, settings.EMAIL_HOST = "production", ""
+    notices.tell(user_id=user.pk, kind=NoticeKind.LOGIN_LOCKED, at=now())
+    assert notices.send_due(at=now()) == 0
+    assert Notice.objects.get().attempts == 0
+
+    settings.EMAIL_HOST = "mail.example"
+
+    assert notices.send_due(at=now()) == 1
+
+
 def test_old_ones_are_forgotten(user):
     notices.tell(user_id=user.pk, kind=NoticeKind.LOGIN_LOCKED, at=now() - timedelta(days=31))
     notices.tell(user_id=user.pk, kind=NoticeKind.LOGIN_LOCKED, at=now() - timedelta(days=29))
