@@ -1,6 +1,7 @@
 """Check a code of the second factor: counted before it is looked at, accepted once, whatever door it comes through."""
 
 import re
+from collections.abc import Callable
 from datetime import datetime
 
 import django_otp
@@ -59,13 +60,22 @@ def check(*, user: User, code: str, purpose: str, client: ClientInfo, at: dateti
 
     A try is charged first and given back when it was right. Raises: OtpInvalid, OtpLocked, both after they were kept.
     """
+    return _try(lambda: _accepted(user, code, at=at), user=user, purpose=purpose, client=client, at=at)
+
+
+def check_new(device: TotpDevice, *, code: str, client: ClientInfo, at: datetime) -> None:
+    """Accept the first code of a device that is not in use yet. Raises: as `check`."""
+    _try(lambda: TOTP_METHOD if accept(device, code) else "", user=device.user, purpose="confirm", client=client, at=at)
+
+
+def _try(look: Callable[[], str], *, user: User, purpose: str, client: ClientInfo, at: datetime) -> str:
     charge = Charge(OTP, str(user.public_id), subject=user.email)
     wait = gates.charge([charge])[OTP.kind]
     if wait:
         _note(user, "auth.otp.locked", Outcome.DENIED, purpose=purpose, client=client)
         notices.tell(user_id=user.pk, kind=NoticeKind.CODES_LOCKED, at=at, quiet=True)
         raise gates.shut(OTP, wait, OtpLocked)
-    method = _accepted(user, code, at=at)
+    method = look()
     if not method:
         _note(user, "auth.otp.failed", Outcome.FAILURE, purpose=purpose, client=client)
         raise OtpInvalid

@@ -14,8 +14,7 @@ from django.http import HttpRequest
 
 from accounts.models import RecoveryCode, TotpDevice, User
 from accounts.models.second_factor import DIGITS, STEP_S
-from accounts.services import codes, entrances, gates, notices, sessions
-from accounts.services.gates import Charge
+from accounts.services import codes, entrances, notices, sessions
 from accounts.states import NoticeKind
 from accounts.types import Claims, ClientInfo, TokenPair
 from nexus.audit.services import trail
@@ -109,12 +108,7 @@ def confirm(
     device = TotpDevice.objects.filter(user=user, confirmed=False, created_at__gt=at - ENROLMENT_LIFETIME).first()
     if device is None:
         raise NoEnrolment("Begin again: a new device waits for its first code for 15 minutes.")
-    charge = Charge(codes.OTP, str(user.public_id), subject=user.email)
-    if wait := gates.charge([charge])[codes.OTP.kind]:
-        raise gates.shut(codes.OTP, wait, codes.OtpLocked)
-    if not codes.accept(device, code):
-        raise codes.OtpInvalid
-    gates.give_back([charge])
+    codes.check_new(device, code=code, client=client, at=at)
     made = _made_codes(user)
     return _take_into_use(user=user, device=device, made=made, claims=claims, client=client, at=at, actor=actor)
 

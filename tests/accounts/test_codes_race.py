@@ -150,6 +150,30 @@ def test_no_hash_is_computed_while_a_transaction_is_open(user, monkeypatch):
     assert not any(hashed)
 
 
+@pytest.mark.threat(12)
+def test_first_codes_of_a_new_device_are_counted_and_kept_too(user, new_events):
+    second_factor.prepare(user=user, at=now())
+    client = ApiClient(shows_codes=False).login(user)
+
+    answers = [client.post("/auth/2fa/confirm", {"code": "not-it"}).status_code for _ in range(7)]
+
+    assert answers == [401] * 5 + [429] * 2
+    kept = [each.action for each in new_events() if each.action.startswith("auth.otp")]
+    assert kept == ["auth.otp.failed"] * 5 + ["auth.otp.locked"] * 2
+
+
+def test_an_operator_opens_locked_codes(user):
+    enrolled(user)
+    for _ in range(6):
+        attempt(user, "not-it")
+    assert attempt(user, fresh_code(user)) == "otp_locked"
+    operator = ApiClient().login(UserFactory.create(role="OPERATOR"))
+
+    assert operator.post("/auth/unlock", {"email": user.email, "reason": "He called."}).status_code == 200
+
+    assert attempt(user, fresh_code(user)) == "otp"
+
+
 def test_a_right_code_gives_the_try_back(user):
     for _ in range(12):
         assert attempt(user, fresh_code(user)) == "otp"
