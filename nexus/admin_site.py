@@ -5,7 +5,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.forms import AdminAuthenticationForm
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest
 from django.utils.timezone import now
 
 from accounts.services import entrances
@@ -51,3 +51,9 @@ class OperatorSite(admin.AdminSite):
         """Tell whether this session may be in the console."""
         user: Any = request.user
         return bool(user.is_active and user.is_staff and user.is_verified())
+
+    def password_change(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        """Change no password here: Django's own page asks for no code, counts no tries and ends no sessions."""
+        raise Http404
+
+    password_change_done = password_change

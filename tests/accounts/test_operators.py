@@ -110,6 +110,17 @@ def test_the_console_opens_with_a_code_and_with_nothing_less(role, new_events):
     assert console.get("/admin/").status_code == 302
 
 
+def test_djangos_own_change_of_passwords_is_shut():
+    user = UserFactory.create(role=Role.OPERATOR)
+    console = enter(user, code=fresh_code(user))
+    form = {"old_password": PASSWORD, "new_password1": "another-walk-9-9", "new_password2": "another-walk-9-9"}
+
+    assert console.get("/admin/password_change/").status_code == 404
+    assert console.post("/admin/password_change/", form).status_code == 404
+    assert User.objects.get(pk=user.pk).check_password(PASSWORD)
+    assert b"password_change" not in console.get("/admin/").content
+
+
 def test_a_recovery_code_opens_the_console_once():
     user = UserFactory.create(role=Role.OPERATOR)
     client = ApiClient(shows_codes=False).login(user)
