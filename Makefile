@@ -12,13 +12,16 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 WITH_SETTINGS := $(BIN)/python -m nexus.local with-settings
 
 .DEFAULT_GOAL := help
-.PHONY: help run test crash storm fuzz bench conformance check format lock clean
+.PHONY: help run code test crash storm fuzz bench conformance check format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run-installed ## Start everything, make one real paper trade, serve until Ctrl-C
 	@NEXUS_STOP_WITH_PARENT=1 exec $(BIN)/python -m nexus.local run
+
+code: $(VENV)/.run-installed ## Show a code of a demo person's second factor; WHO=operator, compliance, trader or bot
+	@$(BIN)/python -m nexus.local code $(or $(WHO),operator)
 
 test: $(VENV)/.dev-installed ## Run all tests on a PostgreSQL of their own; ARGS="-k ledger" is passed to pytest
 	@exec $(BIN)/python -m nexus.local test $(ARGS)

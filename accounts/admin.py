@@ -4,7 +4,16 @@ from axes.models import AccessAttempt
 from django.contrib import admin
 from django.contrib.auth.models import Group
 
-from accounts.models import ApiKey, ApprovalDecision, ApprovalRequest, RevokedToken, TokenFamily, User
+from accounts.models import (
+    ApiKey,
+    ApprovalDecision,
+    ApprovalRequest,
+    Notice,
+    RevokedToken,
+    TokenFamily,
+    TotpDevice,
+    User,
+)
 from nexus.core.operator import RecordAdmin
 
 admin.site.unregister(Group)  # one role an account, never a union of groups
@@ -84,3 +93,26 @@ class AccessAttemptAdmin(RecordAdmin):
     search_fields = ("username__exact", "ip_address__exact")
     search_help_text = "An exact email address in lower case, or an address."
     ordering = ("-attempt_time",)
+
+
+@admin.register(TotpDevice)
+class TotpDeviceAdmin(RecordAdmin):
+    """Second factors: their seeds are never displayed."""
+
+    list_display = ("user", "name", "confirmed", "created_at", "confirmed_at")
+    fields = list_display
+    list_select_related = ("user",)
+    search_fields = ("user__email__exact",)
+    search_help_text = "An exact email address, in lower case."
+    ordering = ("-pk",)
+
+
+@admin.register(Notice)
+class NoticeAdmin(RecordAdmin):
+    """What people were told about their own accounts."""
+
+    list_display = ("user", "kind", "created_at", "sent_at", "attempts", "fault")
+    fields = list_display
+    list_select_related = ("user",)
+    list_filter = ("kind",)
+    ordering = ("-pk",)

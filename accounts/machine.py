@@ -32,6 +32,7 @@ class MachineBearer(HttpBearer):
         else:
             user, claims = sessions.identify(token=token, at=timezone.now())
         request.user = user
+        request.auth = claims  # type: ignore[attr-defined]  # for the step-up; ninja sets it again
         if self.action is not None:
             permissions.require(user, self.action)
             permissions.check_step_up(request, self.action)

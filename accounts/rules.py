@@ -31,10 +31,15 @@ class Action(StrEnum):
     SESSION_END = "SESSION_END"
     SESSION_END_OF_OTHERS = "SESSION_END_OF_OTHERS"
     LOGIN_UNLOCK = "LOGIN_UNLOCK"
+    SECOND_FACTOR_READ = "SECOND_FACTOR_READ"
+    SECOND_FACTOR_CHANGE = "SECOND_FACTOR_CHANGE"
+    PASSWORD_CHANGE = "PASSWORD_CHANGE"  # noqa: S105
     ACCOUNT_READ = "ACCOUNT_READ"
     ORDER_READ = "ORDER_READ"
     ORDER_PLACE = "ORDER_PLACE"
     ORDER_CANCEL = "ORDER_CANCEL"
+    LIVE_ARM = "LIVE_ARM"
+    LIVE_DISARM = "LIVE_DISARM"
     RECONCILE = "RECONCILE"
     REVIEW_READ = "REVIEW_READ"
     REVIEW_CLAIM = "REVIEW_CLAIM"
@@ -65,6 +70,7 @@ class Rule:
     bot: Reach
     scopes: frozenset[Scope] = frozenset()
     step: Step = Step.NONE
+    live_step: Step = Step.NONE  # where real money is; a key has none to show, and its scope stands in for it
 
     def reach(self, role: str) -> Reach:
         """Return how far this goes for a role; for one that nobody knows, nowhere."""
@@ -88,12 +94,25 @@ MATRIX: Mapping[Action, Rule] = {
     Action.SESSION_END: Rule("End one's own sessions", _OWN, _OWN, _OWN, _OWN),
     Action.SESSION_END_OF_OTHERS: Rule("End anybody's sessions, with a reason", _ALL, _NONE, _NONE, _NONE),
     Action.LOGIN_UNLOCK: Rule("Unlock a login, with a reason", _ALL, _NONE, _NONE, _NONE),
+    Action.SECOND_FACTOR_READ: Rule("See one's own second factor", _OWN, _OWN, _OWN, _OWN),
+    Action.SECOND_FACTOR_CHANGE: Rule(
+        "Set up, show and remove one's own second factor (password, and a code where there is one)",
+        _OWN,
+        _OWN,
+        _OWN,
+        _OWN,
+    ),
+    Action.PASSWORD_CHANGE: Rule(
+        "Change one's own password (the old one, and a code where there is a second factor)", _OWN, _OWN, _OWN, _OWN
+    ),
     Action.ACCOUNT_READ: Rule(
         "Read balances, positions, prices, limits and reconciliation", _ALL, _ALL, _OWN, _OWN, _ACCOUNT
     ),
     Action.ORDER_READ: Rule("Read orders", _ALL, _ALL, _OWN, _OWN, _ORDERS),
-    Action.ORDER_PLACE: Rule("Place, change and close", _NONE, _NONE, _OWN, _OWN, _WRITES),
+    Action.ORDER_PLACE: Rule("Place, change and close", _NONE, _NONE, _OWN, _OWN, _WRITES, live_step=Step.S15),
     Action.ORDER_CANCEL: Rule("Cancel an order (an operator with a reason)", _ALL, _NONE, _OWN, _OWN, _WRITES),
+    Action.LIVE_ARM: Rule("Arm live trading on an account", _NONE, _NONE, _OWN, _NONE, step=Step.S0),
+    Action.LIVE_DISARM: Rule("Disarm live trading (operators and compliance with a reason)", _ALL, _ALL, _OWN, _NONE),
     Action.RECONCILE: Rule("Reconcile now", _ALL, _NONE, _OWN, _OWN, _WRITES),
     Action.REVIEW_READ: Rule("See differences that wait for a person", _ALL, _ALL, _NONE, _NONE),
     Action.REVIEW_CLAIM: Rule("Take such a difference in hand", _ALL, _NONE, _NONE, _NONE),
@@ -109,7 +128,12 @@ MATRIX: Mapping[Action, Rule] = {
     ),
     Action.USER_READ: Rule("See users", _ALL, _ALL, _NONE, _NONE),
     Action.USER_CHANGE: Rule(
-        "Ask for a user to be created, given a role or deactivated", _ALL, _NONE, _NONE, _NONE, step=Step.S0
+        "Ask for a user to be created, given a role, deactivated or rid of a lost second factor",
+        _ALL,
+        _NONE,
+        _NONE,
+        _NONE,
+        step=Step.S0,
     ),
     Action.KEY_READ: Rule("See API keys (never their secrets)", _ALL, _ALL, _OWN, _NONE),
     Action.KEY_CREATE: Rule("Create or rotate an API key", _NONE, _NONE, _OWN, _NONE, step=Step.S0),
@@ -133,6 +157,10 @@ def table() -> str:
         scopes = " or ".join(f"`{scope}`" for scope in sorted(rule.scopes)) or "–"
         lines.append(
             f"| {rule.words} | {rule.operator} | {rule.compliance} | {rule.trader} | {rule.bot} "
-            f"| {rule.step or '–'} | {scopes} |"
+            f"| {_step(rule)} | {scopes} |"
         )
     return "\n".join(lines)
+
+
+def _step(rule: Rule) -> str:
+    return f"{rule.live_step} with real money" if rule.live_step else rule.step or "–"

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db.models import Model, QuerySet
 
 from accounts.models import ApprovalRequest, TokenFamily, User, normalized_email
+from accounts.states import Role
 from accounts.types import Claims
 from nexus.core import statements
 from nexus.core.errors import FieldError, Invalid, NotFound
@@ -70,6 +71,11 @@ def _network(address: str) -> object:
     """Return the network that an address belongs to."""
     bits = 24 if ipaddress.ip_address(address).version == 4 else 48
     return ipaddress.ip_network(f"{address}/{bits}", strict=False)
+
+
+def operators() -> int:
+    """Return how many active operators there are."""
+    return User.objects.filter(role=Role.OPERATOR, is_active=True).count()
 
 
 def user_by_public_id(public_id: UUID) -> User | None:

@@ -64,3 +64,19 @@ class ApprovalVerdict(models.TextChoices):
 
     APPROVE = "APPROVE", "Approve"
     REJECT = "REJECT", "Reject"
+
+
+class NoticeKind(models.TextChoices):
+    """What a person is told about the own account."""
+
+    NEW_ADDRESS = "NEW_ADDRESS", "Login from a new address"
+    LOGIN_LOCKED = "LOGIN_LOCKED", "Logins are locked"
+    CODES_LOCKED = "CODES_LOCKED", "Codes are locked"
+    TOKEN_REUSED = "TOKEN_REUSED", "A session token was used twice"
+    PASSWORD_CHANGED = "PASSWORD_CHANGED", "The password was changed"
+    SECOND_FACTOR_ON = "SECOND_FACTOR_ON", "A second factor was set up"
+    SECOND_FACTOR_OFF = "SECOND_FACTOR_OFF", "The second factor was removed"
+    RECOVERY_CODES_NEW = "RECOVERY_CODES_NEW", "There are new recovery codes"
+    RECOVERY_CODE_USED = "RECOVERY_CODE_USED", "A recovery code was used"
+    API_KEY_CREATED = "API_KEY_CREATED", "An API key was made"
+    LIVE_ARMED = "LIVE_ARMED", "Live trading was armed"

@@ -4,7 +4,7 @@ import structlog
 from celery import shared_task
 from django.utils import timezone
 
-from accounts.services import approvals, gates, lockout, sessions
+from accounts.services import approvals, gates, lockout, notices, sessions
 
 log = structlog.get_logger(__name__)
 
@@ -16,6 +16,7 @@ def purge_tokens(**_future: object) -> None:
     purged = sessions.purge(at=at)
     gates.purge(at=at)
     gates.forget_pairs(before=at - lockout.KNOWN)
+    notices.purge(at=at)
     lockout.purge_attempts(before=at - gates.PURGED_AFTER)
     log.info("accounts.purge.done", revoked=purged.tokens, families=purged.families)
 
@@ -26,3 +27,9 @@ def expire_approvals(**_future: object) -> None:
     count = approvals.expire(at=timezone.now())
     if count:
         log.info("accounts.approvals.expired", count=count)
+
+
+@shared_task(name=notices.SEND, soft_time_limit=120)
+def send_notices(**_future: object) -> None:
+    """Send people what they are to know of their own accounts."""
+    notices.send_due(at=timezone.now())

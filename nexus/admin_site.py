@@ -5,41 +5,55 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.forms import AdminAuthenticationForm
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest
+from django.utils.timezone import now
 
-from accounts.services import sessions
-from accounts.services.lockout import LoginLocked
+from accounts.services import entrances
 from accounts.types import ClientInfo
+from nexus.core.errors import NexusError
 from nexus.core.http import client_ip
 
 
 class ConsoleLoginForm(AdminAuthenticationForm):
-    """The console's login: the same check, the same answer and the same audit as the API's."""
+    """The console's login: the same check, the same answer and the same audit as the API's, and a code."""
 
     request: HttpRequest
+    code = forms.CharField(
+        max_length=64,
+        help_text="Of your authenticator app, or a recovery code.",
+        widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "inputmode": "numeric"}),
+    )
 
     def clean(self) -> dict[str, Any]:
-        """Check the password. Raises: ValidationError, with one text for every reason."""
-        email = self.cleaned_data.get("username")
-        password = self.cleaned_data.get("password")
-        if email and password:
+        """Check password and code. Raises: ValidationError; of a locked login, axes' middleware answers 429."""
+        email, password, code = (self.cleaned_data.get(name) for name in ("username", "password", "code"))
+        if email and password and code:
             client = ClientInfo(ip=client_ip(self.request), user_agent=self.request.headers.get("User-Agent", ""))
             try:
-                user = sessions.enter_console(request=self.request, email=email, password=password, client=client)
-            except (sessions.InvalidCredentials, LoginLocked) as exc:  # of a locked one, axes' middleware answers 429
+                self.user_cache = entrances.enter_console(
+                    request=self.request, email=email, password=password, code=code.strip(), client=client, at=now()
+                )
+            except NexusError as exc:
                 raise forms.ValidationError(exc.detail, code=exc.code) from exc
-            self.user_cache = user
         return self.cleaned_data
 
 
 class OperatorSite(admin.AdminSite):
-    """The console opens for active operators and compliance officers."""
+    """The console opens for active operators and compliance officers whose session has shown a second factor."""
 
     site_header = "Nexus"
     site_title = "Nexus console"
     index_title = "Console"
     login_form = ConsoleLoginForm
+    login_template = "nexus/console_login.html"
 
     def has_permission(self, request: HttpRequest) -> bool:
-        """Tell whether this session may be in the console. The one place where the second factor will be asked for."""
-        return request.user.is_active and request.user.is_staff
+        """Tell whether this session may be in the console."""
+        user: Any = request.user
+        return bool(user.is_active and user.is_staff and user.is_verified())
+
+    def password_change(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        """Change no password here: Django's own page asks for no code, counts no tries and ends no sessions."""
+        raise Http404
+
+    password_change_done = password_change

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
+from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import ImproperlyConfigured
 
@@ -14,6 +15,7 @@ GATEWAY_TOKEN_LENGTH_MIN = 24
 SECRET_KEY_LENGTH_MIN = 50
 JWT_KEY_SIZE_MIN = 32  # bytes, anywhere
 JWT_KEY_SIZE_MIN_PRODUCTION = 64  # bytes
+FIELD_KEY_SIZE_MIN = 32  # bytes
 
 _EXAMPLES = ("changeme", "change-me", "change_me", "example", "insecure", "your-secret", "your_secret", "replace-me")
 
@@ -21,7 +23,16 @@ _EXAMPLES = ("changeme", "change-me", "change_me", "example", "insecure", "your-
 @register(Tags.security)
 def check_settings(app_configs: Any = None, **_kwargs: Any) -> list[CheckMessage]:
     """Return what is wrong with the settings."""
-    return [*_secrets(), *_exposure(), *_proxies(), *_live_trading(), *_alpaca(), *_alerts()]
+    return [*_secrets(), *_field_keys(), *_exposure(), *_proxies(), *_live_trading(), *_alpaca(), *_alerts()]
+
+
+@register(Tags.security, deploy=True)
+def check_letters(app_configs: Any = None, **_kwargs: Any) -> list[CheckMessage]:
+    """Warn when letters to people about their own accounts go nowhere."""
+    if settings.NEXUS_ENV != "production" or settings.EMAIL_HOST:
+        return []
+    detail = "EMAIL_HOST is not set: nobody is told of logins, locks and keys of the own account."
+    return [checks.Warning(detail, id="nexus.W021")]
 
 
 def refuse_bad_boot() -> None:
@@ -51,6 +62,20 @@ def _secrets() -> Iterator[Error]:
             yield Error(f"GATEWAY_TOKEN must have at least {GATEWAY_TOKEN_LENGTH_MIN} characters.", id="nexus.E013")
         if _is_example(settings.GATEWAY_TOKEN):
             yield Error("GATEWAY_TOKEN is an example value.", id="nexus.E014")
+
+
+def _field_keys() -> Iterator[Error]:
+    if not settings.FIELD_ENCRYPTION_KEYS:
+        yield Error("FIELD_ENCRYPTION_KEYS is empty.", id="nexus.E017")
+    for key in settings.FIELD_ENCRYPTION_KEYS:
+        if len(key.encode()) < FIELD_KEY_SIZE_MIN:
+            yield Error(
+                f"Each of FIELD_ENCRYPTION_KEYS must have at least {FIELD_KEY_SIZE_MIN} bytes.", id="nexus.E018"
+            )
+        if _is_example(key):
+            yield Error("FIELD_ENCRYPTION_KEYS holds an example value.", id="nexus.E019")
+        if key == settings.SECRET_KEY or key in settings.JWT_SIGNING_KEYS:
+            yield Error("FIELD_ENCRYPTION_KEYS must share no key with SECRET_KEY or JWT_SIGNING_KEYS.", id="nexus.E020")
 
 
 def _exposure() -> Iterator[Error]:

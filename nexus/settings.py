@@ -39,6 +39,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "axes",
+    "django_otp",
     "django_celery_beat",
     "django_prometheus",
     "django_structlog",
@@ -63,6 +64,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_otp.middleware.OTPMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "nexus.core.http.ProblemMiddleware",
@@ -72,7 +74,7 @@ MIDDLEWARE = [
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [],
+        "DIRS": [BASE_DIR / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -142,6 +144,9 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+OTP_TOTP_SYNC = False
+FIELD_ENCRYPTION_KEYS = [key.strip() for key in env.secret("FIELD_ENCRYPTION_KEYS").split(",") if key.strip()]
+ENROLMENT_NAME = env.text("ENROLMENT_NAME", "Nexus")  # how authenticator apps show this installation
 JWT_ALGORITHM = env.choice("ALGORITHM", "HS256", options=("HS256", "HS384", "HS512"))
 JWT_SIGNING_KEYS = [key.strip() for key in env.secret("JWT_SIGNING_KEYS").split(",") if key.strip()]
 ACCESS_TOKEN_LIFETIME = timedelta(minutes=env.integer("ACCESS_TOKEN_EXPIRE_MINUTES", 15, least=1))
@@ -203,6 +208,16 @@ if NEXUS_ENV == "production":
     SECURE_REDIRECT_EXEMPT = [r"^api/", r"^health$", r"^metrics$"]
     if env.boolean("TRUST_PROXY_TLS", default=False):
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# --- Letters to people about their own accounts -----------------------------------------------------------------------
+EMAIL_HOST = env.text("EMAIL_HOST", "")
+EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if EMAIL_HOST else 'console'}.EmailBackend"
+EMAIL_PORT = env.integer("EMAIL_PORT", 587, least=1, most=65535)
+EMAIL_HOST_USER = env.text("EMAIL_HOST_USER", "")
+EMAIL_HOST_PASSWORD = env.optional_secret("EMAIL_HOST_PASSWORD")
+EMAIL_USE_TLS = env.boolean("EMAIL_USE_TLS", default=True)
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", "nexus@localhost")
 
 # --- Jobs -------------------------------------------------------------------------------------------------------------
 CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", "") or env.text(
@@ -267,6 +282,7 @@ CELERY_BEAT_SCHEDULE = {
     "send-alerts": _every(2.0, "alerts.sweep"),
     "send-digest": _every(ALERT_DIGEST_S, "alerts.digest"),
     "expire-approvals": _every(60.0, "accounts.expire_approvals"),
+    "send-notices": _every(10.0, "accounts.send_notices"),
     "purge-auth-tokens": _every(3600.0, "accounts.purge_tokens"),
     "purge-idempotency-records": _every(3600.0, "idempotency.purge_records"),
     "purge-reconciliation-log": _every(3600.0, "reconciliation.purge_log"),
@@ -361,6 +377,7 @@ ALPACA_ENABLED = env.boolean("ALPACA_ENABLED", default=False)  # needs requireme
 ALPACA_KEYS = env.secret("ALPACA_KEYS") if ALPACA_ENABLED else ""  # ACCOUNT:KEY:SECRET, separated by commas
 ALPACA_FEED = env.choice("ALPACA_FEED", "iex", options=("iex", "sip", "delayed_sip"))
 LIVE_TRADING_ENABLED = env.boolean("LIVE_TRADING_ENABLED", default=False)
+LIVE_ARM_TTL = timedelta(hours=env.integer("LIVE_ARM_TTL", 24, least=1, most=24 * 7))
 
 # --- Is it true -------------------------------------------------------------------------------------------------------
 RECONCILIATION_INTERVAL = env.integer("RECONCILIATION_INTERVAL", 60, least=5)  # seconds between runs of an account

@@ -51,6 +51,7 @@ class Access:
     account_is_usable: bool  # the user's own, and not put aside
     account_is_live: bool
     stepped_up: bool = False
+    is_armed: bool = False  # an account with real money takes new exposure only while its owner has armed it
     knows_network: bool | None = None  # None: nobody can tell, or nobody had to
 
 

@@ -124,7 +124,9 @@ class PositionAdmin(RecordAdmin):
 class TradingAccountAdmin(RecordAdmin):
     """Accounts at venues."""
 
-    list_display = ("name", "user", "venue", "venue_account", "server", "currency", "mode", "is_live", "is_active")
+    list_display = (
+        "name", "user", "venue", "venue_account", "server", "currency", "mode", "is_live", "armed_until", "is_active"
+    )  # fmt: skip
     list_filter: ClassVar = ["venue", "is_live", "is_active"]
     list_select_related = ("user",)
     search_fields = ("=venue_account", "name")

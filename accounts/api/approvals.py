@@ -249,6 +249,20 @@ class UserDeactivate(APIView):
         return _asked(staffing.ask_to_deactivate(public_id=user_id, reason=reason, by=_person(request), at=now()))
 
 
+class UserReset(APIView):
+    """A device that somebody has lost."""
+
+    actions: ClassVar = {"POST": Action.USER_CHANGE}
+
+    @extend_schema(
+        operation_id="users_reset_second_factor", request=ReasonInput, responses={202: ApprovalView}, tags=["users"]
+    )
+    def post(self, request: Request, user_id: uuid.UUID) -> Response:
+        """Ask for a user's second factor to be removed, because it is lost; another operator decides."""
+        reason = _read(ReasonInput, request.data)["reason"]
+        return _asked(staffing.ask_to_reset(public_id=user_id, reason=reason, by=_person(request), at=now()))
+
+
 class Enrol(APIView):
     """Come in for the first time."""
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from accounts.api import access, approvals, keys, views
+from accounts.api import access, approvals, keys, passwords, second_factor, views
 
 urlpatterns = [
     path("login", views.Login.as_view()),
@@ -13,6 +13,13 @@ urlpatterns = [
     path("sessions", access.Sessions.as_view()),
     path("sessions/<uuid:session_id>/revoke", access.SessionRevoke.as_view()),
     path("unlock", access.Unlock.as_view()),
+    path("password", passwords.PasswordChange.as_view()),
+    path("2fa", second_factor.SecondFactor.as_view()),
+    path("2fa/enrol", second_factor.Enrol.as_view()),
+    path("2fa/confirm", second_factor.Confirm.as_view()),
+    path("2fa/verify", second_factor.Verify.as_view()),
+    path("2fa/remove", second_factor.Remove.as_view()),
+    path("2fa/recovery-codes", second_factor.RecoveryCodes.as_view()),
     path("enrol", approvals.Enrol.as_view()),
     path("api-keys", keys.Keys.as_view()),
     path("api-keys/<uuid:key_id>", keys.Key.as_view()),
@@ -28,5 +35,6 @@ beside = [
     path("users", approvals.Users.as_view()),
     path("users/<uuid:user_id>/role", approvals.UserRole.as_view()),
     path("users/<uuid:user_id>/deactivate", approvals.UserDeactivate.as_view()),
+    path("users/<uuid:user_id>/reset-second-factor", approvals.UserReset.as_view()),
     path("users/<uuid:user_id>/end-sessions", access.EndSessions.as_view()),
 ]

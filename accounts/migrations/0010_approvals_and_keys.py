@@ -11,7 +11,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0002_login_gate'),
+        ('accounts', '0003_second_factor'),
     ]
 
     operations = [

@@ -3,6 +3,8 @@
 from accounts.models.approvals import ApprovalDecision, ApprovalRequest, Enrolment
 from accounts.models.gates import KnownPair, LoginGate
 from accounts.models.keys import ApiKey
+from accounts.models.notices import Notice
+from accounts.models.second_factor import RecoveryCode, TotpDevice
 from accounts.models.users import (
     EMAIL_LENGTH_MAX,
     RevokedToken,
@@ -22,9 +24,12 @@ __all__ = [
     "Enrolment",
     "KnownPair",
     "LoginGate",
+    "Notice",
+    "RecoveryCode",
     "RevokedToken",
     "TokenFamily",
     "TokenFamilyQuerySet",
+    "TotpDevice",
     "User",
     "UserManager",
     "UserQuerySet",

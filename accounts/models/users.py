@@ -170,6 +170,7 @@ class TokenFamily(models.Model):
     created_at = models.DateTimeField()
     absolute_expires_at = models.DateTimeField()
     last_seen_at = models.DateTimeField(null=True, blank=True)
+    stepped_up_at = models.DateTimeField(null=True, blank=True, help_text="when a code was last accepted in it")
     ip = models.GenericIPAddressField(null=True, blank=True)
     user_agent = models.TextField(null=True, blank=True)  # noqa: DJ001 — unknown is not the same as empty
     revoked_at = models.DateTimeField(null=True, blank=True)

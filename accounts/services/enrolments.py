@@ -8,6 +8,7 @@ from django.db import transaction
 
 from accounts.models import Enrolment, User
 from accounts.services import users
+from accounts.states import Role
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
 from nexus.core.errors import Unauthenticated
@@ -24,6 +25,14 @@ class EnrolmentInvalid(Unauthenticated):
 
     def __init__(self) -> None:
         super().__init__("The enrolment link is not valid or no longer valid.")
+
+
+@transaction.atomic(durable=True)
+def found(*, email: str, full_name: str, actor: Actor, at: datetime) -> str:
+    """Create an operator without a password, and return the token of the link. Raises: Invalid, users.EmailTaken."""
+    users.check_email(email)
+    user = users.create_without_password(email=email, role=Role.OPERATOR, actor=actor, full_name=full_name)
+    return issue(user, at=at)
 
 
 def issue(user: User, *, at: datetime) -> str:

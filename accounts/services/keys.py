@@ -20,8 +20,9 @@ from accounts import selectors
 from accounts.models import ApiKey, User
 from accounts.rules import MATRIX as RULES
 from accounts.rules import Action, Reach
+from accounts.services import notices
 from accounts.services.tokens import TokenInvalid
-from accounts.states import KeyMode, Role, Scope
+from accounts.states import KeyMode, NoticeKind, Role, Scope
 from accounts.types import KeyPrincipal, NewKey, Principal
 from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
@@ -244,6 +245,7 @@ def _store(
     )
     came_from = {} if rotated_from is None else {"rotated_from": rotated_from.public_id}
     _tell("accounts.api_key.created", key, actor=actor, detail={"after": _plain(key), **came_from})
+    notices.tell(user_id=owner.pk, kind=NoticeKind.API_KEY_CREATED, at=at, detail=f"Key: {key.name} ({key.mode})")
     text = f"{PREFIX}{new.mode.value}_{key_id}_{secret}"
     return Made(key, text + _checksum(text))
 

@@ -14,10 +14,12 @@ from axes.models import AccessAttempt
 from django.contrib.auth.signals import user_logged_in
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 
 from accounts.models import User, normalized_email
-from accounts.services import gates
+from accounts.services import gates, notices
 from accounts.services.gates import Charge, Gate
+from accounts.states import NoticeKind
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
 from nexus.core import statements
@@ -34,6 +36,7 @@ NOWHERE = "unknown"
 KNOW = """
 INSERT INTO login_known_pair AS k (bucket, last_success_at) VALUES (%(bucket)s, clock_timestamp())
 ON CONFLICT (bucket) DO UPDATE SET last_success_at = excluded.last_success_at
+RETURNING xmax = 0
 """
 IS_KNOWN = """
 SELECT EXISTS (SELECT FROM login_known_pair WHERE bucket = %(bucket)s AND last_success_at > clock_timestamp() - %(for)s)
@@ -78,7 +81,9 @@ class GateHandler(AxesDatabaseHandler):  # type: ignore[misc]
         """Give back what a right password was charged."""
         attempt = attempt_of(request)
         if attempt is not None and attempt.username == user.email:
-            succeed(attempt)
+            is_new = succeed(attempt)
+            if is_new and getattr(request, "nexus_was_here", False):
+                notices.tell(user_id=user.pk, kind=NoticeKind.NEW_ADDRESS, at=timezone.now())
         super().user_logged_in(sender, request, user, **rest)
 
 
@@ -98,10 +103,15 @@ def begin(*, username: str, network: str) -> Attempt:
     return Attempt(username, charges)
 
 
-def succeed(attempt: Attempt) -> None:
-    """Forget the failures of the pair, give back the rest, and know the pair from now on."""
+def succeed(attempt: Attempt) -> bool:
+    """Forget the failures of the pair, give back the rest, and know the pair from now on. True when it is a new one."""
     gates.give_back(attempt.charges, forget=[attempt.pair])
-    statements.fetch(KNOW, {"bucket": attempt.pair.bucket})
+    return bool(statements.fetch_only(KNOW, {"bucket": attempt.pair.bucket})[0])
+
+
+def remember(request: HttpRequest, user: User) -> None:
+    """Note, before Django writes a new time of login, whether somebody has ever come in: a first time is no news."""
+    request.nexus_was_here = user.last_login is not None  # type: ignore[attr-defined]
 
 
 def came_in(request: HttpRequest, user: User) -> None:

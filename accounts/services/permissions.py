@@ -6,7 +6,8 @@ from django.http import HttpRequest
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 
-from accounts.rules import MATRIX, Action, Step, may
+from accounts.rules import MATRIX, Action, may
+from accounts.services import step_up
 from accounts.states import Scope
 from accounts.types import KeyPrincipal, Principal
 from nexus.audit.services import trail
@@ -92,12 +93,12 @@ def _refusal(user: Principal, action: Action) -> Denied | None:
     return None if may(user.role, action) else Denied("You may not do this.")
 
 
+def check_live_step_up(request: HttpRequest, action: Action) -> None:
+    """Ask as `check_step_up` does where real money is. A key has shown its scope for that (`require_venue`)."""
+    if not isinstance(getattr(request, "user", None), KeyPrincipal):
+        step_up.require(request, step=MATRIX[action].live_step, purpose=action.value)
+
+
 def check_step_up(request: HttpRequest, action: Action) -> None:
-    """Ask for a fresh second factor where the matrix wants one: the one place where it is asked."""
-    if MATRIX[action].step is Step.NONE:
-        return
-    require_step_up(request)
-
-
-def require_step_up(_request: HttpRequest) -> None:
-    """Stand where the second factor's own check belongs; until it is built, nobody has a second factor to show."""
+    """Ask for a fresh second factor where the matrix wants one. Raises: StepUpRequired, OtpInvalid, OtpLocked."""
+    step_up.require(request, step=MATRIX[action].step, purpose=action.value)

@@ -8,38 +8,25 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.contrib.auth import authenticate
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import F
 from django.http import HttpRequest
 
 from accounts import selectors
-from accounts.models import ApiKey, RevokedToken, TokenFamily, User, normalized_email
-from accounts.services import lockout, tokens
+from accounts.models import ApiKey, RevokedToken, TokenFamily, User
+from accounts.services import entrances, lockout, notices, tokens
 from accounts.services.tokens import TokenInvalid
-from accounts.states import RevokeReason, Role, TokenType
+from accounts.states import NoticeKind, RevokeReason, TokenType
 from accounts.types import Claims, ClientInfo, Principal, TokenPair
 from nexus.audit.services import trail
-from nexus.audit.types import ANONYMOUS, Actor, Outcome, Target
+from nexus.audit.types import Actor, Outcome, Target
 from nexus.core.errors import NotFound, Unauthenticated, Unavailable
-
-PASSWORD_METHOD = "pwd"  # noqa: S105 — RFC 8176's word for it
 
 _USER_AGENT_LENGTH_MAX = 512
 _PURGE_BATCH = 5_000
 _PURGE_BATCHES_MAX = 200
 
 log = structlog.get_logger(__name__)
-
-
-class InvalidCredentials(Unauthenticated):
-    """Unknown, wrong or inactive: the same answer, after the same time."""
-
-    code = "invalid_credentials"
-    title = "The email or the password is wrong"
-
-    def __init__(self) -> None:
-        super().__init__("The email or the password is wrong.")
 
 
 class TokenReused(Unauthenticated):
@@ -59,38 +46,13 @@ class Purged(NamedTuple):
     families: int
 
 
-def check_password(*, request: HttpRequest, email: str, password: str, client: ClientInfo, door: str) -> User:
-    """Find the active user with this password. Every failure is recorded before it is raised.
-
-    The attempt is charged before the password is looked at. An unknown email costs a hash like a known one. No
-    transaction is open while the hash is computed. Raises: InvalidCredentials, LoginLocked.
-    """
-    user = authenticate(request, username=normalized_email(email), password=password)
-    if isinstance(user, User):
-        return user
-    locked = lockout.refusal(request)
-    _note_failure(email=email, client=client, door=door, is_locked=locked is not None)
-    raise locked or InvalidCredentials()
-
-
-def _note_failure(*, email: str, client: ClientInfo, door: str, is_locked: bool = False) -> None:
-    trail.record_denied(
-        action="auth.login.locked" if is_locked else "auth.login.failed",
-        actor=ANONYMOUS,
-        target=Target("session", ""),
-        outcome=Outcome.DENIED if is_locked else Outcome.FAILURE,
-        detail={"door": door},
-        pii={**client.as_pii(), "email": normalized_email(email)},
-    )
-
-
 def login(*, request: HttpRequest, email: str, password: str, client: ClientInfo, at: datetime) -> TokenPair:
     """Begin a session. Raises: InvalidCredentials, LoginLocked."""
-    user = check_password(request=request, email=email, password=password, client=client, door="api")
+    user = entrances.check_password(request=request, email=email, password=password, client=client, door="api")
     pair = _begin(checked=user, client=client, at=at)
     if pair is None:
-        _note_failure(email=email, client=client, door="api")
-        raise InvalidCredentials
+        entrances.note_failure(email=email, client=client, door="api")
+        raise entrances.InvalidCredentials
     lockout.came_in(request, user)
     return pair
 
@@ -117,10 +79,10 @@ def _begin(*, checked: User, client: ClientInfo, at: datetime) -> TokenPair | No
         action="auth.login.succeeded",
         actor=Actor.user(user.public_id),
         target=Target("session", str(family.pk)),
-        detail={"door": "api", "methods": [PASSWORD_METHOD], "evicted": evicted},
+        detail={"door": "api", "methods": [entrances.PASSWORD_METHOD], "evicted": evicted},
         pii=client.as_pii(),
     )
-    return _pair(user=user, family=family, authenticated_at=at, methods=(PASSWORD_METHOD,), at=at)
+    return _pair(user=user, family=family, authenticated_at=at, methods=(entrances.PASSWORD_METHOD,), at=at)
 
 
 def _evict(*, user: User, at: datetime) -> list[str]:
@@ -233,6 +195,7 @@ def _note_reuse(*, user: User, claims: Claims, client: ClientInfo, at: datetime)
     ended = 0
     if reused:
         ended = _end_families([claims.family_id], reason=RevokeReason.REFRESH_REUSE, at=at)
+        notices.tell(user_id=user.pk, kind=NoticeKind.TOKEN_REUSED, at=at, quiet=True)
     trail.record(
         action="auth.refresh.reuse_detected" if reused else "auth.refresh.denied",
         actor=Actor.user(user.public_id),
@@ -331,38 +294,25 @@ def end_all(*, user_id: int, actor: Actor, client: ClientInfo, at: datetime) -> 
     return ended
 
 
-def enter_console(*, request: HttpRequest, email: str, password: str, client: ClientInfo) -> User:
-    """Let staff into the console; to others it answers like a wrong password. Raises: InvalidCredentials."""
-    user = check_password(request=request, email=email, password=password, client=client, door="console")
-    trail.record_denied(
-        action="auth.login.succeeded" if user.is_staff else "auth.login.denied",
-        actor=Actor.user(user.public_id),
-        target=Target("session", ""),
-        outcome=Outcome.SUCCESS if user.is_staff else Outcome.DENIED,
-        detail={"door": "console", "methods": [PASSWORD_METHOD], "break_glass": user.is_superuser},
-        pii=client.as_pii(),
-    )
-    if not user.is_staff:
-        raise InvalidCredentials
-    return user
+def end_others(*, user: User, claims: Claims, client: ClientInfo, at: datetime, is_fresh: bool = False) -> TokenPair:
+    """End every session but this one, which goes on with new tokens and ends no later than it would have.
 
-
-def enter_command(*, email: str, password: str, command: str) -> User:
-    """Let an operator run a command; to others it answers like a wrong password. Raises: InvalidCredentials."""
-    client, request = ClientInfo(), HttpRequest()
-    user = check_password(request=request, email=email, password=password, client=client, door=command)
-    is_operator = user.role == Role.OPERATOR
-    trail.record_denied(
-        action="auth.login.succeeded" if is_operator else "auth.login.denied",
-        actor=Actor.user(user.public_id),
-        target=Target("session", ""),
-        outcome=Outcome.SUCCESS if is_operator else Outcome.DENIED,
-        detail={"door": command, "methods": [PASSWORD_METHOD]},
+    In the caller's transaction, with the user's row locked. Takes: `is_fresh` when a code was accepted just now.
+    """
+    ends_at = TokenFamily.objects.values_list("absolute_expires_at", flat=True).get(pk=claims.family_id, user=user)
+    end_all(user_id=user.pk, actor=Actor.user(user.public_id), client=client, at=at)
+    family = TokenFamily.objects.create(
+        id=uuid.uuid4(),
+        user=user,
+        created_at=at,
+        absolute_expires_at=ends_at,
+        last_seen_at=at,
+        stepped_up_at=at if is_fresh else None,
+        ip=client.ip,
+        user_agent=client.user_agent[:_USER_AGENT_LENGTH_MAX] or None,
     )
-    if not is_operator:
-        raise InvalidCredentials
-    lockout.came_in(request, user)
-    return user
+    fresh = User.objects.get(pk=user.pk)
+    return _pair(user=fresh, family=family, authenticated_at=claims.authenticated_at, methods=claims.methods, at=at)
 
 
 def purge(*, at: datetime) -> Purged:

@@ -1,4 +1,6 @@
-"""Who may come in, decided by two: a user is created, given a role or deactivated when a second operator agrees."""
+"""Who may come in, decided by two: a user is created, given a role, deactivated or rid of a lost device when a second
+operator agrees.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -7,13 +9,15 @@ from uuid import UUID
 from django.db import transaction
 
 from accounts.models import User, normalized_email
-from accounts.services import approvals, enrolments, sessions, users
+from accounts.services import approvals, codes, enrolments, second_factor, sessions, users
 from accounts.services.approvals import Executed, Request, SecondPersonNeeded
 from accounts.states import ApprovalState, Role
 from accounts.types import ClientInfo, Principal
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
 from nexus.core.errors import Conflict, FieldError, Invalid, NotFound
+
+FOUNDERS = 2  # operators that `manage.py create_operator` makes; from then on two of them decide
 
 
 class NotChangeable(Conflict):
@@ -74,6 +78,21 @@ def _ask_to_deactivate(*, public_id: UUID, reason: str, by: Principal, at: datet
     return approvals.ask(
         kind="USER_DEACTIVATE", target=_target(user), payload=_activity(user), by=by, reason=reason, at=at
     )
+
+
+def ask_to_reset(*, public_id: UUID, reason: str, by: Principal, at: datetime) -> Request:
+    """Ask for a second factor that is lost to be removed. Raises: NoSecondFactor, as `ask_for_role`."""
+    approvals.expire(at=at)
+    return _ask_to_reset(public_id=public_id, reason=reason, by=by, at=at)
+
+
+@transaction.atomic(durable=True)
+def _ask_to_reset(*, public_id: UUID, reason: str, by: Principal, at: datetime) -> Request:
+    user = _changeable(public_id, by=by)
+    payload = _device(user)
+    if payload is None:
+        raise second_factor.NoSecondFactor("The user has no second factor.")
+    return approvals.ask(kind="SECOND_FACTOR_RESET", target=_target(user), payload=payload, by=by, reason=reason, at=at)
 
 
 class _Create:
@@ -151,7 +170,26 @@ class _Deactivate(_Changing):
         return Executed(user)
 
 
-CREATE, ROLE, DEACTIVATE = _Create(), _Role(), _Deactivate()
+class _Reset(_Changing):
+    """How somebody loses a second factor that is lost already, and may set up another with the password."""
+
+    def payload(self, request: Request) -> dict[str, Any] | None:
+        """Lock the user, and say since when the device is in use; nothing, when there is none any more."""
+        user = _locked(request)
+        return None if user is None else _device(user)
+
+    def execute(self, request: Request, *, by: Principal, reason: str, at: datetime) -> Executed:
+        """Remove the device and its recovery codes, and end all sessions and keys."""
+        user = _locked(request)
+        assert user is not None
+        second_factor.forget(user, actor=Actor.user(by.public_id), at=at)
+        _finish(
+            user, "accounts.user.second_factor_reset", {"is_on": True}, {"is_on": False}, by=by, reason=reason, at=at
+        )
+        return Executed(user)
+
+
+CREATE, ROLE, DEACTIVATE, RESET = _Create(), _Role(), _Deactivate(), _Reset()
 
 
 def _changeable(public_id: UUID, *, by: Principal) -> User:
@@ -177,6 +215,14 @@ def _role(user: User, role: Role) -> dict[str, Any]:
 
 def _activity(user: User) -> dict[str, Any]:
     return {"user": str(user.public_id), "email": user.email, "is_active": user.is_active, "role": user.role}
+
+
+def _device(user: User) -> dict[str, Any] | None:
+    device = codes.device_of(user)
+    if device is None:
+        return None
+    since = device.confirmed_at.isoformat() if device.confirmed_at else ""
+    return {"user": str(user.public_id), "email": user.email, "device_since": since}
 
 
 def _target(user: User) -> Target:

@@ -1,5 +1,6 @@
 """Create the people and bots that may come in."""
 
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
@@ -51,6 +52,12 @@ def set_first_password(user: User, password: str) -> None:
     _check_password(password, user)
     user.set_password(password)
     user.save(update_fields=["password"])
+
+
+def hashed(user: User, password: str) -> str:
+    """Return another password of this user as it is kept. Raises: PasswordRefused."""
+    _check_password(password, user)
+    return make_password(password)
 
 
 def check_email(email: str) -> None:

@@ -1,17 +1,19 @@
-"""The commands of the local runner: run, test, manage, clean."""
+"""The commands of the local runner: run, test, manage, code, clean."""
 
+import os
 import sys
 
-from nexus.local import run, testing
+from nexus.local import codes, run, testing
 from nexus.local.binaries import PostgresUnusable
 from nexus.local.first_trade import TradeFailed
-from nexus.local.folder import FolderUnusable
+from nexus.local.folder import FolderUnusable, open_folder
 from nexus.local.processes import ChildFailed, StopRequested
 from nexus.local.servers import PortTaken
 
 USAGE = """python -m nexus.local run                  start everything, make one trade, serve until Ctrl-C
 python -m nexus.local test [pytest args]   run the tests on a PostgreSQL of their own
 python -m nexus.local manage [args]        run manage.py against the embedded database
+python -m nexus.local code [ROLE]          show a code of a demo person's second factor (operator)
 python -m nexus.local with-settings CMD    run a tool of `make check` under settings like production's
 python -m nexus.local clean                remove the data folder"""
 
@@ -26,6 +28,8 @@ def main(arguments: list[str]) -> int:
             return testing.test(rest)
         elif command == "manage":
             return run.manage(rest)
+        elif command == "code":
+            print(codes.show(open_folder(os.environ), who=rest[0] if rest else "operator"))
         elif command == "with-settings":
             return testing.with_settings(rest)
         elif command == "clean":

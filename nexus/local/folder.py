@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SECRET_BYTES = {
     "SECRET_KEY": 64,
     "JWT_SIGNING_KEYS": 64,
+    "FIELD_ENCRYPTION_KEYS": 32,
     "GATEWAY_TOKEN": 32,
     "PAPER_PASSWORD": 12,  # of the paper account at the emulated broker
     "PAPER_CONTROL_TOKEN": 32,  # of whoever plays the broker, other people and bad luck

@@ -4,13 +4,14 @@ import json
 import os
 import secrets
 import time
+from base64 import b32encode
 from pathlib import Path
 
 from django.conf import settings
 from django.utils.timezone import now
 
 from accounts import selectors
-from accounts.services import users
+from accounts.services import second_factor, users
 from accounts.states import Role
 from nexus.audit.types import Actor
 from nexus.local.folder import Folder, FolderUnusable, write_private
@@ -27,11 +28,15 @@ ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # without look-alikes
 def create(*, base_url: str) -> None:
     """Create whoever is missing, link the paper account to the trader, and write `demo.json`. Safe to repeat.
 
+    Each has a second factor whose seed stands in `demo.json` too: production knows no such one.
+
     Raises: FolderUnusable when the people exist and the note of their passwords is gone.
     """
     folder = Folder(Path(settings.DATA_DIR))
-    known = json.loads(folder.demo.read_text(encoding="utf-8"))["people"] if folder.demo.exists() else {}
+    note = json.loads(folder.demo.read_text(encoding="utf-8")) if folder.demo.exists() else {}
+    known, seeds = note.get("people", {}), note.get("second_factors", {})
     people = {role.value.lower(): _person(role, known=known, folder=folder) for role in Role}
+    seeds = {name: _second_factor(person["email"], seed=seeds.get(name)) for name, person in people.items()}
     trader_id = _user_id(people["trader"]["email"])
     account_id = _paper_account(trader_id, login=PAPER_LOGIN, name="Paper account", url="")
     rows = json.loads(os.environ.get("NEXUS_PAPER_MORE", "[]"))
@@ -41,6 +46,7 @@ def create(*, base_url: str) -> None:
         "docs_url": f"{base_url}/docs",
         "admin_url": f"{base_url}/admin/",
         "people": people,
+        "second_factors": seeds,
         "account": account_id,
         "more_accounts": more,
     }
@@ -79,6 +85,16 @@ def _user_id(email: str) -> int:
     if user is None:
         raise FolderUnusable(f"{email} is gone from the database. Begin anew with `make clean`.")
     return user.pk
+
+
+def _second_factor(email: str, *, seed: str | None) -> str:
+    """Give a person a second factor, unless the note knows of one, and return its seed."""
+    if seed is None:
+        seed = b32encode(secrets.token_bytes(second_factor.SEED_SIZE)).decode("ascii")
+        user = selectors.user_by_email(email)
+        assert user is not None
+        second_factor.install_demo(user=user, secret=seed, at=now())
+    return seed
 
 
 def _person(role: Role, *, known: dict[str, dict[str, str]], folder: Folder) -> dict[str, str]:

@@ -161,6 +161,7 @@ def _people(
     print(f"    Printed this once, kept in {folder.demo}:")
     for role, person in json.loads(folder.demo.read_text(encoding="utf-8"))["people"].items():
         print(f"      {role:<12} {person['email']:<32} {person['password']}")
+    print("    Where a code is asked for, `make code` shows the operator's, `make code WHO=trader` the trader's.")
 
 
 def manage(arguments: list[str]) -> int:

@@ -83,6 +83,7 @@ def django_environment(
         "CELERY_BROKER_URL": broker,
         "SECRET_KEY": known["SECRET_KEY"],
         "JWT_SIGNING_KEYS": known["JWT_SIGNING_KEYS"],
+        "FIELD_ENCRYPTION_KEYS": known["FIELD_ENCRYPTION_KEYS"],
         "GATEWAY_TOKEN": known["GATEWAY_TOKEN"],
         "DJANGO_SETTINGS_MODULE": "nexus.settings",
     }

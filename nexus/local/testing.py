@@ -27,7 +27,11 @@ def with_settings(command: list[str]) -> int:
     database, broker = "postgresql://nexus@127.0.0.1:1/nexus", "redis://127.0.0.1:1/0"  # nothing connects
     with tempfile.TemporaryDirectory(prefix="nexus-check-") as folder:
         env = servers.django_environment({}, folder=Path(folder), known=known, database=database, broker=broker)
-        env = dict(os.environ) | env | {"NEXUS_ENV": "production", "ALLOWED_HOSTS": "nexus.example.com"}
+        env = (
+            dict(os.environ)
+            | env
+            | {"NEXUS_ENV": "production", "ALLOWED_HOSTS": "nexus.example.com", "EMAIL_HOST": "mail.example.com"}
+        )
         return subprocess.run(command, env=env, cwd=ROOT, check=False).returncode
 
 

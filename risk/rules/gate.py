@@ -30,6 +30,7 @@ GATE: tuple[Rule, ...] = (
     Rule(Group.ACCESS, "PERMISSION", market.permission),
     Rule(Group.ACCESS, "ACCOUNT", market.account),
     Rule(Group.ACCESS, "STEP_UP", market.step_up),
+    Rule(Group.ACCESS, "ARMED", market.armed),
     Rule(Group.STOP_STATE, "TRADING_STATE", market.stop_state),
     Rule(Group.FRESHNESS, "BROKER_LINK", market.broker_link),
     Rule(Group.FRESHNESS, "SNAPSHOT_AGE", market.snapshot_age),

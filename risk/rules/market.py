@@ -32,6 +32,12 @@ def step_up(e: Evidence) -> Check:
     return Check("STEP_UP", "STEP_UP_REQUIRED", passed=not needed or e.access.stepped_up)
 
 
+def armed(e: Evidence) -> Check:
+    """Refuse new exposure with real money while the account is not armed; taking risk away passes."""
+    needed = e.access.account_is_live and not e.is_reducing
+    return Check("ARMED", "LIVE_NOT_ARMED", passed=not needed or e.access.is_armed)
+
+
 def stop_state(e: Evidence) -> Check:
     """Judge the stop: only ACTIVE admits new exposure, REDUCE_ONLY what verifiably reduces, HALTED its own sweep."""
     most = StopLevel.HALTED if e.stop.is_sweep else StopLevel.REDUCE_ONLY

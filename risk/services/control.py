@@ -72,6 +72,23 @@ def lock_shared() -> None:
     statements.fetch("SELECT pg_advisory_xact_lock_shared(%s)", [STOP_LOCK])
 
 
+def hold_off_submitters() -> bool:
+    """Wait until nobody marks an order, and let nobody until this transaction ends; the last lock, as above.
+
+    False when they take too long: what is done then holds for whoever comes later, and not for them.
+    """
+    assert connection.in_atomic_block
+    has_lock, _ = _take_lock()
+    return has_lock
+
+
+def _take_lock() -> tuple[bool, datetime]:
+    has_lock, clock = statements.fetch_only(
+        "SELECT has_lock, at FROM risk_take_stop_lock(%s, %s::integer)", [STOP_LOCK, LOCK_WAIT_MS]
+    )
+    return has_lock, clock
+
+
 def state(*, scopes: Iterable[tuple[ControlScope, str]]) -> StopState:
     """Return the strictest level over the system and `scopes`. A switch that cannot be read is a stop."""
     return as_state(statements.fetch_only(STATE.query, wanted(scopes)))
@@ -117,9 +134,7 @@ def set_level(
     still be sent: they are listed once those `submitters` are gone. Raises: Invalid.
     """
     _require_sense(scope=scope, key=key, level=level, sweep=sweep, reason=reason)
-    has_lock, clock = statements.fetch_only(
-        "SELECT has_lock, at FROM risk_take_stop_lock(%s, %s::integer)", [STOP_LOCK, LOCK_WAIT_MS]
-    )
+    has_lock, clock = _take_lock()
     if not has_lock:
         log.error("risk.control.stopped_without_lock", scope=scope.value, key=key)
     row = _locked(scope=scope, key=key, at=at)

@@ -48,6 +48,10 @@ def test_good_settings_pass(production):
         ({"ALLOWED_HOSTS": ["*.example.com"]}, "nexus.E009"),
         ({"NEXUS_ENV": "local"}, "nexus.E011"),
         ({"TRUSTED_PROXY_CIDRS": ["10.0.0.0/8", "proxy"]}, "nexus.E012"),
+        ({"FIELD_ENCRYPTION_KEYS": []}, "nexus.E017"),
+        ({"FIELD_ENCRYPTION_KEYS": ["x" * 31]}, "nexus.E018"),
+        ({"FIELD_ENCRYPTION_KEYS": ["changeme" * 8]}, "nexus.E019"),
+        ({"FIELD_ENCRYPTION_KEYS": [GOOD]}, "nexus.E020"),
         ({"ALPACA_ENABLED": True, "ALPACA_KEYS": "PA1:key"}, "nexus.E015"),
         ({"ALPACA_ENABLED": True, "ALPACA_KEYS": "PA1:key:secret,"}, "nexus.E015"),
     ],
@@ -78,7 +82,9 @@ def _run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[st
 PRODUCTION = {
     "SECRET_KEY": secrets.token_urlsafe(64),
     "JWT_SIGNING_KEYS": secrets.token_urlsafe(64),
+    "FIELD_ENCRYPTION_KEYS": secrets.token_urlsafe(32),
     "ALLOWED_HOSTS": "nexus.example",
+    "EMAIL_HOST": "mail.example",
     "CELERY_BROKER_URL": "redis://cache.example:6379/0",
 }
 
@@ -87,6 +93,13 @@ def test_the_deploy_check_passes_in_good_production_settings():
     done = _run("manage.py", "check", "--deploy", "--fail-level", "WARNING", **PRODUCTION)
 
     assert done.returncode == 0, done.stderr
+
+
+def test_the_deploy_check_warns_when_letters_go_nowhere():
+    done = _run("manage.py", "check", "--deploy", "--fail-level", "WARNING", **{**PRODUCTION, "EMAIL_HOST": ""})
+
+    assert done.returncode != 0
+    assert "nexus.W021" in done.stderr
 
 
 def test_the_web_server_does_not_start_with_bad_settings():

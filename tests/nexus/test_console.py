@@ -13,6 +13,7 @@ from nexus.audit.models import Event
 from nexus.core.operator import CappedPaginator, RecordAdmin
 from tests.client import ApiClient
 from tests.factories.accounts import PASSWORD, UserFactory
+from tests.factories.second_factor import fresh_code
 
 pytestmark = pytest.mark.django_db
 
@@ -26,7 +27,8 @@ def operator():
 
 def _enter(user: User, password: str = PASSWORD) -> Client:
     client = Client()
-    client.post("/admin/login/?next=/admin/", {"username": user.email.upper(), "password": password})
+    form = {"username": user.email.upper(), "password": password, "code": fresh_code(user)}
+    client.post("/admin/login/?next=/admin/", form)
     return client
 
 
@@ -38,13 +40,13 @@ def test_it_opens_for_staff_alone(role, status, new_events):
 
     assert client.get("/admin/").status_code == status
     action = "auth.login.succeeded" if status == 200 else "auth.login.denied"
-    assert [event.action for event in new_events() if event.action.startswith("auth")] == [action]
+    assert [event.action for event in new_events() if event.action.startswith("auth.login")] == [action]
 
 
 def test_a_wrong_password_and_a_wrong_role_get_one_answer(operator, new_events):
     pages = []
     for user, password in ((operator, "wrong"), (UserFactory.create(), PASSWORD)):
-        response = Client().post("/admin/login/", {"username": user.email, "password": password})
+        response = Client().post("/admin/login/", {"username": user.email, "password": password, "code": "1"})
         assert response.status_code == 200
         pages.append(response.context["form"].errors.as_text())
 

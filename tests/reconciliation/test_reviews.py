@@ -17,9 +17,10 @@ from reconciliation.services import decisions, reviews
 from reconciliation.services.decisions import OldEvidence
 from reconciliation.services.reviews import NotOpen, Taken
 from reconciliation.states import Decision
-from tests.factories.accounts import PASSWORD, UserFactory
+from tests.factories.accounts import UserFactory
 from tests.fakes.paper import LOGIN
 from tests.reconciliation.test_acting import shift_average
+from tests.terminal import Terminal
 from trading.models import BookCorrection, BrokerPosition
 from trading.services.corrections import BooksMoved
 
@@ -183,7 +184,7 @@ def test_a_difference_that_passes_closes_its_review(review, reconcile):
 
 
 def test_the_commands_show_and_decide(review, operator, monkeypatch):
-    monkeypatch.setattr("getpass.getpass", lambda _: PASSWORD)
+    monkeypatch.setattr("getpass.getpass", Terminal())
 
     def command(*words: str) -> str:
         out = StringIO()

@@ -19,6 +19,7 @@ from risk.models import LimitChange, RiskLimit
 from risk.services import changes, limits
 from risk.states import ChangeState, LimitKind, LimitScope
 from tests.factories.accounts import PASSWORD, UserFactory
+from tests.terminal import Terminal
 from tests.threads import together
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -214,7 +215,7 @@ def test_12_first_limits_at_once_leave_one_in_force_and_it_is_the_lowest(people)
 
 
 def test_an_operator_does_all_of_it_from_the_command_line(people, monkeypatch):
-    monkeypatch.setattr("getpass.getpass", lambda _: PASSWORD)
+    monkeypatch.setattr("getpass.getpass", Terminal())
     trader = UserFactory.create()
     place = ["USER", "DAILY_LOSS"]
     first, second = (["--as", person.email, "--reason", "A test."] for person in people)
@@ -248,7 +249,7 @@ COMMANDS = (
 def test_the_command_line_lets_no_stranger_in_and_keeps_that_one_tried(
     people, monkeypatch, new_events, command, role, password, action
 ):
-    monkeypatch.setattr("getpass.getpass", lambda _: password)
+    monkeypatch.setattr("getpass.getpass", Terminal(password))
     stranger = UserFactory.create(role=role)
 
     with pytest.raises(CommandError, match="The email or the password is wrong"):

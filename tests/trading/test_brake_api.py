@@ -16,7 +16,8 @@ from risk.services import control
 from risk.states import ControlScope, StopLevel, Sweep
 from tests import stops
 from tests.client import ApiClient
-from tests.factories.accounts import PASSWORD, UserFactory
+from tests.factories.accounts import UserFactory
+from tests.terminal import Terminal
 from tests.trading.conftest import TESTER, brief
 from trading import tasks
 from trading.models import SweepRun, TradeLedger, TradingAccount
@@ -204,7 +205,7 @@ def test_nobody_stops_or_looks_without_a_login(anonymous, paper):
 @pytest.fixture
 def run(operators, monkeypatch, settings) -> Any:
     """Run the command as the first operator, or the second; with no broker and no queue to be reached."""
-    monkeypatch.setattr("getpass.getpass", lambda _: PASSWORD)
+    monkeypatch.setattr("getpass.getpass", Terminal())
 
     def call(*words: str, by: int | None = 0) -> str:
         said = StringIO()

@@ -6,7 +6,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from accounts.states import Role
-from tests.factories.accounts import PASSWORD, UserFactory
+from tests.factories.accounts import UserFactory
+from tests.terminal import Terminal
 from tests.trading.brokers.alpaca.emulator import KEY, SECRET, serving
 from trading.brokers import registry
 from trading.models import TradingAccount
@@ -23,7 +24,7 @@ def emulator(db, settings):
 
 @pytest.fixture
 def operator(emulator, monkeypatch):
-    monkeypatch.setattr("getpass.getpass", lambda _: PASSWORD)
+    monkeypatch.setattr("getpass.getpass", Terminal())
     return UserFactory.create(role=Role.OPERATOR)
 
 

@@ -16,8 +16,8 @@ from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
 from risk.services import control, stats
 from trading import rules
-from trading.models import BrokerPosition, Fill, OrderEvent, TradeLedger
-from trading.services import storing
+from trading.models import BrokerPosition, Fill, OrderEvent, TradeLedger, TradingAccount
+from trading.services import arming, storing
 from trading.services.facts import database_clock
 from trading.services.settling import PRICE_STEP, Booked, Held
 from trading.services.storing import Beginning, Mark
@@ -68,6 +68,8 @@ def store(
     if mark is not None:
         control.lock_shared()
         if control.state(scopes=mark.scopes).level > mark.most:
+            raise storing.StopCame
+        if mark.armed is not None and not arming.is_armed(TradingAccount.objects.get(pk=mark.armed)):
             raise storing.StopCame
         stats.count_admitted(mark.day, value=mark.value, quantity=mark.quantity)
     if order.attempts:

@@ -280,6 +280,9 @@ class AccountRow(serializers.Serializer[AccountView]):
     mode = serializers.CharField(source="account.mode")
     is_live = serializers.BooleanField(source="account.is_live")
     is_active = serializers.BooleanField(source="account.is_active")
+    armed_until = serializers.DateTimeField(
+        source="account.armed_until", allow_null=True, help_text="of a live account: until when it takes orders"
+    )
     balance = ExactDecimalField(source="live.balance", default=None, allow_null=True, signed=True)
     equity = ExactDecimalField(source="live.equity", default=None, allow_null=True, signed=True)
     margin_free = ExactDecimalField(source="live.margin_free", default=None, allow_null=True, signed=True)

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from trading.api import limits, views
+from trading.api import arming, limits, views
 
 urlpatterns = [
     path("execute", views.Execute.as_view(), name="execute"),
@@ -14,6 +14,8 @@ urlpatterns = [
     path("orders/<uuid:order_id>", views.OrderTerms.as_view(), name="order-terms"),
     path("orders/<uuid:order_id>/cancel", views.OrderCancel.as_view(), name="order-cancel"),
     path("accounts", views.Accounts.as_view(), name="accounts"),
+    path("accounts/<uuid:account_id>/arm", arming.Arm.as_view(), name="account-arm"),
+    path("accounts/<uuid:account_id>/disarm", arming.Disarm.as_view(), name="account-disarm"),
     path("limits", limits.Limits.as_view(), name="limits"),
     path("quotes/<str:symbol>", views.Quotes.as_view(), name="quotes"),
 ]

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.rules import Action
-from accounts.services.permissions import actor_of, require_venue
+from accounts.services.permissions import actor_of, check_live_step_up, require_venue
 from accounts.states import Role
 from accounts.types import Principal
 from nexus.audit.services import trail
@@ -95,6 +95,17 @@ def _answer(execution: Execution) -> HttpResponse:
     )
 
 
+def _context(request: Request, account: TradingAccount, *, key: RequestKey | None = None) -> Context:
+    """Say what the door knows of the caller; where real money is, a person has shown a code lately by then.
+
+    Takes: the `key` of a request that may be a repetition, which needs no code: it does nothing.
+    """
+    asks = account.is_live and (key is None or records.find(key) is None)
+    if asks:
+        check_live_step_up(request._request, Action.ORDER_PLACE)
+    return Context(network=client_ip(request._request), stepped_up=asks)
+
+
 class Execute(TradingView):
     """Place an order."""
 
@@ -117,7 +128,7 @@ class Execute(TradingView):
         require_venue(user, is_live=account.is_live)
         key = _request_key(request, account, path="/trading/execute", body=form.validated_data)
         place = orders.accept if request.headers.get("Prefer") == "respond-async" else orders.execute
-        context = Context(network=client_ip(request._request))
+        context = _context(request, account, key=key)
         intent = form.to_intent()
         return _answer(
             place(user=user, account=account, intent=intent, key=key, at=now(), context=context, owned=owned)
@@ -159,7 +170,10 @@ class OrderTerms(TradingView):
         order = selectors.order_of(user, public_id=order_id)
         require_venue(user, is_live=order.account.is_live)
         reason = form.validated_data["reason"]
-        change = terms.change(user=user, order_id=order.pk, terms=form.to_terms(), reason=reason, at=now())
+        context = _context(request, order.account)
+        change = terms.change(
+            user=user, order_id=order.pk, terms=form.to_terms(), reason=reason, at=now(), context=context
+        )
         return Response(forms.ChangeView(change).data, status=200 if change.state != ChangeState.UNKNOWN else 202)
 
 
@@ -203,6 +217,7 @@ class PositionStops(TradingView):
         form.is_valid(raise_exception=True)
         position = selectors.position_of(user, public_id=position_id)
         require_venue(user, is_live=position.account.is_live)
+        _context(request, position.account)
         actor, reason = actor_of(user), form.validated_data["reason"]
         change = changes.change_stops(
             position_id=position.pk, stops=form.to_stops(), actor=actor, reason=reason, at=now()

@@ -30,6 +30,9 @@ class TradingAccount(models.Model):
     mode = models.CharField(max_length=8, choices=columns.choices_of(PositionMode))
     is_live = models.BooleanField(default=False)
     is_active = models.BooleanField(default=True)
+    armed_until = models.DateTimeField(
+        null=True, blank=True, help_text="of an account with real money: until when it takes orders"
+    )
     usd_symbol = models.CharField(max_length=32, blank=True, help_text="the pair that turns its currency into USD")
     usd_is_base = models.BooleanField(default=False)
     created_at = models.DateTimeField()
@@ -38,6 +41,10 @@ class TradingAccount(models.Model):
         db_table = "trading_account"
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["venue", "server", "venue_account"], name="trading_account_one_link"),
+            models.CheckConstraint(
+                condition=models.Q(armed_until__isnull=True) | models.Q(is_live=True),
+                name="trading_account_armed_is_live",
+            ),
         ]
 
     def __str__(self) -> str:

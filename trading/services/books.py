@@ -18,14 +18,14 @@ from risk.types import Figure, Limit
 from trading import selectors
 from trading.models import TradeLedger, TradingAccount
 from trading.rules import ZERO
-from trading.services import accounts, balances, usage
+from trading.services import accounts, arming, balances, usage
 from trading.services.facts import Facts, Missing
 from trading.services.usage import Counts
 from trading.types import OrderIntent
 
 PARTS = (
     usage.COUNT, selectors.IN_DOUBT, selectors.CHANGING, stats.PAST, stats.STARTS, sights.AGE, limits.IN_FORCE,
-    control.STATE, people.IS_ACTIVE, balances.EXPLAINED,
+    control.STATE, people.IS_ACTIVE, balances.EXPLAINED, arming.STATE,
 )  # fmt: skip
 
 
@@ -47,6 +47,7 @@ class Books:
     limits: Mapping[LimitKind, Limit]
     stop: StopState
     user_is_active: bool
+    is_armed: bool
 
 
 def read(
@@ -65,10 +66,11 @@ def read(
         **usage.arguments(user_id=user_id, account_id=account.pk, account_ids=ids, intent=intent, at=at),
         **control.wanted(accounts.control_scopes(account, symbol=symbol)),
         "symbol": symbol,
+        "armed_account": account.pk,
         "since": at if isinstance(facts, Missing) else facts.read_at,
         "date": at.date(),
     }
-    counts, in_doubt, changing, past, starts, age, in_force, stop, is_active, explained = statements.fetch_parts(
+    counts, in_doubt, changing, past, starts, age, in_force, stop, is_active, explained, armed = statements.fetch_parts(
         PARTS, given
     )
     return Books(
@@ -81,4 +83,5 @@ def read(
         limits=limits.as_limits(in_force),
         stop=control.as_state(stop),
         user_is_active=is_active[0],
+        is_armed=armed[0],
     )

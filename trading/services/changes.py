@@ -24,7 +24,7 @@ from risk.states import AdjustmentKind, StopLevel
 from trading import rules, selectors
 from trading.models import BrokerPosition, ChangeRequest
 from trading.rules import ZERO
-from trading.services import accounts, admission, facts, identifiers, triggers
+from trading.services import accounts, admission, arming, facts, identifiers, triggers
 from trading.services.facts import Facts, Missing
 from trading.states import ChangeKind, ChangeState
 from trading.types import StopsChange, VenuePosition
@@ -119,6 +119,8 @@ def _claim(
     stop = control.state(scopes=accounts.control_scopes(account, symbol=position.symbol))
     if stop.level is StopLevel.HALTED or (extra and stop.level is not StopLevel.ACTIVE):
         raise ChangeRefused(f"Trading is {stop.level.name} ({stop.reason}): only a tighter stop is accepted, if any.")
+    if extra and not arming.is_armed(account):
+        raise ChangeRefused("The account is not armed: only a tighter stop is accepted.")
     in_doubt = selectors.in_doubt(user_id=account.user_id, since=read.read_at)
     check = admission.judge_more_risk(
         account=account, extra=extra, symbol=position.symbol, facts=read, in_doubt=in_doubt, at=at

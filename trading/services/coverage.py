@@ -28,6 +28,12 @@ def accounts_under(scope: ControlScope, key: str) -> QuerySet[TradingAccount]:
     return rows.filter(_accounts_of(scope, key))
 
 
+def armed_under(scope: ControlScope, key: str) -> QuerySet[TradingAccount]:
+    """Return the armed accounts that a stop covers. One of an instrument covers orders, and no account as such."""
+    rows = TradingAccount.objects.filter(armed_until__isnull=False).order_by("pk")
+    return rows.none() if scope is ControlScope.INSTRUMENT else rows.filter(_accounts_of(scope, key))
+
+
 def accounts_to_sweep(scope: ControlScope, key: str) -> QuerySet[TradingAccount]:
     """Return the accounts that a stop's sweep is about: those that it covers, and such as were put aside while our
     books say that something stands there. One that is named is swept whatever is known of it.

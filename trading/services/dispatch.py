@@ -17,7 +17,7 @@ from risk.services import control
 from risk.states import StopLevel
 from trading import rules
 from trading.models import TradableInstrument, TradeLedger
-from trading.services import accounts, facts, instruments, orders
+from trading.services import accounts, arming, facts, instruments, orders
 from trading.states import QUEUED, REJECTED, SENDING, Delivery, OrderType, RejectedBy, Side
 from trading.types import Quote
 
@@ -92,6 +92,8 @@ def _claim(*, order_id: int, fault: str | None, at: datetime) -> TradeLedger | N
     reason = ""
     if stop.level > most:
         reason = f"TRADING_{stop.level.name}"
+    elif not order.venue_position_id and not arming.is_armed(order.account):
+        reason = "LIVE_NOT_ARMED"
     elif now - order.created_at > timedelta(seconds=ttl_s):
         reason = "INTENT_TOO_OLD"
     elif fault is None:

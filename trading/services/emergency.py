@@ -18,7 +18,9 @@ from nexus.core import metrics
 from risk.services import control
 from risk.services.control import Switch
 from risk.states import ControlScope, StopLevel, Sweep
-from trading.services import coverage, facts, sweeps
+from trading.services import arming, coverage, facts, sweeps
+
+STOP = Actor.system("stop")
 
 log = structlog.get_logger(__name__)
 
@@ -59,7 +61,8 @@ def follow_due(*, at: datetime) -> int:
 
 
 def follow(switch: Switch, *, at: datetime) -> bool:
-    """List what may still reach the broker after a stop, and begin its sweep. False when it has to be done again.
+    """List what may still reach the broker after a stop, begin its sweep, and disarm what it covers. False when it has
+    to be done again.
 
     A stop that had the lock came after every submitter. One that had not looks once those of its moment are gone:
     whoever came later has read the stop.
@@ -67,8 +70,11 @@ def follow(switch: Switch, *, at: datetime) -> bool:
     if not switch.has_lock and not _submitters_gone():
         log.error("trading.stop.submitters_stay", place=switch.place)
         return False
+    scope = ControlScope(switch.scope)
     with transaction.atomic(durable=True):
-        listed = coverage.in_flight(ControlScope(switch.scope), switch.key)
+        # Accounts before the switch: who arms holds an account and waits for a stop, which waits for its switch.
+        arming.disarm_under(scope, switch.key, reason=f"Stopped: {switch.reason}", actor=STOP, at=at)
+        listed = coverage.in_flight(scope, switch.key)
         if control.note_in_flight(switch, in_flight=listed, at=at):
             sweeps.begin(switch, at=at)
     return True

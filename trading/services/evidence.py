@@ -175,6 +175,7 @@ def _access(q: Question, known: Books, *, worst: Reservation | Unknown) -> Acces
         and (q.account.user_id == q.user.pk or q.reduction is not None),
         account_is_live=q.account.is_live,
         stepped_up=q.context.stepped_up,
+        is_armed=known.is_armed,
         knows_network=knows,
     )
 

@@ -236,7 +236,7 @@ def _reserve(
 ) -> None:
     """Store the order as admitted: QUEUED (move 1), or marked as about to be sent (moves 1 and 3 in one commit).
 
-    The transaction ends here. Raises: StopCame when a stop covers the order.
+    The transaction ends here. Raises: StopCame when a stop covers the order, or its account is live and not armed.
     """
     assert judgement.reservation is not None
     quote, is_reducing = read.quotes[order.symbol], bool(order.venue_position_id)
@@ -255,6 +255,7 @@ def _reserve(
         quantity=ZERO if is_reducing else order.quantity,
         scopes=accounts.control_scopes(order.account, symbol=order.symbol),
         most=most if is_reducing else StopLevel.ACTIVE,
+        armed=order.account.pk if order.account.is_live and not is_reducing else None,
     )
     _store(order, path=path, actor=actor, action="order.admitted", mark=mark, at=at)
 

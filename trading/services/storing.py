@@ -49,6 +49,9 @@ WITH stored AS (
 SELECT id, sent_at, {append} FROM stored
 """
 
+# The account is looked at once the stop lock is held: a row comes from the function before it is judged.
+IS_ARMED = " AND trading_pass_armed(%(armed_account)s)"
+
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
@@ -98,10 +101,13 @@ class Mark:
     quantity: Decimal
     scopes: tuple[tuple[ControlScope, str], ...]
     most: StopLevel
+    armed: int | None = None  # the account with real money that has to be armed
 
 
 class StopCame(Exception):
-    """A stop covers the order. Nothing was stored and the transaction is lost: begin anew, and judge by the stop."""
+    """A stop covers the order, or its account is not armed. Nothing was stored, and the transaction is lost: begin anew
+    and judge again.
+    """
 
 
 def store(
@@ -109,9 +115,9 @@ def store(
 ) -> None:
     """Insert the order with its first events and its audit event; an order with an attempt is dated as sent now.
 
-    With a `mark`, the stop lock is taken first and the stop read under it. It is the last lock, held for this
-    statement and the commit, which it brings along: it is the last of the transaction. Takes: `event` as `trail.event`
-    returns it. Raises: StopCame.
+    With a `mark`, the stop lock is taken first, and the stop is read under it, and whether the account is armed where it
+    has to be. It is the last lock, held for this statement and the commit, which it brings along: it is the last of the
+    transaction. Takes: `event` as `trail.event` returns it. Raises: StopCame.
     """
     assert connection.in_atomic_block
     row = statements.inserted(TradeLedger, order)
@@ -126,8 +132,9 @@ def store(
     }
     if mark is not None:
         given |= stats.counting(mark.day, value=mark.value, quantity=mark.quantity)
-        given |= {**control.wanted(mark.scopes), "stop_most": mark.most.value}
-    text = _text(tuple(row), is_sent=bool(order.attempts), is_marked=mark is not None)
+        given |= {**control.wanted(mark.scopes), "stop_most": mark.most.value, "armed_account": mark.armed}
+    is_live = mark is not None and mark.armed is not None
+    text = _text(tuple(row), is_sent=bool(order.attempts), is_marked=mark is not None, is_live=is_live)
     try:
         (stored,) = statements.fetch(text, given, is_last=mark is not None)
     except DatabaseError as exc:
@@ -144,12 +151,13 @@ def _beginning() -> Any:
 
 
 @lru_cache(maxsize=8)
-def _text(names: tuple[str, ...], *, is_sent: bool, is_marked: bool) -> Any:
+def _text(names: tuple[str, ...], *, is_sent: bool, is_marked: bool, is_live: bool) -> Any:
+    gate = f"FROM {control.PASSED} AS stop (passed) WHERE stop.passed{IS_ARMED if is_live else ''}" if is_marked else ""
     clock = {"sent_at": "clock_timestamp()"} if is_sent else {}
     parts = {
         "{columns}": ", ".join(f'"{name}"' for name in names),
         "{values}": ", ".join(clock.get(name, f"%({name})s") for name in names),
-        "{gate}": f"FROM {control.PASSED} AS stop (passed) WHERE stop.passed" if is_marked else "",
+        "{gate}": gate,
         "{counted}": f", counted AS ({stats.COUNT} AND EXISTS (SELECT FROM stored))" if is_marked else "",
         "{append}": trail.APPEND,
     }

@@ -24,13 +24,13 @@ from nexus.core import money
 from nexus.core.errors import OutcomeUnknown, OutsideError, Refused, Unavailable, Unreachable
 from risk.services import control, stats
 from risk.states import StopLevel
-from risk.types import Verdict
+from risk.types import Context, Verdict
 from trading import rules
 from trading.models import ChangeRequest, TradeLedger
-from trading.services import accounts, admission, facts, identifiers, instruments, shapes, triggers
+from trading.services import accounts, admission, arming, facts, identifiers, instruments, shapes, triggers
 from trading.services.cancels import NotCancelable
 from trading.services.changes import ChangeInFlight, ChangeRefused
-from trading.services.evidence import Question
+from trading.services.evidence import NOBODY, Question
 from trading.services.facts import Facts, Missing
 from trading.states import ChangeKind, ChangeState, Delivery, TimeInForce
 from trading.types import OrderChange, OrderIntent, VenueOrder
@@ -47,7 +47,13 @@ class NotChangeable(NotCancelable):
 
 
 def change(
-    *, user: Principal, order_id: int, terms: Mapping[str, Decimal | None], reason: str, at: datetime
+    *,
+    user: Principal,
+    order_id: int,
+    terms: Mapping[str, Decimal | None],
+    reason: str,
+    at: datetime,
+    context: Context = NOBODY,
 ) -> ChangeRequest:
     """Change prices of a working order; what `terms` does not name stays as the broker shows it. Returns the request as
     it was answered.
@@ -77,6 +83,7 @@ def change(
         facts=read,
         day=stats.Day(),
         at=at + timedelta(seconds=time.monotonic() - began),
+        context=context,
         venue_margin=margin,
     )
     request = _claim(order_id=order_id, shown=shown, question=question, read=read, reason=reason)
@@ -123,6 +130,8 @@ def _claim(*, order_id: int, shown: OrderIntent, question: Question, read: Facts
     stop = control.state(scopes=accounts.control_scopes(order.account, symbol=order.symbol))
     if stop.level > (StopLevel.REDUCE_ONLY if judgement.adds_nothing else StopLevel.ACTIVE):
         raise ChangeRefused(f"Trading is {stop.level.name}: {stop.reason}")
+    if not judgement.adds_nothing and not arming.is_armed(order.account):
+        raise ChangeRefused("The new terms are refused: LIVE_NOT_ARMED.")
     request = ChangeRequest.objects.create(
         change_id=f"{identifiers.draw()}-T",
         kind=ChangeKind.TERMS,

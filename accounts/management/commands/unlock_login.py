@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.timezone import now
 
-from accounts.services import lockout, sessions
+from accounts.services import entrances, lockout
 from nexus.audit.types import Actor
 from nexus.core.errors import NexusError
 from nexus.core.logs import correlated
@@ -30,7 +30,7 @@ class Command(BaseCommand):
         password = getpass.getpass(f"Password of {options['operator']}: ")
         with correlated():
             try:
-                operator = sessions.enter_command(email=options["operator"], password=password, command="unlock_login")
+                operator = entrances.enter_command(email=options["operator"], password=password, command="unlock_login")
                 actor = Actor.user(operator.public_id)
                 if options["email"]:
                     opened = lockout.unlock(email=options["email"], reason=options["reason"], actor=actor, at=now())

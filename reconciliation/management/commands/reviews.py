@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.timezone import now
 
-from accounts.services import sessions
+from accounts.services import entrances
 from accounts.types import Principal
 from nexus.core import money
 from nexus.core.errors import NexusError
@@ -106,7 +106,8 @@ class Command(BaseCommand):
 
     def _operator(self, email: str) -> Principal:
         password = getpass.getpass(f"Password of {email}: ")
-        return sessions.enter_command(email=email, password=password, command="reviews")
+        code = getpass.getpass("Code: ").strip()
+        return entrances.enter_command(email=email, password=password, command="reviews", code=code)
 
 
 def _worth(row: Review) -> str:

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.timezone import now
 
 from accounts import selectors as people
-from accounts.services import sessions
+from accounts.services import entrances
 from accounts.types import Principal
 from nexus.audit.types import Actor
 from nexus.core import money
@@ -104,7 +104,8 @@ class Command(BaseCommand):
 
     def _operator(self, email: str) -> Principal:
         password = getpass.getpass(f"Password of {email}: ")
-        return sessions.enter_command(email=email, password=password, command="limit")
+        code = getpass.getpass("Code: ").strip()
+        return entrances.enter_command(email=email, password=password, command="limit", code=code)
 
 
 def _number(text: str) -> Decimal:

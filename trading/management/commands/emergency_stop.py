@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.timezone import now
 
 from accounts import selectors as people
-from accounts.services import sessions
+from accounts.services import entrances
 from accounts.types import Principal
 from nexus.audit.types import Actor
 from nexus.core.errors import NexusError
@@ -65,7 +65,7 @@ class Command(BaseCommand):
                 raise CommandError(exc.detail) from exc
 
     def _stop(self, options: dict[str, Any]) -> None:
-        operator = self._operator(options["email"])
+        operator = self._operator(options["email"], eases=False)
         scope, key = _place(options)
         is_soft = options["reduce_only"]
         if is_soft and (options["cancel"] or options["flatten"]):
@@ -135,9 +135,11 @@ class Command(BaseCommand):
         if brake.release is not None:
             self.stdout.write(f"  proposal {brake.release.pk} waits for a second operator: {brake.release.reason}")
 
-    def _operator(self, email: str) -> Principal:
+    def _operator(self, email: str, *, eases: bool = True) -> Principal:
+        """Ask who does this. A stop asks for no code: nothing may stand in its way."""
         password = getpass.getpass(f"Password of {email}: ")
-        return sessions.enter_command(email=email, password=password, command="emergency_stop")
+        code = getpass.getpass("Code: ").strip() if eases else None
+        return entrances.enter_command(email=email, password=password, command="emergency_stop", code=code)
 
 
 def _place(options: dict[str, Any]) -> tuple[ControlScope, str]:

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.timezone import now
 
 from accounts import selectors as people
-from accounts.services import sessions
+from accounts.services import entrances
 from nexus.audit.types import Actor
 from nexus.core.errors import NexusError, OutsideError
 from trading.brokers.registry import BROKERS
@@ -34,7 +34,7 @@ class Command(BaseCommand):
         operator = options["operator"]
         password = getpass.getpass(f"Password of {operator}: ")
         try:
-            entered = sessions.enter_command(email=operator, password=password, command="link_account")
+            entered = entrances.enter_command(email=operator, password=password, command="link_account")
             person = people.user_by_email(options["email"])
             if person is None:
                 raise CommandError(f"Nobody goes by {options['email']}.")

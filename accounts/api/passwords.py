@@ -1,0 +1,53 @@
+"""The door of passwords."""
+
+from typing import ClassVar, cast
+
+from django.utils.timezone import now
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.api.access import client_of
+from accounts.api.forms import TokenPairOutput
+from accounts.api.second_factor import CODE
+from accounts.models import User
+from accounts.rules import Action
+from accounts.services import passwords
+from accounts.services.step_up import HEADER
+from accounts.services.users import PASSWORD_LENGTH_MAX
+from accounts.types import Claims
+from nexus.core.wire import StrictSerializer
+
+
+class PasswordInput(StrictSerializer):
+    """The old password and the new one."""
+
+    password = serializers.CharField(max_length=PASSWORD_LENGTH_MAX, trim_whitespace=False, write_only=True)
+    new_password = serializers.CharField(max_length=PASSWORD_LENGTH_MAX, trim_whitespace=False, write_only=True)
+
+
+class PasswordChange(APIView):
+    """One's own password."""
+
+    actions: ClassVar = {"POST": Action.PASSWORD_CHANGE}
+
+    @extend_schema(
+        operation_id="auth_password", request=PasswordInput, responses=TokenPairOutput, parameters=[CODE], tags=["auth"]
+    )
+    def post(self, request: Request) -> Response:
+        """Change the password. Every other session ends; this one goes on with the tokens of the answer."""
+        form = PasswordInput(data=request.data)
+        form.is_valid(raise_exception=True)
+        pair = passwords.change(
+            request=request._request,
+            user=cast("User", request.user),
+            old=form.validated_data["password"],
+            new=form.validated_data["new_password"],
+            code=request.headers.get(HEADER, "").strip(),
+            claims=cast("Claims", request.auth),
+            client=client_of(request),
+            at=now(),
+        )
+        return Response(TokenPairOutput(pair).data, headers={"Cache-Control": "no-store"})

@@ -1,0 +1,147 @@
+"""Let people in by their password: through the API, the console, a command, and once more inside a session."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.contrib.auth import authenticate
+from django.http import HttpRequest
+from django.utils import timezone
+
+from accounts import selectors
+from accounts.models import User, normalized_email
+from accounts.services import codes, lockout, notices
+from accounts.states import NoticeKind, Role
+from accounts.types import ClientInfo
+from nexus.audit.services import trail
+from nexus.audit.types import ANONYMOUS, Actor, Outcome, Target
+from nexus.core.errors import Denied, Unauthenticated
+
+PASSWORD_METHOD = "pwd"  # noqa: S105 — RFC 8176's word for it
+
+
+class InvalidCredentials(Unauthenticated):
+    """Unknown, wrong or inactive: the same answer, after the same time."""
+
+    code = "invalid_credentials"
+    title = "The email or the password is wrong"
+
+    def __init__(self) -> None:
+        super().__init__("The email or the password is wrong.")
+
+
+class EnrolmentNeeded(Denied):
+    """The password is right, and there is no second factor, without which this door stays shut."""
+
+    code = "second_factor_needed"
+    title = "A second factor is needed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Your account has no second factor. Enrol one with `manage.py second_factor enrol`, or through the API."
+        )
+
+
+def check_password(*, request: HttpRequest, email: str, password: str, client: ClientInfo, door: str) -> User:
+    """Find the active user with this password. Every failure is recorded before it is raised.
+
+    The attempt is charged before the password is looked at. An unknown email costs a hash like a known one. No
+    transaction is open while the hash is computed. Raises: InvalidCredentials, LoginLocked.
+    """
+    user = authenticate(request, username=normalized_email(email), password=password)
+    if isinstance(user, User):
+        lockout.remember(request, user)
+        return user
+    locked = lockout.refusal(request)
+    if locked is not None:
+        _tell_of_lock(request, email=email)
+    note_failure(email=email, client=client, door=door, is_locked=locked is not None)
+    raise locked or InvalidCredentials()
+
+
+def _tell_of_lock(request: HttpRequest, *, email: str) -> None:
+    """Tell the owner of a name that it is locked; what an address did to itself is nobody else's news."""
+    attempt, user = lockout.attempt_of(request), selectors.user_by_email(email)
+    if user is not None and attempt is not None and attempt.shut is not lockout.ADDRESS:
+        notices.tell(user_id=user.pk, kind=NoticeKind.LOGIN_LOCKED, at=timezone.now(), quiet=True)
+
+
+def note_failure(*, email: str, client: ClientInfo, door: str, is_locked: bool = False) -> None:
+    """Keep that somebody was not let in."""
+    trail.record_denied(
+        action="auth.login.locked" if is_locked else "auth.login.failed",
+        actor=ANONYMOUS,
+        target=Target("session", ""),
+        outcome=Outcome.DENIED if is_locked else Outcome.FAILURE,
+        detail={"door": door},
+        pii={**client.as_pii(), "email": normalized_email(email)},
+    )
+
+
+def enter_console(
+    *, request: HttpRequest, email: str, password: str, code: str, client: ClientInfo, at: datetime
+) -> User:
+    """Let staff into the console with password and code; to others it answers like a wrong password.
+
+    Raises: InvalidCredentials, LoginLocked, EnrolmentNeeded, OtpInvalid, OtpLocked.
+    """
+    user = check_password(request=request, email=email, password=password, client=client, door="console")
+    if not user.is_staff:
+        _note_entry(user, door="console", client=client, outcome=Outcome.DENIED)
+        raise InvalidCredentials
+    device = codes.device_of(user)
+    if device is None:
+        _note_entry(user, door="console", client=client, outcome=Outcome.DENIED, reason="no_second_factor")
+        raise EnrolmentNeeded
+    method = codes.check(user=user, code=code, purpose="console", client=client, at=at)
+    _note_entry(user, door="console", client=client, methods=[PASSWORD_METHOD, method])
+    user.otp_device = device  # type: ignore[attr-defined]  # django-otp marks the session by it
+    return user
+
+
+def enter_command(*, email: str, password: str, command: str, code: str | None = None) -> User:
+    """Let an operator run a command; to others it answers like a wrong password.
+
+    Takes: `code` where the command is one that needs a fresh second factor; the stop never is.
+    Raises: InvalidCredentials, LoginLocked, EnrolmentNeeded, OtpInvalid, OtpLocked.
+    """
+    client, request = ClientInfo(), HttpRequest()
+    user = check_password(request=request, email=email, password=password, client=client, door=command)
+    if user.role != Role.OPERATOR:
+        _note_entry(user, door=command, client=client, outcome=Outcome.DENIED)
+        raise InvalidCredentials
+    methods = [PASSWORD_METHOD]
+    if code is not None:
+        if codes.device_of(user) is None:
+            raise EnrolmentNeeded
+        methods.append(codes.check(user=user, code=code, purpose=command, client=client, at=timezone.now()))
+    _note_entry(user, door=command, client=client, methods=methods)
+    lockout.came_in(request, user)
+    return user
+
+
+def _note_entry(
+    user: User,
+    *,
+    door: str,
+    client: ClientInfo,
+    outcome: Outcome = Outcome.SUCCESS,
+    methods: Sequence[str] = (PASSWORD_METHOD,),
+    reason: str = "",
+) -> None:
+    trail.record_denied(
+        action="auth.login.succeeded" if outcome is Outcome.SUCCESS else "auth.login.denied",
+        actor=Actor.user(user.public_id),
+        target=Target("session", ""),
+        outcome=outcome,
+        detail={"door": door, "methods": list(methods), "break_glass": user.is_superuser}
+        | ({"reason": reason} if reason else {}),
+        pii=client.as_pii(),
+    )
+
+
+def confirm_password(*, request: HttpRequest, user: User, password: str, client: ClientInfo) -> None:
+    """Ask for the password once more, inside a session. Raises: InvalidCredentials, LoginLocked."""
+    check_password(request=request, email=user.email, password=password, client=client, door="session")
+    attempt = lockout.attempt_of(request)
+    assert attempt is not None
+    lockout.succeed(attempt)

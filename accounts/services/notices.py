@@ -1,0 +1,86 @@
+"""Tell people what happened to their own accounts, by e-mail. The row is the queue: what is lost is sent again."""
+
+from datetime import datetime, timedelta
+
+import structlog
+from django.conf import settings
+from django.core.mail import send_mail
+from django.db import transaction
+from django.db.models import F
+
+from accounts.models import Notice, User
+from accounts.states import NoticeKind
+from nexus.core.jobs import enqueue
+
+SEND = "accounts.send_notices"
+BATCH = 100
+CLAIMED = timedelta(minutes=2)  # by a worker that sends; then another may
+PAUSE = timedelta(minutes=1)  # after the first failure, twice as long after each
+ATTEMPTS_MAX = 10
+KEPT = timedelta(days=30)
+QUIET = timedelta(minutes=15)
+
+TEXTS: dict[NoticeKind, str] = {
+    NoticeKind.NEW_ADDRESS: "Somebody has logged in to your account from an address that we have not seen before.",
+    NoticeKind.LOGIN_LOCKED: "Too many wrong passwords were tried with your name. Logins are locked for a while.",
+    NoticeKind.CODES_LOCKED: "Too many wrong codes were tried in your account. Codes are locked for a while.",
+    NoticeKind.TOKEN_REUSED: "A token of one of your sessions was used twice. The session was ended.",
+    NoticeKind.PASSWORD_CHANGED: "Your password was changed. All other sessions were ended.",
+    NoticeKind.SECOND_FACTOR_ON: "A second factor was set up for your account. All other sessions were ended.",
+    NoticeKind.SECOND_FACTOR_OFF: "The second factor of your account was removed. All other sessions were ended.",
+    NoticeKind.RECOVERY_CODES_NEW: "New recovery codes were made for your account. The old ones are void.",
+    NoticeKind.RECOVERY_CODE_USED: "A recovery code of your account was used.",
+    NoticeKind.API_KEY_CREATED: "An API key was made for your account.",
+    NoticeKind.LIVE_ARMED: "Live trading was armed on one of your accounts.",
+}
+ADVICE = "If this was not you, end all sessions, change the password and tell your operator."
+
+log = structlog.get_logger(__name__)
+
+
+def tell(*, user_id: int, kind: NoticeKind, at: datetime, detail: str = "", quiet: bool = False) -> None:
+    """Keep a message to a person, in the caller's transaction when there is one; it is sent after the commit.
+
+    Takes: `quiet` for what may happen many times: then one message in a quarter of an hour is enough.
+    """
+    if quiet and Notice.objects.filter(user_id=user_id, kind=kind, created_at__gt=at - QUIET).exists():
+        return
+    lines = [TEXTS[kind], f"Time: {at:%Y-%m-%d %H:%M:%S} UTC"]
+    text = "\n".join([*lines, detail, "", ADVICE] if detail else [*lines, "", ADVICE])
+    Notice.objects.create(user_id=user_id, kind=kind, text=text, created_at=at, next_at=at)
+    enqueue(SEND)
+
+
+def send_due(*, at: datetime) -> int:
+    """Send what is due, each message by itself. Returns how many were sent. Safe to run beside itself."""
+    if settings.NEXUS_ENV == "production" and not settings.EMAIL_HOST:
+        return 0  # they wait for a mail server: a letter in a log reaches nobody
+    return sum(_send(notice, at=at) for notice in _claim(at=at))
+
+
+@transaction.atomic(durable=True)
+def _claim(*, at: datetime) -> list[Notice]:
+    rows = Notice.objects.filter(sent_at__isnull=True, next_at__lte=at, attempts__lt=ATTEMPTS_MAX)
+    due = list(rows.order_by("pk").select_for_update(of=("self",), skip_locked=True).select_related("user")[:BATCH])
+    claimed = Notice.objects.filter(pk__in=[notice.pk for notice in due])
+    claimed.update(next_at=at + CLAIMED, attempts=F("attempts") + 1)
+    return due
+
+
+def _send(notice: Notice, *, at: datetime) -> bool:
+    user: User = notice.user
+    try:
+        subject = f"{settings.ENROLMENT_NAME}: {NoticeKind(notice.kind).label}"
+        send_mail(subject, f"{notice.text}\n", settings.DEFAULT_FROM_EMAIL, [user.email])
+    except Exception as exc:  # noqa: BLE001 — every mail server fails in its own words, and the row is tried again
+        log.error("accounts.notice.failed", notice_id=notice.pk, error=type(exc).__name__)  # noqa: TRY400
+        pause = PAUSE * 2**notice.attempts
+        Notice.objects.filter(pk=notice.pk).update(next_at=at + pause, fault=type(exc).__name__)
+        return False
+    Notice.objects.filter(pk=notice.pk).update(sent_at=at, fault="")
+    return True
+
+
+def purge(*, at: datetime) -> None:
+    """Delete messages that are long over."""
+    Notice.objects.filter(created_at__lt=at - KEPT).delete()
