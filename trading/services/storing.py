@@ -115,7 +115,7 @@ def store(
 ) -> None:
     """Insert the order with its first events and its audit event; an order with an attempt is dated as sent now.
 
-    With a `mark`, the stop lock is taken first, and the stop is read under it, and whether the account is armed where it
+    With a `mark`, the stop lock is taken first, the stop is read under it, and whether the account is armed where it
     has to be. It is the last lock, held for this statement and the commit, which it brings along: it is the last of the
     transaction. Takes: `event` as `trail.event` returns it. Raises: StopCame.
     """
