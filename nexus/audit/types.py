@@ -1,6 +1,7 @@
 """Who did it and what it was done to: the two ends of an audit event."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -48,3 +49,26 @@ class Target:
 
     type: str
     id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a batch is: where it stands, the root over its leaves, and the batch before it."""
+
+    deployment: str
+    batch_no: int
+    first_index: int
+    leaf_count: int
+    merkle_root: bytes
+    prev_hash: bytes
+    sealed_at: datetime
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SealedHeader:
+    """A header as it left us: its exact bytes and the signature over them."""
+
+    batch_no: int
+    header: bytes
+    signature: bytes

@@ -1,0 +1,61 @@
+"""What is read of the black box: its head, its keys, and what waits to be sealed."""
+
+from datetime import datetime, timedelta
+
+from django.db import connection
+
+from nexus.audit.models import Batch
+from nexus.audit.rules.keys import INTRODUCED, KEY_OBJECT
+
+LOOK_BACK = 50_000  # ids below the newest sealed event among which events may still be unsealed: late commits
+
+
+def head() -> Batch | None:
+    """Return the newest batch."""
+    return Batch.objects.order_by("-batch_no").first()
+
+
+def key_of_head() -> str | None:
+    """Return the name of the key that sealed the newest batch."""
+    newest = head()
+    return newest.key_id if newest else None
+
+
+def key_of_batch(batch_no: int) -> str | None:
+    """Return the name of the key that sealed a batch; None where there is no such batch."""
+    return Batch.objects.filter(batch_no=batch_no).values_list("key_id", flat=True).first()
+
+
+def introductions(key_id: str = "", *, before: int | None = None, is_sealed: bool = False) -> list[str]:
+    """Return the canonical texts of the events that introduce keys, or one key, in order."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT e.canonical FROM audit.event e LEFT JOIN audit.leaf l ON l.event_id = e.id"
+            " WHERE e.action = %(action)s AND (%(key)s = '' OR (e.object_type = %(type)s AND e.object_id = %(key)s))"
+            " AND (NOT %(is_sealed)s OR l.log_index IS NOT NULL)"
+            " AND (%(before)s::bigint IS NULL OR l.log_index < %(before)s) ORDER BY l.log_index NULLS LAST, e.id",
+            {"action": INTRODUCED, "type": KEY_OBJECT, "key": key_id, "before": before, "is_sealed": is_sealed},
+        )
+        return [row[0] for row in cursor.fetchall()]
+
+
+def oldest_unsealed() -> datetime | None:
+    """Return when the oldest event was recorded that waits for its seal; None when none does.
+
+    It looks as far back as the sealer's quick look does; what is older is found by verification.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "WITH low AS (SELECT coalesce(max(event_id), 0) - %s AS id FROM audit.leaf)"
+            " SELECT e.recorded_at FROM audit.event e WHERE e.id > (SELECT id FROM low)"
+            " AND NOT EXISTS (SELECT FROM audit.leaf l WHERE l.event_id = e.id) ORDER BY e.id LIMIT 1",
+            [LOOK_BACK],
+        )
+        row = cursor.fetchone()
+    return row[0] if row else None
+
+
+def seal_lag(*, at: datetime) -> timedelta:
+    """Return for how long the oldest unsealed event has waited; nothing when none waits."""
+    oldest = oldest_unsealed()
+    return max(at - oldest, timedelta()) if oldest else timedelta()
