@@ -138,6 +138,12 @@ def _audit() -> Iterator[Metric]:
     if head is not None:
         sealed = head.first_index + head.leaf_count
         yield GaugeMetricFamily("nexus_audit_events_sealed", "Events that are sealed.", value=sealed)
+    behind = GaugeMetricFamily(
+        "nexus_audit_anchor_lag_seconds", "Age of the oldest seal that an anchor lacks.", labels=["anchor"]
+    )
+    for each in audit.anchor_lags(at=now()):
+        behind.add_metric([each.name], each.lag.total_seconds())
+    yield behind
 
 
 class _Family:

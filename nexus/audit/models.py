@@ -1,4 +1,7 @@
-"""The black box as Django sees it: tables that it may read and does not manage. Migration 0001 holds the real ones."""
+"""The black box as Django sees it: tables that it may read and does not manage. Migration 0001 holds the real ones.
+
+What is managed here is no evidence: how far the anchors are.
+"""
 
 from django.db import models
 
@@ -78,3 +81,20 @@ class Leaf(models.Model):
 
     def __str__(self) -> str:
         return f"leaf {self.log_index}"
+
+
+class AnchorMark(models.Model):
+    """How far one anchor has come. Written by the sealer alone."""
+
+    name = models.CharField(max_length=300, primary_key=True)
+    is_set = models.BooleanField(help_text="the sealer's settings name it")
+    kept_to = models.BigIntegerField(default=-1, help_text="the newest batch that it has taken")
+    kept_at = models.DateTimeField(null=True)
+    failing_since = models.DateTimeField(null=True)
+    fault = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        db_table = "audit_anchor"
+
+    def __str__(self) -> str:
+        return f"{self.name}: batch {self.kept_to}"

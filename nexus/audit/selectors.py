@@ -1,10 +1,11 @@
 """What is read of the black box: its head, its keys, and what waits to be sealed."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import connection
 
-from nexus.audit.models import Batch
+from nexus.audit.models import AnchorMark, Batch
 from nexus.audit.rules.keys import INTRODUCED, KEY_OBJECT
 
 LOOK_BACK = 50_000  # ids below the newest sealed event among which events may still be unsealed: late commits
@@ -59,3 +60,21 @@ def seal_lag(*, at: datetime) -> timedelta:
     """Return for how long the oldest unsealed event has waited; nothing when none waits."""
     oldest = oldest_unsealed()
     return max(at - oldest, timedelta()) if oldest else timedelta()
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorLag:
+    """For how long an anchor has owed the oldest seal that it does not have."""
+
+    name: str
+    lag: timedelta
+    fault: str
+
+
+def anchor_lags(*, at: datetime) -> list[AnchorLag]:
+    """Return how far each anchor is behind."""
+    found = []
+    for mark in AnchorMark.objects.filter(is_set=True).order_by("name"):
+        owed = Batch.objects.filter(batch_no=mark.kept_to + 1).values_list("sealed_at", flat=True).first()
+        found.append(AnchorLag(mark.name, max(at - owed, timedelta()) if owed else timedelta(), mark.fault))
+    return found

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -14,7 +15,8 @@ from nexus.local.servers import RESTARTS
 
 def start(supervisor: Supervisor, folder: Folder, *, env: Mapping[str, str]) -> Child:
     """Start the sealer. It alone learns where the signing key is; a person's own settings win."""
-    ours = {"AUDIT_SIGNING_KEY_FILE": str(_key(folder))}
+    anchors = quote(str(folder.audit / "anchors.jsonl"))
+    ours = {"AUDIT_SIGNING_KEY_FILE": str(_key(folder)), "AUDIT_ANCHORS": f"file:{anchors}"}
     known = dict(env) | {name: value for name, value in ours.items() if not env.get(name)}
     command = [sys.executable, str(ROOT / "manage.py"), "audit_seal", "--loop"]
     return supervisor.start("sealer", command, env=known, cwd=ROOT, restarts=RESTARTS)

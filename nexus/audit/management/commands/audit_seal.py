@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -11,9 +12,11 @@ import structlog
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import InterfaceError, OperationalError, connection
+from django.utils.timezone import now
 
 from nexus.audit.rules.keys import Signer
-from nexus.audit.services import heartbeat, keys, sealing
+from nexus.audit.services import anchoring, heartbeat, keys, sealing
+from nexus.audit.services.anchoring import Way
 from nexus.audit.services.sealing import Idle
 from nexus.core.errors import NexusError
 
@@ -37,38 +40,78 @@ class Command(BaseCommand):
         """Seal with the key that AUDIT_SIGNING_KEY_FILE names."""
         if not settings.AUDIT_SIGNING_KEY_FILE:
             raise CommandError("AUDIT_SIGNING_KEY_FILE is not set. Make a key: manage.py audit_key create FILE.")
+        if settings.NEXUS_ENV == "production" and not settings.AUDIT_ANCHORS:
+            raise CommandError(
+                "AUDIT_ANCHORS is not set. Without a copy of the seals elsewhere, nobody can tell that the end of the"
+                " log was cut off: name at least one place that is not on the database's host."
+            )
         try:
             signer = keys.load(Path(settings.AUDIT_SIGNING_KEY_FILE))
             keys.stand(signer)
+            ways = anchoring.open_ways(settings.AUDIT_ANCHORS)
         except NexusError as exc:
             raise CommandError(exc.detail) from exc
+        except ValueError as exc:
+            raise CommandError(str(exc)) from exc
         if options["loop"]:
-            _Loop(signer).run()
+            _Loop(signer, ways).run()
             return
         count = sum(done.count for done in sealing.seal_all(signer=signer))
+        for way in ways:
+            while anchoring.carry(way, at=now()):
+                pass
         self.stdout.write(f"{count} events sealed.")
 
 
 class _Loop:
     """The sealer's rounds. A database that is gone is waited for."""
 
-    def __init__(self, signer: Signer) -> None:
+    def __init__(self, signer: Signer, ways: list[Way]) -> None:
         self._signer = signer
+        self._ways = ways
         self._stopped = threading.Event()
+        self._carrier_failed = False
         self._full_at = self._heartbeat_at = 0.0
 
     def run(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
-        log.info("audit.sealer.started", key_id=self._signer.key_id)
+        log.info("audit.sealer.started", signer=self._signer.key_id, anchors=[way.anchor.name for way in self._ways])
+        carrier = threading.Thread(target=self._carry, name="anchors")
+        carrier.start()
+        try:
+            self._repeat(self._round)
+        finally:
+            self._stopped.set()
+            carrier.join()
+        if self._carrier_failed:
+            raise CommandError("The anchors' thread ended by itself. See the log.")
+        log.info("audit.sealer.stopped")
+
+    def _carry(self) -> None:
+        """Bring seals to the anchors, in a thread of its own: a place that hangs holds up no seal."""
+        try:
+            self._repeat(self._carry_round)
+        except Exception:
+            log.exception("audit.sealer.anchors_failed")
+            self._carrier_failed = True
+        finally:
+            connection.close()
+            self._stopped.set()
+
+    def _carry_round(self, _at_s: float) -> None:
+        for way in self._ways:
+            while anchoring.carry(way, at=now()) and not self._stopped.is_set():
+                pass
+
+    def _repeat(self, act: Callable[[float], None]) -> None:
         while not self._stopped.is_set():
             try:
-                self._round(time.monotonic())
+                act(time.monotonic())
             except (OperationalError, InterfaceError) as exc:
                 log.error("audit.sealer.database_gone", detail=str(exc))  # noqa: TRY400 — its trace says no more
                 connection.close()
             self._stopped.wait(PASS_S)
-        log.info("audit.sealer.stopped")
 
     def _round(self, at_s: float) -> None:
         is_busy = self._full_pass(at_s) if at_s >= self._full_at else self._quick_pass()
