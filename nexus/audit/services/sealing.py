@@ -19,12 +19,16 @@ from nexus.audit.selectors import LOOK_BACK
 from nexus.audit.types import Header, SealedHeader
 
 BATCH_SIZE = 20_000
-WINDOW = 500_000  # ids that one statement of a full pass looks at
+WINDOW = 500_000  # events that one statement of a full pass looks at
 
 _LOCK = 0x4E58_5345_414C  # "NXSEAL"
 _LEAF = struct.Struct("!hiqiqiqi32s")
 _COPY_HEAD, _COPY_END = b"PGCOPY\n\xff\r\n\x00" + bytes(8), b"\xff\xff"
 
+# Stretches end by rows and not by ids: ids have gaps of any size, and an empty one is not worth a statement.
+_STRETCH = """
+SELECT max(id) FROM (SELECT id FROM audit.event WHERE id > %(above)s ORDER BY id LIMIT %(window)s) stretch
+"""
 # The leaf's side is bounded too, so that what was sealed years ago is never looked at.
 _UNSEALED = """
 SELECT e.id, e.canonical FROM audit.event e
@@ -82,17 +86,20 @@ def seal_all(*, signer: Signer) -> Iterator[Sealed]:
 
 
 def _unsealed(cursor: Any, above: int | None) -> Iterator[tuple[int, str]]:
-    cursor.execute("SELECT coalesce((SELECT max(event_id) FROM audit.leaf), 0), coalesce(max(id), 0) FROM audit.event")
-    sealed_to, newest = cursor.fetchone()
-    low = max(0, sealed_to - LOOK_BACK) if above is None else above
+    if above is None:
+        cursor.execute("SELECT coalesce(max(event_id), 0) FROM audit.leaf")
+        above = max(0, cursor.fetchone()[0] - LOOK_BACK)
     left = BATCH_SIZE
-    while low < newest and left:
-        most = min(low + WINDOW, newest)
-        cursor.execute(_UNSEALED, {"above": low, "most": most, "limit": left})
+    while left:
+        cursor.execute(_STRETCH, {"above": above, "window": WINDOW})
+        (most,) = cursor.fetchone()
+        if most is None:
+            return
+        cursor.execute(_UNSEALED, {"above": above, "most": most, "limit": left})
         rows = cursor.fetchall()
         yield from rows
         left -= len(rows)
-        low = most
+        above = most
 
 
 def _write(cursor: Any, events: list[tuple[int, str]], signer: Signer) -> Sealed:

@@ -7,6 +7,7 @@ from hashlib import sha256
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
 from nexus.audit import selectors
@@ -106,6 +107,22 @@ def test_a_full_pass_walks_the_whole_log_in_windows(monkeypatch):
     seal()
 
     assert Leaf.objects.count() == Event.objects.count()
+
+
+def test_an_event_of_a_huge_id_is_passed_in_few_statements():
+    record(3)
+    tamper(
+        "INSERT INTO audit.event OVERRIDING SYSTEM VALUE SELECT %s, recorded_at, action, outcome, actor_type, actor_id,"
+        " object_type, object_id, request_id, canonical FROM audit.event ORDER BY id DESC LIMIT 1",
+        [10**15],
+    )
+
+    with CaptureQueriesContext(connection) as seen:
+        (done,) = sealing.seal_all(signer=SIGNER)
+
+    assert done.last_id == 10**15
+    assert Leaf.objects.count() == Event.objects.count()
+    assert len(seen) < 25
 
 
 def test_a_late_commit_is_found_behind_the_newest_by_the_quick_pass_and_far_behind_by_the_full_one(monkeypatch):
