@@ -120,6 +120,10 @@ def _database(url: str) -> dict[str, object]:
 
 
 DATABASES = {"default": _database(env.secret("DATABASE_URL"))}
+AUDIT_READER = "default"  # the connection that exports and verifies
+if AUDIT_DATABASE_URL := env.optional_secret("AUDIT_DATABASE_URL"):
+    DATABASES["auditor"] = _database(AUDIT_DATABASE_URL)
+    AUDIT_READER = "auditor"
 
 # --- Who you are ------------------------------------------------------------------------------------------------------
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
@@ -211,6 +215,7 @@ if NEXUS_ENV == "production":
 
 # --- The black box: docs/audit.md ------------------------------------------------------------------------------------
 AUDIT_SIGNING_KEY_FILE = env.text("AUDIT_SIGNING_KEY_FILE", "")  # the sealer's alone
+AUDIT_PUBLIC_KEY_FILE = env.text("AUDIT_PUBLIC_KEY_FILE", "")  # what verification trusts; else the log's first key
 AUDIT_ANCHORS = env.secret_words("AUDIT_ANCHORS")  # where seals are kept: file:/path, log:, https://…
 
 # --- Jobs -------------------------------------------------------------------------------------------------------------
@@ -265,6 +270,7 @@ CELERY_TASK_ROUTES = {  # stops and alerts have workers of their own, which noth
     "trading.follow_stops": {"queue": "stop"},
     "trading.run_sweeps": {"queue": "stop"},
     "alerts.*": {"queue": "alerts"},
+    "audit.verify_log": {"queue": "audit"},  # minutes of work: they must keep nobody from reconciling
 }
 CELERY_BEAT_SCHEDULE = {
     "follow-stops": _every(1.0, "trading.follow_stops"),
@@ -274,6 +280,7 @@ CELERY_BEAT_SCHEDULE = {
     "watch-accounts": _every(5.0, "trading.watch_accounts"),
     "reconcile-accounts": _every(2.0, "reconciliation.reconcile_accounts"),  # hands out those whose slot has come
     "watch-audit": _every(15.0, "audit.watch"),
+    "verify-audit": _every(3600.0, "audit.verify_log"),  # works when a new night has begun
     "send-alerts": _every(2.0, "alerts.sweep"),
     "send-digest": _every(ALERT_DIGEST_S, "alerts.digest"),
     "expire-approvals": _every(60.0, "accounts.expire_approvals"),

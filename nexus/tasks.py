@@ -9,4 +9,12 @@ from nexus import watch
 @shared_task(name="audit.watch")
 def watch_audit(**_future: object) -> None:
     """Tell people when the black box does not keep up."""
-    watch.watch_seals(at=now())
+    at = now()
+    watch.watch_seals(at=at)
+    watch.watch_verification(at=at)
+
+
+@shared_task(name="audit.verify_log")
+def verify_log(**_future: object) -> None:
+    """Verify the whole log, once a night, and wake people unless it is clean."""
+    watch.verify_log(at=now(), clock=now)

@@ -98,3 +98,25 @@ class AnchorMark(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name}: batch {self.kept_to}"
+
+
+class Verification(models.Model):
+    """One verification of the whole log, and what it came to."""
+
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField()
+    asked_by = models.CharField(max_length=64, help_text="id of whoever asked")
+    verdict = models.CharField(max_length=8)
+    to_batch = models.BigIntegerField(help_text="the newest batch then; -1: none")
+    batches = models.BigIntegerField()
+    events = models.BigIntegerField()
+    unsealed = models.BigIntegerField()
+    counts = models.JSONField(help_text="findings by their name")
+    findings = models.JSONField(help_text="the first hundred")
+    notes = models.JSONField()
+
+    class Meta:
+        db_table = "audit_verification"
+
+    def __str__(self) -> str:
+        return f"verification #{self.pk}: {self.verdict}"

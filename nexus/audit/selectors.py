@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import connection
+from django.db import connection, connections
 
-from nexus.audit.models import AnchorMark, Batch
+from nexus.audit.models import AnchorMark, Batch, Verification
 from nexus.audit.rules.keys import INTRODUCED, KEY_OBJECT
 
 LOOK_BACK = 50_000  # ids below the newest sealed event among which events may still be unsealed: late commits
@@ -22,14 +22,16 @@ def key_of_head() -> str | None:
     return newest.key_id if newest else None
 
 
-def key_of_batch(batch_no: int) -> str | None:
+def key_of_batch(batch_no: int, *, using: str = "default") -> str | None:
     """Return the name of the key that sealed a batch; None where there is no such batch."""
-    return Batch.objects.filter(batch_no=batch_no).values_list("key_id", flat=True).first()
+    return Batch.objects.using(using).filter(batch_no=batch_no).values_list("key_id", flat=True).first()
 
 
-def introductions(key_id: str = "", *, before: int | None = None, is_sealed: bool = False) -> list[str]:
+def introductions(
+    key_id: str = "", *, before: int | None = None, is_sealed: bool = False, using: str = "default"
+) -> list[str]:
     """Return the canonical texts of the events that introduce keys, or one key, in order."""
-    with connection.cursor() as cursor:
+    with connections[using].cursor() as cursor:
         cursor.execute(
             "SELECT e.canonical FROM audit.event e LEFT JOIN audit.leaf l ON l.event_id = e.id"
             " WHERE e.action = %(action)s AND (%(key)s = '' OR (e.object_type = %(type)s AND e.object_id = %(key)s))"
@@ -78,3 +80,19 @@ def anchor_lags(*, at: datetime) -> list[AnchorLag]:
         owed = Batch.objects.filter(batch_no=mark.kept_to + 1).values_list("sealed_at", flat=True).first()
         found.append(AnchorLag(mark.name, max(at - owed, timedelta()) if owed else timedelta(), mark.fault))
     return found
+
+
+def kept_to(anchor: str) -> int:
+    """Return the newest batch that an anchor has taken; -1 for none."""
+    found = AnchorMark.objects.filter(name=anchor).values_list("kept_to", flat=True).first()
+    return -1 if found is None else found
+
+
+def last_verification() -> Verification | None:
+    """Return the newest verification of the whole log."""
+    return Verification.objects.order_by("-pk").first()
+
+
+def log_began_at() -> datetime | None:
+    """Return when the first batch was sealed."""
+    return Batch.objects.order_by("batch_no").values_list("sealed_at", flat=True).first()

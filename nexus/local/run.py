@@ -110,6 +110,7 @@ def _serve(
     servers.start_worker(supervisor, env=env)
     servers.start_stop_worker(supervisor, env=env)
     servers.start_alert_worker(supervisor, env=env)
+    servers.start_audit_worker(supervisor, env=sealer.for_verification(folder, env=env))
     servers.start_beat(supervisor, env=env)
     sealer.start(supervisor, folder, env=env)
     for gateway_port, gateway in gateways.items():

@@ -7,6 +7,7 @@ from nexus.audit.types import Header
 
 VERSION = "nexus-audit-batch v1"
 LINES = 9
+KEY_ID_LINE = 8
 
 _MOMENT = "%Y-%m-%dT%H:%M:%S.%fZ"
 

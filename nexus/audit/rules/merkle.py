@@ -58,3 +58,33 @@ def root_by(path: Sequence[bytes], *, leaf: bytes, index: int, count: int) -> by
             found = sha256(b"\x01" + found + node).digest()
         place, last = place >> 1, last >> 1
     return found if last == 0 else None
+
+
+class Growing:
+    """A root that grows leaf by leaf and keeps no more than one hash a level."""
+
+    def __init__(self, nodes: Sequence[tuple[int, bytes]] = (), count: int = 0) -> None:
+        self._nodes = list(nodes)  # (height, hash) of the whole subtrees so far, the largest first
+        self.count = count
+
+    def add(self, leaf: bytes) -> None:
+        """Add a leaf's hash."""
+        nodes, height, node = self._nodes, 0, leaf
+        while nodes and nodes[-1][0] == height:
+            node = sha256(b"\x01" + nodes.pop()[1] + node).digest()
+            height += 1
+        nodes.append((height, node))
+        self.count += 1
+
+    def copy(self) -> "Growing":
+        """Return the same root, to grow another way from here."""
+        return Growing(self._nodes, self.count)
+
+    def root(self) -> bytes | None:
+        """Return the root over what was added; None for nothing."""
+        if not self._nodes:
+            return None
+        found = self._nodes[-1][1]
+        for _, node in reversed(self._nodes[:-1]):
+            found = sha256(b"\x01" + node + found).digest()
+        return found

@@ -119,7 +119,7 @@ def stand(signer: Signer) -> None:
 
 
 def introduced_keys(
-    trusted: dict[str, Ed25519PublicKey] | None = None, *, before: int | None = None
+    trusted: dict[str, Ed25519PublicKey] | None = None, *, before: int | None = None, using: str = "default"
 ) -> dict[str, Ed25519PublicKey]:
     """Return the trusted keys and those that sealed events introduce, each vouched for by one before it.
 
@@ -127,13 +127,13 @@ def introduced_keys(
     in `before` the log index up to which events count.
     """
     known = dict(trusted or {})
-    if not trusted and (root := selectors.key_of_batch(0)) is not None:
-        for canonical in selectors.introductions(root):
+    if not trusted and (root := selectors.key_of_batch(0, using=using)) is not None:
+        for canonical in selectors.introductions(root, using=using):
             key = keys.named(json.loads(canonical)["detail"])
             if key is not None and keys.key_id(key) == root:
                 known[root] = key
                 break
-    for canonical in selectors.introductions(before=before, is_sealed=True):
+    for canonical in selectors.introductions(before=before, is_sealed=True, using=using):
         key = keys.introduced(json.loads(canonical)["detail"], known=known, deployment=settings.DEPLOYMENT_ID)
         if key is not None:
             known.setdefault(keys.key_id(key), key)
