@@ -216,6 +216,8 @@ if NEXUS_ENV == "production":
 # --- The black box: docs/audit.md ------------------------------------------------------------------------------------
 AUDIT_SIGNING_KEY_FILE = env.text("AUDIT_SIGNING_KEY_FILE", "")  # the sealer's alone
 AUDIT_PUBLIC_KEY_FILE = env.text("AUDIT_PUBLIC_KEY_FILE", "")  # what verification trusts; else the log's first key
+AUDIT_EXPORT_DIR = Path(env.text("AUDIT_EXPORT_DIR", str(DATA_DIR / "exports"))).resolve()
+AUDIT_EXPORT_KEEP_HOURS = env.integer("AUDIT_EXPORT_KEEP_HOURS", 72, least=1)
 AUDIT_ANCHORS = env.secret_words("AUDIT_ANCHORS")  # where seals are kept: file:/path, log:, https://…
 
 # --- Jobs -------------------------------------------------------------------------------------------------------------
@@ -270,7 +272,9 @@ CELERY_TASK_ROUTES = {  # stops and alerts have workers of their own, which noth
     "trading.follow_stops": {"queue": "stop"},
     "trading.run_sweeps": {"queue": "stop"},
     "alerts.*": {"queue": "alerts"},
-    "audit.verify_log": {"queue": "audit"},  # minutes of work: they must keep nobody from reconciling
+    "audit.verify_log": {"queue": "audit"},  # minutes of work, which must keep nobody from reconciling
+    "audit.export": {"queue": "audit"},
+    "audit.sweep_exports": {"queue": "audit"},
 }
 CELERY_BEAT_SCHEDULE = {
     "follow-stops": _every(1.0, "trading.follow_stops"),
@@ -280,6 +284,7 @@ CELERY_BEAT_SCHEDULE = {
     "watch-accounts": _every(5.0, "trading.watch_accounts"),
     "reconcile-accounts": _every(2.0, "reconciliation.reconcile_accounts"),  # hands out those whose slot has come
     "watch-audit": _every(15.0, "audit.watch"),
+    "sweep-exports": _every(60.0, "audit.sweep_exports"),
     "verify-audit": _every(3600.0, "audit.verify_log"),  # works when a new night has begun
     "send-alerts": _every(2.0, "alerts.sweep"),
     "send-digest": _every(ALERT_DIGEST_S, "alerts.digest"),

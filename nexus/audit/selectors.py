@@ -11,9 +11,20 @@ from nexus.audit.rules.keys import INTRODUCED, KEY_OBJECT
 LOOK_BACK = 50_000  # ids below the newest sealed event among which events may still be unsealed: late commits
 
 
-def head() -> Batch | None:
+def head(*, using: str = "default") -> Batch | None:
     """Return the newest batch."""
-    return Batch.objects.order_by("-batch_no").first()
+    return Batch.objects.using(using).order_by("-batch_no").first()
+
+
+def sealed_texts(action: str, *, using: str = "default") -> list[str]:
+    """Return the texts of the sealed events of an action, in the order of the log. For actions that are rare."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            "SELECT e.canonical FROM audit.event e JOIN audit.leaf l ON l.event_id = e.id WHERE e.action = %s"
+            " ORDER BY l.log_index",
+            [action],
+        )
+        return [row[0] for row in cursor.fetchall()]
 
 
 def key_of_head() -> str | None:

@@ -72,3 +72,25 @@ class SealedHeader:
     batch_no: int
     header: bytes
     signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What an export holds: a stretch of time, the events of an action, an actor or an object, and in which forms.
+
+    Takes: `from_at` as the first moment, `to_at` as the first one after; "" for what is not asked for.
+    """
+
+    from_at: datetime | None = None
+    to_at: datetime | None = None
+    action: str = ""
+    actor_id: str = ""
+    object_type: str = ""
+    object_id: str = ""
+    with_csv: bool = False
+    with_pii: bool = False
+
+    @property
+    def is_filtered(self) -> bool:
+        """Tell whether events are left out between others: then nobody can prove that none more was."""
+        return any((self.action, self.actor_id, self.object_type, self.object_id))

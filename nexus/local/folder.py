@@ -70,7 +70,7 @@ class Folder:
     @property
     def parts(self) -> list[Path]:
         """Return everything that a local run makes here, besides the database."""
-        names = ("logs", "gateway", "paper", "audit", "static", "prepared", "secrets.env", "run.lock")
+        names = ("logs", "gateway", "paper", "audit", "exports", "static", "prepared", "secrets.env", "run.lock")
         return [self.path / name for name in names] + [self.demo, self.traded, self.running]
 
 
