@@ -25,9 +25,10 @@ SAMPLED_S = 0.05
 # As an order's event is, which is the most frequent one.
 _APPEND = """
 SELECT count(audit.append('trading.order.filled', 'success', 'user',
-  'a3c5e1f0-0000-4000-8000-' || lpad(n::text, 12, '0'), 'order', n::text, 'bench-' || n, jsonb_build_object('before', 'ACCEPTED', 'after', 'FILLED', 'instrument', 'EURUSD',
-  'side', 'BUY', 'quantity', '0.10', 'price', '1.08765', 'account', 'b7d6c4a2-0000-4000-8000-000000000042',
-  'client_order_id', md5(n::text)))) FROM generate_series(%s, %s) n
+  'a3c5e1f0-0000-4000-8000-' || lpad(n::text, 12, '0'), 'order', n::text, 'bench-' || n,
+  jsonb_build_object('before', 'ACCEPTED', 'after', 'FILLED', 'instrument', 'EURUSD', 'side', 'BUY', 'quantity', '0.10',
+  'price', '1.08765',
+  'account', 'b7d6c4a2-0000-4000-8000-000000000042', 'client_order_id', md5(n::text)))) FROM generate_series(%s, %s) n
 """
 
 
@@ -57,7 +58,7 @@ def main(events: int = EVENTS) -> dict[str, float]:
     keys.stand(signer)
     begun = time.perf_counter()
     sealed = sum(done.count for done in sealing.seal_all(signer=signer))
-    figures = {"audit_seal_per_s": round(sealed / (time.perf_counter() - begun))}
+    figures: dict[str, float] = {"audit_seal_per_s": round(sealed / (time.perf_counter() - begun))}
     assert sealed >= events
     begun = time.perf_counter()
     with _peak() as peak:
@@ -73,7 +74,7 @@ def main(events: int = EVENTS) -> dict[str, float]:
 
 
 def _export(folder: Path, public: Path, *, sealed: int) -> dict[str, float]:
-    """Export everything as JSONL, and verify the bundle offline. The first reads what the last verification has read."""
+    """Export everything as JSONL, and verify the bundle offline."""
     from nexus.audit.services import bundling  # noqa: PLC0415
     from nexus.audit.types import Selection  # noqa: PLC0415
 

@@ -79,6 +79,7 @@ def write(
         raise NothingSealed("Nothing of that time has been sealed.")
     made, container = Bundle(), Container(file)
     with ExitStack() as stack:
+        stack.enter_context(walking.alone(using))
         drafts = _Drafts(selection, lambda: stack.enter_context(tempfile.TemporaryFile(dir=folder)))
         writer = _Writer(selection, made, drafts, using)
         container.add(bundle.EVENTS, writer.events(stretch, progress))
@@ -118,13 +119,17 @@ class _Writer:
 
     def events(self, stretch: Stretch, progress: Progress) -> Iterator[bytes]:
         """Return the events' lines; everything else goes to the drafts."""
-        done = 0
-        for group in chosen.groups(stretch, using=self._using):
-            yield from self._filtered(group) if self._selection.is_filtered else self._range(group)
-            done += sum(batch.leaf_count for batch in group)
-            progress(done, stretch.leaves)
+        total = 0
 
-    def _range(self, group: list[Batch]) -> Iterator[bytes]:
+        def done(leaves: int) -> None:
+            nonlocal total
+            total += leaves
+            progress(total, stretch.leaves)
+
+        for group in chosen.groups(stretch, using=self._using):
+            yield from self._filtered(group, done) if self._selection.is_filtered else self._range(group, done)
+
+    def _range(self, group: list[Batch], done: Callable[[int], None]) -> Iterator[bytes]:
         hidden: list[int] = []
         missing: list[int] = []
         for piece in chosen.pieces(self._selection, group, using=self._using):
@@ -135,14 +140,15 @@ class _Writer:
             self._made.events += piece.end - piece.first - len(piece.hidden)
             if self._selection.with_csv or self._selection.with_pii:
                 self._beside(list(chosen.rows(self._selection, piece.first, piece.end, using=self._using)))
+            done(piece.end - piece.first)
         for batch in group:
             self._batch(batch, hidden=bundle.runs(_of(batch, hidden)), missing=_of(batch, missing))
         self._made.hidden += len(hidden)
         self._made.missing += len(missing)
 
-    def _filtered(self, group: list[Batch]) -> Iterator[bytes]:
+    def _filtered(self, group: list[Batch], done: Callable[[int], None]) -> Iterator[bytes]:
         batches = {batch.batch_no: batch for batch in group}
-        rows = chosen.filtered(self._selection, group, using=self._using)
+        rows = chosen.filtered(self._selection, group, using=self._using, done=done)
         for number, held in groupby(rows, key=lambda row: row.batch_no):
             batch = batches[number]
             tree = merkle.levels(chosen.leaf_hashes(batch, using=self._using))

@@ -1,16 +1,22 @@
 """What an export reads: which batches, and of these which events, in pieces that do not grow with the log."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from nexus.audit.models import Batch
 from nexus.audit.rules import merkle
 from nexus.audit.services import walking
 from nexus.audit.types import Selection
 
-LEAVES_AT_ONCE = 4_000
+LEAVES_AT_ONCE = 10_000
+GROUP_LEAVES = 200_000
 SKEW = timedelta(seconds=5)
 # An event may be sealed this long after it was recorded though the sealer runs: its transaction, then a full pass.
 SEALED_WITHIN = timedelta(minutes=30)
@@ -98,11 +104,11 @@ def _last_recorded_before(moment: datetime, *, head: Batch, using: str) -> int:
 
 
 def groups(chosen: Stretch, *, using: str) -> Iterator[list[Batch]]:
-    """Return the batches in groups that one statement reads the leaves of."""
+    """Return the batches in groups whose leaves follow each other."""
     group: list[Batch] = []
     count = 0
     for batch in walking.batches(using, chosen.first, chosen.last):
-        if group and (count + batch.leaf_count > LEAVES_AT_ONCE or _is_apart(group[-1], batch)):
+        if group and (count + batch.leaf_count > GROUP_LEAVES or _is_apart(group[-1], batch)):
             yield group
             group, count = [], 0
         group.append(batch)
@@ -127,15 +133,25 @@ class Piece(NamedTuple):
 
 
 def pieces(selection: Selection, group: list[Batch], *, using: str) -> Iterator[Piece]:
-    """Return every leaf of the group, in order."""
+    """Return every leaf of the group, in order. While one piece is hashed and written, the server joins the next."""
     query, given = _query(selection)
-    joined = _JOINED.format(rows=query)
-    for first, end in _stretches(group):
-        ((texts, hashes, count, hidden, missing),) = walking.fetch(using, joined, given | {"first": first, "end": end})
-        if count == end - first:
-            yield Piece(first, end, texts + b"\n" if texts else b"", hashes, hidden or [], missing or [])
-        else:
-            yield _with_gaps(walking.fetch(using, query, given | {"first": first, "end": end}), first=first, end=end)
+    ours = connections[using]  # this thread's: the other one must see what this one sees
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="pieces") as ahead:
+        coming: deque[Future[Piece]] = deque()
+        for first, end in _stretches(group):
+            coming.append(ahead.submit(_piece, ours, query, given, first, end))
+            if len(coming) > 1:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
+
+
+def _piece(ours: BaseDatabaseWrapper, query: str, given: dict[str, Any], first: int, end: int) -> Piece:
+    given = given | {"first": first, "end": end}
+    ((texts, hashes, count, hidden, missing),) = walking.fetch_by(ours, _JOINED.format(rows=query), given)
+    if count != end - first:
+        return _with_gaps(walking.fetch_by(ours, query, given), first=first, end=end)
+    return Piece(first, end, texts + b"\n" if texts else b"", hashes, hidden or [], missing or [])
 
 
 def rows(selection: Selection, first: int, end: int, *, using: str) -> Iterator[Row]:
@@ -145,10 +161,11 @@ def rows(selection: Selection, first: int, end: int, *, using: str) -> Iterator[
     return (row for row in held if row.canonical is not None)
 
 
-def filtered(selection: Selection, group: list[Batch], *, using: str) -> Iterator[Row]:
-    """Return the chosen leaves of the group, in order."""
+def filtered(selection: Selection, group: list[Batch], *, using: str, done: Callable[[int], None]) -> Iterator[Row]:
+    """Return the chosen leaves of the group, in order. Tells `done` how many were looked at."""
     for first, end in _stretches(group):
         yield from rows(selection, first, end, using=using)
+        done(end - first)
 
 
 def _stretches(group: list[Batch]) -> Iterator[tuple[int, int]]:

@@ -53,13 +53,14 @@ def verify(
     first = from_batch or 0
     report.from_batch, report.to_batch = first, last if to_batch is None else min(to_batch, last)
     report.reaches_end = to_batch is None
-    walk = _begin(using, report, trusted)
-    for batch, following in _with_next(walking.batches(using, report.from_batch, report.to_batch)):
-        _check_batch(walk, batch, following)
-    if to_batch is None:
-        _check_beyond(walk)
-        _check_unsealed(walk, above=walk.newest_id if from_batch else 0)
-    _check_steps(walk, first=None if first == 0 and to_batch is None else first)
+    with walking.alone(using):
+        walk = _begin(using, report, trusted)
+        for batch, following in _with_next(walking.batches(using, report.from_batch, report.to_batch)):
+            _check_batch(walk, batch, following)
+        if to_batch is None:
+            _check_beyond(walk)
+            _check_unsealed(walk, above=walk.newest_id if from_batch else 0)
+        _check_steps(walk, first=None if first == 0 and to_batch is None else first)
     return report
 
 

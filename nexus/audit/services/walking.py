@@ -4,11 +4,13 @@ Nothing here changes under a reader's feet: rows are only added, and whoever rea
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import psycopg
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from nexus.audit.models import Batch
 
@@ -91,12 +93,27 @@ def stretches(using: str, first: int, last: int) -> Iterator[tuple[int, int]]:
         above = until
 
 
+@contextmanager
+def alone(using: str) -> Iterator[None]:
+    """Read without parallel workers for a while: of so short statements each, starting them is most of the time."""
+    with connections[using].cursor() as cursor:
+        cursor.execute("SELECT set_config('max_parallel_workers_per_gather', '0', false)")
+        try:
+            yield
+        finally:
+            cursor.execute("RESET max_parallel_workers_per_gather")
+
+
 def fetch(using: str, query: str, given: Any = ()) -> list[tuple[Any, ...]]:
     """Run one statement and return its rows, in binary form.
 
     Its values are written into it: a plan for any value would take each stretch for a fixed part of the table.
     """
-    ours = connections[using]
+    return fetch_by(connections[using], query, given)
+
+
+def fetch_by(ours: BaseDatabaseWrapper, query: str, given: Any = ()) -> list[tuple[Any, ...]]:
+    """Do the same by a connection that another thread may be using, too: each waits for the other's statement."""
     ours.ensure_connection()
     with ours.wrap_database_errors, psycopg.Cursor(ours.connection) as cursor:
         text = psycopg.ClientCursor(ours.connection).mogrify(query, given)

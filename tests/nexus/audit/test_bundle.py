@@ -14,8 +14,8 @@ from django.utils.timezone import now
 
 from nexus.audit.models import Batch, Event, Leaf
 from nexus.audit.providers import File
-from nexus.audit.rules import merkle
-from nexus.audit.services import bundling, chosen, keys
+from nexus.audit.rules import bundle, merkle
+from nexus.audit.services import bundling, chosen, keys, walking
 from nexus.audit.services.anchoring import seals_after
 from nexus.audit.services.bundling import NothingSealed
 from nexus.audit.types import Actor, Selection, Target
@@ -159,7 +159,7 @@ def test_personal_data_is_there_when_asked_for_and_held_against_its_commitments(
 
 
 def test_a_role_that_may_not_read_personal_data_cannot_export_it(log, monkeypatch):
-    monkeypatch.setattr(bundling.walking, "may_read_pii", lambda _using: False)
+    monkeypatch.setattr(walking, "may_read_pii", lambda _using: False)
 
     with pytest.raises(bundling.PiiForbidden):
         make(Selection(with_pii=True))
@@ -248,5 +248,5 @@ def test_the_verifier_is_one_file_that_needs_nothing_of_nexus(log, tmp_path):
 
 
 def test_a_batch_of_many_hidden_events_is_written_as_runs(log):
-    assert bundling.bundle.runs([0, 1, 2, 5, 7, 8]) == [[0, 3], [5, 1], [7, 2]]
+    assert bundle.runs([0, 1, 2, 5, 7, 8]) == [[0, 3], [5, 1], [7, 2]]
     assert Batch.objects.exists()
