@@ -269,19 +269,24 @@ class Verifier:
     def _read_statements(self) -> None:
         """Know the keys that known keys vouch for, and what signed statements say was lost in a recovery."""
         for line in self.bundle.lines("statements.jsonl"):
-            said = json.loads(line)
-            detail = said["detail"]
-            by = self.keys.get(detail.get("introduced_by", detail.get("signed_by")))
-            if said["action"] == "audit.key_introduced":
-                new = Ed25519PublicKey.from_public_bytes(bytes.fromhex(detail["public_key"]))
-                text = f"nexus-audit-key v1\n{self.deployment}\n{key_id(new)}\n{detail['public_key']}\n"
-                if is_signed(text.encode(), detail["authorization"], by):
-                    self.keys.setdefault(key_id(new), new)
-            elif said["action"] == "audit.recovery":
-                first, last = int(detail["first_lost"]), int(detail["last_lost"])
-                text = f"nexus-audit-recovery v1\n{self.deployment}\n{first}\n{last}\n{detail['lost_head_hash']}\n"
-                if is_signed(text.encode(), detail["authorization"], by):
-                    self.lost.append((first, last))
+            try:
+                self._believe(json.loads(line))
+            except (AttributeError, KeyError, TypeError, ValueError):
+                continue  # whoever may append events can write such a one, and it means nothing
+
+    def _believe(self, said: dict[str, Any]) -> None:
+        detail = said["detail"]
+        by = self.keys.get(detail.get("introduced_by", detail.get("signed_by")))
+        if said["action"] == "audit.key_introduced":
+            new = Ed25519PublicKey.from_public_bytes(bytes.fromhex(detail["public_key"]))
+            text = f"nexus-audit-key v1\n{self.deployment}\n{key_id(new)}\n{detail['public_key']}\n"
+            if is_signed(text.encode(), detail["authorization"], by):
+                self.keys.setdefault(key_id(new), new)
+        elif said["action"] == "audit.recovery":
+            first, last = int(detail["first_lost"]), int(detail["last_lost"])
+            text = f"nexus-audit-recovery v1\n{self.deployment}\n{first}\n{last}\n{detail['lost_head_hash']}\n"
+            if is_signed(text.encode(), detail["authorization"], by):
+                self.lost.append((first, last))
 
     def _check_header(self, line: bytes) -> dict[str, Any]:
         """Check a seal against its key and the seal before it."""

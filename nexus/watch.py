@@ -48,9 +48,10 @@ def verify_log(*, at: datetime, clock: Callable[[], datetime]) -> None:
     """Verify the whole log as it is due each night, and wake people when it is not clean or cannot be verified."""
     try:
         done = verdicts.verify_nightly(at=at, clock=clock)
-    except NexusError as exc:
+    except Exception as exc:  # whatever it is: somebody may have put it there so that nobody looks
+        why = exc.detail if isinstance(exc, NexusError) else f"{type(exc).__name__}: {exc}"
         with transaction.atomic():
-            text = f"The audit log cannot be verified: {exc.detail}"
+            text = f"The audit log cannot be verified: {why}"
             _tell(UNVERIFIED, UNVERIFIABLE, text, holds=True, severity=Severity.CRITICAL, at=clock())
         raise
     if done is None:

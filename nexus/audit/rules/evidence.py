@@ -1,5 +1,6 @@
 """One event against what the log says of it: its columns, its personal data."""
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
@@ -21,6 +22,14 @@ def differing(document: Any, *, event_id: int, recorded_at: datetime, columns: S
     except (KeyError, TypeError, ValueError):
         wrong.append("recorded_at")
     return wrong
+
+
+def detail_of(canonical: str) -> Any:
+    """Return what an event's text says in detail; None of a text that cannot be read, as a tampered one may be."""
+    try:
+        return json.loads(canonical)["detail"]
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def commitment(salt: bytes, data: str) -> str:

@@ -20,7 +20,7 @@ from django.conf import settings
 
 from nexus.audit import selectors
 from nexus.audit.models import Batch
-from nexus.audit.rules import bundle, header, keys, merkle
+from nexus.audit.rules import bundle, evidence, header, keys, merkle
 from nexus.audit.services import chosen, walking
 from nexus.audit.services.anchoring import header_of
 from nexus.audit.services.chosen import Stretch
@@ -210,8 +210,8 @@ def _statements(using: str) -> Iterator[bytes]:
     """Return what known keys have signed besides seals: the keys that follow them, and what a recovery has lost."""
     for action in (keys.INTRODUCED, RECOVERED):
         for canonical in selectors.sealed_texts(action, using=using):
-            detail = orjson.loads(canonical).get("detail")
-            yield orjson.dumps({"action": action, "detail": detail}) + b"\n"
+            said = {"action": action, "detail": evidence.detail_of(canonical)}
+            yield orjson.dumps(said) + b"\n"
 
 
 def _manifest(

@@ -1,6 +1,5 @@
 """The signing key: made, read, and introduced by the one before it. Only the sealer holds it."""
 
-import json
 import os
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from django.conf import settings
 from django.db import transaction
 
 from nexus.audit import selectors
-from nexus.audit.rules import keys
+from nexus.audit.rules import evidence, keys
 from nexus.audit.rules.keys import INTRODUCED, KEY_OBJECT, Signer
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
@@ -129,12 +128,12 @@ def introduced_keys(
     known = dict(trusted or {})
     if not trusted and (root := selectors.key_of_batch(0, using=using)) is not None:
         for canonical in selectors.introductions(root, using=using):
-            key = keys.named(json.loads(canonical)["detail"])
+            key = keys.named(evidence.detail_of(canonical))
             if key is not None and keys.key_id(key) == root:
                 known[root] = key
                 break
     for canonical in selectors.introductions(before=before, is_sealed=True, using=using):
-        key = keys.introduced(json.loads(canonical)["detail"], known=known, deployment=settings.DEPLOYMENT_ID)
+        key = keys.introduced(evidence.detail_of(canonical), known=known, deployment=settings.DEPLOYMENT_ID)
         if key is not None:
             known.setdefault(keys.key_id(key), key)
     return known

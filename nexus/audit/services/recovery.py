@@ -1,13 +1,12 @@
 """After a recovery to an earlier moment: what was sealed since is gone, and the log says so itself."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
 from django.db import connections, transaction
 
-from nexus.audit.rules import keys
+from nexus.audit.rules import evidence, keys
 from nexus.audit.services import trail
 from nexus.audit.services.keys import SEALER
 from nexus.audit.types import Target
@@ -42,7 +41,7 @@ def known(trusted: keys.Keys, *, using: str = "default") -> list[Lost]:
             [RECOVERED],
         )
         rows = cursor.fetchall()
-    found = (_read(event_id, json.loads(canonical)["detail"], trusted) for event_id, canonical in rows)
+    found = (_read(event_id, evidence.detail_of(canonical), trusted) for event_id, canonical in rows)
     return [lost for lost in found if lost is not None]
 
 

@@ -126,6 +126,7 @@ def _write(cursor: Any, events: list[tuple[int, str]], signer: Signer) -> Sealed
         key_id=signer.key_id,
     )
     text = header.to_bytes(batch)
+    assert text.count(b"\n") == header.LINES, "a name with a line feed could pass for another header"
     signature = signer.sign(text)
     cursor.execute(
         "INSERT INTO audit.batch (batch_no, first_index, leaf_count, merkle_root, prev_hash, sealed_at, batch_hash,"

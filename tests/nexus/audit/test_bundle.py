@@ -177,6 +177,15 @@ def test_a_key_that_was_introduced_comes_with_its_introduction(log, tmp_path):
     assert {kind for kind, _ in places(report)} == {"bad_signature"}, "the new key vouches for nothing before it"
 
 
+def test_statements_that_anybody_could_have_appended_mean_nothing(log, tmp_path):
+    for detail in ({}, {"public_key": "zz"}, {"introduced_by": SIGNER.key_id, "public_key": "00" * 32}):
+        record(action="audit.key_introduced", detail=detail)
+        record(action="audit.recovery", detail=detail)
+    seal()
+
+    assert verify(make(), tmp_path).findings == []
+
+
 # --- A log that was tampered with is exported as it is, and the bundle shows it ---------------------------------------
 def test_what_the_log_has_lost_is_named_by_the_bundle(log, tmp_path):
     tamper("DELETE FROM audit.event WHERE id = %s", [log["ids"][2]])

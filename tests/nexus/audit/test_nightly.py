@@ -4,6 +4,7 @@ from datetime import timedelta
 from urllib.parse import quote
 
 import pytest
+from django.db import DataError
 from django.utils.timezone import now
 
 from nexus import watch
@@ -112,6 +113,16 @@ def test_a_key_that_cannot_be_read_wakes_people_and_a_verified_night_lets_them_s
     watch.verify_log(at=now(), clock=now)
     alert.refresh_from_db()
     assert alert.closed_at is not None
+
+
+@pytest.mark.usefixtures("anchor")
+def test_whatever_breaks_the_verification_itself_wakes_people(log):
+    tamper("UPDATE audit.event SET recorded_at = 'infinity' WHERE id = %s", [log["ids"][0]])
+
+    with pytest.raises(DataError, match="timestamp too large"):
+        watch.verify_log(at=now(), clock=now)
+
+    assert Alert.objects.get(kind="AUDIT_UNVERIFIED").text.startswith("The audit log cannot be verified: DataError")
 
 
 @pytest.mark.usefixtures("log")

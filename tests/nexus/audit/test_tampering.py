@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from nexus.audit.models import Batch
+from nexus.audit.models import Batch, Event
 from nexus.audit.rules import header, merkle
-from nexus.audit.rules.findings import Verdict
+from nexus.audit.rules.findings import Finding, Verdict
 from nexus.audit.services.anchoring import header_of
 from tests.nexus.audit.sealed import OTHER, SIGNER, cut, places, run, seal, tamper, verify
 
@@ -82,6 +82,14 @@ TAMPERINGS: list[Tampering] = [
     (
         "the name of a key",
         "UPDATE audit.batch SET key_id = 'strange' WHERE batch_no = {last}",
+        lambda log: {
+            ("header_hash", log["last"], log["index"] + 4, None),
+            ("bad_signature", log["last"], log["index"] + 4, None),
+        },
+    ),
+    (
+        "a line feed in the name of a key",
+        "UPDATE audit.batch SET key_id = key_id || chr(10) WHERE batch_no = {last}",
         lambda log: {
             ("header_hash", log["last"], log["index"] + 4, None),
             ("bad_signature", log["last"], log["index"] + 4, None),
@@ -243,3 +251,11 @@ def test_a_log_that_was_sealed_anew_with_another_key_is_signed_by_nobody(log):
     believed = verify(trusted=None)
     assert believed.counts == {}, "nothing inside the log can tell: hence the public key from outside"
     assert "believed" in believed.notes[0]
+
+
+def test_the_first_keys_introduction_made_unreadable_is_an_event_that_was_modified(log):
+    (key,) = Event.objects.filter(action="audit.key_introduced")
+    tamper("UPDATE audit.event SET canonical = 'x' WHERE id = %s", [key.pk])
+
+    assert {place[0] for place in places(verify())} == {"event_modified", "column_mismatch"}
+    assert Finding.BAD_SIGNATURE in verify(trusted=None).counts, "the log itself cannot name its key any more"
