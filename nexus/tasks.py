@@ -4,6 +4,7 @@ from celery import shared_task
 from django.utils.timezone import now
 
 from nexus import watch
+from nexus.audit.types import Actor
 
 
 @shared_task(name="audit.watch")
@@ -15,6 +16,6 @@ def watch_audit(**_future: object) -> None:
 
 
 @shared_task(name="audit.verify_log")
-def verify_log(**_future: object) -> None:
-    """Verify the whole log, once a night, and wake people unless it is clean."""
-    watch.verify_log(at=now(), clock=now)
+def verify_log(*, asked_by: str = "", **_future: object) -> None:
+    """Verify the whole log, once a night or now for a person, and wake people unless it is clean."""
+    watch.verify_log(at=now(), clock=now, asked_by=Actor.user(asked_by) if asked_by else None)

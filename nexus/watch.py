@@ -9,6 +9,7 @@ from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
 from nexus.audit import selectors as audit
 from nexus.audit.services import verdicts
+from nexus.audit.types import Actor
 from nexus.core.errors import NexusError
 
 SEAL_LAG_MAX = timedelta(seconds=60)
@@ -44,10 +45,16 @@ def watch_verification(*, at: datetime) -> None:
     _tell(UNVERIFIED, UNVERIFIED, text, holds=is_due, severity=Severity.CRITICAL, at=at)
 
 
-def verify_log(*, at: datetime, clock: Callable[[], datetime]) -> None:
-    """Verify the whole log as it is due each night, and wake people when it is not clean or cannot be verified."""
+def verify_log(*, at: datetime, clock: Callable[[], datetime], asked_by: Actor | None = None) -> None:
+    """Verify the whole log, and wake people when it is not clean or cannot be verified.
+
+    Takes: `asked_by`, the person who wants to know now; without one, it is done once a night.
+    """
     try:
-        done = verdicts.verify_nightly(at=at, clock=clock)
+        if asked_by is None:
+            done = verdicts.verify_nightly(at=at, clock=clock)
+        else:
+            done = verdicts.verify_all(asked_by=asked_by, at=at, clock=clock)
     except Exception as exc:  # whatever it is: somebody may have put it there so that nobody looks
         why = exc.detail if isinstance(exc, NexusError) else f"{type(exc).__name__}: {exc}"
         with transaction.atomic():

@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 
 from django.db import connection, connections
 
-from nexus.audit.models import AnchorMark, Batch, Verification
+from nexus.audit.models import AnchorMark, Batch, Export, Verification
 from nexus.audit.rules.keys import INTRODUCED, KEY_OBJECT
+from nexus.core.errors import NotFound
 
 LOOK_BACK = 50_000  # ids below the newest sealed event among which events may still be unsealed: late commits
 
@@ -107,3 +108,16 @@ def last_verification() -> Verification | None:
 def log_began_at() -> datetime | None:
     """Return when the first batch was sealed."""
     return Batch.objects.order_by("batch_no").values_list("sealed_at", flat=True).first()
+
+
+def exports(*, limit: int = 50) -> list[Export]:
+    """Return the newest exports."""
+    return list(Export.objects.order_by("-pk")[:limit])
+
+
+def export(export_id: int) -> Export:
+    """Return an export, with its state and progress. Raises: NotFound."""
+    row = Export.objects.filter(pk=export_id).first()
+    if row is None:
+        raise NotFound(f"There is no export {export_id}.")
+    return row

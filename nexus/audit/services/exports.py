@@ -14,13 +14,14 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
+from nexus.audit import selectors
 from nexus.audit.models import Export
 from nexus.audit.rules import bundle
 from nexus.audit.services import bundling, trail
 from nexus.audit.services.bundling import Bundle
 from nexus.audit.states import ExportState
 from nexus.audit.types import Actor, Outcome, Selection, Target
-from nexus.core.errors import Conflict, Invalid, NexusError, NotFound
+from nexus.core.errors import Conflict, Invalid, NexusError
 from nexus.core.jobs import enqueue
 
 EXPORT = "audit.export"
@@ -117,9 +118,7 @@ def sweep(*, at: datetime) -> None:
 @transaction.atomic(durable=True)
 def take(*, export_id: int, by: Actor) -> Path:
     """Return where a finished bundle lies, and write down who takes it. Raises: NotFound, ExportNotReady."""
-    row = Export.objects.filter(pk=export_id).first()
-    if row is None:
-        raise NotFound(f"There is no export {export_id}.")
+    row = selectors.export(export_id)
     if row.state != ExportState.READY:
         raise ExportNotReady(f"Export {export_id} is {row.state}.")
     detail = {"manifest_sha256": row.manifest_sha256, "with_pii": row.with_pii}

@@ -9,6 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils.timezone import now
 
+from nexus.audit import selectors
 from nexus.audit.models import Export
 from nexus.audit.services import bundling, chosen, exports
 from nexus.audit.services.exports import ExportNotReady, SelectionEmpty
@@ -44,6 +45,7 @@ def test_a_bundle_that_was_asked_for_is_written_and_every_step_stands_in_the_log
     assert (row.state, row.progress, row.events, row.attempts, row.fault) == ("READY", 1.0, 14, 1, "")
     path = exports.take(export_id=row.pk, by=PERSON)
     assert [each.name for each in folder.iterdir()] == [path.name]
+    assert selectors.exports() == [selectors.export(row.pk)] == [row]
     assert path.stat().st_mode & 0o777 == 0o600
     assert row.size == path.stat().st_size
     report = verify(path.read_bytes(), tmp_path)

@@ -9,11 +9,13 @@ from django.utils.timezone import now
 
 from nexus import watch
 from nexus.alerts.models import Alert
+from nexus.audit import selectors
 from nexus.audit.models import AnchorMark, Verification
 from nexus.audit.providers import File, named
 from nexus.audit.services import keys
 from nexus.audit.services.anchoring import seals_after
 from nexus.audit.services.keys import KeyUnusable
+from nexus.celery import app
 from tests.nexus.audit.sealed import SIGNER, tamper
 
 pytestmark = pytest.mark.django_db
@@ -58,6 +60,17 @@ def test_a_night_is_verified_once_however_often_the_job_comes():
 
     watch.verify_log(at=at + NIGHT, clock=now)
     assert Verification.objects.count() == 2
+
+
+@pytest.mark.usefixtures("anchor", "log")
+def test_a_person_may_have_it_verified_now():
+    app.loader.import_default_modules()
+    watch.verify_log(at=now(), clock=now)
+
+    app.tasks["audit.verify_log"].apply(kwargs={"asked_by": "the-auditor"}, throw=True)
+
+    assert list(Verification.objects.order_by("pk").values_list("asked_by", flat=True)) == ["verifier", "the-auditor"]
+    assert selectors.last_verification() == Verification.objects.latest("pk")
 
 
 @pytest.mark.usefixtures("anchor")
