@@ -72,6 +72,25 @@ def test_wherever_a_bundle_is_cut_or_lengthened_it_is_found(selection, tmp_path)
         assert verify(more, tmp_path).findings
 
 
+def test_what_is_put_between_the_members_and_their_directory_is_found(tmp_path):
+    record(2)
+    seal()
+    file = io.BytesIO()
+    container = Container(file)
+    for name, content in members(make()).items():
+        container.add(name, [content])
+    whole = file.getvalue()
+    container.close()
+    assert verify(file.getvalue(), tmp_path).findings == []
+
+    file.seek(len(whole))
+    file.truncate()
+    file.write(b"something else")
+    container.close()
+
+    assert places(verify(file.getvalue(), tmp_path)) == {("bundle_damaged", None)}
+
+
 # --- With all checksums right -----------------------------------------------------------------------------------------
 @pytest.fixture
 def whole(log: dict[str, Any]) -> dict[str, bytes]:

@@ -148,7 +148,7 @@ def test_a_worker_whose_lease_went_to_another_stops_and_leaves_the_row_alone(log
     exports.run(export_id=row.pk, clock=now)
 
     row.refresh_from_db()
-    assert (row.state, row.attempts, list(folder.iterdir())) == ("RUNNING", 2, [])
+    assert (row.state, row.attempts, row.done, list(folder.iterdir())) == ("RUNNING", 2, 0, [])
 
 
 def test_what_cannot_be_exported_fails_in_words_and_leaves_no_file(log, folder, new_events):
