@@ -79,7 +79,7 @@ def write(
         raise NothingSealed("Nothing of that time has been sealed.")
     made, container = Bundle(), Container(file)
     with ExitStack() as stack:
-        stack.enter_context(walking.alone(using))
+        stack.enter_context(walking.in_pieces(using))
         drafts = _Drafts(selection, lambda: stack.enter_context(tempfile.TemporaryFile(dir=folder)))
         writer = _Writer(selection, made, drafts, using)
         container.add(bundle.EVENTS, writer.events(stretch, progress))

@@ -15,7 +15,7 @@ from nexus.audit.rules import merkle
 from nexus.audit.services import walking
 from nexus.audit.types import Selection
 
-LEAVES_AT_ONCE = 10_000
+LEAVES_AT_ONCE = 5_000
 GROUP_LEAVES = 200_000
 SKEW = timedelta(seconds=5)
 # An event may be sealed this long after it was recorded though the sealer runs: its transaction, then a full pass.

@@ -53,7 +53,7 @@ def verify(
     first = from_batch or 0
     report.from_batch, report.to_batch = first, last if to_batch is None else min(to_batch, last)
     report.reaches_end = to_batch is None
-    with walking.alone(using):
+    with walking.in_pieces(using):
         walk = _begin(using, report, trusted)
         for batch, following in _with_next(walking.batches(using, report.from_batch, report.to_batch)):
             _check_batch(walk, batch, following)

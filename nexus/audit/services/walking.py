@@ -4,12 +4,12 @@ Nothing here changes under a reader's feet: rows are only added, and whoever rea
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import psycopg
-from django.db import connections
+from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from nexus.audit.models import Batch
@@ -17,6 +17,8 @@ from nexus.audit.models import Batch
 LEAVES_AT_ONCE = 5_000
 BATCHES_AT_ONCE = 500
 EVENTS_AT_ONCE = 250_000
+
+_OFF = ("max_parallel_workers_per_gather", "enable_bitmapscan")
 
 
 class LeafRow(NamedTuple):
@@ -94,14 +96,20 @@ def stretches(using: str, first: int, last: int) -> Iterator[tuple[int, int]]:
 
 
 @contextmanager
-def alone(using: str) -> Iterator[None]:
-    """Read without parallel workers for a while: of so short statements each, starting them is most of the time."""
+def in_pieces(using: str) -> Iterator[None]:
+    """Read for a while as pieces are best read: by the index, in its order, and without workers.
+
+    Starting parallel workers takes longer than such a piece, and so does sorting what a bitmap has put out of order.
+    """
     with connections[using].cursor() as cursor:
-        cursor.execute("SELECT set_config('max_parallel_workers_per_gather', '0', false)")
+        for name in _OFF:
+            cursor.execute(f"SET {name} = 0")
         try:
             yield
         finally:
-            cursor.execute("RESET max_parallel_workers_per_gather")
+            with suppress(Error):  # in a transaction that has failed, its end resets them
+                for name in _OFF:
+                    cursor.execute(f"RESET {name}")
 
 
 def fetch(using: str, query: str, given: Any = ()) -> list[tuple[Any, ...]]:
