@@ -26,7 +26,7 @@ code: $(VENV)/.run-installed ## Show a code of a demo person's second factor; WH
 test: $(VENV)/.dev-installed ## Run all tests on a PostgreSQL of their own; ARGS="-k ledger" is passed to pytest
 	@exec $(BIN)/python -m nexus.local test $(ARGS)
 
-bench: $(VENV)/.dev-installed ## Measure orders beside the physical limit; BENCH=api runs one part (limit api admission reads growth reconcile stop)
+bench: $(VENV)/.dev-installed ## Measure orders beside the physical limit; BENCH=api runs one part (limit api admission reads growth reconcile stop audit)
 	@exec env BENCH="$(BENCH)" $(BIN)/python -m tests.bench
 
 crash: $(VENV)/.dev-installed ## Kill real processes at every boundary of the order protocol, KILLS times each (50)

@@ -14,6 +14,7 @@ app = Celery("nexus")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.steps["worker"].add(DjangoStructLogInitStep)
 app.autodiscover_tasks()
+app.autodiscover_tasks(["nexus"])  # the roof's own
 
 
 @worker_init.connect

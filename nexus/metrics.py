@@ -19,6 +19,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from nexus.alerts.services import telling
+from nexus.audit import selectors as audit
 from reconciliation import selectors as reconciliation
 from risk.services import control
 from risk.states import StopLevel
@@ -59,6 +60,7 @@ class Known(Collector):
         yield from _queues()
         yield from _stops()
         yield from _alerts()
+        yield from _audit()
 
 
 def _accounts() -> Iterator[Metric]:
@@ -127,6 +129,21 @@ def _alerts() -> Iterator[Metric]:
         waiting.add_metric([channel.name, "waiting"], channel.waiting)
         waiting.add_metric([channel.name, "failed"], channel.given_up)
     yield waiting
+
+
+def _audit() -> Iterator[Metric]:
+    lag_s = audit.seal_lag(at=now()).total_seconds()
+    yield GaugeMetricFamily("nexus_audit_seal_lag_seconds", "Age of the oldest event without a seal.", value=lag_s)
+    head = audit.head()
+    if head is not None:
+        sealed = head.first_index + head.leaf_count
+        yield GaugeMetricFamily("nexus_audit_events_sealed", "Events that are sealed.", value=sealed)
+    behind = GaugeMetricFamily(
+        "nexus_audit_anchor_lag_seconds", "Age of the oldest seal that an anchor lacks.", labels=["anchor"]
+    )
+    for each in audit.anchor_lags(at=now()):
+        behind.add_metric([each.name], each.lag.total_seconds())
+    yield behind
 
 
 class _Family:

@@ -91,22 +91,25 @@ CSRF_FAILURE_VIEW = "nexus.core.http.csrf_failure"
 TRUSTED_PROXY_CIDRS = env.listing("TRUSTED_PROXY_CIDRS")
 
 # --- Database ---------------------------------------------------------------------------------------------------------
-_database = urlsplit(env.secret("DATABASE_URL"))
-_database_query = dict(parse_qsl(_database.query))
 LOCK_TIMEOUT_MS = env.integer("LOCK_TIMEOUT_MS", 4000, least=100)  # then the request is refused, and may be repeated
-DATABASES = {
-    "default": {
+
+
+def _database(url: str) -> dict[str, object]:
+    """Describe the database that an address names."""
+    named = urlsplit(url)
+    query = dict(parse_qsl(named.query))
+    return {
         "ENGINE": "nexus.core.database",
-        "NAME": unquote(_database.path.lstrip("/")),
-        "USER": unquote(_database.username or ""),
-        "PASSWORD": unquote(_database.password or ""),
-        "HOST": _database_query.pop("host", unquote(_database.hostname or "")),
-        "PORT": _database_query.pop("port", str(_database.port or "")),
+        "NAME": unquote(named.path.lstrip("/")),
+        "USER": unquote(named.username or ""),
+        "PASSWORD": unquote(named.password or ""),
+        "HOST": query.pop("host", unquote(named.hostname or "")),
+        "PORT": query.pop("port", str(named.port or "")),
         "ATOMIC_REQUESTS": False,
         "CONN_MAX_AGE": None,  # a connection a thread, kept: opening one costs as much as an order
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
-            **_database_query,
+            **query,
             "application_name": "nexus",
             # Django's default forbids preparing altogether. Nothing is prepared by count; what asks for it is, at once.
             "prepare_threshold": 1_000_000_000,
@@ -115,8 +118,14 @@ DATABASES = {
             "options": f"-c statement_timeout=15s -c lock_timeout={LOCK_TIMEOUT_MS}ms"
             " -c idle_in_transaction_session_timeout=5s -c plan_cache_mode=force_generic_plan -c jit=off",
         },
-    },
-}
+    }
+
+
+DATABASES = {"default": _database(env.secret("DATABASE_URL"))}
+AUDIT_READER = "default"  # the connection that exports and verifies
+if AUDIT_DATABASE_URL := env.optional_secret("AUDIT_DATABASE_URL"):
+    DATABASES["auditor"] = _database(AUDIT_DATABASE_URL)
+    AUDIT_READER = "auditor"
 
 # --- Who you are ------------------------------------------------------------------------------------------------------
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
@@ -219,6 +228,13 @@ EMAIL_USE_TLS = env.boolean("EMAIL_USE_TLS", default=True)
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", "nexus@localhost")
 
+# --- The black box: docs/audit.md ------------------------------------------------------------------------------------
+AUDIT_SIGNING_KEY_FILE = env.text("AUDIT_SIGNING_KEY_FILE", "")  # the sealer's alone
+AUDIT_PUBLIC_KEY_FILE = env.text("AUDIT_PUBLIC_KEY_FILE", "")  # what verification trusts; else the log's first key
+AUDIT_EXPORT_DIR = Path(env.text("AUDIT_EXPORT_DIR", str(DATA_DIR / "exports"))).resolve()
+AUDIT_EXPORT_KEEP_HOURS = env.integer("AUDIT_EXPORT_KEEP_HOURS", 72, least=1)
+AUDIT_ANCHORS = env.secret_words("AUDIT_ANCHORS")  # where seals are kept: file:/path, log:, https://…
+
 # --- Jobs -------------------------------------------------------------------------------------------------------------
 CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", "") or env.text(
     "REDIS_URL", "memory://" if NEXUS_ENV == "test" else None
@@ -271,6 +287,9 @@ CELERY_TASK_ROUTES = {  # stops and alerts have workers of their own, which noth
     "trading.follow_stops": {"queue": "stop"},
     "trading.run_sweeps": {"queue": "stop"},
     "alerts.*": {"queue": "alerts"},
+    "audit.verify_log": {"queue": "audit"},  # minutes of work, which must keep nobody from reconciling
+    "audit.export": {"queue": "audit"},
+    "audit.sweep_exports": {"queue": "audit"},
 }
 CELERY_BEAT_SCHEDULE = {
     "follow-stops": _every(1.0, "trading.follow_stops"),
@@ -279,6 +298,9 @@ CELERY_BEAT_SCHEDULE = {
     "dispatch-orders": _every(2.0, "trading.dispatch_orders"),
     "watch-accounts": _every(5.0, "trading.watch_accounts"),
     "reconcile-accounts": _every(2.0, "reconciliation.reconcile_accounts"),  # hands out those whose slot has come
+    "watch-audit": _every(15.0, "audit.watch"),
+    "sweep-exports": _every(60.0, "audit.sweep_exports"),
+    "verify-audit": _every(3600.0, "audit.verify_log"),  # works when a new night has begun
     "send-alerts": _every(2.0, "alerts.sweep"),
     "send-digest": _every(ALERT_DIGEST_S, "alerts.digest"),
     "expire-approvals": _every(60.0, "accounts.expire_approvals"),

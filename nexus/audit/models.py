@@ -1,6 +1,12 @@
-"""The black box as Django sees it: tables that it may read and does not manage. Migration 0001 holds the real ones."""
+"""The black box as Django sees it: tables that it may read and does not manage. Migration 0001 holds the real ones.
+
+What is managed here is no evidence: how far the anchors are, what verifications came to, and what was exported.
+"""
 
 from django.db import models
+
+from nexus.audit.states import ExportState
+from nexus.audit.types import Selection
 
 
 class Event(models.Model):
@@ -78,3 +84,95 @@ class Leaf(models.Model):
 
     def __str__(self) -> str:
         return f"leaf {self.log_index}"
+
+
+class AnchorMark(models.Model):
+    """How far one anchor has come. Written by the sealer alone."""
+
+    name = models.CharField(max_length=300, primary_key=True)
+    is_set = models.BooleanField(help_text="the sealer's settings name it")
+    kept_to = models.BigIntegerField(default=-1, help_text="the newest batch that it has taken")
+    kept_at = models.DateTimeField(null=True)
+    failing_since = models.DateTimeField(null=True)
+    fault = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        db_table = "audit_anchor"
+
+    def __str__(self) -> str:
+        return f"{self.name}: batch {self.kept_to}"
+
+
+class Verification(models.Model):
+    """One verification of the whole log, and what it came to."""
+
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField()
+    asked_by = models.CharField(max_length=64, help_text="id of whoever asked")
+    verdict = models.CharField(max_length=8)
+    to_batch = models.BigIntegerField(help_text="the newest batch then; -1: none")
+    batches = models.BigIntegerField()
+    events = models.BigIntegerField()
+    unsealed = models.BigIntegerField()
+    counts = models.JSONField(help_text="findings by their name")
+    findings = models.JSONField(help_text="the first hundred")
+    notes = models.JSONField()
+
+    class Meta:
+        db_table = "audit_verification"
+
+    def __str__(self) -> str:
+        return f"verification #{self.pk}: {self.verdict}"
+
+
+class Export(models.Model):
+    """A bundle that somebody asked for. `done` of `total` leaves are written; the file is named by the row's id."""
+
+    asked_by = models.CharField(max_length=64, help_text="id of whoever asked")
+    asked_at = models.DateTimeField()
+    reason = models.CharField(max_length=500)
+    from_at = models.DateTimeField(null=True)
+    to_at = models.DateTimeField(null=True)
+    action = models.CharField(max_length=200, blank=True)
+    actor_id = models.CharField(max_length=200, blank=True)
+    object_type = models.CharField(max_length=200, blank=True)
+    object_id = models.CharField(max_length=200, blank=True)
+    with_csv = models.BooleanField()
+    with_pii = models.BooleanField()
+    state = models.CharField(max_length=8, default=ExportState.QUEUED)
+    attempts = models.IntegerField(default=0)
+    lease_until = models.DateTimeField(null=True)
+    done = models.BigIntegerField(default=0)
+    total = models.BigIntegerField(default=0)
+    finished_at = models.DateTimeField(null=True)
+    fault = models.CharField(max_length=500, blank=True)
+    events = models.BigIntegerField(default=0)
+    size = models.BigIntegerField(default=0)
+    manifest_sha256 = models.CharField(max_length=64, blank=True)
+
+    class Meta:
+        db_table = "audit_export"
+
+    def __str__(self) -> str:
+        return f"export #{self.pk}: {self.state}"
+
+    @property
+    def selection(self) -> Selection:
+        """Return what was asked for."""
+        return Selection(
+            from_at=self.from_at,
+            to_at=self.to_at,
+            action=self.action,
+            actor_id=self.actor_id,
+            object_type=self.object_type,
+            object_id=self.object_id,
+            with_csv=self.with_csv,
+            with_pii=self.with_pii,
+        )
+
+    @property
+    def progress(self) -> float:
+        """Return how far it is, from 0 to 1."""
+        if self.state in {ExportState.READY, ExportState.EXPIRED}:
+            return 1.0
+        return min(self.done / self.total, 1.0) if self.total else 0.0

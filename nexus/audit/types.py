@@ -1,6 +1,7 @@
 """Who did it and what it was done to: the two ends of an audit event."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -48,3 +49,48 @@ class Target:
 
     type: str
     id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a batch is: where it stands, the root over its leaves, and the batch before it."""
+
+    deployment: str
+    batch_no: int
+    first_index: int
+    leaf_count: int
+    merkle_root: bytes
+    prev_hash: bytes
+    sealed_at: datetime
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SealedHeader:
+    """A header as it left us: its exact bytes and the signature over them."""
+
+    batch_no: int
+    header: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What an export holds: a stretch of time, the events of an action, an actor or an object, and in which forms.
+
+    Takes: `from_at` as the first moment, `to_at` as the first one after; "" for what is not asked for.
+    """
+
+    from_at: datetime | None = None
+    to_at: datetime | None = None
+    action: str = ""
+    actor_id: str = ""
+    object_type: str = ""
+    object_id: str = ""
+    with_csv: bool = False
+    with_pii: bool = False
+
+    @property
+    def is_filtered(self) -> bool:
+        """Tell whether events are left out between others: then nobody can prove that none more was."""
+        return any((self.action, self.actor_id, self.object_type, self.object_id))

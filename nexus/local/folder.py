@@ -49,6 +49,11 @@ class Folder:
         return self.path / "gateway" / "gateway.json"
 
     @property
+    def audit(self) -> Path:
+        """Return the sealer's own place: its key and its seals."""
+        return self.path / "audit"
+
+    @property
     def demo(self) -> Path:
         """Return the demo people and their passwords."""
         return self.path / "demo.json"
@@ -66,7 +71,7 @@ class Folder:
     @property
     def parts(self) -> list[Path]:
         """Return everything that a local run makes here, besides the database."""
-        names = ("logs", "gateway", "paper", "static", "prepared", "secrets.env", "run.lock")
+        names = ("logs", "gateway", "paper", "audit", "exports", "static", "prepared", "secrets.env", "run.lock")
         return [self.path / name for name in names] + [self.demo, self.traded, self.running]
 
 

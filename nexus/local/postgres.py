@@ -273,10 +273,11 @@ def _ensure_database(server: Cluster) -> None:
 
 
 def _allow_trials(connection: psycopg.Connection, major: int) -> None:
-    """Give the tests' role what they need to try what production forbids; it is still no superuser."""
+    """Give the tests' role what they need to try what production forbids; it is no superuser until it says so."""
     wanted = ["GRANT SET ON PARAMETER session_replication_role TO {}"]  # triggers must withstand it
     if major >= SELF_GRANT_SINCE:  # tests make production's roles, and become them
         wanted += ["ALTER ROLE {} CREATEROLE", "ALTER ROLE {} SET createrole_self_grant = 'set, inherit'"]
+        wanted += [f"GRANT {SUPERUSER} TO {{}} WITH INHERIT FALSE, SET TRUE"]  # and tamper as a superuser would
     for statement in wanted:
         connection.execute(sql.SQL(statement).format(sql.Identifier(OWNER)))
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nexus.local import first_trade, postgres, queue, servers
+from nexus.local import first_trade, postgres, queue, sealer, servers
 from nexus.local.folder import ROOT, Folder, held, open_folder, passwords_of, secrets_of, write_private
 from nexus.local.gateway import paper_accounts
 from nexus.local.processes import Child, Supervisor
@@ -99,7 +99,7 @@ def _serve(
     supervisor: Supervisor, folder: Folder, known: dict[str, str], env: dict[str, str], port: int, progress: Progress
 ) -> None:
     """Start the servers side by side and wait until they answer."""
-    progress.step("MT5 gateway (paper trading), web server, worker, beat")
+    progress.step("MT5 gateway (paper trading), web server, workers, beat, sealer")
     gateways: dict[int, Child] = {}
     controls = ""
     if not env.get("MT5_GATEWAY_URL"):
@@ -110,7 +110,9 @@ def _serve(
     servers.start_worker(supervisor, env=env)
     servers.start_stop_worker(supervisor, env=env)
     servers.start_alert_worker(supervisor, env=env)
+    servers.start_audit_worker(supervisor, env=sealer.for_verification(folder, env=env))
     servers.start_beat(supervisor, env=env)
+    sealer.start(supervisor, folder, env=env)
     for gateway_port, gateway in gateways.items():
         servers.wait_for_port(supervisor, gateway, gateway_port)
     servers.wait_for_health(supervisor, web, f"http://{servers.HOST}:{port}")

@@ -135,6 +135,11 @@ def start_alert_worker(supervisor: Supervisor, *, env: Mapping[str, str]) -> Chi
     return _start_worker(supervisor, "worker-alerts", options, env=env)
 
 
+def start_audit_worker(supervisor: Supervisor, *, env: Mapping[str, str]) -> Child:
+    """Start the Celery worker of verifications and exports: one at a time, and in nobody's way."""
+    return _start_worker(supervisor, "worker-audit", ["--pool", "solo", "--queues", "audit"], env=env)
+
+
 def _start_worker(supervisor: Supervisor, name: str, options: list[str], *, env: Mapping[str, str]) -> Child:
     command = [sys.executable, "-m", "celery", "-A", "nexus", "worker", *options, "--hostname", f"{name}@%h"]
     command += ["--loglevel", "INFO", "--without-gossip", "--without-mingle", "--without-heartbeat"]

@@ -6,10 +6,10 @@ import time
 
 from nexus.local.folder import ROOT
 from nexus.local.processes import StopRequested
-from tests.bench import parts, reconciling, report, stage, stop
+from tests.bench import auditing, parts, reconciling, report, stage, stop
 from tests.bench.parts import LARGE, SMALL, Run
 
-PARTS = ("limit", "api", "admission", "reads", "growth", "reconcile", "stop")
+PARTS = ("limit", "api", "admission", "reads", "growth", "reconcile", "stop", "audit")
 
 
 def main(chosen: str) -> int:
@@ -44,6 +44,8 @@ def _clones(opened: stage.Stage, wanted: set[str]) -> dict[str, str]:
         clones["limit"] = opened.clone("bench_limit")
     if "reconcile" in wanted:
         clones["reconcile"] = opened.clone("bench_reconcile")
+    if "audit" in wanted:
+        clones["audit"] = opened.clone("bench_audit")
     if "growth" in wanted:
         clones |= {
             "small": opened.clone("bench_small", orders=SMALL),
@@ -76,6 +78,9 @@ def _measure(run: Run, wanted: set[str]) -> None:
     if "stop" in wanted:
         run.say("(g) a stop amid 64 busy submitters")
         stop.measure(run)
+    if "audit" in wanted:
+        run.say("(h) the audit log: a million events sealed, verified and exported")
+        auditing.measure(run)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,10 @@ TARGETS: dict[str, tuple[str, float, bool]] = {
     "reconcile_500_accounts_s": ("cycle over 500 accounts, broker 300 ms, two workers, s", 60.0, False),
     "stop_commit_p99_ms_64": ("a stop committed amid 64 busy submitters, p99 ms", 50.0, False),
     "stop_request_p99_ms_64": ("a stop from its request to the last order listed, p99 ms", 1000.0, False),
+    "audit_seal_per_s": ("audit events sealed a second", 20_000.0, True),
+    "audit_verify_1m_s": ("1,000,000 audit events verified, s", 60.0, False),
+    "audit_export_1m_s": ("1,000,000 audit events exported as JSONL, s", 10.0, False),
+    "audit_export_peak_mb": ("the export's process at its largest, MB", 200.0, False),
     "order_cost_1m_over_1k": ("cost of an order at 1,000,000 ledger rows over 1,000", 1.10, False),
     "order_cost_1m_of_one_over_1k": ("the same, where all the rows are of one trader", 1.10, False),
 }

@@ -1,0 +1,13 @@
+"""How far an export has come."""
+
+from enum import StrEnum
+
+
+class ExportState(StrEnum):
+    """How far an export has come."""
+
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    READY = "READY"
+    FAILED = "FAILED"
+    EXPIRED = "EXPIRED"  # its file was removed
