@@ -3,13 +3,13 @@
 from typing import Any
 
 from django import forms
-from django.contrib import admin
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.http import HttpRequest
 
 from accounts.services import sessions
 from accounts.services.lockout import LoginLocked
 from accounts.types import ClientInfo
+from nexus.console.site import ConsoleSite
 from nexus.core.http import client_ip
 
 
@@ -32,7 +32,7 @@ class ConsoleLoginForm(AdminAuthenticationForm):
         return self.cleaned_data
 
 
-class OperatorSite(admin.AdminSite):
+class OperatorSite(ConsoleSite):
     """The console opens for active operators and compliance officers."""
 
     site_header = "Nexus"
