@@ -43,6 +43,7 @@ class Plan:
     consequences: Sequence[str] = ()
     back: str = ""
     is_grave: bool = False
+    barred: str = ""  # why this person is not offered the button; the service refuses all the same
     more: dict[str, Any] = field(default_factory=dict)
 
 

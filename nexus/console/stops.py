@@ -14,7 +14,7 @@ from nexus.console.acts import Act, ActForm, Done, Plan
 from nexus.console.pages import Page
 from risk.states import ControlScope, StopLevel, Sweep
 from trading.brokers.registry import BROKERS
-from trading.services import brakes, emergency, overview
+from trading.services import brakes, emergency, overview, resuming
 
 SCOPES = (
     (ControlScope.SYSTEM.value, "Everything"),
@@ -112,7 +112,7 @@ class StopPage(Act):
 
 
 class StopsPage(Page):
-    """Every stop that stands, with its sweeps and what was on its way."""
+    """Every stop that stands, with its sweeps."""
 
     action: ClassVar = Action.STATUS_READ
     template = "console/stops.html"
@@ -121,3 +121,26 @@ class StopsPage(Page):
     def context(self, **kwargs: Any) -> dict[str, Any]:
         """Read the stops."""
         return {"stops": overview.standing(), "may_resume": self.may(Action.TRADING_RESUME)}
+
+
+class OneStopPage(Page):
+    """One stop with everything that belongs to it, and what stands against easing it."""
+
+    action: ClassVar = Action.STATUS_READ
+    template = "console/one_stop.html"
+
+    def context(self, **kwargs: Any) -> dict[str, Any]:
+        """Read the stop, what was and is on its way, its sweeps, its proposal and every precondition."""
+        at, stop = now(), overview.one(kwargs["control_id"])
+        brake = brakes.show(stop.switch, at=at)
+        return {
+            "title": f"Stop: {stop.target}",
+            "stop": stop,
+            "shown": brake,
+            "release": brake.release,
+            "level": StopLevel(brake.release.level).name if brake.release else "",
+            "checks": resuming.look(stop.switch, level=StopLevel.ACTIVE, at=at),
+            "may_resume": self.may(Action.TRADING_RESUME),
+            "is_mine": brake.release is not None and brake.release.proposed_by_id == self.person.pk,
+            "has_set_it": stop.switch.set_by == str(self.person.public_id),
+        }

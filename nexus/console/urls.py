@@ -6,7 +6,7 @@ from django.contrib.admin import AdminSite
 from django.urls import URLPattern, path
 
 from accounts.rules import Action
-from nexus.console import home, stops
+from nexus.console import home, releases, stops
 from nexus.console.pages import Page
 
 
@@ -29,6 +29,10 @@ PAGES: tuple[tuple[str, type[Page], str], ...] = (
     ("live/", home.LivePart, "console_live"),
     ("stop/", stops.StopPage, "console_stop"),
     ("stops/", stops.StopsPage, "console_stops"),
+    ("stops/<int:control_id>/", stops.OneStopPage, "console_one_stop"),
+    ("stops/<int:control_id>/propose/", releases.ProposePage, "console_propose_release"),
+    ("releases/<int:release_id>/approve/", releases.ApprovePage, "console_approve_release"),
+    ("releases/<int:release_id>/refuse/", releases.RefusePage, "console_refuse_release"),
 )
 
 

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db.models import Count, Min
 
 from accounts import selectors as people
+from nexus.core.errors import NotFound
 from risk.services import control
 from risk.services.control import StopState, Switch
 from risk.states import ControlScope, StopLevel
@@ -82,6 +83,14 @@ def standing() -> list[Standing]:
         Standing(row, targets[row.pk], setters.get(row.set_by, row.set_by), tuple(sweeps[row.scope, row.key]))
         for row in switches
     ]
+
+
+def one(control_id: int) -> Standing:
+    """Return one stop that stands. Raises: NotFound when it was eased, or never was."""
+    found = next((each for each in standing() if each.switch.pk == control_id), None)
+    if found is None:
+        raise NotFound("There is no such stop any more: it was eased.")
+    return found
 
 
 def targets_of(switches: list[Switch]) -> dict[int, str]:
