@@ -115,6 +115,12 @@ def approval(public_id: UUID) -> ApprovalRequest:
     return found
 
 
+def approval_about(*, kind: str, object_id: object) -> ApprovalRequest | None:
+    """Return the request about an object that waits for a second person, or None."""
+    rows = ApprovalRequest.objects.filter(kind=kind, object_id=str(object_id), state=ApprovalState.PENDING)
+    return rows.select_related("requested_by").first()
+
+
 def approvals_waiting(*, at: datetime) -> tuple[int, datetime | None]:
     """Return how many requests wait for a second person, and since when the oldest does."""
     found = ApprovalRequest.objects.pending(at=at).aggregate(count=Count("pk"), oldest=Min("requested_at"))

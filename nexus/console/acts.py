@@ -4,7 +4,7 @@ Whoever confirms has seen the object in one version; the form carries it. When i
 done: the answer is 409 and shows how things stand now. The services check the same again under their locks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -49,11 +49,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What an act has come to, in words, and where to go on."""
+    """What an act has come to, in words, and where to go on. `shown_once` is nowhere else to be read afterwards."""
 
     words: str
     url: str
     level: int = messages.SUCCESS
+    shown_once: Mapping[str, str] = field(default_factory=dict)
 
 
 class ActForm(forms.Form):
@@ -75,10 +76,10 @@ class ActForm(forms.Form):
     )
     version = forms.CharField(max_length=128, widget=forms.HiddenInput, required=False)
 
-    def asks_code(self, *, asks: bool) -> "ActForm":
-        """Leave the field of the code out where the matrix asks for none."""
-        if not asks:
-            del self.fields["otp"]
+    def without(self, *names: str) -> "ActForm":
+        """Leave fields out: of the code where the matrix asks for none, of the reason where the act needs none."""
+        for name in names:
+            del self.fields[name]
         return self
 
 
@@ -88,6 +89,7 @@ class Act(Page):
     template = "console/act.html"
     http_method_names = ["get", "head", "post"]  # noqa: RUF012 - as the parent declares it
     form_class: ClassVar[type[ActForm]] = ActForm
+    asks_reason: ClassVar[bool] = True
 
     def plan(self, **kwargs: Any) -> Plan:
         """Read what would be done, as things stand now."""
@@ -117,13 +119,16 @@ class Act(Page):
             error = as_error(exc)
             assert error is not None
             return self._again(error, form, **kwargs)
+        if done.shown_once:  # never into a message: those are kept in a cookie until they are read
+            return self.show("console/shown_once.html", title=done.words, done=done)
         messages.add_message(request, done.level, done.words)
         return HttpResponseRedirect(done.url)
 
     def form(self, plan: Plan, *, data: Any = None, initial: dict[str, Any] | None = None) -> ActForm:
         """Make the form of the act, on the version that the plan rests on."""
         form = self.form_class(data, initial={**(initial or {}), "version": plan.version})
-        return form.asks_code(asks=MATRIX[self.action].step is not Step.NONE)
+        unasked = ["otp"] if MATRIX[self.action].step is Step.NONE else []
+        return form.without(*unasked, *([] if self.asks_reason else ["reason"]))
 
     def _again(self, error: NexusError, form: ActForm, **kwargs: Any) -> TemplateResponse:
         """Show how things stand now, with the words kept: whoever still wants it says so once more, on what stands."""

@@ -90,24 +90,24 @@ def queues(*, at: datetime) -> Sequence[Queue]:
     outbox = signals.outbox()
     oldest_sent = at - timedelta(seconds=float(outbox.oldest_s)) if outbox.orders else None
     rows: list[tuple[str, str, tuple[int, datetime | None], timedelta, timedelta]] = [
-        ("Unknown orders", "admin:trading_tradeledger_changelist", overview.unknown_orders(), minute, 5 * minute),
+        ("Unknown orders", "admin:console_unknown", overview.unknown_orders(), minute, 5 * minute),
         (
             "Reconciliation reviews",
-            "admin:reconciliation_review_changelist",
+            "admin:console_reviews",
             reconciliation.queue_size(),
             15 * minute,
             hour,
         ),
         (
             "Approvals",
-            "admin:accounts_approvalrequest_changelist",
+            "admin:console_approvals",
             people.approvals_waiting(at=at),
             30 * minute,
             4 * hour,
         ),
-        ("Alerts nobody has taken", "admin:alerts_alert_changelist", alerts.waiting(), 5 * minute, 15 * minute),
-        ("Alerts that did not reach people", "admin:alerts_alert_changelist", alerts.dead(), minute, 15 * minute),
-        ("Locked logins", "admin:axes_accessattempt_changelist", locked.size(at=at), 15 * minute, hour),
+        ("Alerts nobody has taken", "admin:console_alerts", alerts.waiting(), 5 * minute, 15 * minute),
+        ("Alerts that did not reach people", "admin:console_alerts", alerts.dead(), minute, 15 * minute),
+        ("Locked logins", "admin:console_logins", locked.size(at=at), 15 * minute, hour),
         ("Accepted orders not sent yet", "", (outbox.orders, oldest_sent), timedelta(seconds=5), minute),
     ]
     return [Queue(words, url, count, oldest, soon, late, at) for words, url, (count, oldest), soon, late in rows]
