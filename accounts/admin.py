@@ -2,12 +2,9 @@
 
 from axes.models import AccessAttempt
 from django.contrib import admin
-from django.contrib.auth.models import Group
 
 from accounts.models import ApiKey, ApprovalDecision, ApprovalRequest, RevokedToken, TokenFamily, User
 from nexus.core.operator import RecordAdmin
-
-admin.site.unregister(Group)  # one role an account, never a union of groups
 
 
 @admin.register(User)

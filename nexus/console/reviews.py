@@ -79,17 +79,17 @@ class ReviewPage(Page):
         """Read both sides, what each decision would do, who holds it and who has asked for what."""
         row, at = selectors.review(kwargs["review_id"]), now()
         holder = row.owner if is_held(row) else ""
-        named = people.names([row.owner, row.decided_by])
+        known = people.names([row.owner, row.decided_by])
         asked = people.approval_about(kind=decisions.KIND, object_id=row.public_id)
         return {
-            "title": f"Review: {row.key} of {row.account}",
+            "title": f"Difference: {named(row)} of {row.account}",
             "row": row,
             "at": at,
             "sides": sides(row),
             "choices": [_choice(row, each) for each in Decision] if row.state == ReviewState.OPEN else [],
-            "holder": named.get(holder, holder),
+            "holder": known.get(holder, holder),
             "is_mine": holder == str(self.person.public_id),
-            "decided_by": named.get(row.decided_by, row.decided_by),
+            "decided_by": known.get(row.decided_by, row.decided_by),
             "needs_another": decisions.needs_another(row),
             "asked": asked,
             "may_decide": self.may(Action.REVIEW_DECIDE),
@@ -107,7 +107,7 @@ class ClaimPage(Act):
         """Show what is taken."""
         row = selectors.review(kwargs["review_id"])
         return Plan(
-            title=f"Claim {row.key} of {row.account}",
+            title=f"Claim {named(row)} of {row.account}",
             version=str(row.version),
             button="Claim",
             facts=(("Worth", worth(row)), ("Waits since", f"{row.opened_at:%Y-%m-%d %H:%M} UTC")),
@@ -137,7 +137,7 @@ class DecidePage(Act):
             ("It is too large for one, or nobody can value it: another operator has to agree.",) if is_large else ()
         )
         return Plan(
-            title=f"{words}: {row.key} of {row.account}",
+            title=f"{words}: {named(row)} of {row.account}",
             version=f"{row.version}",
             button="Ask for a second operator" if is_large else words,
             facts=(
@@ -176,6 +176,11 @@ def sides(row: Row) -> list[Side]:
         return [Side("Balance", "as our books explain it", f"{found['amount']} {row.account.currency} more")]
     rows = [Side(words, found[ours] or "–", found[theirs] or "–") for words, ours, theirs in SIDES]
     return [Side("Position", found["venue_position_id"] or "–", found["venue_position_id"] or "–"), *rows]
+
+
+def named(row: Row) -> str:
+    """Say what a difference is about."""
+    return row.key if row.symbol in ("", row.key) else f"{row.symbol} position {row.key}"
 
 
 def worth(row: Row) -> str:

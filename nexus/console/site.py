@@ -10,6 +10,7 @@ from django.urls import URLPattern, URLResolver, path
 from accounts.rules import Action, may
 from nexus.console import urls
 from nexus.console.home import HomePage
+from nexus.core.operator import RecordAdmin
 from trading.services import overview
 
 
@@ -17,6 +18,12 @@ class ConsoleSite(AdminSite):
     """Django's site with our front page. Whom it lets in, `nexus.admin_site` says."""
 
     index_template = "console/tables.html"
+    enable_nav_sidebar = False
+
+    def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
+        """Take tables that are only read. What a library brings along, with forms and acts of its own, has no page."""
+        if admin_class is not None and issubclass(admin_class, RecordAdmin):
+            super().register(model_or_iterable, admin_class, **options)
 
     def get_urls(self) -> list[URLResolver | URLPattern]:
         """Put our pages before Django's own, which end with one that catches everything."""

@@ -8,6 +8,7 @@ from django import template
 from nexus.core import money
 
 register = template.Library()
+CLIPPED_AT = 14
 
 
 @register.filter
@@ -33,3 +34,11 @@ def usd(amount: Decimal | None) -> str:
     sign, digits = ("−", whole[1:]) if whole.startswith("-") else ("", whole)
     grouped = f"{int(digits):,}".replace(",", " ")
     return f"{sign}{grouped}{point}{rest}"
+
+
+@register.filter
+def clip(text: object) -> str:
+    """Cut a figure with many places for a column; whoever wants all of them finds them in the stored order."""
+    if text is None:
+        return "–"
+    return str(text) if len(str(text)) <= CLIPPED_AT else f"{str(text)[:CLIPPED_AT]}…"

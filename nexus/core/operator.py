@@ -77,6 +77,7 @@ class RecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """A read-only table. Repairs go through the owner's services, never through a form."""
 
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # they count every row, once a filter
     list_per_page = 50
     paginator = CappedPaginator
     actions: Any = ()
@@ -100,6 +101,11 @@ class RecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def get_sortable_by(self, request: HttpRequest) -> Any:
         """Sort no large table by a column."""
         return () if self.is_keyset else super().get_sortable_by(request)
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        """Call the table what it is: Django's own words ask to select something."""
+        title = str(self.opts.verbose_name_plural)
+        return super().changelist_view(request, {"title": title[:1].upper() + title[1:], **(extra_context or {})})
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Refuse: records are made by services."""

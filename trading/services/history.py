@@ -13,9 +13,10 @@ from nexus.audit.services import looking
 from nexus.core import money
 from trading import selectors
 from trading.models import BookCorrection, ChangeRequest, Fill, TradeLedger
+from trading.states import Delivery
 
 EVENTS_MAX = 500
-RANKS = ("request", "checks", "sent", "answer", "fill", "change", "correction", "decision", "alert", "audit")
+RANKS = ("request", "checks", "state", "sent", "answer", "fill", "change", "correction", "decision", "alert", "audit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,9 @@ def of(order: TradeLedger) -> History:
         *_decisions(decisions, names), *_alerts(order), *_audit(events, names),
     ]  # fmt: skip
     lines.sort(key=lambda line: (line.at, RANKS.index(line.kind)))
-    unexplained = list(selectors.unexplained_fills(order)[:20]) if order.sent_at and order.delivery != "DONE" else []
+    unexplained = (
+        list(selectors.unexplained_fills(order)[:20]) if order.sent_at and order.delivery != Delivery.DONE else []
+    )
     return History(order, tuple(lines), tuple(unexplained), len(events) == EVENTS_MAX)
 
 
@@ -79,7 +82,9 @@ def _asked(order: TradeLedger) -> Iterator[Line]:
     if order.checks:
         failed = [check["name"] for check in order.checks if not check["passed"]]
         words = f"{len(order.checks)} checks, all passed" if not failed else f"refused by {', '.join(failed)}"
-        yield Line(order.created_at, "checks", words, table=order.checks)
+        yield Line(
+            order.created_at, "checks", words, table=sorted(order.checks, key=lambda check: bool(check["passed"]))
+        )
     if order.sent_at is not None:
         reference = {"bid": order.reference_bid, "ask": order.reference_ask}
         shown = [(f"reference {name}", money.as_text(price)) for name, price in reference.items() if price is not None]
@@ -91,7 +96,8 @@ def _asked(order: TradeLedger) -> Iterator[Line]:
 def _moves(order: TradeLedger) -> Iterator[Line]:
     for event in order.events.order_by("pk"):
         words = f"{event.came_from or 'nothing'} → {event.to}"
-        yield Line(event.at, "answer", words, why=event.reason, facts=_flat(event.evidence))
+        is_ours = not event.came_from or event.came_from.endswith(Delivery.QUEUED)
+        yield Line(event.at, "state" if is_ours else "answer", words, why=event.reason, facts=_flat(event.evidence))
 
 
 def _fills(fills: Sequence[Fill]) -> Iterator[Line]:

@@ -1,9 +1,13 @@
-"""People at the console, logged in as they would be."""
+"""People at the console, logged in as they would be, and the forms that they are shown."""
+
+import re
 
 from django.test import Client
 
 from accounts.models import User
 from tests.factories.accounts import PASSWORD
+
+REASON = "It was compared with the broker's own statement."
 
 
 def enter(user: User) -> Client:
@@ -11,3 +15,21 @@ def enter(user: User) -> Client:
     client = Client()
     client.post("/admin/login/?next=/admin/", {"username": user.email, "password": PASSWORD})
     return client
+
+
+def seen(client: Client, path: str) -> str:
+    """Return the version that the form of a page carries."""
+    found = re.search(r'name="version" (?:value="([^"]*)")?', client.get(path).content.decode())
+    assert found, path
+    return found[1] or ""
+
+
+def confirm(client: Client, path: str, *, version: str | None = None, **words: str):
+    """Confirm what a page shows, on the version that it shows, or on one that was seen before."""
+    form = {"reason": REASON, "version": seen(client, path) if version is None else version} | words
+    return client.post(path, form)
+
+
+def text(response) -> str:
+    """Return a page on one line."""
+    return " ".join(response.content.decode().split())

@@ -46,8 +46,8 @@ def test_stops_of_parts_are_counted_beside_a_system_that_runs(console, account):
 
     page = console.get("/admin/")
 
-    assert "<strong>RUNNING</strong>" in _text(page)
-    assert "1 other stop<" in _text(page)
+    assert "<strong>RUNNING</strong>, in part" in _text(page)
+    assert "1 part stopped<" in _text(page)
     assert str(account) in _text(page)
 
 
