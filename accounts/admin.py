@@ -59,7 +59,7 @@ class ApprovalRequestAdmin(RecordAdmin):
     list_display = ("kind", "object_type", "object_id", "requested_by", "requested_at", "state", "expires_at")
     fields = ("public_id", *list_display, "payload", "reason", "required", "closed_at")
     list_select_related = ("requested_by",)
-    list_filter = ("state", "kind")
+    list_filter = ("state",)
     ordering = ("-pk",)
 
 

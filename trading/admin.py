@@ -51,7 +51,6 @@ class OrderEventAdmin(RecordAdmin):
     """Every move of every order."""
 
     list_display = ("at", "order", "came_from", "to", "reason")
-    list_filter: ClassVar = ["to"]
     list_select_related = ("order",)
     search_fields = ("=order__client_order_id",)
     ordering = ("-id",)

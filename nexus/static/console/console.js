@@ -17,6 +17,11 @@
     live.classList.add("is-stale");
   }
 
+  function words(error) {
+    if (error.name === "AbortError") return "the server did not answer in time.";
+    return error.name === "TypeError" ? "the server cannot be reached." : error.message;
+  }
+
   function put(text) {
     const focused = live.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
     const before = live.querySelector(".live");
@@ -47,7 +52,7 @@
       if (!answer.ok) throw new Error(`the server answered ${answer.status}.`);
       put(await answer.text());
     } catch (error) {
-      sayStale(error.name === "AbortError" ? "the server did not answer in time." : String(error.message || error));
+      sayStale(words(error));
     } finally {
       window.clearTimeout(limit);
       timer = window.setTimeout(read, Number(live.dataset.seconds) * 1000);
