@@ -1,5 +1,7 @@
 """The button: it stops what was chosen, by whoever may, and nothing stands in its way."""
 
+from typing import Any
+
 import pytest
 
 from risk.models import TradingControl
@@ -36,7 +38,7 @@ def test_a_compliance_officer_may(officer):
 
 
 def test_a_trader_does_not_get_in(floor):
-    answer = enter(UserFactory.create()).post("/admin/stop/", form())
+    answer: Any = enter(UserFactory.create()).post("/admin/stop/", form())
 
     assert answer.status_code == 302
     assert answer.url.startswith("/admin/login/")

@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib import admin
@@ -22,7 +23,7 @@ from nexus.console.acts import Act
 from nexus.core.operator import KeysetChangeList, RecordAdmin
 from reconciliation.models import Review
 from risk.models import ControlRelease, TradingControl
-from risk.states import StopLevel
+from risk.states import ControlScope, StopLevel
 from tests.factories.accounts import UserFactory
 from tests.nexus.console.people import enter, text
 from tests.reconciliation.conftest import a_week_later, paper, quiet, reconcile
@@ -59,7 +60,7 @@ def places(operators, execute, reconcile, quiet) -> dict[str, object]:
     reconcile()
     stop(reason="A test of every page.")
     release, _ = resuming.propose(
-        scope="SYSTEM", key="", level=StopLevel.ACTIVE, reason="It is over.", by=operators[1], at=now()
+        scope=ControlScope.SYSTEM, key="", level=StopLevel.ACTIVE, reason="It is over.", by=operators[1], at=now()
     )
     asked = staffing.ask_to_create(
         email="new@nexus.example", full_name="", role=Role.TRADER, reason="A test.", by=operators[1], at=now()
@@ -156,7 +157,7 @@ def test_every_page_holds_every_role_to_the_matrix(places, role):
     before = state()
 
     for address, page, name in pages(places):
-        answer = client.get(address)
+        answer: Any = client.get(address)
         if role in (Role.TRADER, Role.BOT):
             assert answer.status_code == 302, name
             assert answer.url.startswith("/admin/login/"), name
@@ -218,7 +219,7 @@ def test_a_fresh_code_is_asked_for_by_one_function_where_the_matrix_wants_one(pl
 
 def test_nothing_else_answers_under_the_console_and_no_table_has_an_act(operators):
     """Walks every URL and every registered action: what is not ours is Django's own reading of tables."""
-    site = get_resolver().url_patterns
+    site: Any = get_resolver().url_patterns
     (console,) = [each for each in site if str(each.pattern) == "admin/"]
     ours = {name for _, _, name in urls.PAGES} | {"console_tables"}
 
@@ -291,16 +292,17 @@ def test_large_tables_are_turned_by_their_keys_and_never_counted(console, operat
 
 
 def test_every_table_that_grows_without_end_is_turned_by_its_key():
+    tables: dict[Any, Any] = admin.site._registry
     endless = {
         "Event", "TradeLedger", "OrderEvent", "Fill", "ReconciliationLog", "Alert", "ChangeRequest",
         "IdempotencyRecord", "ApprovalRequest", "ApprovalDecision", "BookCorrection", "CashMovement",
         "SweepRun", "RiskAdjustment",
     }  # fmt: skip
 
-    counted = {model.__name__ for model, page in admin.site._registry.items() if not page.is_keyset}
+    counted = {model.__name__ for model, page in tables.items() if not page.is_keyset}
 
     assert not endless & counted, counted
-    for model, page in admin.site._registry.items():
+    for model, page in tables.items():
         for name in page.list_filter if page.is_keyset else ():
             field = model._meta.get_field(name if isinstance(name, str) else name[0])
             is_known = field.choices or field.get_internal_type() in {"BooleanField", "DateField"}
