@@ -2,7 +2,6 @@
 
 from axes.models import AccessAttempt
 from django.contrib import admin
-from django.contrib.auth.models import Group
 
 from accounts.models import (
     ApiKey,
@@ -15,8 +14,6 @@ from accounts.models import (
     User,
 )
 from nexus.core.operator import RecordAdmin
-
-admin.site.unregister(Group)  # one role an account, never a union of groups
 
 
 @admin.register(User)
@@ -71,7 +68,7 @@ class ApprovalRequestAdmin(RecordAdmin):
     list_display = ("kind", "object_type", "object_id", "requested_by", "requested_at", "state", "expires_at")
     fields = ("public_id", *list_display, "payload", "reason", "required", "closed_at")
     list_select_related = ("requested_by",)
-    list_filter = ("state", "kind")
+    list_filter = ("state",)
     ordering = ("-pk",)
 
 

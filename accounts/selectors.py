@@ -1,14 +1,16 @@
 """Reads of who you are."""
 
+import contextlib
 import ipaddress
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
-from django.db.models import Model, QuerySet
+from django.db.models import Count, Min, Model, QuerySet
 
 from accounts.models import ApprovalRequest, TokenFamily, User, normalized_email
-from accounts.states import Role
+from accounts.states import ApprovalState, Role
 from accounts.types import Claims
 from nexus.core import statements
 from nexus.core.errors import FieldError, Invalid, NotFound
@@ -88,6 +90,23 @@ def user_by_id(user_id: int) -> User | None:
     return User.objects.filter(pk=user_id).first()
 
 
+def users_by_id(ids: Iterable[int]) -> dict[int, User]:
+    """Return users by the keys that tables name."""
+    return User.objects.in_bulk(list(ids))
+
+
+def names(public_ids: Iterable[str]) -> dict[str, str]:
+    """Return people as operators know them, by the ids that tables and the audit name; what is no id is left out."""
+    wanted = set()
+    for text in public_ids:
+        with contextlib.suppress(ValueError):
+            wanted.add(UUID(text))
+    if not wanted:
+        return {}
+    found = User.objects.filter(public_id__in=wanted).only("public_id", "full_name", "email")
+    return {str(user.public_id): f"{user.full_name} ({user.email})".strip() for user in found}
+
+
 def user_by_email(email: str) -> User | None:
     """Find a user by login name, however it is written."""
     return User.objects.filter(email=normalized_email(email)).first()
@@ -99,6 +118,24 @@ def approval(public_id: UUID) -> ApprovalRequest:
     if found is None:
         raise NotFound("There is no such request.")
     return found
+
+
+def approval_about(*, kind: str, object_id: object) -> ApprovalRequest | None:
+    """Return the request about an object that waits for a second person, or None."""
+    rows = ApprovalRequest.objects.filter(kind=kind, object_id=str(object_id), state=ApprovalState.PENDING)
+    return rows.select_related("requested_by").first()
+
+
+def approvals_waiting(*, at: datetime) -> tuple[int, datetime | None]:
+    """Return how many requests wait for a second person, and since when the oldest does."""
+    found = ApprovalRequest.objects.pending(at=at).aggregate(count=Count("pk"), oldest=Min("requested_at"))
+    return found["count"], found["oldest"]
+
+
+def approvals_pending(*, at: datetime, limit: int) -> list[ApprovalRequest]:
+    """Return the requests that wait for a second person, the oldest first."""
+    rows = _approvals().filter(state=ApprovalState.PENDING, expires_at__gt=at).order_by("requested_at", "pk")
+    return list(rows[:limit])
 
 
 def approvals_page(

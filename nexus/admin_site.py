@@ -3,13 +3,13 @@
 from typing import Any
 
 from django import forms
-from django.contrib import admin
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.http import Http404, HttpRequest
 from django.utils.timezone import now
 
 from accounts.services import entrances
 from accounts.types import ClientInfo
+from nexus.console.site import ConsoleSite
 from nexus.core.errors import NexusError
 from nexus.core.http import client_ip
 
@@ -38,7 +38,7 @@ class ConsoleLoginForm(AdminAuthenticationForm):
         return self.cleaned_data
 
 
-class OperatorSite(admin.AdminSite):
+class OperatorSite(ConsoleSite):
     """The console opens for active operators and compliance officers whose session has shown a second factor."""
 
     site_header = "Nexus"

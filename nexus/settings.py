@@ -77,6 +77,7 @@ TEMPLATES = [
         "DIRS": [BASE_DIR / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
+            "libraries": {"console": "nexus.console.words"},
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
@@ -87,6 +88,7 @@ TEMPLATES = [
 ]
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "nexus" / "static"]
 CSRF_FAILURE_VIEW = "nexus.core.http.csrf_failure"
 TRUSTED_PROXY_CIDRS = env.listing("TRUSTED_PROXY_CIDRS")
 

@@ -1,4 +1,4 @@
-"""What operators read of reconciliation; decisions are made by `manage.py reviews`."""
+"""What operators read of reconciliation; decisions are made at `/admin/reviews/` or by `manage.py reviews`."""
 
 from typing import ClassVar
 

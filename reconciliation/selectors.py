@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db.models import Count, F, Min, Q, QuerySet, Sum
 
 from accounts.types import Principal
 from nexus.core.errors import NotFound
@@ -119,6 +119,50 @@ def queue() -> QuerySet[Review]:
     """Return the differences that wait for a person: what nobody can value, then the most, then the oldest."""
     most = F("value_usd").desc(nulls_first=True)
     return Review.objects.filter(state=ReviewState.OPEN).select_related("account").order_by(most, "opened_at", "pk")
+
+
+def queue_size() -> tuple[int, datetime | None]:
+    """Return how many differences wait for a person, and since when the oldest does."""
+    found = Review.objects.filter(state=ReviewState.OPEN).aggregate(count=Count("pk"), oldest=Min("opened_at"))
+    return found["count"], found["oldest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """How all active accounts stand with their brokers together. Units: USD."""
+
+    accounts: int
+    discrepancy_usd: Decimal
+    unvalued: int
+    stale: int
+    failing: int
+    corrected_24h_usd: Decimal
+    oldest_success_at: datetime | None
+
+
+def totals(*, since: datetime, at: datetime) -> Totals:
+    """Return the sums over all active accounts. Takes: `since` when a complete run is not stale."""
+    is_stale = Q(succeeded_at__isnull=True) | Q(succeeded_at__lt=since)
+    found = Cycle.objects.filter(account__is_active=True).aggregate(
+        accounts=Count("pk"),
+        discrepancy=Sum("discrepancy_usd"),
+        unvalued=Count("pk", filter=Q(is_unvalued=True)),
+        stale=Count("pk", filter=is_stale),
+        failing=Count("pk", filter=Q(failures__gt=0)),
+        oldest=Min("succeeded_at"),
+    )
+    synced = ReconciliationLog.objects.filter(
+        at__gt=at - CORRECTED_OVER, entry=Entry.DIFFERENCE, action=Action.BROKER_SYNCED
+    )
+    return Totals(
+        accounts=found["accounts"],
+        discrepancy_usd=found["discrepancy"] or Decimal(0),
+        unvalued=found["unvalued"],
+        stale=found["stale"],
+        failing=found["failing"],
+        corrected_24h_usd=synced.aggregate(Sum("value_usd"))["value_usd__sum"] or Decimal(0),
+        oldest_success_at=found["oldest"],
+    )
 
 
 def review(public_id: uuid.UUID) -> Review:

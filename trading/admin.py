@@ -3,6 +3,9 @@
 from typing import ClassVar
 
 from django.contrib import admin
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from nexus.core.operator import RecordAdmin
 from trading.models import (
@@ -26,13 +29,21 @@ class OrderAdmin(RecordAdmin):
     """Every order, the newest first."""
 
     list_display = (
-        "client_order_id", "status", "delivery", "symbol", "side", "quantity", "average_price", "reason", "reserved",
-        "user", "created_at",
+        "timeline", "status", "delivery", "symbol", "side", "quantity", "average_price", "reason", "reserved", "user",
+        "created_at",
     )  # fmt: skip
+    list_display_links = None
     list_filter: ClassVar = ["status", "delivery", "rejected_by", "side"]
     list_select_related = ("user",)
     search_fields = ("=client_order_id", "=venue_order_id", "=public_id")
     ordering = ("-id",)
+
+    @admin.display(description="order")
+    def timeline(self, order: TradeLedger) -> SafeString:
+        """Lead to everything that happened to the order."""
+        return format_html(
+            '<a href="{}">{}</a>', reverse("admin:console_order", args=[order.public_id]), order.client_order_id
+        )
 
 
 @admin.register(OrderEvent)
@@ -40,7 +51,6 @@ class OrderEventAdmin(RecordAdmin):
     """Every move of every order."""
 
     list_display = ("at", "order", "came_from", "to", "reason")
-    list_filter: ClassVar = ["to"]
     list_select_related = ("order",)
     search_fields = ("=order__client_order_id",)
     ordering = ("-id",)

@@ -151,7 +151,8 @@ def unexplained_fills(order: TradeLedger) -> QuerySet[Fill]:
 
 def unknown_orders() -> list[TradeLedger]:
     """Return every order that nobody can find, the oldest first, with its proposals."""
-    rows = TradeLedger.objects.filter(delivery=Delivery.UNKNOWN).prefetch_related("decisions").order_by("sent_at")
+    rows = TradeLedger.objects.open().filter(delivery=Delivery.UNKNOWN).select_related("account", "user")
+    rows = rows.prefetch_related("decisions").order_by("sent_at")
     return list(rows)
 
 

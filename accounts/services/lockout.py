@@ -23,7 +23,7 @@ from accounts.states import NoticeKind
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
 from nexus.core import statements
-from nexus.core.errors import FieldError, Invalid
+from nexus.core.errors import Conflict, FieldError, Invalid
 from nexus.core.http import TooManyRequests, answer, client_ip
 
 QUARTER, HOUR = timedelta(minutes=15), timedelta(hours=1)
@@ -48,6 +48,13 @@ class LoginLocked(TooManyRequests):
 
     code = "login_locked"
     title = "Logins are locked for now"
+
+
+class NotLocked(Conflict):
+    """The lock ran out, or somebody else has opened it."""
+
+    code = "login_not_locked"
+    title = "It is not locked any more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +141,17 @@ def locked_answer(request: HttpRequest, _response: HttpResponse | None, _credent
     return answer(refusal(request) or LoginLocked("Too many attempts."))
 
 
-def unlock(*, email: str, reason: str, actor: Actor, at: datetime) -> int:
-    """Let a name try again from everywhere. Returns how many gates were shut. Raises: Invalid without a reason."""
+def unlock(*, email: str, reason: str, actor: Actor, at: datetime, must_be_locked: bool = False) -> int:
+    """Let a name try again from everywhere. Returns how many gates were shut.
+
+    Raises: Invalid without a reason; NotLocked, and nothing is done, where it must be locked and is not.
+    """
     if not reason.strip():
         raise Invalid("Give a reason.", errors=[FieldError("/reason", "required", "a reason is required")])
     username = normalized_email(email)
     with transaction.atomic(durable=True):
         opened = gates.open_again(subjects=[username])
+        _require_locked(opened, must_be_locked=must_be_locked)
         AccessAttempt.objects.filter(username=username).delete()
         user = User.objects.filter(email=username).first()
         trail.record(
@@ -154,13 +165,14 @@ def unlock(*, email: str, reason: str, actor: Actor, at: datetime) -> int:
     return opened
 
 
-def unlock_address(*, ip: str, reason: str, actor: Actor, at: datetime) -> int:
-    """Let an address try again. Raises: Invalid."""
+def unlock_address(*, ip: str, reason: str, actor: Actor, at: datetime, must_be_locked: bool = False) -> int:
+    """Let an address try again. Raises: Invalid; NotLocked as `unlock`."""
     network = network_of(ip)
     if not reason.strip() or network == NOWHERE:
         raise Invalid("Give an address and a reason.", errors=[FieldError("/ip", "invalid", "an address is required")])
     with transaction.atomic(durable=True):
         opened = gates.open_again(buckets=[Charge(ADDRESS, network).bucket])
+        _require_locked(opened, must_be_locked=must_be_locked)
         trail.record(
             action="auth.login.unlocked",
             actor=actor,
@@ -170,6 +182,19 @@ def unlock_address(*, ip: str, reason: str, actor: Actor, at: datetime) -> int:
             occurred_at=at,
         )
     return opened
+
+
+def unlock_one(*, email: str, ip: str, reason: str, actor: Actor, at: datetime) -> None:
+    """Open a lock that somebody looks at, by its name or else its address. Raises: NotLocked, Invalid."""
+    if email:
+        unlock(email=email, reason=reason, actor=actor, at=at, must_be_locked=True)
+    else:
+        unlock_address(ip=ip, reason=reason, actor=actor, at=at, must_be_locked=True)
+
+
+def _require_locked(opened: int, *, must_be_locked: bool) -> None:
+    if must_be_locked and not opened:
+        raise NotLocked("It is not locked any more: it ran out, or somebody opened it.")
 
 
 def purge_attempts(*, before: datetime) -> None:

@@ -55,6 +55,21 @@ def require(request: HttpRequest, *, step: Step, purpose: str) -> None:
     verify(user=user, claims=claims, code=code, purpose=purpose, client=client, at=at)
 
 
+def require_typed(request: HttpRequest, *, step: Step, purpose: str, code: str) -> None:
+    """Accept the code that was typed into a form of this very request, wherever a step is asked for at all.
+
+    Raises: StepUpRequired without one, OtpInvalid, OtpLocked.
+    """
+    if step is Step.NONE:
+        return
+    user = request.user
+    assert isinstance(user, User)
+    if not code.strip():
+        raise StepUpRequired(step, is_enrolled=True)
+    client = ClientInfo(ip=client_ip(request), user_agent=request.headers.get("User-Agent", ""))
+    codes.check(user=user, code=code.strip(), purpose=purpose, client=client, at=timezone.now())
+
+
 def verify(*, user: User, claims: Claims, code: str, purpose: str, client: ClientInfo, at: datetime) -> None:
     """Accept a code in a session, which is fresh from then on. Raises: OtpInvalid, OtpLocked."""
     codes.check(user=user, code=code, purpose=purpose, client=client, at=at)

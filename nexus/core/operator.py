@@ -3,12 +3,15 @@
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
 ROWS_COUNTED_MAX = 10_000
+BEFORE, AFTER = "before", "after"  # the keys at which the page before this one, or after it, has ended
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
@@ -23,13 +26,86 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
         return len(rows)
 
 
+class KeysetChangeList(ChangeList):
+    """A table in the descending order of its keys, turned by them: the thousandth page costs what the first does.
+
+    Nothing is counted, and no column sorts: both would read the whole table.
+    """
+
+    newer_url = older_url = ""
+
+    def get_filters_params(self, params: Any = None) -> Any:
+        """Take what turns the pages out of what filters."""
+        found = super().get_filters_params(params)
+        for name in (BEFORE, AFTER):
+            found.pop(name, None)
+        return found
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Read one page, and one row more to know whether there is another."""
+        before, after = (self._key(request, name) for name in (BEFORE, AFTER))
+        rows = self.queryset
+        if after is not None:
+            page = list(rows.filter(pk__gt=after).order_by("pk")[: self.list_per_page + 1])
+            has_newer, has_older = len(page) > self.list_per_page, True
+            page = page[: self.list_per_page][::-1]
+        else:
+            page = list((rows if before is None else rows.filter(pk__lt=before))[: self.list_per_page + 1])
+            has_newer, has_older = before is not None, len(page) > self.list_per_page
+            page = page[: self.list_per_page]
+        self.older_url = self._url(BEFORE, page[-1].pk) if page and has_older else ""
+        self.newer_url = self._url(AFTER, page[0].pk) if page and has_newer else ""
+        self.result_list = page
+        self.result_count, self.full_result_count = len(page), None
+        self.show_full_result_count, self.show_admin_actions = False, True
+        self.can_show_all, self.multi_page = False, False
+        self.paginator = self.model_admin.get_paginator(request, rows.none(), self.list_per_page)
+
+    def _key(self, request: HttpRequest, name: str) -> int | None:
+        text = request.GET.get(name)
+        if text is None:
+            return None
+        if not text.isdecimal() or len(text) > 18:
+            raise IncorrectLookupParameters
+        return int(text)
+
+    def _url(self, name: str, key: object) -> str:
+        return self.get_query_string({name: key}, remove=[BEFORE, AFTER])
+
+
 class RecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """A read-only table. Repairs go through the owner's services, never through a form."""
 
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # they count every row, once a filter
     list_per_page = 50
     paginator = CappedPaginator
     actions: Any = ()
+    change_list_template = "console/records.html"
+
+    @property
+    def is_keyset(self) -> bool:
+        """Tell whether the table is read in the descending order of its keys, as all are that grow without end."""
+        key = self.opts.pk.name if self.opts.pk else "id"
+        return tuple(self.ordering or ()) in {("-pk",), (f"-{key}",)} and "Integer" in self._key_type()
+
+    def _key_type(self) -> str:
+        key = self.opts.pk
+        kind = "" if key is None else key.get_internal_type()
+        return "Integer" if kind in {"AutoField", "BigAutoField"} else kind
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Turn large tables by their keys."""
+        return KeysetChangeList if self.is_keyset else super().get_changelist(request, **kwargs)
+
+    def get_sortable_by(self, request: HttpRequest) -> Any:
+        """Sort no large table by a column."""
+        return () if self.is_keyset else super().get_sortable_by(request)
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        """Call the table what it is: Django's own words ask to select something."""
+        title = str(self.opts.verbose_name_plural)
+        return super().changelist_view(request, {"title": title[:1].upper() + title[1:], **(extra_context or {})})
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Refuse: records are made by services."""

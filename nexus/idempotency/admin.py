@@ -1,7 +1,5 @@
 """What operators read of idempotent requests."""
 
-from typing import ClassVar
-
 from django.contrib import admin
 
 from nexus.core.operator import RecordAdmin
@@ -13,6 +11,5 @@ class IdempotencyRecordAdmin(RecordAdmin):
     """Which key made which object."""
 
     list_display = ("created_at", "principal", "account", "key", "object_type", "object_id", "expires_at")
-    list_filter: ClassVar = ["object_type"]
     search_fields = ("=key", "=object_id")
     ordering = ("-id",)

@@ -20,6 +20,8 @@ from reconciliation.states import Action, ReviewState
 from reconciliation.types import Finding, as_evidence
 from trading.services.accounts import Account
 
+Row = Review  # for those above, who hold a row and never the table
+
 LEASE = timedelta(minutes=30)
 WAITING = frozenset({Action.REVIEW, Action.TRADING_STOPPED})
 

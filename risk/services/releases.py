@@ -34,6 +34,13 @@ class NotStopped(Conflict):
     title = "There is no such stop to ease"
 
 
+class SetAnew(Conflict):
+    """The stop is another one than the person has seen."""
+
+    code = "stop_set_anew"
+    title = "The stop was set anew"
+
+
 class ReleasePending(Conflict):
     """Another proposal for the same stop waits for its decision."""
 
@@ -50,11 +57,19 @@ class ReleaseDecided(Conflict):
 
 @transaction.atomic(durable=True)
 def propose(
-    *, scope: ControlScope, key: str, level: StopLevel, reason: str, by: Principal, at: datetime
+    *,
+    scope: ControlScope,
+    key: str,
+    level: StopLevel,
+    reason: str,
+    by: Principal,
+    at: datetime,
+    version: int | None = None,
 ) -> ControlRelease:
     """Ask for a stop to be eased to `level`. Nothing changes until another person approves.
 
-    Raises: NotStopped, ReleasePending, Invalid, Denied.
+    Takes: in `version` the stop that the person has seen, where it was shown; another one is not proposed about.
+    Raises: NotStopped, SetAnew, ReleasePending, Invalid, Denied.
     """
     _require_operator(by)
     _require_reason(reason)
@@ -62,6 +77,8 @@ def propose(
     if row is None or row.level <= level:
         now = StopLevel.ACTIVE if row is None else StopLevel(row.level)
         raise NotStopped(f"Trading is {now.name} there: nothing is to be eased to {level.name}.")
+    if version is not None and version != row.version:
+        raise SetAnew("Somebody set this stop anew since you looked. Look at it again.")
     _close_outdated(row, at=at)
     if ControlRelease.objects.filter(control=row, state=ChangeState.PROPOSED).exists():
         raise ReleasePending("Another proposal for this stop is open. Decide it first.")
@@ -179,6 +196,13 @@ def payload(release: ControlRelease) -> dict[str, Any]:
         "level": StopLevel(release.level).name,
         "state": release.state,
     }
+
+
+def newest_of(release_id: int) -> ControlRelease | None:
+    """Return a proposal however it stands, with its people, or None."""
+    rows = ControlRelease.objects.select_related("control", "proposed_by", "decided_by").filter(pk=release_id)
+    release: ControlRelease | None = rows.first()
+    return release
 
 
 def open_of(row: TradingControl, *, at: datetime) -> ControlRelease | None:

@@ -19,9 +19,10 @@ from reconciliation.services import decisions
 from reconciliation.services.decisions import Decided, OldEvidence
 from reconciliation.states import Decision
 from tests.client import ApiClient
-from tests.factories.accounts import PASSWORD, UserFactory
+from tests.factories.accounts import UserFactory
 from tests.reconciliation.test_acting import shift_average
 from tests.reconciliation.test_reviews import REASON
+from tests.terminal import Terminal
 from trading.models import BookCorrection, BrokerPosition
 
 
@@ -145,7 +146,7 @@ def test_the_api_says_that_another_one_is_needed(large, operators):
 
 
 def test_the_commands_say_who_has_to_agree(large, operators, monkeypatch):
-    monkeypatch.setattr("getpass.getpass", lambda _: PASSWORD)
+    monkeypatch.setattr("getpass.getpass", Terminal())
     out = StringIO()
     with pytest.raises(NotFound):
         agree(large, operators[1])

@@ -69,6 +69,17 @@ def failing(release: ControlRelease, by: User) -> dict[str, str]:
     return {each["name"]: each["detail"] for each in failed}
 
 
+def test_a_stop_that_was_set_anew_since_it_was_shown_is_not_proposed_about(halted, people):
+    shown = TradingControl.objects.get(scope="SYSTEM").version
+    stop()
+
+    with pytest.raises(releases.SetAnew):
+        propose(people[0], version=shown)
+
+    assert not ControlRelease.objects.exists()
+    assert propose(people[0], version=shown + 1).state == ChangeState.PROPOSED
+
+
 def test_two_people_ease_a_stop_and_both_are_in_the_audit(halted, people, execute, new_events):
     release = propose(people[0])
     assert level() == StopLevel.HALTED

@@ -59,10 +59,17 @@ class Situation:
 
 
 def propose(
-    *, scope: ControlScope, key: str, level: StopLevel, reason: str, by: Principal, at: datetime
+    *,
+    scope: ControlScope,
+    key: str,
+    level: StopLevel,
+    reason: str,
+    by: Principal,
+    at: datetime,
+    version: int | None = None,
 ) -> tuple[Release, tuple[Precondition, ...]]:
     """Ask for a stop to be eased, and show what stands against it now. Raises: as `releases.propose`."""
-    release = releases.propose(scope=scope, key=key, level=level, reason=reason, by=by, at=at)
+    release = releases.propose(scope=scope, key=key, level=level, reason=reason, by=by, at=at, version=version)
     return release, look(release.control, level=level, at=at)
 
 

@@ -52,10 +52,12 @@ def state() -> Telling:
         )
     }
     views = tuple(_view(name, rows.get(name), is_set=name in is_set) for name in dict.fromkeys([*is_set, *rows]))
-    loud = Alert.objects.filter(severity=Severity.CRITICAL, closed_at__isnull=True)
+    loud = Alert.objects.filter(severity=Severity.CRITICAL, closed_at__isnull=True).aggregate(
+        standing=Count("pk"), untaken=Count("pk", filter=Q(acknowledged_at__isnull=True))
+    )
     return Telling(
-        open_critical=loud.count(),
-        unacknowledged=loud.filter(acknowledged_at__isnull=True).count(),
+        open_critical=loud["standing"],
+        unacknowledged=loud["untaken"],
         is_heard=any(view.is_set and view.failing_since is None for view in views),
         channels=views,
     )

@@ -1,0 +1,183 @@
+"""What waits for a second person: seen by all staff, decided by another operator than who asked."""
+
+import uuid
+from typing import Any, ClassVar
+
+from django.urls import reverse
+from django.utils.timezone import now
+
+from accounts import selectors as people
+from accounts.rules import Action
+from accounts.services import approvals
+from accounts.services.approvals import Request
+from accounts.states import ApprovalState
+from nexus.console.acts import Act, Done, Plan
+from nexus.console.pages import Page
+from reconciliation.services import decisions as review_decisions
+from risk.services import releases
+
+SHOWN = 100
+WORDS = {
+    "USER_CREATE": "Create a user",
+    "USER_ROLE": "Give a user another role",
+    "USER_DEACTIVATE": "Deactivate a user",
+    "LIMIT_RAISE": "Raise a limit",
+    "CONTROL_RELEASE": "Ease a stop",
+    "ORDER_DECISION": "Say how an unknown order has ended",
+    "REVIEW_DECISION": "Decide a large difference",
+}
+
+
+class ApprovalsPage(Page):
+    """What waits, the oldest first."""
+
+    action: ClassVar = Action.APPROVAL_READ
+    template = "console/approvals.html"
+    title = "Approvals"
+
+    def context(self, **kwargs: Any) -> dict[str, Any]:
+        """Read the queue."""
+        rows = people.approvals_pending(at=now(), limit=SHOWN)
+        shown = [(row, words(row), row.requested_by_id == self.person.pk) for row in rows]
+        return {"rows": shown, "at": now(), "may_decide": self.may(Action.APPROVAL_DECIDE)}
+
+
+class ApprovalPage(Page):
+    """One request: who asks for exactly what, why, and who has said what."""
+
+    action: ClassVar = Action.APPROVAL_READ
+    template = "console/approval.html"
+
+    def context(self, **kwargs: Any) -> dict[str, Any]:
+        """Read the request."""
+        row = people.approval(kwargs["approval_id"])
+        return {
+            "title": words(row),
+            "row": row,
+            "at": now(),
+            "facts": facts(row),
+            "url": place_of(row),
+            "is_open": row.state == ApprovalState.PENDING and row.expires_at > now(),
+            "is_mine": row.requested_by_id == self.person.pk,
+            "has_spoken": any(each.decided_by_id == self.person.pk for each in row.decisions.all()),
+            "may_decide": self.may(Action.APPROVAL_DECIDE),
+        }
+
+
+class _Decide(Act):
+    """What approving, rejecting and taking back share."""
+
+    action: ClassVar = Action.APPROVAL_DECIDE
+
+    def _plan(self, public_id: uuid.UUID, *, is_mine: bool = False, **words_of: Any) -> Plan:
+        row = people.approval(public_id)
+        return Plan(
+            version=f"{bytes(row.payload_sha256).hex()}.{row.state}",
+            facts=(
+                ("What", words(row)),
+                ("Asked for by", f"{row.requested_by.full_name} ({row.requested_by.email})"),
+                ("Because", row.reason),
+                ("Ends", f"{row.expires_at:%Y-%m-%d %H:%M} UTC"),
+                ("State", row.state),
+                *facts(row),
+            ),
+            back=reverse("admin:console_approval", args=[public_id]),
+            barred=self._barred(row, is_mine=is_mine),
+            **words_of,
+        )
+
+    def _barred(self, row: Request, *, is_mine: bool) -> str:
+        if row.state != ApprovalState.PENDING or row.expires_at <= now():
+            return "This request is no longer open."
+        if (row.requested_by_id == self.person.pk) is not is_mine:
+            return (
+                "Only who asked for it takes it back."
+                if is_mine
+                else "You asked for this. Another operator decides it."
+            )
+        return ""
+
+
+class ApprovePage(_Decide):
+    """Agree to exactly this. The last yes that is needed does it, at once."""
+
+    def plan(self, **kwargs: Any) -> Plan:
+        """Show what would be done."""
+        return self._plan(
+            kwargs["approval_id"],
+            title="Approve",
+            button="Approve",
+            before="Nothing of it is done yet.",
+            after="It is done as soon as you confirm, exactly as it stands here, and once.",
+            consequences=("If what it is about has changed since it was asked for, nothing is done and it is void.",),
+            is_grave=True,
+        )
+
+    def act(self, words: dict[str, Any], plan: Plan, **kwargs: Any) -> Done:
+        """Approve it. What is shown once, such as an enrolment link, is shown now and never again."""
+        decided = approvals.decide(
+            public_id=kwargs["approval_id"], approve=True, by=self.person, reason=words["reason"], at=now()
+        )
+        shown = dict(decided.executed.shown) if decided.executed else {}
+        done = "Approved, and done." if decided.executed else "Approved: somebody else has to agree too."
+        return Done(done, reverse("admin:console_approvals"), shown_once=shown)
+
+
+class RejectPage(_Decide):
+    """Say no: nothing is done."""
+
+    def plan(self, **kwargs: Any) -> Plan:
+        """Show what is rejected."""
+        return self._plan(
+            kwargs["approval_id"], title="Reject", button="Reject", before="It waits.", after="Nothing of it is done."
+        )
+
+    def act(self, words: dict[str, Any], plan: Plan, **kwargs: Any) -> Done:
+        """Reject it."""
+        approvals.decide(
+            public_id=kwargs["approval_id"], approve=False, by=self.person, reason=words["reason"], at=now()
+        )
+        return Done("Rejected: nothing of it is done.", reverse("admin:console_approvals"))
+
+
+class TakeBackPage(_Decide):
+    """Take back what one asked for."""
+
+    def plan(self, **kwargs: Any) -> Plan:
+        """Show what is taken back."""
+        return self._plan(
+            kwargs["approval_id"], is_mine=True, title="Take back", button="Take back", before="It waits.",
+            after="Nothing of it is done.",
+        )  # fmt: skip
+
+    def act(self, words: dict[str, Any], plan: Plan, **kwargs: Any) -> Done:
+        """Cancel it."""
+        approvals.cancel(public_id=kwargs["approval_id"], by=self.person, reason=words["reason"], at=now())
+        return Done("Taken back.", reverse("admin:console_approvals"))
+
+
+def words(row: Request) -> str:
+    """Say what a request asks for."""
+    return WORDS.get(row.kind, row.kind)
+
+
+def facts(row: Request) -> list[tuple[str, object]]:
+    """Return what would be done, as it will be compared before it is done."""
+    return [(str(name).replace("_", " "), _plain(value)) for name, value in row.payload.items()]
+
+
+def place_of(row: Request) -> str:
+    """Return the page of what a request is about, where there is one."""
+    if row.kind == releases.KIND:
+        release = releases.newest_of(int(row.object_id))
+        return reverse("admin:console_one_stop", args=[release.control_id]) if release else ""
+    if row.kind == review_decisions.KIND:
+        return reverse("admin:console_review", args=[row.object_id])
+    order = row.payload.get("order") if row.kind == "ORDER_DECISION" else None
+    return reverse("admin:console_order", args=[order]) if order else ""
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, dict):
+        return ", ".join(f"{name.replace('_', ' ')} {each}" for name, each in value.items() if each not in (None, ""))
+    return "–" if value in (None, "") else value

@@ -1,0 +1,127 @@
+"""One order from its request to its last correction, and the queue of those that nobody can find."""
+
+from typing import Any, ClassVar
+
+from django import forms
+from django.urls import reverse
+from django.utils.timezone import now
+
+from accounts import selectors as people
+from accounts.rules import Action
+from nexus.console.acts import Act, ActForm, Done, Plan
+from nexus.console.pages import Page
+from trading import selectors
+from trading.services import decisions, history
+from trading.states import Delivery, OrderStatus
+
+SHOWN = 100
+
+
+class UnknownPage(Page):
+    """Orders that nobody can find, the oldest first; of the same age the largest."""
+
+    action: ClassVar = Action.ORDER_READ
+    template = "console/unknown.html"
+    title = "Unknown orders"
+
+    def context(self, **kwargs: Any) -> dict[str, Any]:
+        """Read the queue, with who has proposed what."""
+        rows = selectors.unknown_orders()
+        rows.sort(key=lambda order: (order.sent_at or order.created_at, -order.value))
+        return {
+            "rows": [(order, _proposal(order)) for order in rows[:SHOWN]],
+            "count": len(rows),
+            "at": now(),
+            "may_propose": self.may(Action.APPROVAL_DECIDE),
+        }
+
+
+class OrderPage(Page):
+    """One order, on one line of time."""
+
+    action: ClassVar = Action.ORDER_READ
+    template = "console/order.html"
+
+    def context(self, **kwargs: Any) -> dict[str, Any]:
+        """Read everything that is known of it."""
+        order = selectors.order_of(self.person, public_id=kwargs["order_id"])
+        proposal = _proposal(order)
+        asked = people.approval_about(kind=decisions.KIND, object_id=proposal.pk) if proposal else None
+        waiting = [each.public_id for each in selectors.unknown_orders()] if order.delivery == Delivery.UNKNOWN else []
+        after = waiting.index(order.public_id) + 1 if order.public_id in waiting else 0
+        return {
+            "title": f"Order {order}",
+            "order": order,
+            "history": history.of(order),
+            "proposal": proposal,
+            "asked": asked,
+            "is_unknown": order.delivery == Delivery.UNKNOWN,
+            "may_propose": self.may(Action.APPROVAL_DECIDE),
+            "next": (waiting[after:] or waiting[:1])[0] if len(waiting) > 1 else None,
+            "at": now(),
+        }
+
+
+class EndForm(ActForm):
+    """How the order has ended, and what shows it."""
+
+    to = forms.ChoiceField(
+        label="It has ended as",
+        choices=[(end.value, end.value) for end in decisions.ENDS],
+        widget=forms.RadioSelect,
+    )
+    field_order = ("to", "reason", "otp")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["reason"].label = "What shows it"
+
+
+class EndPage(Act):
+    """Propose how an unknown order has ended. A fill is never decided, only booked from the broker's own report."""
+
+    action: ClassVar = Action.APPROVAL_DECIDE
+    form_class: ClassVar = EndForm
+
+    def plan(self, **kwargs: Any) -> Plan:
+        """Show the order as it stands."""
+        order = selectors.order_of(self.person, public_id=kwargs["order_id"])
+        proposal = _proposal(order)
+        return Plan(
+            title=f"Propose how it has ended: {order}",
+            version=str(order.state),
+            button="Propose",
+            facts=(
+                ("Order", order),
+                ("Account", order.account),
+                ("Sent at", f"{order.sent_at:%Y-%m-%d %H:%M:%S} UTC" if order.sent_at else "–"),
+                ("Still reserved", f"{order.reserved.normalize():f} USD"),
+            ),
+            before=str(order.state),
+            after="A proposal waits for another operator; the order stays as it is until then.",
+            consequences=(
+                "Once another operator agrees, the order is closed and reserves nothing any more.",
+                "If the broker reports a fill after all, it is booked as a late one, and people are told.",
+            ),
+            back=reverse("admin:console_order", args=[order.public_id]),
+            is_grave=True,
+            barred=_barred(order.delivery, proposal=proposal),
+        )
+
+    def act(self, words: dict[str, Any], plan: Plan, **kwargs: Any) -> Done:
+        """Propose it."""
+        order = selectors.order_of(self.person, public_id=kwargs["order_id"])
+        decisions.propose(
+            order_id=order.pk, to=OrderStatus(words["to"]), evidence=words["reason"], by=self.person, at=now()
+        )
+        return Done("Proposed: another operator has to agree.", plan.back)
+
+
+def _proposal(order: Any) -> Any:
+    return next((each for each in order.decisions.all() if each.state == "PROPOSED"), None)
+
+
+def _barred(delivery: str, *, proposal: Any) -> str:
+    if delivery != Delivery.UNKNOWN:
+        return "It is no longer unknown: there is nothing to decide."
+    return "A proposal for this order is open already." if proposal else ""

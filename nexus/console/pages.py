@@ -1,0 +1,82 @@
+"""What every page of the console is: it says what it does, and the matrix of roles decides who may see it.
+
+A page answers a GET and changes nothing by it. What changes something is an `Act`, next door.
+"""
+
+import uuid
+from typing import Any, ClassVar, cast
+
+import structlog
+from django.contrib.admin import AdminSite
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponseBase
+from django.template.response import TemplateResponse
+from django.views.generic import View
+
+from accounts.rules import Action, may
+from accounts.services import permissions
+from accounts.types import Principal
+from nexus.core.errors import NexusError
+from nexus.core.http import as_error
+
+log = structlog.get_logger(__name__)
+
+
+class Page(View):
+    """One page. `action` is what the matrix must let the person do; `template` is what is shown."""
+
+    action: ClassVar[Action]
+    template: ClassVar[str]
+    title: ClassVar[str] = ""
+    http_method_names = ["get", "head"]  # noqa: RUF012 - as the parent declares it
+    site: AdminSite | None = None
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Answer whom the matrix lets, and say any refusal as a page."""
+        try:
+            permissions.require(self.person, self.action)
+            return super().dispatch(request, *args, **kwargs)
+        except (NexusError, OperationalError, InterfaceError) as exc:
+            return self.refused(exc)
+
+    def get(self, request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
+        """Show the page."""
+        return self.show(**self.context(**kwargs))
+
+    def context(self, **kwargs: Any) -> dict[str, Any]:
+        """Read what the page shows."""
+        return {}
+
+    @property
+    def person(self) -> Principal:
+        """Return who looks."""
+        return cast("Principal", self.request.user)
+
+    def may(self, action: Action) -> bool:
+        """Tell whether whoever looks may do something else, to offer it or not."""
+        return may(self.person.role, action)
+
+    def show(self, template: str = "", *, status: int = 200, **context: Any) -> TemplateResponse:
+        """Render a template inside the console's frame."""
+        assert self.site is not None
+        shown = {
+            **self.site.each_context(self.request),
+            "title": self.title,
+            "is_nav_sidebar_enabled": False,
+            **context,
+        }
+        return TemplateResponse(self.request, template or self.template, shown, status=status)
+
+    def refused(self, exc: Exception) -> TemplateResponse:
+        """Say why nothing was done, with the status of the refusal."""
+        error = as_error(exc)
+        assert error is not None
+        return self.show("console/refused.html", status=error.status, title=error.title, error=error)
+
+
+def as_uuid(text: str) -> uuid.UUID | None:
+    """Read an id that a person may have typed."""
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None

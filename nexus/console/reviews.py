@@ -1,0 +1,215 @@
+"""The queue of differences: both sides beside each other, the effect of each decision, claim, decide, next."""
+
+import uuid
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, ClassVar, NamedTuple
+
+from django.contrib import messages
+from django.urls import reverse
+from django.utils.timezone import now
+
+from accounts import selectors as people
+from accounts.rules import Action
+from nexus.console.acts import Act, Done, Plan
+from nexus.console.pages import Page
+from nexus.console.words import usd
+from nexus.core.errors import NexusError, NotFound
+from reconciliation import selectors
+from reconciliation.services import decisions, reviews
+from reconciliation.services.reviews import Row
+from reconciliation.states import Decision, ReviewState
+
+SHOWN = 50
+WORDS = {
+    Decision.ACCEPT_BROKER: ("Accept the broker's", "Our books move to what the broker shows."),
+    Decision.KEEP_OURS: ("Keep ours", "Our books stay, and this very difference raises nothing more."),
+    Decision.RUN_AGAIN: ("Run again", "The account is reconciled anew, for fresh figures."),
+}
+SIDES = (("Lots", "quantity", "venue_quantity"), ("Average price", "price", "venue_price"))
+
+
+class Side(NamedTuple):
+    """One figure of both sides."""
+
+    words: str
+    ours: str
+    theirs: str
+
+    @property
+    def differs(self) -> bool:
+        """Tell whether the two are not the same."""
+        return self.ours != self.theirs
+
+
+class Choice(NamedTuple):
+    """One decision as it is offered: what it would do now, or why it cannot be taken."""
+
+    decision: str
+    words: str
+    lines: Sequence[str]
+    refused: str
+
+
+class ReviewsPage(Page):
+    """What waits: what nobody can value first, then the most, then the oldest."""
+
+    action: ClassVar = Action.REVIEW_READ
+    template = "console/reviews.html"
+    title = "Reconciliation reviews"
+
+    def context(self, **kwargs: Any) -> dict[str, Any]:
+        """Read the queue."""
+        rows, at = list(selectors.queue()[: SHOWN + 1]), now()
+        holders = people.names([row.owner for row in rows])
+        shown = [
+            (row, holders.get(row.owner, row.owner) if is_held(row) else "", decisions.needs_another(row))
+            for row in rows[:SHOWN]
+        ]
+        return {"rows": shown, "has_more": len(rows) > SHOWN, "at": at, "me": str(self.person.public_id)}
+
+
+class ReviewPage(Page):
+    """One difference."""
+
+    action: ClassVar = Action.REVIEW_READ
+    template = "console/review.html"
+
+    def context(self, **kwargs: Any) -> dict[str, Any]:
+        """Read both sides, what each decision would do, who holds it and who has asked for what."""
+        row, at = selectors.review(kwargs["review_id"]), now()
+        holder = row.owner if is_held(row) else ""
+        known = people.names([row.owner, row.decided_by])
+        asked = people.approval_about(kind=decisions.KIND, object_id=row.public_id)
+        return {
+            "title": f"Difference: {named(row)} of {row.account}",
+            "row": row,
+            "at": at,
+            "sides": sides(row),
+            "choices": [_choice(row, each) for each in Decision] if row.state == ReviewState.OPEN else [],
+            "holder": known.get(holder, holder),
+            "is_mine": holder == str(self.person.public_id),
+            "decided_by": known.get(row.decided_by, row.decided_by),
+            "needs_another": decisions.needs_another(row),
+            "asked": asked,
+            "may_decide": self.may(Action.REVIEW_DECIDE),
+            "next": following(row),
+        }
+
+
+class ClaimPage(Act):
+    """Take a difference in hand: others see that somebody is at it."""
+
+    action: ClassVar = Action.REVIEW_CLAIM
+    asks_reason: ClassVar = False
+
+    def plan(self, **kwargs: Any) -> Plan:
+        """Show what is taken."""
+        row = selectors.review(kwargs["review_id"])
+        return Plan(
+            title=f"Claim {named(row)} of {row.account}",
+            version=str(row.version),
+            button="Claim",
+            facts=(("Worth", worth(row)), ("Waits since", f"{row.opened_at:%Y-%m-%d %H:%M} UTC")),
+            before=f"Held by somebody until {row.leased_until:%H:%M} UTC." if is_held(row) else "Nobody is at it.",
+            after=f"You are at it for {int(reviews.LEASE.total_seconds() // 60)} minutes.",
+            back=reverse("admin:console_review", args=[row.public_id]),
+        )
+
+    def act(self, words: dict[str, Any], plan: Plan, **kwargs: Any) -> Done:
+        """Claim it."""
+        row = reviews.claim(review_id=kwargs["review_id"], by=self.person, at=now())
+        return Done(f"It is yours until {row.leased_until:%H:%M} UTC.", plan.back)
+
+
+class DecidePage(Act):
+    """Decide a difference on the figures that were shown."""
+
+    action: ClassVar = Action.REVIEW_DECIDE
+
+    def plan(self, **kwargs: Any) -> Plan:
+        """Show what the decision would do now."""
+        row, decision = selectors.review(kwargs["review_id"]), _named(kwargs["decision"])
+        words, meaning = WORDS[decision]
+        choice = _choice(row, decision)
+        is_large = decisions.needs_another(row) and decision is not Decision.RUN_AGAIN
+        second = (
+            ("It is too large for one, or nobody can value it: another operator has to agree.",) if is_large else ()
+        )
+        return Plan(
+            title=f"{words}: {named(row)} of {row.account}",
+            version=f"{row.version}",
+            button="Ask for a second operator" if is_large else words,
+            facts=(
+                ("Account", row.account),
+                ("Worth", worth(row)),
+                *((side.words, f"ours {side.ours} · broker {side.theirs}") for side in sides(row)),
+                ("Seen at", f"{row.seen_at:%Y-%m-%d %H:%M:%S} UTC"),
+            ),
+            before="Our books and the broker differ as above.",
+            after=meaning,
+            consequences=(*choice.lines, *second),
+            back=reverse("admin:console_review", args=[row.public_id]),
+            is_grave=decision is Decision.ACCEPT_BROKER,
+            barred=choice.refused,
+        )
+
+    def act(self, words: dict[str, Any], plan: Plan, **kwargs: Any) -> Done:
+        """Decide, and go on to the next item."""
+        decided = decisions.decide(
+            review_id=kwargs["review_id"], decision=Decision(kwargs["decision"]), version=int(words["version"]),
+            reason=words["reason"], by=self.person, at=now(),
+        )  # fmt: skip
+        if decided.approval is not None:
+            return Done("Another operator has to agree: it waits among the approvals.", plan.back, messages.WARNING)
+        if decided.outcome is not None:
+            return Done(f"The account was reconciled: {decided.outcome.status.value}.", plan.back)
+        after = following(decided.review)
+        url = reverse("admin:console_review", args=[after]) if after else reverse("admin:console_reviews")
+        return Done(f"Decided: {decided.review.key} is {decided.review.state}.", url)
+
+
+def sides(row: Row) -> list[Side]:
+    """Return both sides of a difference, figure by figure."""
+    found = row.evidence
+    if "amount" in found:
+        return [Side("Balance", "as our books explain it", f"{found['amount']} {row.account.currency} more")]
+    rows = [Side(words, found[ours] or "–", found[theirs] or "–") for words, ours, theirs in SIDES]
+    return [Side("Position", found["venue_position_id"] or "–", found["venue_position_id"] or "–"), *rows]
+
+
+def named(row: Row) -> str:
+    """Say what a difference is about."""
+    return row.key if row.symbol in ("", row.key) else f"{row.symbol} position {row.key}"
+
+
+def worth(row: Row) -> str:
+    """Say what a difference is worth."""
+    return "nobody can value it" if row.value_usd is None else f"{usd(Decimal(row.value_usd))} USD"
+
+
+def is_held(row: Row) -> bool:
+    """Tell whether somebody's claim holds."""
+    return bool(row.owner) and row.leased_until is not None and row.leased_until > now()
+
+
+def following(row: Row) -> uuid.UUID | None:
+    """Return the next item of the queue after this one, which nobody holds; the first when this was the last."""
+    waiting = [each for each in selectors.queue()[:SHOWN] if each.pk == row.pk or not is_held(each)]
+    ids = [each.public_id for each in waiting]
+    at = ids.index(row.public_id) + 1 if row.public_id in ids else 0
+    return next((each for each in [*ids[at:], *ids[:at]] if each != row.public_id), None)
+
+
+def _named(text: str) -> Decision:
+    if text not in {each.value for each in Decision}:
+        raise NotFound("There is no such decision.")
+    return Decision(text)
+
+
+def _choice(row: Row, decision: Decision) -> Choice:
+    try:
+        effect = decisions.preview(review_id=row.public_id, decision=decision, at=now())
+    except NexusError as exc:
+        return Choice(decision.value, WORDS[decision][0], (), exc.detail)
+    return Choice(decision.value, WORDS[decision][0], effect.lines, "")

@@ -1,0 +1,54 @@
+"""The frame of the console: its front page, its pages beside the tables, and what stands on top of all of them."""
+
+from typing import Any
+
+from django.contrib.admin import AdminSite
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, URLResolver, path
+
+from accounts.rules import Action, may
+from nexus.console import urls
+from nexus.console.home import HomePage
+from nexus.core.operator import RecordAdmin
+from trading.services import overview
+
+
+class ConsoleSite(AdminSite):
+    """Django's site with our front page. Whom it lets in, `nexus.admin_site` says."""
+
+    index_template = "console/tables.html"
+    enable_nav_sidebar = False
+
+    def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
+        """Take tables that are only read. What a library brings along, with forms and acts of its own, has no page."""
+        if admin_class is not None and issubclass(admin_class, RecordAdmin):
+            super().register(model_or_iterable, admin_class, **options)
+
+    def get_urls(self) -> list[URLResolver | URLPattern]:
+        """Put our pages before Django's own, which end with one that catches everything."""
+        tables = path("tables/", self.admin_view(self.tables), name="console_tables")
+        return [*urls.of(self), tables, *super().get_urls()]
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        """Show how the system does."""
+        shown = HomePage.as_view(site=self)(request)
+        assert isinstance(shown, TemplateResponse)
+        return shown
+
+    def tables(self, request: HttpRequest) -> TemplateResponse:
+        """List the tables: what was the front page."""
+        return super().index(request, {"title": "All tables"})
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        """Add what every page shows: whether trading is stopped, the button that stops it, the ways."""
+        context = super().each_context(request)
+        if not self.has_permission(request):
+            return context
+        role = getattr(request.user, "role", "")
+        return {
+            **context,
+            "brake": overview.brake(),
+            "may_stop": may(role, Action.TRADING_STOP),
+            "ways": [way for way in urls.WAYS if may(role, way.action)],
+        }

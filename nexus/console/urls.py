@@ -1,0 +1,63 @@
+"""Every page of the console beside the tables, and the ways to them that stand on each page."""
+
+from typing import NamedTuple
+
+from django.contrib.admin import AdminSite
+from django.urls import URLPattern, path
+
+from accounts.rules import Action
+from nexus.console import alerts, approvals, home, logins, orders, releases, reviews, stops
+from nexus.console.pages import Page
+
+
+class Way(NamedTuple):
+    """A way that stands on every page. `key` is its keyboard shortcut, after `g`."""
+
+    name: str
+    words: str
+    key: str
+    action: Action
+
+
+WAYS = (
+    Way("admin:index", "Home", "h", Action.STATUS_READ),
+    Way("admin:console_stops", "Stops", "s", Action.STATUS_READ),
+    Way("admin:console_unknown", "Unknown orders", "u", Action.ORDER_READ),
+    Way("admin:console_reviews", "Reviews", "r", Action.REVIEW_READ),
+    Way("admin:console_approvals", "Approvals", "a", Action.APPROVAL_READ),
+    Way("admin:console_alerts", "Alerts", "e", Action.ALERT_READ),
+    Way("admin:console_logins", "Locked logins", "l", Action.USER_READ),
+    Way("admin:trading_tradeledger_changelist", "Orders", "o", Action.ORDER_READ),
+    Way("admin:console_tables", "All tables", "t", Action.STATUS_READ),
+)
+
+PAGES: tuple[tuple[str, type[Page], str], ...] = (
+    ("live/", home.LivePart, "console_live"),
+    ("stop/", stops.StopPage, "console_stop"),
+    ("stops/", stops.StopsPage, "console_stops"),
+    ("stops/<int:control_id>/", stops.OneStopPage, "console_one_stop"),
+    ("stops/<int:control_id>/propose/", releases.ProposePage, "console_propose_release"),
+    ("releases/<int:release_id>/approve/", releases.ApprovePage, "console_approve_release"),
+    ("releases/<int:release_id>/refuse/", releases.RefusePage, "console_refuse_release"),
+    ("reviews/", reviews.ReviewsPage, "console_reviews"),
+    ("reviews/<uuid:review_id>/", reviews.ReviewPage, "console_review"),
+    ("reviews/<uuid:review_id>/claim/", reviews.ClaimPage, "console_claim_review"),
+    ("reviews/<uuid:review_id>/decide/<str:decision>/", reviews.DecidePage, "console_decide_review"),
+    ("orders/unknown/", orders.UnknownPage, "console_unknown"),
+    ("orders/<uuid:order_id>/", orders.OrderPage, "console_order"),
+    ("orders/<uuid:order_id>/end/", orders.EndPage, "console_end_order"),
+    ("approvals/", approvals.ApprovalsPage, "console_approvals"),
+    ("approvals/<uuid:approval_id>/", approvals.ApprovalPage, "console_approval"),
+    ("approvals/<uuid:approval_id>/approve/", approvals.ApprovePage, "console_approve"),
+    ("approvals/<uuid:approval_id>/reject/", approvals.RejectPage, "console_reject"),
+    ("approvals/<uuid:approval_id>/take-back/", approvals.TakeBackPage, "console_take_back"),
+    ("alerts/", alerts.AlertsPage, "console_alerts"),
+    ("alerts/<int:alert_id>/take/", alerts.TakePage, "console_take_alert"),
+    ("logins/", logins.LoginsPage, "console_logins"),
+    ("logins/<str:bucket>/unlock/", logins.UnlockPage, "console_unlock"),
+)
+
+
+def of(site: AdminSite) -> list[URLPattern]:
+    """Return the routes of a site, each behind its login."""
+    return [path(route, site.admin_view(page.as_view(site=site)), name=name) for route, page, name in PAGES]
