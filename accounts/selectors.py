@@ -75,3 +75,8 @@ def user_by_id(user_id: int) -> User | None:
 def user_by_email(email: str) -> User | None:
     """Find a user by login name, however it is written."""
     return User.objects.filter(email=normalized_email(email)).first()
+
+
+def sessions_of(user: User, *, at: datetime) -> list[TokenFamily]:
+    """Return a person's sessions of the API that are alive, the newest first."""
+    return list(TokenFamily.objects.live(at=at).filter(user=user).order_by("-created_at"))

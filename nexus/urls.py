@@ -4,7 +4,6 @@ from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.views.decorators import staff_member_required
 from django.urls import URLPattern, URLResolver, include, path
-from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from nexus.api import api, probe
@@ -26,7 +25,8 @@ if settings.NEXUS_ENV == "production":
     schema = staff_member_required(schema)
 
 urlpatterns = [
-    path("", RedirectView.as_view(url="/docs")),
+    path("", include("accounts.pages.urls")),
+    path("", include("trading.pages.urls")),
     path("api/v1/", include(doors)),
     path("api/", include(doors)),
     *probe.urls[0],

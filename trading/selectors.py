@@ -16,7 +16,7 @@ from accounts.types import Principal
 from nexus.core import statements
 from nexus.core.errors import FieldError, Invalid, NotFound
 from nexus.core.statements import Part, Row
-from trading.models import BrokerPosition, Fill, OrderQuerySet, TradeLedger, TradingAccount
+from trading.models import BrokerPosition, Fill, OrderQuerySet, TradableInstrument, TradeLedger, TradingAccount
 from trading.states import Delivery, FillKind, RejectedBy
 from trading.types import AccountSnapshot, VenuePosition
 
@@ -271,3 +271,19 @@ def standing(order: TradeLedger, fills: list[Fill]) -> list[Fill]:
     if order.other_position_id:  # the other position's half is the same closing, seen from its side
         fills = [fill for fill in fills if fill.venue_position_id != order.other_position_id]
     return [fill for fill in fills if fill.kind != FillKind.BUST and fill.venue_fill_id not in taken_back]
+
+
+def instruments_met(owned: Iterable[TradingAccount]) -> dict[int, list[TradableInstrument]]:
+    """Return the instruments that were met on some accounts, by the account's key and then by name."""
+    found: dict[int, list[TradableInstrument]] = {}
+    for row in TradableInstrument.objects.filter(account__in=list(owned)).order_by("symbol"):
+        found.setdefault(row.account_id, []).append(row)
+    return found
+
+
+def seen_account(user: Principal, *, public_id: uuid.UUID) -> TradingAccount:
+    """Return an account the person may see, with its owner. Raises: NotFound, also when it is somebody else's."""
+    account = accounts_of(user).filter(public_id=public_id).first()
+    if account is None:
+        raise NotFound("You have no such account.")
+    return account

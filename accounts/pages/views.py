@@ -1,0 +1,95 @@
+"""The pages of who you are: log in, log out, your sessions, the language."""
+
+from django import forms
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import check_for_language, gettext, gettext_lazy
+
+from accounts import selectors
+from accounts.services import browsing, pages, sessions
+from accounts.services.pages import PUBLIC, page, person
+from accounts.types import ClientInfo
+from nexus.audit.types import Actor
+from nexus.core.http import client_ip
+
+YEAR_S = 365 * 24 * 3600
+
+
+class LoginForm(forms.Form):
+    """Who you are and your password. The second factor gets its field here."""
+
+    email = forms.EmailField(
+        label=gettext_lazy("Email"), widget=forms.EmailInput(attrs={"autocomplete": "username", "autofocus": True})
+    )
+    password = forms.CharField(
+        label=gettext_lazy("Password"),
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+    )
+
+
+def _client(request: HttpRequest) -> ClientInfo:
+    return ClientInfo(ip=client_ip(request), user_agent=request.headers.get("User-Agent", ""))
+
+
+def _next(request: HttpRequest) -> str:
+    """Return where to go on, which is never another site."""
+    wanted = request.POST.get("next") or request.GET.get("next") or "/"
+    return wanted if url_has_allowed_host_and_scheme(wanted, allowed_hosts=None) else "/"
+
+
+@page(PUBLIC, methods=("GET", "POST"))
+def login(request: HttpRequest) -> HttpResponse:
+    """Show the form, or let somebody in."""
+    if request.user.is_authenticated:
+        return pages.go(request, _next(request))
+    form = LoginForm(request.POST if request.method == "POST" else None)
+    status = 200
+    if form.is_bound and form.is_valid():
+        try:
+            browsing.enter(request=request, client=_client(request), **form.cleaned_data)
+            return pages.go(request, _next(request))
+        except sessions.InvalidCredentials as exc:
+            form.add_error(None, gettext("The email or the password is wrong."))
+            status = exc.status
+    elif form.is_bound:
+        status = 400
+    return pages.render(request, "nexus/login.html", {"form": form, "next": _next(request)}, status=status)
+
+
+@page("SESSION_END", methods=("POST",))
+def logout(request: HttpRequest) -> HttpResponse:
+    """End this session."""
+    browsing.leave(request=request, user=person(request), client=_client(request))
+    return pages.go(request, "/login")
+
+
+@page("PROFILE_READ")
+def security(request: HttpRequest) -> HttpResponse:
+    """Show who is logged in, and where."""
+    user, at = person(request), timezone.now()
+    sessions_now = selectors.sessions_of(user, at=at)
+    return pages.render(request, "nexus/security.html", {"nav": "security", "sessions": sessions_now})
+
+
+@page("SESSION_END", methods=("POST",))
+def end_sessions(request: HttpRequest) -> HttpResponse:
+    """End every session of this person, this one too."""
+    user = person(request)
+    sessions.revoke_all(user_id=user.pk, actor=Actor.user(user.public_id), client=_client(request), at=timezone.now())
+    return pages.go(request, "/login")
+
+
+@page(PUBLIC, methods=("POST",))
+def language(request: HttpRequest) -> HttpResponse:
+    """Keep the language that somebody has chosen, and go back to the page."""
+    answer = pages.go(request, _next(request))
+    chosen = request.POST.get("language", "")
+    if chosen in dict(settings.LANGUAGES) and check_for_language(chosen):
+        answer.set_cookie(
+            settings.LANGUAGE_COOKIE_NAME, chosen, max_age=YEAR_S, samesite="Strict",
+            secure=settings.SESSION_COOKIE_SECURE, httponly=True,
+        )  # fmt: skip
+    return answer

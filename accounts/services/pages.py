@@ -1,0 +1,162 @@
+"""What every page needs: who asks and may, in which language and zone, how a refusal looks, and which headers go out.
+
+A page is declared with `@page("ACTION")`: the one place where it says what it does, which is asked before it is done.
+"""
+
+import zoneinfo
+from collections.abc import Callable, Collection, Mapping
+from functools import wraps
+from typing import Any, cast
+from urllib.parse import quote
+
+from django.conf import settings
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.shortcuts import render as django_render
+from django.utils import timezone, translation
+
+from accounts.models import User
+from accounts.states import Role
+from nexus.core import http
+from nexus.core.errors import Denied, NexusError
+from nexus.core.http import MethodNotAllowed
+
+View = Callable[..., HttpResponse]
+ZONE_COOKIE = "nexus_zone"  # what the browser calls its own zone; a page without it is in UTC
+_TRADERS = frozenset({Role.TRADER, Role.BOT})
+_EVERYBODY = frozenset(Role)
+# Who may do what on pages. What else may be done is judged where it is done, as for the API.
+MAY: Mapping[str, Collection[str]] = {
+    "PROFILE_READ": _EVERYBODY,
+    "SESSION_END": _EVERYBODY,
+    "ACCOUNT_READ": _EVERYBODY,
+    "ORDER_READ": _EVERYBODY,
+    "ORDER_PLACE": _TRADERS,
+    "ORDER_CANCEL": _TRADERS,
+}
+PUBLIC = "PUBLIC"
+
+
+def page(action: str, *, methods: Collection[str] = ("GET",)) -> Callable[[View], View]:
+    """Declare what a page does: people who may not, or are nobody we know, never reach it.
+
+    Takes: `PUBLIC` for what anybody may see. Keeps the action as `view.action`, for whoever walks the routes.
+    """
+
+    def declare(view: View) -> View:
+        @wraps(view)
+        def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            with timezone.override(zone_of(request)), translation.override(language_of(request)):
+                response = _answer(view, request, action, methods, *args, **kwargs)
+            return _sealed(request, response)
+
+        answer.action = action  # type: ignore[attr-defined]
+        return answer
+
+    return declare
+
+
+def _answer(
+    view: View, request: HttpRequest, action: str, methods: Collection[str], *args: Any, **kwargs: Any
+) -> HttpResponse:
+    if request.method not in methods and not (request.method == "HEAD" and "GET" in methods):
+        return refuse(request, MethodNotAllowed("This page does not know that method."))
+    if action != PUBLIC:
+        if not request.user.is_authenticated:
+            return _to_login(request)
+        if person(request).role not in MAY[action]:
+            return refuse(request, Denied("Your role may not do this."))
+    try:
+        return view(request, *args, **kwargs)
+    except Exception as exc:
+        error = http.as_error(exc)
+        if error is None:
+            raise
+        return refuse(request, error)
+
+
+def person(request: HttpRequest) -> User:
+    """Return who asks. Only where a page is closed to strangers."""
+    return cast("User", request.user)
+
+
+def is_fragment(request: HttpRequest) -> bool:
+    """Tell whether a part of a page is asked for, by the page itself."""
+    return request.headers.get("HX-Request") == "true"
+
+
+def language_of(request: HttpRequest) -> str:
+    """Return the language that the person has chosen, or that the browser asks for."""
+    return translation.get_language_from_request(request)
+
+
+def zone_of(request: HttpRequest) -> zoneinfo.ZoneInfo:
+    """Return the zone that the browser says it is in, or UTC."""
+    try:
+        return zoneinfo.ZoneInfo(request.COOKIES.get(ZONE_COOKIE, "UTC").replace("%2F", "/"))
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        return zoneinfo.ZoneInfo("UTC")
+
+
+def render(
+    request: HttpRequest, template: str, context: Mapping[str, Any] | None = None, *, status: int = 200
+) -> HttpResponse:
+    """Return a page. Its language and zone are those of the request."""
+    return django_render(request, template, {**(context or {}), "events_url": events_url(request)}, status=status)
+
+
+def refuse(request: HttpRequest, error: NexusError) -> HttpResponse:
+    """Say on a page why something was not done; what a page asked for by itself gets the message alone."""
+    template = "nexus/refusal.html" if is_fragment(request) else "nexus/error.html"
+    answer = render(request, template, {"error": error}, status=error.status)
+    for name, value in error.headers.items():
+        if name != "WWW-Authenticate":  # a browser would ask for a password of its own
+            answer[name] = value
+    return answer
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Answer a form without its token: on a page for people, as a document for everybody else."""
+    if request.path.startswith(("/api/", "/admin/")):
+        return http.csrf_failure(request, reason)
+    http.log.warning("http.csrf.refused", reason=reason)
+    with translation.override(language_of(request)):
+        error = Denied(translation.gettext("The form has expired. Load the page again; nothing was done."))
+        return _sealed(request, refuse(request, error))
+
+
+def go(request: HttpRequest, url: str) -> HttpResponse:
+    """Send the browser to another page, also when a part of a page has asked."""
+    if is_fragment(request):
+        return HttpResponse(headers={"HX-Redirect": url})
+    return HttpResponseRedirect(url)
+
+
+def events_url(request: HttpRequest) -> str:
+    """Return where the page listens for news: behind the same proxy, or at a port of the same host."""
+    if not settings.EVENTS_PORT:
+        return "/events"
+    host = request.get_host().rpartition(":")[0] or request.get_host()
+    return f"{request.scheme}://{host}:{settings.EVENTS_PORT}/events"
+
+
+def _to_login(request: HttpRequest) -> HttpResponse:
+    if is_fragment(request) or request.method != "GET":
+        return go(request, "/login")
+    return go(request, f"/login?{REDIRECT_FIELD_NAME}={quote(request.get_full_path())}")
+
+
+def _sealed(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    """Let the page run and show nothing but what we serve, keep it out of caches and out of other sites."""
+    if isinstance(response, HttpResponseNotAllowed):
+        return response
+    listens = "" if events_url(request).startswith("/") else " " + events_url(request).removesuffix("/events")
+    response.headers.setdefault(
+        "Content-Security-Policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; manifest-src 'self'; "
+        f"connect-src 'self'{listens}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    )
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
+    response.headers["Vary"] = "Cookie, Accept-Language, HX-Request"
+    return response

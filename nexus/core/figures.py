@@ -1,0 +1,63 @@
+"""How pages write figures: exact decimals with the signs of the reader's language, and times of the reader's zone.
+
+A template library (`{% load figures %}`). Nothing is rounded here but what says so; docs/adr/0016.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+
+from django import template
+from django.utils import formats, timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import get_language
+
+from nexus.core.money import CENT, as_text, half_even_to
+
+register = template.Library()
+NOTHING = "–"
+GROUPS = {"fr": "\N{NARROW NO-BREAK SPACE}"}  # as browsers write it; Django knows an older sign
+
+
+def written(text: str) -> str:
+    """Write a plain decimal number with the signs of the language: its point, and its thousands apart."""
+    sign, digits = ("\N{MINUS SIGN}", text[1:]) if text.startswith("-") else ("", text)
+    whole, _, rest = digits.partition(".")
+    language = (get_language() or "en")[:2]
+    point = "," if language == "fr" else "."
+    groups = f"{int(whole):,}".replace(",", GROUPS.get(language, ","))
+    return f"{sign}{groups}{point if rest else ''}{rest}"
+
+
+@register.filter
+def amount(value: Decimal | None) -> str:
+    """Write an amount of money to its cent; an unknown one as a dash."""
+    return NOTHING if value is None else written(f"{half_even_to(Decimal(value), CENT):.2f}")
+
+
+@register.filter
+def signed(value: Decimal | None) -> str:
+    """Write an amount with its sign, plus as well as minus: colour alone says nothing to some."""
+    return f"+{amount(value)}" if value is not None and value > 0 else amount(value)
+
+
+@register.filter
+def exact(value: Decimal | None) -> str:
+    """Write a number exactly as it is known."""
+    return NOTHING if value is None else written(as_text(Decimal(value)))
+
+
+@register.filter
+def tone(value: Decimal | None) -> str:
+    """Return the class that colours a gain or a loss."""
+    return "" if not value else "gain" if value > 0 else "loss"
+
+
+@register.filter
+def moment(at: datetime | None) -> SafeString | str:
+    """Write a time in the reader's zone, with the exact one for programs."""
+    if at is None:
+        return NOTHING
+    local = timezone.localtime(at)
+    text = f"{formats.date_format(local, 'SHORT_DATE_FORMAT')} {local:%H:%M:%S}"
+    return format_html('<time datetime="{}">{}</time>', at.isoformat(), text)

@@ -1,0 +1,115 @@
+// What a page does by itself: say its time zone, listen for news, and write figures as they move. No eval, no styles.
+"use strict";
+
+(() => {
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const secure = location.protocol === "https:" ? "; Secure" : "";
+  if (zone && !document.cookie.split("; ").includes("nexus_zone=" + zone)) {
+    document.cookie = `nexus_zone=${zone}; Path=/; Max-Age=31536000; SameSite=Strict${secure}`;
+  }
+
+  const address = document.body.dataset.events;
+  if (!address || !window.EventSource) return;
+
+  const language = document.documentElement.lang;
+  const sign = document.getElementById("pulse");
+  const QUIET_MS = 8000; // nothing for so long, and what stands on the page is no longer called live
+  let heard = 0;
+  let source = null;
+  let wait = 1000;
+  let hasOpened = false;
+
+  // Numbers come as text and are written as text: a decimal is never turned into a float on its way to the eye.
+  const written = (text, places) => {
+    const minus = text.startsWith("-");
+    let [whole, rest = ""] = (minus ? text.slice(1) : text).split(".");
+    if (places !== null) rest = rounded(rest, places);
+    const group = language === "fr" ? "\u202f" : ",";
+    whole = whole.replace(/\B(?=(\d{3})+$)/g, group);
+    return (minus ? "\u2212" : "") + whole + (rest ? (language === "fr" ? "," : ".") + rest : "");
+  };
+  const rounded = (digits, places) => digits.slice(0, places).padEnd(places, "0"); // amounts arrive in cents
+  const money = (text) => written(text, 2);
+  const plus = (text) => (Number(text) > 0 ? "+" : "") + money(text);
+
+  const put = (node, text) => {
+    if (!node || node.textContent === text) return;
+    node.textContent = text;
+    node.classList.remove("moved");
+    void node.offsetWidth;
+    node.classList.add("moved");
+  };
+
+  const beat = (news) => {
+    const mine = `[data-account="${CSS.escape(news.account)}"]`;
+    for (const [name, value] of Object.entries(news.figures || {})) {
+      for (const node of document.querySelectorAll(`${mine} [data-live="${name}"]`)) put(node, money(value));
+    }
+    for (const [id, held] of Object.entries(news.positions || {})) {
+      for (const row of document.querySelectorAll(`${mine}[data-position="${CSS.escape(id)}"]`)) {
+        put(row.querySelector('[data-live="price"]'), written(held.price, null));
+        const profit = row.querySelector('[data-live="profit"]');
+        put(profit, plus(held.profit));
+        if (profit) {
+          profit.classList.toggle("gain", Number(held.profit) > 0);
+          profit.classList.toggle("loss", Number(held.profit) < 0);
+        }
+      }
+    }
+    for (const [symbol, quote] of Object.entries(news.quotes || {})) {
+      for (const row of document.querySelectorAll(`${mine}[data-symbol="${CSS.escape(symbol)}"]`)) {
+        put(row.querySelector('[data-live="bid"]'), written(quote.bid, null));
+        put(row.querySelector('[data-live="ask"]'), written(quote.ask, null));
+      }
+    }
+  };
+
+  const tell = (name) => document.body.dispatchEvent(new CustomEvent(`nexus:${name}`));
+  const show = () => {
+    const isOn = heard > 0 && Date.now() - heard < QUIET_MS;
+    document.body.classList.toggle("stale", !isOn && hasOpened);
+    if (!sign) return;
+    const text = isOn ? sign.dataset.on : sign.dataset.off;
+    if (hasOpened || heard) {
+      sign.classList.toggle("on", isOn);
+      sign.classList.toggle("off", !isOn);
+      if (sign.textContent !== text) sign.textContent = text;
+    }
+  };
+
+  const open = () => {
+    source = new EventSource(address, { withCredentials: true });
+    source.addEventListener("hello", () => {
+      heard = Date.now();
+      wait = 1000;
+      if (hasOpened) tell("again"); // whatever was said while nobody listened
+      hasOpened = true;
+      show();
+    });
+    source.addEventListener("news", (event) => {
+      heard = Date.now();
+      for (const name of JSON.parse(event.data)) tell(name);
+    });
+    source.addEventListener("pulse", (event) => {
+      heard = Date.now();
+      beat(JSON.parse(event.data));
+      show();
+    });
+    source.addEventListener("still", () => {
+      heard = Date.now();
+      show();
+    });
+    source.addEventListener("over", () => location.assign("/login"));
+    source.onerror = () => {
+      if (source.readyState !== EventSource.CLOSED) return;
+      hasOpened = true;
+      show();
+      setTimeout(open, wait);
+      wait = Math.min(wait * 2, 15000);
+    };
+  };
+  open();
+  setInterval(show, 1000);
+  addEventListener("pagehide", () => source && source.close());
+  addEventListener("pageshow", (event) => event.persisted && open());
+})();

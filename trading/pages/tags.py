@@ -1,0 +1,58 @@
+"""Trading's words for templates (`{% load words %}`)."""
+
+from decimal import Decimal
+
+from django import template
+from django.utils.functional import Promise
+
+from nexus.core.figures import NOTHING, amount, exact
+from trading.pages import refusals, words
+
+register = template.Library()
+LONG = 4  # digits behind the point, beyond which a figure is shown to its cent
+
+
+@register.filter
+def side(value: str) -> Promise | str:
+    """Write a side."""
+    return words.SIDES.get(value, value)
+
+
+@register.filter
+def kind(value: str) -> Promise | str:
+    """Write an order's type."""
+    return words.TYPES.get(value, value)
+
+
+@register.filter
+def status(value: str) -> Promise | str:
+    """Write an order's status."""
+    return words.STATUSES.get(value, value)
+
+
+@register.filter
+def lasting(value: str) -> Promise | str:
+    """Write how long an order works."""
+    return words.TIMES.get(value, value)
+
+
+@register.filter
+def size(value: Decimal | None) -> str:
+    """Write a quantity without its sign: the side says the rest."""
+    return exact(None if value is None else abs(value))
+
+
+@register.filter
+def brief(value: Decimal | None) -> str:
+    """Write a figure of a limit: exactly while it is short, and to its cent otherwise."""
+    if value is None:
+        return NOTHING
+    exponent = Decimal(value).normalize().as_tuple().exponent
+    is_long = isinstance(exponent, int) and exponent < -LONG
+    return amount(value) if is_long else exact(value)
+
+
+@register.filter
+def meaning(code: str) -> str:
+    """Write what a refusal means, in a few words; a code that nobody knows as it stands."""
+    return refusals.title_of(code)

@@ -1,0 +1,123 @@
+"""What a trader's desk shows: accounts, prices, positions and last orders as one look, and what changes each second."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import structlog
+
+from accounts.types import Principal
+from nexus.core.errors import OutsideError
+from nexus.core.money import CENT, as_text, half_even_to
+from trading import selectors
+from trading.models import TradableInstrument, TradeLedger, TradingAccount
+from trading.selectors import PositionView
+from trading.services import accounts
+from trading.types import AccountSnapshot, Quote
+
+ORDERS = 8  # the last ones
+QUOTES = 12  # of one account
+HUNDRED = Decimal(100)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PriceView:
+    """One instrument of one account with its price now, or without it."""
+
+    account: TradingAccount
+    instrument: TradableInstrument
+    quote: Quote | None
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """One account as the desk shows it. Without `live`, its broker could not be asked just now."""
+
+    account: TradingAccount
+    live: AccountSnapshot | None
+    prices: list[PriceView]
+
+    @property
+    def margin_level(self) -> Decimal | None:
+        """Return equity over the margin in use in percent, or None where none is in use."""
+        live = self.live
+        return live.equity / live.margin_used * HUNDRED if live is not None and live.margin_used else None
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Everything that the overview shows, read at one time."""
+
+    holdings: list[Holding]
+    positions: list[PositionView]
+    orders: list[TradeLedger]
+    at: datetime
+
+    @property
+    def prices(self) -> list[PriceView]:
+        """Return every price of every account."""
+        return [price for holding in self.holdings for price in holding.prices]
+
+
+def read(user: Principal, *, at: datetime) -> Desk:
+    """Read everything that a person may see, live. Network: no transaction is open."""
+    owned = list(selectors.accounts_of(user))
+    holdings = look(owned)
+    snapshots = {each.account.pk: each.live for each in holdings if each.live is not None}
+    orders, _ = selectors.ledger_page(
+        user, limit=ORDERS, status=None, symbol=None, created_from=None, created_to=None, before=None
+    )
+    positions = selectors.beside(selectors.open_positions(owned), snapshots=snapshots)
+    return Desk(holdings, positions, orders, at)
+
+
+def look(owned: Iterable[TradingAccount]) -> list[Holding]:
+    """Read some accounts at their brokers, with the prices of the instruments met there. Network, as `read`."""
+    owned = list(owned)
+    met = selectors.instruments_met(owned)
+    return [_holding(account, met.get(account.pk, [])[:QUOTES]) for account in owned]
+
+
+def _holding(account: TradingAccount, met: list[TradableInstrument]) -> Holding:
+    live: AccountSnapshot | None = None
+    try:
+        live = accounts.broker_of(account).snapshot(symbols=[each.symbol for each in met])
+    except OutsideError as exc:
+        log.warning("trading.account.not_read", account_id=account.pk, error=str(exc))
+    quotes = {} if live is None else live.quotes
+    return Holding(account, live, [PriceView(account, each, quotes.get(each.symbol)) for each in met])
+
+
+def pulse(holding: Holding, *, at: datetime) -> dict[str, Any]:
+    """Return what of an account changes each second, as it goes to its open pages. Numbers are texts.
+
+    A position goes by the broker's own identifier: pages know both.
+    """
+    account, live = holding.account, holding.live
+    beat: dict[str, Any] = {"account": str(account.public_id), "at": at.isoformat(), "is_live": live is not None}
+    if live is None:
+        return beat
+    return beat | {
+        "figures": {
+            "balance": _cents(live.balance),
+            "equity": _cents(live.equity),
+            "margin_free": _cents(live.margin_free),
+        },
+        "positions": {
+            each.venue_position_id: {"price": as_text(each.price_current), "profit": _cents(each.profit)}
+            for each in live.positions
+        },
+        "quotes": {
+            name: {"bid": as_text(quote.bid), "ask": as_text(quote.ask), "at": quote.at.isoformat()}
+            for name, quote in live.quotes.items()
+        },
+    }
+
+
+def _cents(amount: Decimal) -> str:
+    """Write an amount to its cent, as pages do: the two must not differ by how they round."""
+    return f"{half_even_to(amount, CENT):.2f}"
