@@ -89,6 +89,8 @@ TEMPLATES = [
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "nexus" / "static"]
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
+MESSAGE_TAGS = {20: "info", 25: "good", 30: "warn", 40: "bad"}  # classes of nexus.css
 CSRF_FAILURE_VIEW = "accounts.services.pages.csrf_failure"
 # Where pages listen for news: a port of the same host; 0: `/events` of the same address, behind the proxy.
 EVENTS_PORT = env.integer("EVENTS_PORT", 0, most=65535)

@@ -287,3 +287,14 @@ def seen_account(user: Principal, *, public_id: uuid.UUID) -> TradingAccount:
     if account is None:
         raise NotFound("You have no such account.")
     return account
+
+
+def own_accounts(user: Principal) -> list[TradingAccount]:
+    """Return the accounts that a person can trade: the own ones that were not put aside."""
+    return list(TradingAccount.objects.filter(user_id=user.pk, is_active=True).order_by("pk"))
+
+
+def symbols_met(user: Principal) -> list[str]:
+    """Return the names of the instruments that were met on a person's own accounts."""
+    rows = TradableInstrument.objects.filter(account__user_id=user.pk)
+    return list(rows.order_by("symbol").values_list("symbol", flat=True).distinct())

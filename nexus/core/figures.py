@@ -61,3 +61,15 @@ def moment(at: datetime | None) -> SafeString | str:
     local = timezone.localtime(at)
     text = f"{formats.date_format(local, 'SHORT_DATE_FORMAT')} {local:%H:%M:%S}"
     return format_html('<time datetime="{}">{}</time>', at.isoformat(), text)
+
+
+@register.filter
+def plain(value: Decimal | None) -> str:
+    """Write a number for a program, in no language; an unknown one as nothing."""
+    return "" if value is None else as_text(Decimal(value))
+
+
+@register.filter
+def typed(value: Decimal | None) -> str:
+    """Write a number as somebody would type it: with the language's point, and no thousands apart."""
+    return plain(value).replace(".", "," if (get_language() or "en").startswith("fr") else ".")

@@ -7,6 +7,7 @@ from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 from django.utils.timezone import now
 
+from accounts.services.pages import MAY
 from accounts.types import Principal
 from trading import selectors
 from trading.services import brakes
@@ -20,6 +21,7 @@ class Frame:
     brakes: list[Brake]
     has_live: bool
     has_paper: bool
+    may_trade: bool
 
 
 def frame(request: HttpRequest) -> dict[str, Any]:
@@ -33,4 +35,9 @@ def frame(request: HttpRequest) -> dict[str, Any]:
 def read(user: Principal) -> Frame:
     """Read what stands around the pages of somebody."""
     kinds = {account.is_live for account in selectors.accounts_of(user)}
-    return Frame(brakes=brakes.standing(user, at=now()), has_live=True in kinds, has_paper=False in kinds)
+    return Frame(
+        brakes=brakes.standing(user, at=now()),
+        has_live=True in kinds,
+        has_paper=False in kinds,
+        may_trade=user.role in MAY["ORDER_PLACE"],
+    )

@@ -5,7 +5,7 @@ from decimal import Decimal
 from django import template
 from django.utils.functional import Promise
 
-from nexus.core.figures import NOTHING, amount, exact
+from nexus.core.figures import NOTHING, amount, exact, typed
 from trading.pages import refusals, words
 
 register = template.Library()
@@ -56,3 +56,9 @@ def brief(value: Decimal | None) -> str:
 def meaning(code: str) -> str:
     """Write what a refusal means, in a few words; a code that nobody knows as it stands."""
     return refusals.title_of(code)
+
+
+@register.filter
+def lots(value: Decimal | None) -> str:
+    """Write a quantity as somebody would type it, without its sign."""
+    return typed(None if value is None else abs(value))

@@ -3,11 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import Any
+from urllib.parse import urlencode
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from nexus.core.money import as_text
 from risk.types import Check
+from trading.models import TradeLedger
 
 HUNDRED = Decimal(100)
 PER_POSITION = frozenset({"POSITION_SIZE"})  # each side of an instrument has it to itself: without one, nothing is used
@@ -119,6 +123,40 @@ def room_of(checks: Iterable[Check]) -> list[LimitRow]:
     ]
 
 
+def stored(checks: Iterable[dict[str, Any]]) -> list[Check]:
+    """Return the checks that an order was judged by, as they are stored beside it."""
+    return [
+        Check(
+            name=each["name"],
+            reason=each["reason"],
+            passed=each["passed"],
+            limit=_figure(each["limit"]),
+            used=_figure(each["used"]),
+            asked=_figure(each["asked"]),
+            unit=each["unit"],
+            scope=each["scope"],
+            detail=each["detail"],
+        )
+        for each in checks
+    ]
+
+
+def again(order: TradeLedger) -> str:
+    """Return the query with which a ticket begins as this order was written."""
+    named = {
+        "account": str(order.account.public_id),
+        "symbol": order.symbol,
+        "side": str(order.side),
+        "type": str(order.order_type),
+        **{
+            name: as_text(value)
+            for name in ("quantity", "limit_price", "stop_price", "stop_loss", "take_profit")
+            if (value := getattr(order, name)) is not None
+        },
+    }
+    return urlencode(named)
+
+
 def row_of(check: Check) -> LimitRow:
     """Return one check in words."""
     return LimitRow(check, CHECKS.get(check.name, check.name), UNITS.get(check.unit, check.unit), _percent(check))
@@ -130,3 +168,7 @@ def _percent(check: Check) -> int | None:
         return None
     filled = (check.used or Decimal(0)) + (check.asked or Decimal(0))
     return int(max(Decimal(0), min(HUNDRED, filled / check.limit * HUNDRED)))
+
+
+def _figure(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)

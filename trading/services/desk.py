@@ -14,7 +14,7 @@ from nexus.core.money import CENT, as_text, half_even_to
 from trading import selectors
 from trading.models import TradableInstrument, TradeLedger, TradingAccount
 from trading.selectors import PositionView
-from trading.services import accounts
+from trading.services import accounts, live
 from trading.types import AccountSnapshot, Quote
 
 ORDERS = 8  # the last ones
@@ -44,8 +44,8 @@ class Holding:
     @property
     def margin_level(self) -> Decimal | None:
         """Return equity over the margin in use in percent, or None where none is in use."""
-        live = self.live
-        return live.equity / live.margin_used * HUNDRED if live is not None and live.margin_used else None
+        seen = self.live
+        return seen.equity / seen.margin_used * HUNDRED if seen is not None and seen.margin_used else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,14 @@ def read(user: Principal, *, at: datetime) -> Desk:
     return Desk(holdings, positions, orders, at)
 
 
+def positions(user: Principal) -> list[PositionView]:
+    """Return the open positions that a person may see, beside the broker's own. Network, as `read`."""
+    owned = list(selectors.accounts_of(user))
+    held = list(selectors.open_positions(owned))
+    keys = {row.account_id for row in held}
+    return selectors.beside(held, snapshots=live.snapshots([each for each in owned if each.pk in keys]))
+
+
 def look(owned: Iterable[TradingAccount]) -> list[Holding]:
     """Read some accounts at their brokers, with the prices of the instruments met there. Network, as `read`."""
     owned = list(owned)
@@ -83,13 +91,13 @@ def look(owned: Iterable[TradingAccount]) -> list[Holding]:
 
 
 def _holding(account: TradingAccount, met: list[TradableInstrument]) -> Holding:
-    live: AccountSnapshot | None = None
+    seen: AccountSnapshot | None = None
     try:
-        live = accounts.broker_of(account).snapshot(symbols=[each.symbol for each in met])
+        seen = accounts.broker_of(account).snapshot(symbols=[each.symbol for each in met])
     except OutsideError as exc:
         log.warning("trading.account.not_read", account_id=account.pk, error=str(exc))
-    quotes = {} if live is None else live.quotes
-    return Holding(account, live, [PriceView(account, each, quotes.get(each.symbol)) for each in met])
+    quotes = {} if seen is None else seen.quotes
+    return Holding(account, seen, [PriceView(account, each, quotes.get(each.symbol)) for each in met])
 
 
 def pulse(holding: Holding, *, at: datetime) -> dict[str, Any]:
@@ -97,23 +105,23 @@ def pulse(holding: Holding, *, at: datetime) -> dict[str, Any]:
 
     A position goes by the broker's own identifier: pages know both.
     """
-    account, live = holding.account, holding.live
-    beat: dict[str, Any] = {"account": str(account.public_id), "at": at.isoformat(), "is_live": live is not None}
-    if live is None:
+    account, seen = holding.account, holding.live
+    beat: dict[str, Any] = {"account": str(account.public_id), "at": at.isoformat(), "is_live": seen is not None}
+    if seen is None:
         return beat
     return beat | {
         "figures": {
-            "balance": _cents(live.balance),
-            "equity": _cents(live.equity),
-            "margin_free": _cents(live.margin_free),
+            "balance": _cents(seen.balance),
+            "equity": _cents(seen.equity),
+            "margin_free": _cents(seen.margin_free),
         },
         "positions": {
             each.venue_position_id: {"price": as_text(each.price_current), "profit": _cents(each.profit)}
-            for each in live.positions
+            for each in seen.positions
         },
         "quotes": {
             name: {"bid": as_text(quote.bid), "ask": as_text(quote.ask), "at": quote.at.isoformat()}
-            for name, quote in live.quotes.items()
+            for name, quote in seen.quotes.items()
         },
     }
 
