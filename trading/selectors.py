@@ -2,10 +2,11 @@
 
 import contextlib
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Case, QuerySet, TextField, Value, When
@@ -20,6 +21,7 @@ from trading.models import BrokerPosition, Fill, OrderQuerySet, TradableInstrume
 from trading.states import Delivery, FillKind, RejectedBy
 from trading.types import AccountSnapshot, VenuePosition
 
+EXPORTED = 500  # orders at a time
 READS_ALL = frozenset({Role.OPERATOR, Role.COMPLIANCE})
 
 # What of an order in doubt is needed to count it, as the table has it: not its checks, which are most of the row.
@@ -209,6 +211,16 @@ def ledger_page(
     page = list(shown[: limit + 1])
     _attach_fills(page[:limit])
     return page[:limit], page[limit - 1].public_id if len(page) > limit else None
+
+
+def ledger_rows(user: Principal, **filters: Any) -> Iterator[TradeLedger]:
+    """Yield every order that `ledger_page` would show page by page, without holding them all."""
+    before: uuid.UUID | None = None
+    while True:
+        rows, before = ledger_page(user, limit=EXPORTED, before=before, **filters)
+        yield from rows
+        if before is None:
+            return
 
 
 def _attach_fills(orders: list[TradeLedger]) -> None:

@@ -6,12 +6,13 @@ A page is declared with `@page("ACTION")`: the one place where it says what it d
 import zoneinfo
 from collections.abc import Callable, Collection, Mapping
 from functools import wraps
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
 from django.conf import settings
 from django.contrib.auth import REDIRECT_FIELD_NAME
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 from django.shortcuts import render as django_render
 from django.utils import timezone, translation
 
@@ -21,7 +22,8 @@ from nexus.core import http
 from nexus.core.errors import Denied, NexusError
 from nexus.core.http import MethodNotAllowed
 
-View = Callable[..., HttpResponse]
+Answer = TypeVar("Answer", bound=HttpResponseBase)
+View = Callable[..., HttpResponseBase]
 ZONE_COOKIE = "nexus_zone"  # what the browser calls its own zone; a page without it is in UTC
 _TRADERS = frozenset({Role.TRADER, Role.BOT})
 _EVERYBODY = frozenset(Role)
@@ -45,7 +47,7 @@ def page(action: str, *, methods: Collection[str] = ("GET",)) -> Callable[[View]
 
     def declare(view: View) -> View:
         @wraps(view)
-        def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             with timezone.override(zone_of(request)), translation.override(language_of(request)):
                 response = _answer(view, request, action, methods, *args, **kwargs)
             return _sealed(request, response)
@@ -58,7 +60,7 @@ def page(action: str, *, methods: Collection[str] = ("GET",)) -> Callable[[View]
 
 def _answer(
     view: View, request: HttpRequest, action: str, methods: Collection[str], *args: Any, **kwargs: Any
-) -> HttpResponse:
+) -> HttpResponseBase:
     if request.method not in methods and not (request.method == "HEAD" and "GET" in methods):
         return refuse(request, MethodNotAllowed("This page does not know that method."))
     if action != PUBLIC:
@@ -146,10 +148,8 @@ def _to_login(request: HttpRequest) -> HttpResponse:
     return go(request, f"/login?{REDIRECT_FIELD_NAME}={quote(request.get_full_path())}")
 
 
-def _sealed(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+def _sealed(request: HttpRequest, response: Answer) -> Answer:
     """Let the page run and show nothing but what we serve, keep it out of caches and out of other sites."""
-    if isinstance(response, HttpResponseNotAllowed):
-        return response
     listens = "" if events_url(request).startswith("/") else " " + events_url(request).removesuffix("/events")
     response.headers.setdefault(
         "Content-Security-Policy",

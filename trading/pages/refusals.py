@@ -12,7 +12,7 @@ from django.utils.translation import get_language
 from accounts.services import pages
 from accounts.services.pages import PUBLIC, page
 
-HEADING = re.compile(r"^### `(?P<code>[A-Za-z_]+)` — (?P<title>.+)$")
+HEADING = re.compile(r"^### `(?P<code>[A-Za-z0-9_-]+)` — (?P<title>.+)$")
 GROUP = re.compile(r"^## (?P<title>.+)$")
 FILES = {"fr": "refusals.fr.md"}
 
@@ -38,7 +38,7 @@ def refusals(request: HttpRequest) -> HttpResponse:
 
 def title_of(code: str) -> str:
     """Return what a code means in a few words; a broker's own code, which nobody explains, as it stands."""
-    found = known().get(code)
+    found = known().get(code) or known().get(code.removeprefix("BROKER_"))
     return found.title if found else code
 
 
