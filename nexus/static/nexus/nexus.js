@@ -64,6 +64,26 @@
     }
   };
 
+  // Nothing is taken from under somebody's hands: a part with an open form waits until it is closed.
+  const busy = (part) => part.querySelector("details[open] form") !== null;
+  document.body.addEventListener("htmx:beforeRequest", (event) => {
+    const part = event.detail.elt;
+    if (part.dataset.careful === undefined || !busy(part)) return;
+    event.preventDefault();
+    part.dataset.late = "yes";
+  });
+  document.body.addEventListener(
+    "toggle",
+    (event) => {
+      const part = event.target.closest("[data-careful]");
+      if (part && part.dataset.late && !busy(part)) {
+        delete part.dataset.late;
+        tell("again");
+      }
+    },
+    true,
+  );
+
   const tell = (name) => document.body.dispatchEvent(new CustomEvent(`nexus:${name}`));
   const show = () => {
     const isOn = heard > 0 && Date.now() - heard < QUIET_MS;
@@ -82,7 +102,6 @@
     source.addEventListener("hello", () => {
       heard = Date.now();
       wait = 1000;
-      if (hasOpened) tell("again"); // whatever was said while nobody listened
       hasOpened = true;
       show();
     });
