@@ -68,6 +68,7 @@ class PositionView:
 
     position: BrokerPosition
     live: VenuePosition | None
+    digits: int | None = None  # behind the point of its prices, where somebody asked
 
 
 @dataclass(frozen=True, slots=True)

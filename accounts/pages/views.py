@@ -10,10 +10,17 @@ from django.utils.translation import check_for_language, gettext, gettext_lazy
 from accounts import selectors
 from accounts.services import browsing, pages, sessions
 from accounts.services.pages import PUBLIC, page, person
+from accounts.states import Role
 from accounts.types import ClientInfo
 from nexus.audit.types import Actor
 from nexus.core.http import client_ip
 
+ROLES = {
+    Role.TRADER.value: gettext_lazy("Trader"),
+    Role.BOT.value: gettext_lazy("Bot"),
+    Role.OPERATOR.value: gettext_lazy("Operator"),
+    Role.COMPLIANCE.value: gettext_lazy("Compliance"),
+}
 YEAR_S = 365 * 24 * 3600
 
 
@@ -71,7 +78,9 @@ def security(request: HttpRequest) -> HttpResponse:
     """Show who is logged in, and where."""
     user, at = person(request), timezone.now()
     sessions_now = selectors.sessions_of(user, at=at)
-    return pages.render(request, "nexus/security.html", {"nav": "security", "sessions": sessions_now})
+    return pages.render(
+        request, "nexus/security.html", {"nav": "security", "sessions": sessions_now, "role": ROLES[user.role]}
+    )
 
 
 @page("SESSION_END", methods=("POST",))

@@ -62,12 +62,12 @@ def _answer(
     view: View, request: HttpRequest, action: str, methods: Collection[str], *args: Any, **kwargs: Any
 ) -> HttpResponseBase:
     if request.method not in methods and not (request.method == "HEAD" and "GET" in methods):
-        return refuse(request, MethodNotAllowed("This page does not know that method."))
+        return refuse(request, MethodNotAllowed(translation.gettext("This page does not know that method.")))
     if action != PUBLIC:
         if not request.user.is_authenticated:
             return _to_login(request)
         if person(request).role not in MAY[action]:
-            return refuse(request, Denied("Your role may not do this."))
+            return refuse(request, Denied(translation.gettext("Your role may not do this.")))
     try:
         return view(request, *args, **kwargs)
     except Exception as exc:

@@ -48,6 +48,16 @@ def exact(value: Decimal | None) -> str:
 
 
 @register.filter
+def price(value: Decimal | None, digits: int | None = None) -> str:
+    """Write a price with all the digits of its instrument, so that columns stand still; none is cut off."""
+    if value is None:
+        return NOTHING
+    text = as_text(Decimal(value))
+    whole, _, rest = text.partition(".")
+    return written(f"{whole}.{rest.ljust(digits, '0')}" if digits else text)
+
+
+@register.filter
 def tone(value: Decimal | None) -> str:
     """Return the class that colours a gain or a loss."""
     return "" if not value else "gain" if value > 0 else "loss"
@@ -59,7 +69,9 @@ def moment(at: datetime | None) -> SafeString | str:
     if at is None:
         return NOTHING
     local = timezone.localtime(at)
-    text = f"{formats.date_format(local, 'SHORT_DATE_FORMAT')} {local:%H:%M:%S}"
+    text = (
+        f"{formats.date_format(local, 'j M Y')} {local:%H:%M:%S}"  # 11/12 is November in one place, December in another
+    )
     return format_html('<time datetime="{}">{}</time>', at.isoformat(), text)
 
 

@@ -143,6 +143,34 @@ def test_the_overview_shows_the_account_and_whose_money_it_is(browser, account, 
     assert f'data-account="{account.public_id}"' in text
 
 
+def test_real_money_is_said_at_the_top_on_the_account_and_on_the_button(browser, account, settings, monkeypatch):
+    from trading.brokers import registry  # noqa: PLC0415
+
+    type(account).objects.filter(pk=account.pk).update(is_live=True)
+    overview = browser.get("/").content.decode()
+    ticket = browser.get("/ticket").content.decode()
+
+    assert 'class="strip live"' in overview
+    assert 'class="strip paper"' not in overview
+    assert 'class="badge live">LIVE<' in overview
+    assert "LIVE · Paper" in ticket
+
+    monkeypatch.setattr(accounts, "broker_of", lambda each: registry.get(_paper_link(each)))
+    values = {"account": str(account.public_id), "symbol": "EURUSD", "side": "BUY", "type": "MARKET", "quantity": "0.1",
+              "stop_loss": "1.0800"}  # fmt: skip
+    shown = browser.send("/ticket/check", values, page="/ticket", is_part=True).content.decode()
+    assert 'href="/help/refusals#STEP_UP_REQUIRED"' in shown  # and so there is no button yet
+    assert "/ticket/send" not in shown
+
+
+def _paper_link(account: Any) -> Any:
+    """Reach an account that is only marked as live: there is no live broker in a test."""
+    account.is_live = False
+    link = accounts.link_of(account)
+    account.is_live = True
+    return link
+
+
 def test_somebody_elses_account_is_not_there(stranger, account):
     text = stranger.get("/").content.decode()
     assert "No account yet" in text
@@ -154,7 +182,7 @@ def test_the_room_under_each_limit_is_shown(browser, account):
     text = browser.get(f"/parts/room/{account.public_id}", is_part=True).content.decode()
 
     assert "Loss of the day" in text
-    assert "1,000 USD left" in text
+    assert "1,000.00 USD left" in text
     assert "refusals#" not in text  # nothing is refused, for nothing is ordered
 
 

@@ -228,6 +228,26 @@ def _placed(execute: Callable[..., Any]) -> None:
     connections.close_all()
 
 
+def test_the_process_is_well_while_it_hears_the_database(pool, floor):
+    async def asked(app: door.Door) -> int:
+        answer: asyncio.Queue[Any] = asyncio.Queue()
+        await app({"type": "http", "path": "/health", "method": "GET", "headers": []}, answer.get, answer.put)
+        return int((await answer.get())["status"])
+
+    async def scene() -> tuple[int, int]:
+        app = door.Door()
+        deaf = await asked(app)
+        hearing = asyncio.create_task(reading.listen(app.hub))
+        async with asyncio.timeout(WAIT_S):
+            while not app.hub.hears:
+                await asyncio.sleep(0.01)
+        well = await asked(app)
+        hearing.cancel()
+        return deaf, well
+
+    assert asyncio.run(scene()) == (503, 200)
+
+
 def test_a_session_that_ends_ends_the_stream(pool, trader, account, monkeypatch):
     monkeypatch.setattr(door, "CHECK_S", 0.1)
     key = Browser().login(trader).http.session.session_key

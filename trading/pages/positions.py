@@ -24,7 +24,7 @@ def positions(request: HttpRequest) -> HttpResponse:
     """Show the open positions."""
     user = person(request)
     rows = [
-        {"view": view, "key": new_key(), "is_mine": view.position.account.user_id == user.pk}
+        {"view": view, "digits": view.digits, "key": new_key(), "is_mine": view.position.account.user_id == user.pk}
         for view in desk.positions(user)
     ]
     template = "trading/parts/positions.html" if pages.is_fragment(request) else "trading/positions.html"

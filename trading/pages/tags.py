@@ -6,6 +6,7 @@ from django import template
 from django.utils.functional import Promise
 
 from nexus.core.figures import NOTHING, amount, exact, typed
+from risk.types import Check
 from trading.pages import refusals, words
 
 register = template.Library()
@@ -31,6 +32,12 @@ def status(value: str) -> Promise | str:
 
 
 @register.filter
+def scope(value: str) -> Promise | str:
+    """Write what a stop covers."""
+    return words.SCOPES.get(value, value)
+
+
+@register.filter
 def lasting(value: str) -> Promise | str:
     """Write how long an order works."""
     return words.TIMES.get(value, value)
@@ -50,6 +57,14 @@ def brief(value: Decimal | None) -> str:
     exponent = Decimal(value).normalize().as_tuple().exponent
     is_long = isinstance(exponent, int) and exponent < -LONG
     return amount(value) if is_long else exact(value)
+
+
+@register.filter
+def held(value: Decimal | None, check: Check) -> str:
+    """Write a figure of a check in its unit: money to its cent, a part of the price in percent."""
+    if check.unit == "of the price":
+        return f"{exact(None if value is None else value * words.HUNDRED)} %"
+    return amount(value) if check.unit == "USD" else brief(value)
 
 
 @register.filter

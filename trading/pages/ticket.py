@@ -57,7 +57,7 @@ def _show(request: HttpRequest, form: TicketForm, *, preview: Preview | None = N
         "preview": preview,
         "values": form.values() if preview else {},
         "failed": [row for row in rows if not row.check.passed],
-        "limits": [row for row in rows if row.check.limit is not None and row.check.passed],
+        "limits": words.limits_of(preview.verdict.checks) if preview else [],
         "key": new_key(),
     }
     template = "trading/parts/answer.html" if pages.is_fragment(request) else "trading/ticket.html"

@@ -65,7 +65,7 @@ UNITS: dict[str, Promise | str] = {
     "requests": _("requests"),
     "base units": _("units"),
     "positions": _("positions"),
-    "of the price": _("of the price"),
+    "of the price": "",
     "failures": _("failures"),
     "s": "s",
 }
@@ -84,6 +84,13 @@ TYPES: dict[str, Promise] = {
     "LIMIT": _("Limit"),
     "STOP": _("Stop"),
     "STOP_LIMIT": _("Stop limit"),
+}
+SCOPES: dict[str, Promise] = {
+    "SYSTEM": _("for everybody"),
+    "BROKER": _("for everything at this broker"),
+    "ACCOUNT": _("for an account of yours"),
+    "USER": _("for you"),
+    "INSTRUMENT": _("for an instrument"),
 }
 TIMES: dict[str, Promise] = {
     "GTC": _("Until canceled"),
@@ -104,14 +111,20 @@ class LimitRow:
     percent: int | None
 
     @property
+    def left(self) -> Decimal | None:
+        """Return what is left of the limit once what is asked for is taken."""
+        room = self.check.headroom
+        return None if room is None else max(Decimal(0), room - (self.check.asked or Decimal(0)))
+
+    @property
     def is_nearly(self) -> bool:
         """Tell whether little is left."""
         return self.percent is not None and self.percent >= NEARLY
 
 
 def limits_of(checks: Iterable[Check]) -> list[LimitRow]:
-    """Return the checks that hold something against a limit, and whatever else refuses."""
-    return [row_of(check) for check in checks if check.limit is not None or not check.passed]
+    """Return the checks that hold something against a limit and passed; the age of a figure is no room."""
+    return [row_of(check) for check in checks if check.limit is not None and check.passed and check.unit != "s"]
 
 
 def room_of(checks: Iterable[Check]) -> list[LimitRow]:

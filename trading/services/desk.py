@@ -1,7 +1,7 @@
 """What a trader's desk shows: accounts, prices, positions and last orders as one look, and what changes each second."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -71,8 +71,8 @@ def read(user: Principal, *, at: datetime) -> Desk:
     orders, _ = selectors.ledger_page(
         user, limit=ORDERS, status=None, symbol=None, created_from=None, created_to=None, before=None
     )
-    positions = selectors.beside(selectors.open_positions(owned), snapshots=snapshots)
-    return Desk(holdings, positions, orders, at)
+    held = selectors.beside(selectors.open_positions(owned), snapshots=snapshots)
+    return Desk(holdings, _with_digits(held), orders, at)
 
 
 def positions(user: Principal) -> list[PositionView]:
@@ -80,7 +80,15 @@ def positions(user: Principal) -> list[PositionView]:
     owned = list(selectors.accounts_of(user))
     held = list(selectors.open_positions(owned))
     keys = {row.account_id for row in held}
-    return selectors.beside(held, snapshots=live.snapshots([each for each in owned if each.pk in keys]))
+    found = selectors.beside(held, snapshots=live.snapshots([each for each in owned if each.pk in keys]))
+    return _with_digits(found)
+
+
+def _with_digits(views: list[PositionView]) -> list[PositionView]:
+    """Say with how many digits each position's prices are written."""
+    met = selectors.instruments_met({view.position.account for view in views})
+    digits = {(key, each.symbol): each.digits for key, known in met.items() for each in known}
+    return [replace(view, digits=digits.get((view.position.account_id, view.position.symbol))) for view in views]
 
 
 def look(owned: Iterable[TradingAccount]) -> list[Holding]:

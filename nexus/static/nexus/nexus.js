@@ -8,6 +8,17 @@
     document.cookie = `nexus_zone=${zone}; Path=/; Max-Age=31536000; SameSite=Strict${secure}`;
   }
 
+  // Fields that an order's type has no use for are put away; without this script all of them stand there.
+  const fit = (form) => {
+    const type = form.elements.type.value;
+    for (const part of form.querySelectorAll("[data-types]")) part.hidden = !part.dataset.types.split(" ").includes(type);
+  };
+  const ticket = document.getElementById("ticket");
+  if (ticket) {
+    fit(ticket);
+    ticket.addEventListener("change", () => fit(ticket));
+  }
+
   const address = document.body.dataset.events;
   if (!address || !window.EventSource) return;
 
@@ -23,14 +34,15 @@
   const written = (text, places) => {
     const minus = text.startsWith("-");
     let [whole, rest = ""] = (minus ? text.slice(1) : text).split(".");
-    if (places !== null) rest = rounded(rest, places);
+    rest = rest.padEnd(places, "0"); // filled up, never cut
     const group = language === "fr" ? "\u202f" : ",";
     whole = whole.replace(/\B(?=(\d{3})+$)/g, group);
     return (minus ? "\u2212" : "") + whole + (rest ? (language === "fr" ? "," : ".") + rest : "");
   };
-  const rounded = (digits, places) => digits.slice(0, places).padEnd(places, "0"); // amounts arrive in cents
   const money = (text) => written(text, 2);
   const plus = (text) => (Number(text) > 0 ? "+" : "") + money(text);
+
+  const digits = (row) => Number(row.dataset.digits) || 0;
 
   const put = (node, text) => {
     if (!node || node.textContent === text) return;
@@ -47,7 +59,7 @@
     }
     for (const [id, held] of Object.entries(news.positions || {})) {
       for (const row of document.querySelectorAll(`${mine}[data-position="${CSS.escape(id)}"]`)) {
-        put(row.querySelector('[data-live="price"]'), written(held.price, null));
+        put(row.querySelector('[data-live="price"]'), written(held.price, digits(row)));
         const profit = row.querySelector('[data-live="profit"]');
         put(profit, plus(held.profit));
         if (profit) {
@@ -58,8 +70,8 @@
     }
     for (const [symbol, quote] of Object.entries(news.quotes || {})) {
       for (const row of document.querySelectorAll(`${mine}[data-symbol="${CSS.escape(symbol)}"]`)) {
-        put(row.querySelector('[data-live="bid"]'), written(quote.bid, null));
-        put(row.querySelector('[data-live="ask"]'), written(quote.ask, null));
+        put(row.querySelector('[data-live="bid"]'), written(quote.bid, digits(row)));
+        put(row.querySelector('[data-live="ask"]'), written(quote.ask, digits(row)));
       }
     }
   };
@@ -83,6 +95,26 @@
     },
     true,
   );
+
+  // A request that is given up because a newer one replaces it, or because the page is left, is no error.
+  let isLeaving = false;
+  addEventListener("beforeunload", () => (isLeaving = true));
+  addEventListener("pageshow", () => (isLeaving = false));
+  const quietly = (handler) => {
+    const said = console.error;
+    console.error = () => {};
+    try {
+      handler();
+    } finally {
+      console.error = said;
+    }
+  };
+  document.body.addEventListener("htmx:beforeSend", (event) => {
+    const { xhr } = event.detail;
+    const { onabort, onerror } = xhr;
+    xhr.onabort = (why) => quietly(() => onabort.call(xhr, why));
+    xhr.onerror = (why) => (isLeaving ? quietly(() => onerror.call(xhr, why)) : onerror.call(xhr, why));
+  });
 
   const tell = (name) => document.body.dispatchEvent(new CustomEvent(`nexus:${name}`));
   const show = () => {

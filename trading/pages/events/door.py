@@ -62,7 +62,7 @@ class Door:
         head = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         allowed = _allowed(head)
         if scope["path"] == "/health":
-            is_well = bool(self._tasks) and not any(task.done() for task in self._tasks)
+            is_well = self.hub.hears and not any(task.done() for task in self._tasks)
             return await _short(
                 send, 200 if is_well else 503, b'{"status": "ok"}' if is_well else b'{"status": "down"}'
             )

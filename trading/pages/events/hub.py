@@ -66,6 +66,7 @@ class Hub:
 
     def __init__(self) -> None:
         self.listeners: set[Listener] = set()
+        self.hears = False  # the database, now
         self._last: dict[int, tuple[bytes, bytes]] = {}  # of each account: what it is compared by, and its message
 
     def join(self, listener: Listener) -> None:

@@ -75,12 +75,13 @@ async def listen(hub: Hub) -> None:
             async with await psycopg.AsyncConnection.connect(**_connection(), autocommit=True) as connection:
                 await connection.execute(f"LISTEN {CHANNEL}")
                 hub.tell("again", user_id=None)
-                failures = 0
+                hub.hears, failures = True, 0
                 async for note in connection.notifies():
                     name, _, user = note.payload.partition(" ")
                     hub.tell(name, user_id=int(user) if user else None)
         except (psycopg.Error, OSError) as exc:
             log.warning("events.listening.lost", error=str(exc))
+        hub.hears = False
         await asyncio.sleep(RETRY_S[min(failures, len(RETRY_S) - 1)])
         failures += 1
 

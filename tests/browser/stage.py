@@ -1,0 +1,185 @@
+"""The whole of Nexus as `make run` starts it, in a folder of its own, and a real browser in front of it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, expect, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+AXE = Path(__file__).parent / "vendor" / "axe-4.14.1.min.js"
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+START_S = 180.0
+WAIT_MS = 20_000
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH")
+LIMITS = {"MAX_POSITION_SIZE": "200000", "ORDERS_PER_HOUR": "1000"}
+WATCH = """
+window.__csp = [];
+document.addEventListener("securitypolicyviolation", (e) => {
+  window.__csp.push(e.violatedDirective + " " + e.blockedURI);
+});
+"""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A running installation: where it is, and who may come in."""
+
+    base: str
+    people: dict[str, dict[str, str]]
+    account: str
+    folder: Path
+
+    def api(self, role: str = "trader") -> httpx.Client:
+        """Return a client of the API, logged in."""
+        client = httpx.Client(base_url=f"{self.base}/api/v1", timeout=30, trust_env=False)
+        answer = client.post("/auth/login", json={name: self.people[role][name] for name in ("email", "password")})
+        client.headers["Authorization"] = f"Bearer {answer.raise_for_status().json()['access_token']}"
+        return client
+
+    def trade(self, **changes: Any) -> dict[str, Any]:
+        """Place an order through the API, as a bot would."""
+        body = {"symbol": "EURUSD", "action": "BUY", "quantity": "0.02", "stop_loss": "1.07000"} | changes
+        client = self.api()
+        answer = client.post("/trading/execute", json=body, headers={"Idempotency-Key": uuid.uuid4().hex})
+        return answer.raise_for_status().json()  # type: ignore[no-any-return]
+
+
+@dataclass
+class Tab:
+    """One page of a browser, and everything it has complained about."""
+
+    page: Page
+    stage: Stage
+    complaints: list[str] = field(default_factory=list)
+
+    def hear(self, line: ConsoleMessage) -> None:
+        """Keep what the page writes into the console, when it is a complaint."""
+        if line.type in ("error", "warning"):
+            self.complaints.append(line.text)
+
+    def go(self, path: str) -> None:
+        """Load a page."""
+        self.page.goto(self.stage.base + path, wait_until="load")
+
+    def login(self, role: str = "trader") -> "Tab":
+        """Log in through the form."""
+        self.go("/login")
+        self.page.fill("input[name=email]", self.stage.people[role]["email"])
+        self.page.fill("input[name=password]", self.stage.people[role]["password"])
+        self.page.click("form[action='/login'] button")
+        self.page.wait_for_url(self.stage.base + "/")
+        return self
+
+    def settle(self) -> None:
+        """Wait until the page is live and has everything it asks for."""
+        if self.page.locator("#pulse").count():
+            self.page.wait_for_selector("#pulse.on", timeout=WAIT_MS)
+        expect(self.page.locator(".htmx-request")).to_have_count(0, timeout=WAIT_MS)
+
+    def violations(self) -> list[str]:
+        """Return what the page tried to load or run and may not."""
+        found: list[str] = self.page.evaluate("window.__csp")
+        return found
+
+    def findings(self) -> list[str]:
+        """Return what axe finds serious."""
+        self.page.evaluate(AXE.read_text(encoding="utf-8"))
+        found = self.page.evaluate(
+            "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})"
+        )
+        return [
+            f"{each['id']} ({each['impact']}): {node['html'][:160]} {node['failureSummary'][:300]}"
+            for each in found["violations"]
+            if each["impact"] in ("serious", "critical") or not each["id"].startswith("region")
+            for node in each["nodes"]
+        ]
+
+    def overflow(self) -> int:
+        """Return by how many pixels the page is wider than its window."""
+        found: int = self.page.evaluate("document.scrollingElement.scrollWidth - window.innerWidth")
+        return found
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running() -> Iterator[Stage]:
+    """Start Nexus as a person would, wait until it is ready, and stop it at the end."""
+    with tempfile.TemporaryDirectory(prefix="nexus-browser-") as folder:
+        port = _free_port()
+        env = {name: os.environ[name] for name in KEPT if name in os.environ} | LIMITS
+        env |= {"NEXUS_DATA_DIR": folder, "NEXUS_PORT": str(port), "NEXUS_STOP_WITH_PARENT": "1"}
+        log = Path(folder, "run.log")
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "nexus.local", "run"], cwd=ROOT, env=env, stdout=file, stderr=subprocess.STDOUT
+            )
+        try:
+            deadline = time.monotonic() + START_S
+            while b"Serving on" not in log.read_bytes():
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"Nexus did not start:\n{log.read_text(errors='replace')[-4000:]}")
+                time.sleep(0.2)
+            note = json.loads(Path(folder, "demo.json").read_text(encoding="utf-8"))
+            yield Stage(f"http://127.0.0.1:{port}", note["people"], note["account"], Path(folder))
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            from nexus.local import postgres  # noqa: PLC0415 — as root the database lies elsewhere, behind a link
+
+            postgres.remove(Path(folder, "postgres"))
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Start the system's own browser."""
+    with sync_playwright() as play:
+        browser = launch(play)
+        yield browser
+        browser.close()
+
+
+def launch(play: Playwright) -> Browser:
+    """Start the browser. As root it has no sandbox to start in."""
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    return play.chromium.launch(executable_path=CHROMIUM, args=arguments)
+
+
+def new_tab(
+    browser: Browser, stage: Stage, *, language: str = "en", size: dict[str, int] | None = None, dark: bool = False
+) -> Tab:
+    """Open a page in a browser that knows nobody."""
+    context = browser.new_context(
+        locale={"en": "en-GB", "fr": "fr-FR"}[language],
+        timezone_id="Europe/Paris",
+        viewport=size or DESKTOP,  # type: ignore[arg-type]
+        color_scheme="dark" if dark else "light",
+        reduced_motion="reduce",
+    )
+    context.add_init_script(WATCH)
+    context.set_default_timeout(WAIT_MS)
+    tab = Tab(context.new_page(), stage)
+    tab.page.on("console", tab.hear)
+    tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))
+    return tab
