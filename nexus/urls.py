@@ -38,5 +38,5 @@ urlpatterns = [
 
 handler400 = "nexus.core.http.bad_request"
 handler403 = "nexus.core.http.permission_denied"
-handler404 = "nexus.core.http.page_not_found"
-handler500 = "nexus.core.http.server_error"
+handler404 = "accounts.services.pages.page_not_found"
+handler500 = "accounts.services.pages.server_error"

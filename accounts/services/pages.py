@@ -18,8 +18,10 @@ from django.utils import timezone, translation
 
 from accounts.models import User
 from accounts.states import Role
+from nexus.audit.services import trail
+from nexus.audit.types import Actor, Outcome, Target
 from nexus.core import http
-from nexus.core.errors import Denied, NexusError
+from nexus.core.errors import Denied, NexusError, NotFound
 from nexus.core.http import MethodNotAllowed
 
 Answer = TypeVar("Answer", bound=HttpResponseBase)
@@ -37,6 +39,8 @@ MAY: Mapping[str, Collection[str]] = {
     "ORDER_CANCEL": _TRADERS,
 }
 PUBLIC = "PUBLIC"
+KEPT = frozenset({"ORDER_PLACE", "ORDER_CANCEL"})  # who tried it in vain is evidence, as at the API
+_PROGRAMS = ("/api/", "/admin/", "/docs", "/metrics", "/health")  # what answers with documents, or has pages of its own
 
 
 def page(action: str, *, methods: Collection[str] = ("GET",)) -> Callable[[View], View]:
@@ -67,14 +71,32 @@ def _answer(
         if not request.user.is_authenticated:
             return _to_login(request)
         if person(request).role not in MAY[action]:
-            return refuse(request, Denied(translation.gettext("Your role may not do this.")))
+            denied = Denied(translation.gettext("Your role may not do this."))
+            if action in KEPT:
+                keep_refusal(request, denied)
+            return refuse(request, denied)
     try:
         return view(request, *args, **kwargs)
     except Exception as exc:
         error = http.as_error(exc)
         if error is None:
             raise
+        if action in KEPT:
+            keep_refusal(request, error)
         return refuse(request, error)
+
+
+def keep_refusal(request: HttpRequest, error: NexusError) -> None:
+    """Keep that something was tried and refused. What failed on our side is no refusal."""
+    if request.method == "GET" or not 400 <= error.status < 500:
+        return
+    trail.record_denied(
+        action="order.refused",
+        actor=Actor.user(person(request).public_id),
+        target=Target("order", ""),
+        outcome=Outcome.DENIED if error.status == 403 else Outcome.FAILURE,
+        detail={"door": "dashboard", "code": error.code, "fields": [each.pointer for each in error.errors]},
+    )
 
 
 def person(request: HttpRequest) -> User:
@@ -110,21 +132,45 @@ def render(
 def refuse(request: HttpRequest, error: NexusError) -> HttpResponse:
     """Say on a page why something was not done; what a page asked for by itself gets the message alone."""
     template = "nexus/refusal.html" if is_fragment(request) else "nexus/error.html"
-    answer = render(request, template, {"error": error}, status=error.status)
+    context: dict[str, Any] = {"error": error}
+    if error.status >= 500:
+        context["frame"] = None  # what stands around a page is read from what may just have failed
+    answer = render(request, template, context, status=error.status)
     for name, value in error.headers.items():
         if name != "WWW-Authenticate":  # a browser would ask for a password of its own
             answer[name] = value
     return answer
 
 
+# --- The exits outside any page, named in urls.py and settings.py: a page for people, a document for the rest --------
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """Answer a form without its token: on a page for people, as a document for everybody else."""
-    if request.path.startswith(("/api/", "/admin/")):
+    """Answer a form without its token."""
+    if request.path.startswith(_PROGRAMS):
         return http.csrf_failure(request, reason)
     http.log.warning("http.csrf.refused", reason=reason)
     with translation.override(language_of(request)):
         error = Denied(translation.gettext("The form has expired. Load the page again; nothing was done."))
         return _sealed(request, refuse(request, error))
+
+
+def page_not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """Answer a path that does not exist."""
+    if not _is_for_people(request):
+        return http.page_not_found(request, exception)
+    with translation.override(language_of(request)):
+        return _sealed(request, refuse(request, NotFound("")))
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer our own failure without a word about its inside."""
+    if not _is_for_people(request):
+        return http.server_error(request)
+    with translation.override(language_of(request)):
+        return _sealed(request, refuse(request, NexusError("")))
+
+
+def _is_for_people(request: HttpRequest) -> bool:
+    return "text/html" in request.headers.get("Accept", "") and not request.path.startswith(_PROGRAMS)
 
 
 def go(request: HttpRequest, url: str) -> HttpResponse:

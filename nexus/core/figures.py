@@ -69,9 +69,9 @@ def moment(at: datetime | None) -> SafeString | str:
     if at is None:
         return NOTHING
     local = timezone.localtime(at)
-    text = (
-        f"{formats.date_format(local, 'j M Y')} {local:%H:%M:%S}"  # 11/12 is November in one place, December in another
-    )
+    # Never 11/12, which is November in one place and December in another.
+    day = formats.date_format(local, "j b Y" if (get_language() or "en").startswith("fr") else "j M Y")
+    text = f"{day} {local:%H:%M:%S}"
     return format_html('<time datetime="{}">{}</time>', at.isoformat(), text)
 
 

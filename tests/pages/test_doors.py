@@ -129,6 +129,50 @@ def test_a_form_without_its_token_does_nothing():
     assert browser.get("/security").status_code == 200
 
 
+def test_a_path_that_is_not_there_is_a_page_for_people_and_a_document_for_programs(browser, anonymous):
+    page = browser.http.get("/nothing-here", headers={"accept": "text/html,*/*", "accept-language": "fr"})
+    document = anonymous.http.get("/nothing-here")
+    api = browser.http.get("/api/v1/nothing-here", headers={"accept": "text/html,*/*"})
+
+    assert (page.status_code, document.status_code, api.status_code) == (404, 404, 404)
+    assert "Introuvable" in page.content.decode()
+    assert page["Content-Security-Policy"]
+    assert document["Content-Type"] == api["Content-Type"] == "application/problem+json"
+
+
+def test_a_database_that_is_down_is_a_page_too(browser, monkeypatch):
+    from django.db import OperationalError  # noqa: PLC0415
+
+    from trading.pages import frame  # noqa: PLC0415
+    from trading.services import desk  # noqa: PLC0415
+
+    def down(*_: object, **__: object) -> None:
+        raise OperationalError("could not connect to 10.0.0.1")
+
+    monkeypatch.setattr(desk, "read", down)
+    monkeypatch.setattr(frame, "read", down)
+    answer = browser.get("/")
+
+    assert answer.status_code == 503
+    assert answer["Content-Type"].startswith("text/html")
+    assert "10.0.0.1" not in answer.content.decode()
+
+
+def test_a_failure_of_ours_is_a_page_without_its_inside(browser, monkeypatch):
+    from trading.services import desk  # noqa: PLC0415
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a secret of the inside")
+
+    browser.http.raise_request_exception = False
+    monkeypatch.setattr(desk, "read", broken)
+    answer = browser.http.get("/", headers={"accept": "text/html"})
+
+    assert answer.status_code == 500
+    assert "A fault of ours" in answer.content.decode()
+    assert "a secret" not in answer.content.decode()
+
+
 def test_the_overview_shows_the_account_and_whose_money_it_is(browser, account, execute):
     execute()
     balance = figures.amount(accounts.broker_of(account).snapshot(symbols=[]).balance)

@@ -146,7 +146,17 @@ def test_somebody_elses_account_cannot_be_named(stranger, account, paper):
     assert not paper.deals()
 
 
-def test_an_operator_has_no_ticket(account, paper):
+def test_what_was_refused_at_the_door_is_kept(browser, account, paper, new_events):
+    values = sending(shown(browser, written(account)))
+    browser.send("/ticket/send", values, page="/ticket")
+    browser.send("/ticket/send", values | {"quantity": "0.2"}, page="/ticket")
+
+    kept = [event for event in new_events() if event.action == "order.refused"]
+    assert len(kept) == 1
+    assert '"idempotency_key_mismatch"' in kept[0].canonical
+
+
+def test_an_operator_has_no_ticket(account, paper, new_events):
     from accounts.states import Role  # noqa: PLC0415
     from tests.factories.accounts import UserFactory  # noqa: PLC0415
 
@@ -154,6 +164,7 @@ def test_an_operator_has_no_ticket(account, paper):
 
     assert browser.get("/ticket").status_code == 403
     assert browser.send("/ticket/send", written(account)).status_code == 403
+    assert [event.action for event in new_events()].count("order.refused") == 1
     assert 'href="/ticket"' not in browser.get("/security").content.decode()
 
 

@@ -26,10 +26,12 @@ class Frame:
 
 def frame(request: HttpRequest) -> dict[str, Any]:
     """Give our templates their frame; read only when one of them asks for it."""
+    return {"frame": SimpleLazyObject(lambda: _of(request))}
+
+
+def _of(request: HttpRequest) -> "Frame | None":
     user = getattr(request, "user", None)
-    if user is None or not user.is_authenticated:
-        return {"frame": None}
-    return {"frame": SimpleLazyObject(lambda: read(user))}
+    return None if user is None or not user.is_authenticated else read(user)
 
 
 def read(user: Principal) -> Frame:

@@ -4,6 +4,8 @@ from decimal import Decimal
 
 from django import template
 from django.utils.functional import Promise
+from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
 
 from nexus.core.figures import NOTHING, amount, exact, typed
 from risk.types import Check
@@ -71,6 +73,14 @@ def held(value: Decimal | None, check: Check) -> str:
 def meaning(code: str) -> str:
     """Write what a refusal means, in a few words; a code that nobody knows as it stands."""
     return refusals.title_of(code)
+
+
+@register.filter
+def coded(text: str) -> SafeString:
+    """Write a paragraph of the documents: what stands between backticks is code."""
+    parts = escape(text).split("`")
+    written = (f"<code>{part}</code>" if number % 2 else part for number, part in enumerate(parts))
+    return mark_safe("".join(written))  # noqa: S308 — escaped above
 
 
 @register.filter

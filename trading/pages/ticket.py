@@ -5,7 +5,7 @@ import uuid
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.utils.timezone import now
-from django.utils.translation import gettext
+from django.utils.translation import get_language, gettext
 
 from accounts.services import pages
 from accounts.services.pages import page, person
@@ -21,6 +21,8 @@ from trading.pages import words
 from trading.pages.forms import TicketForm
 from trading.services import cancels, orders, previews
 from trading.services.previews import Preview
+
+NUMBERS = {"quantity", "limit_price", "stop_price", "stop_loss", "take_profit"}
 
 
 def new_key() -> str:
@@ -43,7 +45,10 @@ def _form(request: HttpRequest) -> TicketForm:
     if request.method == "POST":
         return TicketForm(request.POST, accounts=owned)
     first = {"account": next((str(each.public_id) for each in owned), ""), "side": "BUY", "quantity": "0.1"}
-    asked = {name: value for name, value in request.GET.items() if name in TicketForm.base_fields}
+    asked = {name: value for name, value in request.GET.dict().items() if name in TicketForm.base_fields}
+    if get_language() == "fr":  # links carry numbers in no language
+        asked |= {name: asked[name].replace(".", ",") for name in NUMBERS & set(asked)}
+        first["quantity"] = first["quantity"].replace(".", ",")
     return TicketForm(initial=first | asked, accounts=owned)
 
 
@@ -101,6 +106,7 @@ def send(request: HttpRequest) -> HttpResponse:
         context = Context(network=client_ip(request))
         placed = orders.execute(user=user, account=account, intent=form.to_intent(), key=key, at=now(), context=context)
     except NexusError as exc:
+        pages.keep_refusal(request, exc)
         form.add_refusal(exc)
         return _show(request, form, status=exc.status)
     if placed.is_replay:
