@@ -29,30 +29,39 @@ def written(text: str) -> str:
     return f"{sign}{groups}{point if rest else ''}{rest}"
 
 
+def known(value: Decimal | str | None) -> Decimal | None:
+    """Return a figure, or None for one that is not there: templates pass an empty text for what has no such name."""
+    return None if value is None or value == "" else Decimal(value)
+
+
 @register.filter
 def amount(value: Decimal | None) -> str:
     """Write an amount of money to its cent; an unknown one as a dash."""
-    return NOTHING if value is None else written(f"{half_even_to(Decimal(value), CENT):.2f}")
+    figure = known(value)
+    return NOTHING if figure is None else written(f"{half_even_to(figure, CENT):.2f}")
 
 
 @register.filter
 def signed(value: Decimal | None) -> str:
     """Write an amount with its sign, plus as well as minus: colour alone says nothing to some."""
-    return f"+{amount(value)}" if value is not None and value > 0 else amount(value)
+    figure = known(value)
+    return f"+{amount(figure)}" if figure is not None and figure > 0 else amount(figure)
 
 
 @register.filter
 def exact(value: Decimal | None) -> str:
     """Write a number exactly as it is known."""
-    return NOTHING if value is None else written(as_text(Decimal(value)))
+    figure = known(value)
+    return NOTHING if figure is None else written(as_text(figure))
 
 
 @register.filter
 def price(value: Decimal | None, digits: int | None = None) -> str:
     """Write a price with all the digits of its instrument, so that columns stand still; none is cut off."""
-    if value is None:
+    figure = known(value)
+    if figure is None:
         return NOTHING
-    text = as_text(Decimal(value))
+    text = as_text(figure)
     whole, _, rest = text.partition(".")
     return written(f"{whole}.{rest.ljust(digits, '0')}" if digits else text)
 
@@ -60,13 +69,14 @@ def price(value: Decimal | None, digits: int | None = None) -> str:
 @register.filter
 def tone(value: Decimal | None) -> str:
     """Return the class that colours a gain or a loss."""
-    return "" if not value else "gain" if value > 0 else "loss"
+    figure = known(value)
+    return "" if not figure else "gain" if figure > 0 else "loss"
 
 
 @register.filter
 def moment(at: datetime | None) -> SafeString | str:
     """Write a time in the reader's zone, with the exact one for programs."""
-    if at is None:
+    if not at:
         return NOTHING
     local = timezone.localtime(at)
     # Never 11/12, which is November in one place and December in another.
@@ -78,7 +88,8 @@ def moment(at: datetime | None) -> SafeString | str:
 @register.filter
 def plain(value: Decimal | None) -> str:
     """Write a number for a program, in no language; an unknown one as nothing."""
-    return "" if value is None else as_text(Decimal(value))
+    figure = known(value)
+    return "" if figure is None else as_text(figure)
 
 
 @register.filter

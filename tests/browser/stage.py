@@ -50,6 +50,21 @@ class Stage:
         client.headers["Authorization"] = f"Bearer {answer.raise_for_status().json()['access_token']}"
         return client
 
+    @contextmanager
+    def silent_broker(self) -> Iterator[None]:
+        """Let the gateway hang, as a terminal does whose server is away."""
+        wanted = str(self.folder).encode()
+        lines = {int(each.name): (each / "cmdline") for each in Path("/proc").iterdir() if each.name.isdecimal()}
+        mine = [pid for pid, line in lines.items() if _is_gateway(line, wanted)]
+        assert mine
+        for pid in mine:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in mine:
+                os.kill(pid, signal.SIGCONT)
+
     def trade(self, **changes: Any) -> dict[str, Any]:
         """Place an order through the API, as a bot would."""
         body = {"symbol": "EURUSD", "action": "BUY", "quantity": "0.02", "stop_loss": "1.07000"} | changes
@@ -112,6 +127,14 @@ class Tab:
         """Return by how many pixels the page is wider than its window."""
         found: int = self.page.evaluate("document.scrollingElement.scrollWidth - window.innerWidth")
         return found
+
+
+def _is_gateway(line: Path, folder: bytes) -> bool:
+    try:
+        words = line.read_bytes()
+    except OSError:  # it has ended meanwhile
+        return False
+    return b"mt5.gateway" in words and folder in words
 
 
 def _free_port() -> int:

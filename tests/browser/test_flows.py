@@ -171,6 +171,20 @@ def test_an_ended_session_leads_to_the_login(tab, ground: Stage):
     mine.page.wait_for_url(re.compile("/login"), timeout=60_000)
 
 
+def test_a_broker_that_goes_silent_and_comes_back_is_seen(tab, ground: Stage):
+    mine = tab().login()
+    mine.settle()
+    card = mine.page.locator("section.account")
+    with ground.silent_broker():
+        expect(card).to_have_class(re.compile(r"\bstale\b"), timeout=60_000)
+        mine.page.reload()
+        expect(card).to_contain_text("The broker cannot be asked now", timeout=60_000)
+        assert mine.findings() == []
+
+    expect(mine.page.locator("[data-live=equity]")).to_have_text(re.compile(r"\d\.\d\d$"), timeout=60_000)
+    expect(card).not_to_have_class(re.compile(r"\bstale\b"), timeout=60_000)
+
+
 def test_z_a_stop_is_said_on_every_open_page(tab, ground: Stage):
     """The last of all: nothing is opened on the account after it."""
     mine = tab().login()

@@ -230,9 +230,10 @@ def test_the_room_under_each_limit_is_shown(browser, account):
     assert "refusals#" not in text  # nothing is refused, for nothing is ordered
 
 
-def test_a_broker_that_cannot_be_asked_is_said(browser, settings):
+def test_a_broker_that_cannot_be_asked_is_said(browser, settings, execute):
     from trading.brokers import registry  # noqa: PLC0415
 
+    order = execute()
     registry.close()
     settings.MT5_GATEWAY_URL = "http://127.0.0.1:9"
 
@@ -240,6 +241,12 @@ def test_a_broker_that_cannot_be_asked_is_said(browser, settings):
 
     assert answer.status_code == 200
     assert "The broker cannot be asked now" in answer.content.decode()
+    assert 'data-live="bid">–<' in answer.content.decode()
+    positions = browser.get("/positions").content.decode()
+    assert "its profit is not known" in positions
+    assert 'data-live="profit" class="">–<' in positions
+    for path in ("/ledger", f"/orders/{order.public_id}", "/ticket"):
+        assert browser.get(path).status_code == 200
 
 
 def test_times_are_in_the_readers_zone(trader, execute):

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from nexus.alerts.models import Alert
 from risk.states import LimitKind
 from tests.pages.conftest import Browser
-from tests.trading.conftest import limit
+from tests.trading.conftest import brief, limit
 from trading.models import BrokerPosition, TradeLedger
 from trading.services import accounts
+from trading.states import Side
 
 HIDDEN = re.compile(r'<input type="hidden" name="([a-z_]+)" value="([^"]*)"')
 
@@ -50,12 +52,17 @@ def test_the_worst_case_and_the_room_are_shown_before_anything_is_sent(browser, 
     assert placed.status == "FILLED"
 
 
-def test_looking_leaves_no_trace(browser, account, paper, new_events):
-    shown(browser, written(account))
+def test_looking_leaves_no_trace(browser, account, execute, paper, settings, new_events):
+    settings.OPPOSITE_WINDOW_S = 600
+    execute(brief(side=Side.SELL, stop_loss=Decimal("1.0900"), take_profit=None, entry_price=None))
+    before = len(new_events())
 
-    assert not TradeLedger.objects.exists()
-    assert not paper.deals()
-    assert not [event for event in new_events() if event.action.startswith("order.")]
+    shown(browser, written(account))  # suspicious beside that order: somebody would be told if it were sent
+
+    assert TradeLedger.objects.count() == 1
+    assert len(paper.deals()) == 1
+    assert not Alert.objects.filter(kind__startswith="SUSPICION").exists()
+    assert not [event for event in new_events()[before:] if event.action.startswith("order.")]
 
 
 def test_a_form_sent_twice_is_one_order(browser, account, paper):

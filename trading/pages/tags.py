@@ -7,7 +7,7 @@ from django.utils.functional import Promise
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
-from nexus.core.figures import NOTHING, amount, exact, typed
+from nexus.core.figures import NOTHING, amount, exact, known, typed
 from risk.types import Check
 from trading.pages import refusals, words
 
@@ -48,15 +48,17 @@ def lasting(value: str) -> Promise | str:
 @register.filter
 def size(value: Decimal | None) -> str:
     """Write a quantity without its sign: the side says the rest."""
-    return exact(None if value is None else abs(value))
+    figure = known(value)
+    return exact(None if figure is None else abs(figure))
 
 
 @register.filter
 def brief(value: Decimal | None) -> str:
     """Write a figure of a limit: exactly while it is short, and to its cent otherwise."""
-    if value is None:
+    figure = known(value)
+    if figure is None:
         return NOTHING
-    exponent = Decimal(value).normalize().as_tuple().exponent
+    exponent = figure.normalize().as_tuple().exponent
     is_long = isinstance(exponent, int) and exponent < -LONG
     return amount(value) if is_long else exact(value)
 
@@ -86,4 +88,5 @@ def coded(text: str) -> SafeString:
 @register.filter
 def lots(value: Decimal | None) -> str:
     """Write a quantity as somebody would type it, without its sign."""
-    return typed(None if value is None else abs(value))
+    figure = known(value)
+    return typed(None if figure is None else abs(figure))

@@ -52,8 +52,12 @@
     node.classList.add("moved");
   };
 
+  const tell = (name) => document.body.dispatchEvent(new CustomEvent(`nexus:${name}`));
+
   const beat = (news) => {
     const mine = `[data-account="${CSS.escape(news.account)}"]`;
+    for (const node of document.querySelectorAll(mine)) node.classList.toggle("stale", !news.is_live);
+    if (news.is_live && document.querySelector(`${mine}[data-blind]`)) tell("again"); // it answers again
     for (const [name, value] of Object.entries(news.figures || {})) {
       for (const node of document.querySelectorAll(`${mine} [data-live="${name}"]`)) put(node, money(value));
     }
@@ -116,7 +120,6 @@
     xhr.onerror = (why) => (isLeaving ? quietly(() => onerror.call(xhr, why)) : onerror.call(xhr, why));
   });
 
-  const tell = (name) => document.body.dispatchEvent(new CustomEvent(`nexus:${name}`));
   const show = () => {
     const isOn = heard > 0 && Date.now() - heard < QUIET_MS;
     document.body.classList.toggle("stale", !isOn && hasOpened);
