@@ -61,7 +61,7 @@ def _stopped(ground: Stage, tab: Tab) -> None:
     """Stop the trader's own account, and show what his open page says."""
     tab.go("/")
     tab.settle()
-    ground.api().post("/trading/disable", json={"reason": "Enough for today."}).raise_for_status()
+    ground.post("/trading/disable", {"reason": "Enough for today."})
     tab.page.wait_for_selector("#state .stop")
     _take(tab, "overview-en-stopped")
 

@@ -43,12 +43,14 @@ class Stage:
     account: str
     folder: Path
 
-    def api(self, role: str = "trader") -> httpx.Client:
-        """Return a client of the API, logged in."""
-        client = httpx.Client(base_url=f"{self.base}/api/v1", timeout=30, trust_env=False)
-        answer = client.post("/auth/login", json={name: self.people[role][name] for name in ("email", "password")})
-        client.headers["Authorization"] = f"Bearer {answer.raise_for_status().json()['access_token']}"
-        return client
+    def post(self, path: str, body: Any = None, *, role: str = "trader", key: str = "") -> Any:
+        """Send something to the API as somebody, and return the answer's document."""
+        with httpx.Client(base_url=f"{self.base}/api/v1", timeout=30, trust_env=False) as client:
+            login = {name: self.people[role][name] for name in ("email", "password")}
+            token = client.post("/auth/login", json=login).raise_for_status().json()["access_token"]
+            headers = {"Authorization": f"Bearer {token}"} | ({"Idempotency-Key": key} if key else {})
+            answer = client.post(path, json={} if body is None else body, headers=headers).raise_for_status()
+            return answer.json() if answer.content else None
 
     @contextmanager
     def silent_broker(self) -> Iterator[None]:
@@ -68,9 +70,8 @@ class Stage:
     def trade(self, **changes: Any) -> dict[str, Any]:
         """Place an order through the API, as a bot would."""
         body = {"symbol": "EURUSD", "action": "BUY", "quantity": "0.02", "stop_loss": "1.07000"} | changes
-        client = self.api()
-        answer = client.post("/trading/execute", json=body, headers={"Idempotency-Key": uuid.uuid4().hex})
-        return answer.raise_for_status().json()  # type: ignore[no-any-return]
+        order: dict[str, Any] = self.post("/trading/execute", body, key=uuid.uuid4().hex)
+        return order
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 import re
 
-import httpx
 from playwright.sync_api import expect
 
 from tests.browser.stage import PHONE, WAIT_MS, Stage, Tab
@@ -164,9 +163,8 @@ def test_a_page_that_hears_nothing_says_so(tab):
 def test_an_ended_session_leads_to_the_login(tab, ground: Stage):
     mine = tab().login("operator")
     mine.settle()
-    client = ground.api("operator")
-    answer = client.post("/auth/revoke-all")
-    assert answer.status_code in (200, 204), answer.text
+
+    ground.post("/auth/revoke-all", role="operator")
 
     mine.page.wait_for_url(re.compile("/login"), timeout=60_000)
 
@@ -189,9 +187,8 @@ def test_z_a_stop_is_said_on_every_open_page(tab, ground: Stage):
     """The last of all: nothing is opened on the account after it."""
     mine = tab().login()
     mine.settle()
-    client: httpx.Client = ground.api()
 
-    client.post("/trading/disable", json={"reason": "Enough for today."}).raise_for_status()
+    ground.post("/trading/disable", {"reason": "Enough for today."})
 
     expect(mine.page.locator("#state .stop")).to_contain_text("Enough for today.", timeout=WAIT_MS)
     assert mine.findings() == []

@@ -153,7 +153,11 @@
       heard = Date.now();
       show();
     });
-    source.addEventListener("over", () => location.assign("/login"));
+    source.addEventListener("over", () => {
+      isLeaving = true;
+      source.close(); // or it would come back, and be told the same again
+      location.assign("/login");
+    });
     source.onerror = () => {
       if (source.readyState !== EventSource.CLOSED) return;
       hasOpened = true;
