@@ -12,10 +12,10 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 WITH_SETTINGS := $(BIN)/python -m nexus.local with-settings
 
 .DEFAULT_GOAL := help
-.PHONY: help run code test crash storm fuzz bench conformance check format lock clean
+.PHONY: help run code test test-browser screenshots translations crash storm fuzz bench conformance check format lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run-installed ## Start everything, make one real paper trade, serve until Ctrl-C
 	@NEXUS_STOP_WITH_PARENT=1 exec $(BIN)/python -m nexus.local run
@@ -25,6 +25,16 @@ code: $(VENV)/.run-installed ## Show a code of a demo person's second factor; WH
 
 test: $(VENV)/.dev-installed ## Run all tests on a PostgreSQL of their own; ARGS="-k ledger" is passed to pytest
 	@exec $(BIN)/python -m nexus.local test $(ARGS)
+
+test-browser: $(VENV)/.dev-installed ## Open every page in Chromium: flows, both languages, phone width, no violation, no serious finding
+	@exec $(BIN)/python -m pytest -c tests/browser/pytest.ini --rootdir . --confcutdir tests/browser tests/browser $(ARGS)
+
+screenshots: $(VENV)/.dev-installed ## Render each page into docs/screenshots/
+	@exec $(BIN)/python -m tests.browser.screenshots
+
+translations: $(VENV)/.dev-installed ## Collect the pages' texts and compile their French; needs gettext (Debian: apt-get install gettext)
+	$(WITH_SETTINGS) $(BIN)/python manage.py makemessages --locale fr --no-location --no-obsolete --ignore .venv --ignore tests --ignore var
+	msgfmt --check --output-file nexus/locale/fr/LC_MESSAGES/django.mo nexus/locale/fr/LC_MESSAGES/django.po
 
 bench: $(VENV)/.dev-installed ## Measure orders beside the physical limit; BENCH=api runs one part (limit api admission reads growth reconcile stop audit)
 	@exec env BENCH="$(BENCH)" $(BIN)/python -m tests.bench

@@ -45,7 +45,7 @@ class OperatorSite(ConsoleSite):
     site_title = "Nexus console"
     index_title = "Console"
     login_form = ConsoleLoginForm
-    login_template = "nexus/console_login.html"
+    login_template = "console/login.html"
 
     def has_permission(self, request: HttpRequest) -> bool:
         """Tell whether this session may be in the console."""

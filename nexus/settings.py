@@ -28,6 +28,9 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
+LANGUAGES = [("en", "English"), ("fr", "Français")]  # of the pages; the API speaks English
+LANGUAGE_COOKIE_NAME = "nexus_language"
+LOCALE_PATHS = [BASE_DIR / "nexus" / "locale"]
 APPEND_SLASH = False
 DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
 
@@ -77,11 +80,16 @@ TEMPLATES = [
         "DIRS": [BASE_DIR / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
-            "libraries": {"console": "nexus.console.words"},
+            "libraries": {
+                "console": "nexus.console.words",
+                "figures": "nexus.core.figures",
+                "words": "trading.pages.tags",
+            },
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "trading.pages.frame.frame",
             ],
         },
     },
@@ -89,7 +97,12 @@ TEMPLATES = [
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "nexus" / "static"]
-CSRF_FAILURE_VIEW = "nexus.core.http.csrf_failure"
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
+MESSAGE_TAGS = {20: "info", 25: "good", 30: "warn", 40: "bad"}  # classes of nexus.css
+CSRF_FAILURE_VIEW = "accounts.services.pages.csrf_failure"
+# Where pages listen for news: a port of the same host; 0: `/events` of the same address, behind the proxy.
+EVENTS_PORT = env.integer("EVENTS_PORT", 0, most=65535)
+EVENTS_ORIGINS = env.listing("EVENTS_ORIGINS")  # the pages' own, where the port is another
 TRUSTED_PROXY_CIDRS = env.listing("TRUSTED_PROXY_CIDRS")
 
 # --- Database ---------------------------------------------------------------------------------------------------------

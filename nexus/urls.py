@@ -4,7 +4,6 @@ from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.views.decorators import staff_member_required
 from django.urls import URLPattern, URLResolver, include, path
-from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from accounts.api import urls as accounts
@@ -28,7 +27,8 @@ if settings.NEXUS_ENV == "production":
     schema = staff_member_required(schema)
 
 urlpatterns = [
-    path("", RedirectView.as_view(url="/docs")),
+    path("", include("accounts.pages.urls")),
+    path("", include("trading.pages.urls")),
     path("api/v1/", include(doors)),
     path("api/", include(doors)),
     *probe.urls[0],
@@ -40,5 +40,5 @@ urlpatterns = [
 
 handler400 = "nexus.core.http.bad_request"
 handler403 = "nexus.core.http.permission_denied"
-handler404 = "nexus.core.http.page_not_found"
-handler500 = "nexus.core.http.server_error"
+handler404 = "accounts.services.pages.page_not_found"
+handler500 = "accounts.services.pages.server_error"

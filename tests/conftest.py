@@ -12,6 +12,8 @@ from nexus.audit.models import Event
 from tests.client import ApiClient
 from tests.factories.accounts import UserFactory
 
+collect_ignore = ["browser"]  # needs a browser and a `make run` of its own: `make test-browser`
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_setup() -> None:

@@ -2,10 +2,11 @@
 
 import contextlib
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Case, QuerySet, TextField, Value, When
@@ -16,10 +17,11 @@ from accounts.types import Principal
 from nexus.core import statements
 from nexus.core.errors import FieldError, Invalid, NotFound
 from nexus.core.statements import Part, Row
-from trading.models import BrokerPosition, Fill, OrderQuerySet, TradeLedger, TradingAccount
+from trading.models import BrokerPosition, Fill, OrderQuerySet, TradableInstrument, TradeLedger, TradingAccount
 from trading.states import Delivery, FillKind, RejectedBy
 from trading.types import AccountSnapshot, VenuePosition
 
+EXPORTED = 500  # orders at a time
 READS_ALL = frozenset({Role.OPERATOR, Role.COMPLIANCE})
 
 # What of an order in doubt is needed to count it, as the table has it: not its checks, which are most of the row.
@@ -66,6 +68,7 @@ class PositionView:
 
     position: BrokerPosition
     live: VenuePosition | None
+    digits: int | None = None  # behind the point of its prices, where somebody asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +218,16 @@ def ledger_page(
     return page[:limit], page[limit - 1].public_id if len(page) > limit else None
 
 
+def ledger_rows(user: Principal, **filters: Any) -> Iterator[TradeLedger]:
+    """Yield every order that `ledger_page` would show page by page, without holding them all."""
+    before: uuid.UUID | None = None
+    while True:
+        rows, before = ledger_page(user, limit=EXPORTED, before=before, **filters)
+        yield from rows
+        if before is None:
+            return
+
+
 def _attach_fills(orders: list[TradeLedger]) -> None:
     """Give each order its fills, so that whoever shows it reads no more."""
     of: dict[int, list[Fill]] = {order.pk: [] for order in orders}
@@ -275,3 +288,30 @@ def standing(order: TradeLedger, fills: list[Fill]) -> list[Fill]:
     if order.other_position_id:  # the other position's half is the same closing, seen from its side
         fills = [fill for fill in fills if fill.venue_position_id != order.other_position_id]
     return [fill for fill in fills if fill.kind != FillKind.BUST and fill.venue_fill_id not in taken_back]
+
+
+def instruments_met(owned: Iterable[TradingAccount]) -> dict[int, list[TradableInstrument]]:
+    """Return the instruments that were met on some accounts, by the account's key and then by name."""
+    found: dict[int, list[TradableInstrument]] = {}
+    for row in TradableInstrument.objects.filter(account__in=list(owned)).order_by("symbol"):
+        found.setdefault(row.account_id, []).append(row)
+    return found
+
+
+def seen_account(user: Principal, *, public_id: uuid.UUID) -> TradingAccount:
+    """Return an account the person may see, with its owner. Raises: NotFound, also when it is somebody else's."""
+    account = accounts_of(user).filter(public_id=public_id).first()
+    if account is None:
+        raise NotFound("You have no such account.")
+    return account
+
+
+def own_accounts(user: Principal) -> list[TradingAccount]:
+    """Return the accounts that a person can trade: the own ones that were not put aside."""
+    return list(TradingAccount.objects.filter(user_id=user.pk, is_active=True).order_by("pk"))
+
+
+def symbols_met(user: Principal) -> list[str]:
+    """Return the names of the instruments that were met on a person's own accounts."""
+    rows = TradableInstrument.objects.filter(account__user_id=user.pk)
+    return list(rows.order_by("symbol").values_list("symbol", flat=True).distinct())

@@ -56,6 +56,7 @@ def run() -> None:
             progress.step("One trade through the public API")
             first_trade.run(folder, base)
             print(f"\nReady after {progress.seconds:.1f} s. Logs are in {folder.logs}.")
+            print(f"Dashboard: {base}/    (the trader's password is in {folder.demo})")
             print(f"API documents: {base}/docs    Operator console: {base}/admin/")
             print(f"Serving on {base} — Ctrl-C stops everything.", flush=True)
             supervisor.watch()
@@ -99,14 +100,18 @@ def _serve(
     supervisor: Supervisor, folder: Folder, known: dict[str, str], env: dict[str, str], port: int, progress: Progress
 ) -> None:
     """Start the servers side by side and wait until they answer."""
-    progress.step("MT5 gateway (paper trading), web server, workers, beat, sealer")
+    progress.step("MT5 gateway (paper trading), web server, events, workers, beat, sealer")
     gateways: dict[int, Child] = {}
     controls = ""
     if not env.get("MT5_GATEWAY_URL"):
         gateways, controls = _gateways(supervisor, folder, known, env)
     note = {"MT5_GATEWAY_URL": env["MT5_GATEWAY_URL"], "PAPER_CONTROLS": controls}
     write_private(folder.running, json.dumps(note) + "\n")
+    events_port = int(env.get("EVENTS_PORT") or servers.free_port())
+    env["EVENTS_PORT"] = str(events_port)
+    env.setdefault("EVENTS_ORIGINS", f"http://{servers.HOST}:{port},http://localhost:{port}")
     web = servers.start_web(supervisor, port=port, env=env)
+    events = servers.start_events(supervisor, port=events_port, env=env)
     servers.start_worker(supervisor, env=env)
     servers.start_stop_worker(supervisor, env=env)
     servers.start_alert_worker(supervisor, env=env)
@@ -115,6 +120,7 @@ def _serve(
     sealer.start(supervisor, folder, env=env)
     for gateway_port, gateway in gateways.items():
         servers.wait_for_port(supervisor, gateway, gateway_port)
+    servers.wait_for_port(supervisor, events, events_port)
     servers.wait_for_health(supervisor, web, f"http://{servers.HOST}:{port}")
 
 

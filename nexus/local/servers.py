@@ -119,6 +119,13 @@ def start_web(
     return supervisor.start("web", command, env=env, cwd=ROOT, restarts=RESTARTS)
 
 
+def start_events(supervisor: Supervisor, *, port: int, env: Mapping[str, str]) -> Child:
+    """Start the process that tells open pages the news: one loop for all of them."""
+    command = [sys.executable, "-m", "granian", "--interface", "asgi", "--host", HOST, "--port", str(port)]
+    command += ["--workers", "1", "--workers-kill-timeout", "2", "--no-ws", "nexus.asgi:application"]
+    return supervisor.start("events", command, env=env, cwd=ROOT, restarts=RESTARTS)
+
+
 def start_worker(supervisor: Supervisor, *, env: Mapping[str, str]) -> Child:
     """Start the Celery worker of everything but stops."""
     return _start_worker(supervisor, "worker", ["--concurrency", str(WORKER_PROCESSES)], env=env)

@@ -1,8 +1,10 @@
 """What the children of the matrix do: place one order, or be the worker that dispatches and resolves."""
 
+import time
 from decimal import Decimal
 
 from django.conf import settings
+from django.db import connection
 from django.utils.timezone import now
 
 from nexus.idempotency.services import records
@@ -40,6 +42,23 @@ def work(*, point: str = "") -> None:
         dispatch.dispatch(order_id=order_id, at=now())
     for order_id in resolution.due():
         resolution.resolve(order_id=order_id, at=now())
+
+
+def wait_for_database(seconds: float = 10.0) -> None:
+    """Wait until the database has ended every transaction of the dead: a commit that was on its way may yet arrive."""
+    until = time.monotonic() + seconds
+    while _others_in_transactions():
+        assert time.monotonic() < until, "a dead process's transaction does not end"
+        time.sleep(0.005)
+
+
+def _others_in_transactions() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()"
+            " AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND xact_start IS NOT NULL)"
+        )
+        return bool(cursor.fetchone()[0])
 
 
 def order_of(account: TradingAccount, key: str) -> TradeLedger | None:

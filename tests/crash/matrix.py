@@ -22,7 +22,7 @@ from risk.services import sights
 from tests.crash import children, ground
 from tests.crash.gateways import SERVER, GatewayProcess
 from tests.crash.judging import Judgement, judge
-from tests.crash.points import POINTS, Point, Victim
+from tests.crash.points import POINTS, Ends, Point, Victim
 from tests.factories.accounts import UserFactory
 from trading.brokers import registry
 from trading.models import TradeLedger, TradingAccount
@@ -100,6 +100,8 @@ class Scene:
         self.kills += 1
         key, point = f"crash-{self.kills:06}", POINTS[name]
         self._crash(name, key)
+        if point.ends is Ends.IF_STORED:
+            children.wait_for_database()
         stored = children.order_of(self.account, key)
         answers = [self._retry(key, point)] if retries_first else []
         children.work()

@@ -1,0 +1,153 @@
+"""The pages of who you are: log in, log out, your sessions, the language."""
+
+from django import forms
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import check_for_language, gettext, gettext_lazy
+
+from accounts import selectors
+from accounts.services import browsing, codes, entrances, pages, second_factor, sessions
+from accounts.services.pages import PUBLIC, page, person
+from accounts.states import Role
+from accounts.types import ClientInfo
+from nexus.audit.types import Actor
+from nexus.core.http import client_ip
+
+ROLES = {
+    Role.TRADER.value: gettext_lazy("Trader"),
+    Role.BOT.value: gettext_lazy("Bot"),
+    Role.OPERATOR.value: gettext_lazy("Operator"),
+    Role.COMPLIANCE.value: gettext_lazy("Compliance"),
+}
+YEAR_S = 365 * 24 * 3600
+
+
+class LoginForm(forms.Form):
+    """Who you are, your password, and a code where you have a second factor."""
+
+    email = forms.EmailField(
+        label=gettext_lazy("Email"), widget=forms.EmailInput(attrs={"autocomplete": "username", "autofocus": True})
+    )
+    password = forms.CharField(
+        label=gettext_lazy("Password"),
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+    )
+    code = forms.CharField(
+        label=gettext_lazy("Code of your authenticator app"),
+        required=False,
+        max_length=64,
+        help_text=gettext_lazy("Leave it empty if you have not set up a second factor."),
+        widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "inputmode": "numeric"}),
+    )
+
+
+class CodeForm(forms.Form):
+    """A fresh code."""
+
+    code = forms.CharField(
+        label=gettext_lazy("Code of your authenticator app"),
+        max_length=64,
+        widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "inputmode": "numeric", "autofocus": True}),
+    )
+
+
+def _client(request: HttpRequest) -> ClientInfo:
+    return ClientInfo(ip=client_ip(request), user_agent=request.headers.get("User-Agent", ""))
+
+
+def _next(request: HttpRequest) -> str:
+    """Return where to go on, which is never another site."""
+    wanted = request.POST.get("next") or request.GET.get("next") or "/"
+    return wanted if url_has_allowed_host_and_scheme(wanted, allowed_hosts=None) else "/"
+
+
+@page(PUBLIC, methods=("GET", "POST"))
+def login(request: HttpRequest) -> HttpResponse:
+    """Show the form, or let somebody in."""
+    if request.user.is_authenticated:
+        return pages.go(request, _next(request))
+    form = LoginForm(request.POST if request.method == "POST" else None)
+    status = 200
+    if form.is_bound and form.is_valid():
+        try:
+            browsing.enter(request=request, client=_client(request), at=timezone.now(), **form.cleaned_data)
+            return pages.go(request, _next(request))
+        except entrances.InvalidCredentials as exc:
+            form.add_error(None, gettext("The email or the password is wrong."))
+            status = exc.status
+        except codes.OtpInvalid as exc:
+            form.add_error("code", _code_words(form.cleaned_data["code"]))
+            status = exc.status
+    elif form.is_bound:
+        status = 400
+    return pages.render(request, "nexus/login.html", {"form": form, "next": _next(request)}, status=status)
+
+
+def _code_words(typed: str) -> str:
+    if not typed:
+        return gettext("Your account has a second factor: type its code, too.")
+    return gettext("The code is not valid. Each is accepted once: wait for the next one.")
+
+
+@page("SECOND_FACTOR_CHANGE", methods=("GET", "POST"))
+def code(request: HttpRequest) -> HttpResponse:
+    """Ask for a fresh code, and go on to where it was needed."""
+    user, form, status = person(request), CodeForm(request.POST if request.method == "POST" else None), 200
+    if codes.device_of(user) is None:
+        return pages.go(request, "/security")
+    if form.is_bound and form.is_valid():
+        try:
+            typed = form.cleaned_data["code"].strip()
+            browsing.step_up(request=request, user=user, code=typed, client=_client(request), at=timezone.now())
+            return pages.go(request, _next(request))
+        except codes.OtpInvalid as exc:
+            form.add_error("code", _code_words(form.cleaned_data["code"]))
+            status = exc.status
+    elif form.is_bound:
+        status = 400
+    return pages.render(request, "nexus/code.html", {"form": form, "next": _next(request)}, status=status)
+
+
+@page("SESSION_END", methods=("POST",))
+def logout(request: HttpRequest) -> HttpResponse:
+    """End this session."""
+    browsing.leave(request=request, user=person(request), client=_client(request))
+    return pages.go(request, "/login")
+
+
+@page("PROFILE_READ")
+def security(request: HttpRequest) -> HttpResponse:
+    """Show who is logged in, and where."""
+    user, at = person(request), timezone.now()
+    context = {
+        "nav": "security",
+        "sessions": selectors.sessions_of(user.pk, at=at),
+        "role": ROLES[user.role],
+        "factor": second_factor.state_of(user),
+        "is_fresh": browsing.is_fresh(request, at=at),
+    }
+    return pages.render(request, "nexus/security.html", context)
+
+
+@page("SESSION_END", methods=("POST",))
+def end_sessions(request: HttpRequest) -> HttpResponse:
+    """End every session of this person, this one too."""
+    user = person(request)
+    sessions.revoke_all(user_id=user.pk, actor=Actor.user(user.public_id), client=_client(request), at=timezone.now())
+    return pages.go(request, "/login")
+
+
+@page(PUBLIC, methods=("POST",))
+def language(request: HttpRequest) -> HttpResponse:
+    """Keep the language that somebody has chosen, and go back to the page."""
+    answer = pages.go(request, _next(request))
+    chosen = request.POST.get("language", "")
+    if chosen in dict(settings.LANGUAGES) and check_for_language(chosen):
+        answer.set_cookie(
+            settings.LANGUAGE_COOKIE_NAME, chosen, max_age=YEAR_S, samesite="Strict",
+            secure=settings.SESSION_COOKIE_SECURE, httponly=True,
+        )  # fmt: skip
+    return answer

@@ -1,0 +1,39 @@
+"""One installation and one browser for all tests; a new tab for each."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.browser import stage
+from tests.browser.stage import Stage, Tab
+
+
+@pytest.fixture(scope="session")
+def ground() -> Iterator[Stage]:
+    """Nexus, as `make run` starts it."""
+    with stage.running() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The system's own Chromium."""
+    with stage.chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def tab(ground: Stage, browser: Browser) -> Iterator[Callable[..., Tab]]:
+    """Open tabs; at the end none of them may have complained or broken the policy."""
+    made: list[Tab] = []
+
+    def open_tab(**kinds: object) -> Tab:
+        made.append(stage.new_tab(browser, ground, **kinds))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield open_tab
+    for each in made:
+        assert each.complaints == []
+        assert each.violations() == []
+        each.page.context.close()

@@ -1,0 +1,235 @@
+"""The whole of Nexus as `make run` starts it, in a folder of its own, and a real browser in front of it."""
+
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from django_otp.oath import hotp
+from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, expect, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+AXE = Path(__file__).parent / "vendor" / "axe-4.14.1.min.js"
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+START_S = 180.0
+WAIT_MS = 20_000
+STEP_S = 30  # of a code
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH")
+LIMITS = {"MAX_POSITION_SIZE": "200000", "ORDERS_PER_HOUR": "1000"}
+WATCH = """
+window.__csp = [];
+document.addEventListener("securitypolicyviolation", (e) => {
+  window.__csp.push(e.violatedDirective + " " + e.blockedURI);
+});
+"""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A running installation: where it is, and who may come in."""
+
+    base: str
+    people: dict[str, dict[str, str]]
+    account: str
+    folder: Path
+    seeds: dict[str, str]
+    shown: dict[str, int] = field(default_factory=dict)
+    sessions: dict[str, Any] = field(default_factory=dict)
+
+    def code(self, role: str) -> str:
+        """Return a code of a demo person's device that was not shown before: each is accepted once."""
+        while int(time.time()) // STEP_S <= self.shown.get(role, 0):
+            time.sleep(0.2)
+        step = self.shown[role] = int(time.time()) // STEP_S
+        return f"{hotp(base64.b32decode(self.seeds[role]), step, 6):06d}"
+
+    def post(self, path: str, body: Any = None, *, role: str = "trader", key: str = "") -> Any:
+        """Send something to the API as somebody, and return the answer's document."""
+        with httpx.Client(base_url=f"{self.base}/api/v1", timeout=30, trust_env=False) as client:
+            login = {name: self.people[role][name] for name in ("email", "password")}
+            token = client.post("/auth/login", json=login).raise_for_status().json()["access_token"]
+            headers = {"Authorization": f"Bearer {token}"} | ({"Idempotency-Key": key} if key else {})
+            answer = client.post(path, json={} if body is None else body, headers=headers).raise_for_status()
+            return answer.json() if answer.content else None
+
+    @contextmanager
+    def silent_broker(self) -> Iterator[None]:
+        """Let the gateway hang, as a terminal does whose server is away."""
+        wanted = str(self.folder).encode()
+        lines = {int(each.name): (each / "cmdline") for each in Path("/proc").iterdir() if each.name.isdecimal()}
+        mine = [pid for pid, line in lines.items() if _is_gateway(line, wanted)]
+        assert mine
+        for pid in mine:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in mine:
+                os.kill(pid, signal.SIGCONT)
+
+    def trade(self, **changes: Any) -> dict[str, Any]:
+        """Place an order through the API, as a bot would."""
+        body = {"symbol": "EURUSD", "action": "BUY", "quantity": "0.02", "stop_loss": "1.07000"} | changes
+        order: dict[str, Any] = self.post("/trading/execute", body, key=uuid.uuid4().hex)
+        return order
+
+
+@dataclass
+class Tab:
+    """One page of a browser, and everything it has complained about."""
+
+    page: Page
+    stage: Stage
+    complaints: list[str] = field(default_factory=list)
+
+    def hear(self, line: ConsoleMessage) -> None:
+        """Keep what the page writes into the console, when it is a complaint."""
+        if line.type in ("error", "warning"):
+            self.complaints.append(line.text)
+
+    def go(self, path: str) -> None:
+        """Load a page."""
+        self.page.goto(self.stage.base + path, wait_until="load")
+
+    def login(self, role: str = "trader") -> "Tab":
+        """Go on with the session of an earlier login, or log in through the form, with a code."""
+        if role in self.stage.sessions:
+            self.page.context.add_cookies(self.stage.sessions[role])
+            self.go("/")
+            if not self.page.url.startswith(self.stage.base + "/login"):
+                return self
+        return self.log_in(role)
+
+    def log_in(self, role: str = "trader") -> "Tab":
+        """Log in through the form."""
+        self.go("/login")
+        self.page.fill("input[name=email]", self.stage.people[role]["email"])
+        self.page.fill("input[name=password]", self.stage.people[role]["password"])
+        self.page.fill("input[name=code]", self.stage.code(role))
+        self.page.click("form[action='/login'] button")
+        self.page.wait_for_url(self.stage.base + "/")
+        cookies = self.page.context.cookies()
+        self.stage.sessions[role] = [each for each in cookies if each["name"].endswith("sessionid")]
+        return self
+
+    def settle(self) -> None:
+        """Wait until the page is live and has everything it asks for."""
+        if self.page.locator("#pulse").count():
+            self.page.wait_for_selector("#pulse.on", timeout=WAIT_MS)
+        expect(self.page.locator(".htmx-request")).to_have_count(0, timeout=WAIT_MS)
+
+    def violations(self) -> list[str]:
+        """Return what the page tried to load or run and may not."""
+        found: list[str] = self.page.evaluate("window.__csp")
+        return found
+
+    def findings(self) -> list[str]:
+        """Return what axe finds serious."""
+        self.page.evaluate(AXE.read_text(encoding="utf-8"))
+        found = self.page.evaluate(
+            "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})"
+        )
+        return [
+            f"{each['id']} ({each['impact']}): {node['html'][:160]} {node['failureSummary'][:300]}"
+            for each in found["violations"]
+            if each["impact"] in ("serious", "critical") or not each["id"].startswith("region")
+            for node in each["nodes"]
+        ]
+
+    def overflow(self) -> int:
+        """Return by how many pixels the page is wider than its window."""
+        found: int = self.page.evaluate("document.scrollingElement.scrollWidth - window.innerWidth")
+        return found
+
+
+def _is_gateway(line: Path, folder: bytes) -> bool:
+    try:
+        words = line.read_bytes()
+    except OSError:  # it has ended meanwhile
+        return False
+    return b"mt5.gateway" in words and folder in words
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running() -> Iterator[Stage]:
+    """Start Nexus as a person would, wait until it is ready, and stop it at the end."""
+    with tempfile.TemporaryDirectory(prefix="nexus-browser-") as folder:
+        port = _free_port()
+        env = {name: os.environ[name] for name in KEPT if name in os.environ} | LIMITS
+        env |= {"NEXUS_DATA_DIR": folder, "NEXUS_PORT": str(port), "NEXUS_STOP_WITH_PARENT": "1"}
+        log = Path(folder, "run.log")
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "nexus.local", "run"], cwd=ROOT, env=env, stdout=file, stderr=subprocess.STDOUT
+            )
+        try:
+            deadline = time.monotonic() + START_S
+            while b"Serving on" not in log.read_bytes():
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"Nexus did not start:\n{log.read_text(errors='replace')[-4000:]}")
+                time.sleep(0.2)
+            note = json.loads(Path(folder, "demo.json").read_text(encoding="utf-8"))
+            seeds = note["second_factors"]
+            yield Stage(f"http://127.0.0.1:{port}", note["people"], note["account"], Path(folder), seeds)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            from nexus.local import postgres  # noqa: PLC0415 — as root the database lies elsewhere, behind a link
+
+            postgres.remove(Path(folder, "postgres"))
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Start the system's own browser."""
+    with sync_playwright() as play:
+        browser = launch(play)
+        yield browser
+        browser.close()
+
+
+def launch(play: Playwright) -> Browser:
+    """Start the browser. As root it has no sandbox to start in."""
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    return play.chromium.launch(executable_path=CHROMIUM, args=arguments)
+
+
+def new_tab(
+    browser: Browser, stage: Stage, *, language: str = "en", size: dict[str, int] | None = None, dark: bool = False
+) -> Tab:
+    """Open a page in a browser that knows nobody."""
+    context = browser.new_context(
+        locale={"en": "en-GB", "fr": "fr-FR"}[language],
+        timezone_id="Europe/Paris",
+        viewport=size or DESKTOP,  # type: ignore[arg-type]
+        color_scheme="dark" if dark else "light",
+        reduced_motion="reduce",
+    )
+    context.add_init_script(WATCH)
+    context.set_default_timeout(WAIT_MS)
+    tab = Tab(context.new_page(), stage)
+    tab.page.on("console", tab.hear)
+    tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))
+    return tab

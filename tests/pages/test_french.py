@@ -1,0 +1,116 @@
+"""The French of the pages: nothing is missing, and what is compiled is what is written."""
+
+import ast
+import gettext
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pages.conftest import Browser
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "nexus" / "locale" / "fr" / "LC_MESSAGES"
+MARKED = re.compile(r"""{%\s*translate\s+(?:"([^"]+)"|'([^']+)')""")
+BLOCK = re.compile(r"{% blocktranslate[^%]*%}(.*?){% endblocktranslate %}", re.DOTALL)
+ENTRY = re.compile(r'^msgid ((?:".*"\n)+)msgstr ((?:".*"\n?)+)', re.MULTILINE)
+CALLS = {"_", "gettext", "gettext_lazy"}
+
+
+def _in_templates() -> Iterator[str]:
+    for path in (ROOT / "templates").rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        yield from (first or second for first, second in MARKED.findall(text))
+        yield from (re.sub(r"{{ (\w+) }}", r"%(\1)s", block) for block in BLOCK.findall(text))
+
+
+def _in_code() -> Iterator[str]:
+    for pattern in ("accounts/services/pages.py", "accounts/pages/*.py", "trading/pages/**/*.py"):
+        for path in ROOT.glob(pattern):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if not isinstance(node, ast.Call) or not node.args or not isinstance(node.args[0], ast.Constant):
+                    continue
+                name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                if name in CALLS:
+                    yield str(node.args[0].value)
+
+
+def _written() -> dict[str, str]:
+    """Read the translations as people edit them."""
+
+    def joined(lines: str) -> str:
+        return "".join(ast.literal_eval(line) for line in lines.strip().splitlines())
+
+    text = (FOLDER / "django.po").read_text(encoding="utf-8")
+    return {joined(source): joined(target) for source, target in ENTRY.findall(text)}
+
+
+def test_every_marked_text_has_its_french():
+    marked = {*_in_templates(), *_in_code()}
+    written = _written()
+
+    assert len(marked) > 150
+    assert {text for text in marked if not written.get(text)} == set()
+    assert set(written) - marked - {""} == set()
+
+
+def test_what_is_compiled_is_what_is_written():
+    with (FOLDER / "django.mo").open("rb") as file:
+        compiled = gettext.GNUTranslations(file)._catalog  # type: ignore[attr-defined]
+
+    assert {name: text for name, text in compiled.items() if name} == {
+        name: text for name, text in _written().items() if name
+    }
+
+
+@pytest.mark.parametrize("name", ["nexus", "trading"])
+def test_no_words_stand_in_a_template_unmarked(name):
+    """Only names, signs and what is marked may stand between tags."""
+    known = {
+        "Nexus",
+        "USD",
+        "·",
+        "–",
+        "%",
+        "/",
+        "@",
+        "≈",
+        "−",
+        "≥",
+        "≤",
+        "✓",
+        "+",
+        "manage.py link_account",
+        "English",
+        "Français",
+    }
+    for path in (ROOT / "templates" / name).rglob("*.html"):
+        text = re.sub(
+            r"{%.*?%}|{{.*?}}|<[^>]*>", "\n", BLOCK.sub("", path.read_text(encoding="utf-8")), flags=re.DOTALL
+        )
+        strays = {word for line in text.splitlines() for word in [line.strip(" ·:().,")] if word and word not in known}
+        assert strays == set(), path
+
+
+def test_the_overview_speaks_french(trader, execute):
+    execute()
+    browser = Browser(language="fr").login(trader)
+
+    text = browser.get("/").content.decode()
+
+    assert '<html lang="fr">' in text
+    assert "Derniers ordres" in text
+    assert "FICTIF" in text
+    assert re.search(r"data-live=\"balance\">\d+\u202f\d{3},\d\d<", text)
+    assert "Exécuté" in text
+
+
+def test_the_language_is_chosen_and_kept(trader):
+    browser = Browser(language="en").login(trader)
+
+    answer = browser.send("/language", {"language": "fr", "next": "/security"})
+
+    assert answer["Location"] == "/security"
+    assert "Second facteur" in browser.get("/security").content.decode()
+    assert browser.send("/language", {"language": "xx", "next": "/"}).cookies.get("nexus_language") is None
