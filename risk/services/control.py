@@ -46,6 +46,20 @@ SUBMITTERS = """
     WHERE locktype = 'advisory' AND classid::bigint = %s AND objid::bigint = %s AND objsubid = 1 AND mode = 'ShareLock'
       AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
+LOCK_ROW = "SELECT {columns} FROM trading_control WHERE scope = %s AND key = %s FOR NO KEY UPDATE"
+# The lock is taken before the row is written, and `has_lock` stands in the event as it does in the row.
+PUT: LiteralString = """
+WITH taken AS MATERIALIZED (
+    SELECT has_lock, at FROM risk_take_stop_lock(%(lock)s, %(wait)s::integer)
+), put AS (
+    UPDATE trading_control
+    SET level = %(level)s, sweep = %(sweep)s, reason = %(reason)s, set_by = %(set_by)s, set_at = %(set_at)s,
+        version = %(version)s, in_flight = '[]', listed_at = NULL, has_lock = taken.has_lock, changed_at = taken.at
+    FROM taken WHERE id = %(id)s
+    RETURNING trading_control.has_lock, changed_at
+)
+SELECT has_lock, changed_at, {append} FROM put
+""".replace("{append}", trail.append_with("jsonb_build_object('has_lock', put.has_lock)"))
 CLOCK = Func(function="clock_timestamp", output_field=models.DateTimeField())
 REASON_LENGTH_MAX = 500
 LISTED_AN_EVENT = 100  # an audit event has an end; a long list goes into several
@@ -134,9 +148,6 @@ def set_level(
     still be sent: they are listed once those `submitters` are gone. Raises: Invalid.
     """
     _require_sense(scope=scope, key=key, level=level, sweep=sweep, reason=reason)
-    has_lock, clock = _take_lock()
-    if not has_lock:
-        log.error("risk.control.stopped_without_lock", scope=scope.value, key=key)
     row = _locked(scope=scope, key=key, at=at)
     before, stronger = StopLevel(row.level), max(Sweep(row.sweep), sweep, key=lambda each: each.strength)
     is_raised = level > before or stronger != row.sweep
@@ -145,10 +156,7 @@ def set_level(
     if is_raised:
         row.level, row.sweep = max(level, before), stronger
         row.reason, row.set_by, row.set_at = reason[:REASON_LENGTH_MAX], actor.id, at
-    row.version, row.changed_at, row.has_lock = row.version + 1, clock, has_lock
-    row.in_flight, row.listed_at = [], None
-    row.save()
-    _tell(row, "control.level_set", before=before, reason=reason, actor=actor, at=at, has_lock=has_lock)
+    row.version, row.in_flight, row.listed_at = row.version + 1, [], None
     alerts.open_alert(
         severity=Severity.CRITICAL,
         kind="TRADING_STOPPED",
@@ -158,6 +166,9 @@ def set_level(
         object_id=row.place,
         at=at,
     )
+    _put(row, trail.event(**_said(row, "control.level_set", before=before, reason=reason, actor=actor, at=at)))
+    if not row.has_lock:
+        log.error("risk.control.stopped_without_lock", scope=scope.value, key=key)
     return row
 
 
@@ -182,7 +193,7 @@ def ease(
         **eased, version=F("version") + 1, followed_version=F("version") + 1, changed_at=CLOCK
     )
     row.refresh_from_db()
-    _tell(row, "control.level_eased", before=before, reason=reason, actor=actor, at=at, has_lock=None)
+    trail.record(**_said(row, "control.level_eased", before=before, reason=reason, actor=actor, at=at))
     if level is StopLevel.ACTIVE:
         alerts.close_alert(dedupe_key=_alert_key(ControlScope(row.scope), row.key), at=at)
     return row
@@ -261,39 +272,39 @@ def _require_sense(*, scope: ControlScope, key: str, level: StopLevel, sweep: Sw
 
 def _locked(*, scope: ControlScope, key: str, at: datetime) -> TradingControl:
     """Lock the switch of a scope, which is made when it is new."""
-    mine = TradingControl.objects.locked().filter(scope=scope, key=key)
-    row: TradingControl | None = mine.first()
-    if row is None:
-        new = TradingControl(scope=scope, key=key, level=StopLevel.ACTIVE, reason="", set_by="", set_at=at)
-        TradingControl.objects.bulk_create([new], ignore_conflicts=True)
-        row = mine.get()
+    rows = statements.objects(TradingControl, LOCK_ROW, [scope.value, key])
+    if rows:
+        return rows[0]
+    new = TradingControl(scope=scope, key=key, level=StopLevel.ACTIVE, reason="", set_by="", set_at=at)
+    TradingControl.objects.bulk_create([new], ignore_conflicts=True)
+    (row,) = statements.objects(TradingControl, LOCK_ROW, [scope.value, key])
     return row
 
 
-def _tell(
-    row: TradingControl,
-    action: str,
-    *,
-    before: StopLevel,
-    reason: str,
-    actor: Actor,
-    at: datetime,
-    has_lock: bool | None,
-) -> None:
-    trail.record(
-        action=action,
-        actor=actor,
-        target=_target(row),
-        detail={
-            "before": before.name,
-            "after": StopLevel(row.level).name,
-            "sweep": row.sweep,
-            "reason": reason,
-            "version": row.version,
-            **({} if has_lock is None else {"has_lock": has_lock}),
-        },
-        occurred_at=at,
-    )
+def _put(row: TradingControl, event: Mapping[str, Any]) -> None:
+    """Wait for the submitters, write the switch and its event, and commit, in one round trip.
+
+    All else has been written before: submitters wait for this statement alone, and those who still run, on a machine
+    that they keep busy, are no reason for many more.
+    """
+    given = {
+        "id": row.pk, "level": StopLevel(row.level).value, "sweep": Sweep(row.sweep).value, "reason": row.reason,
+        "set_by": row.set_by, "set_at": row.set_at, "version": row.version, "lock": STOP_LOCK, "wait": LOCK_WAIT_MS,
+    }  # fmt: skip
+    ((row.has_lock, row.changed_at, _),) = statements.fetch(PUT, {**given, **event}, is_last=True)
+
+
+def _said(
+    row: TradingControl, action: str, *, before: StopLevel, reason: str, actor: Actor, at: datetime
+) -> dict[str, Any]:
+    detail = {
+        "before": before.name,
+        "after": StopLevel(row.level).name,
+        "sweep": row.sweep,
+        "reason": reason,
+        "version": row.version,
+    }
+    return {"action": action, "actor": actor, "target": _target(row), "detail": detail, "occurred_at": at}
 
 
 def _target(row: TradingControl) -> Target:

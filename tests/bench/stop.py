@@ -18,20 +18,30 @@ TIMEOUT_S = 300.0
 
 
 def measure(run: Run) -> None:
-    """Measure stops through the service, then through the door, each amid a load of its own."""
+    """Measure stops by the service, amid 64 database connections that all place orders, and amid 64 clients of the web
+    server, which has fewer; then through the web server itself.
+    """
     stops = max(20, round(STOPS_A_SECOND * run.seconds))
     with _submitters(run):
-        _note(run, "stop_commit", _stop(run, "commit", str(stops)))
+        _note(run, "stop_commit", "_64_connections", _stop(run, "commit", str(stops)))
     if not run.stage.port:
         run.stage.start_web()
+    with _clients(run, seconds=max(5.0, stops * 0.3)):
+        _note(run, "stop_commit", "_64", _stop(run, "commit", str(stops)))
     token = run.stage.people["operator"]["token"]
+    with _clients(run, seconds=max(5.0, stops * 0.35)):
+        _note(run, "stop_request", "_64", _stop(run, "request", str(stops), str(run.stage.port), token))
+
+
+@contextlib.contextmanager
+def _clients(run: Run, *, seconds: float) -> Iterator[None]:
+    """Keep 64 clients busy at the public door."""
     with ThreadPoolExecutor(1) as pool:
-        seconds = max(5.0, stops * 0.35)
         loading = pool.submit(
             run.stage.load, path=EXECUTE, bodies=bodies_of("direct", run.stage), clients=CLIENTS,
             tokens=run.stage.tokens("direct"), seconds=seconds, expect='"status":',
         )  # fmt: skip
-        _note(run, "stop_request", _stop(run, "request", str(stops), str(run.stage.port), token))
+        yield
         loading.result()
 
 
@@ -70,14 +80,21 @@ def _stop(run: Run, *arguments: str) -> dict[str, Any]:
     return found
 
 
-def _note(run: Run, name: str, found: dict[str, Any]) -> None:
-    taken = found["taken"]
+def _note(run: Run, name: str, load: str, found: dict[str, Any]) -> None:
+    taken, trips = found["taken"], found["trips"]
     run.figures |= {
-        f"{name}_p50_ms_64": round(taken[len(taken) // 2], 3),
-        f"{name}_p99_ms_64": round(taken[min(len(taken) - 1, int(0.99 * len(taken)))], 3),
+        f"{name}_p50_ms{load}": round(_share(taken, 0.5), 3),
+        f"{name}_p99_ms{load}": round(_share(taken, 0.99), 3),
+        f"{name}_round_trip_p50_ms{load}": round(_share(trips, 0.5), 3),
+        f"{name}_round_trip_p99_ms{load}": round(_share(trips, 0.99), 3),
     }
     wrong = f"  WRONG: {found['late']} orders after the stop" if found["late"] else ""
     run.say(
-        f"  {name}: {len(taken)} stops, p50 {taken[len(taken) // 2]:.1f} ms, slowest {taken[-1]:.1f} ms,"
+        f"  {name}{load}: {len(taken)} stops, p50 {_share(taken, 0.5):.1f} ms, p99 {_share(taken, 0.99):.1f} ms"
+        f" (an empty round trip to the database: {_share(trips, 0.5):.1f}, {_share(trips, 0.99):.1f}),"
         f" {found['without']} without the lock{wrong}"
     )
+
+
+def _share(times: list[float], share: float) -> float:
+    return times[min(len(times) - 1, int(share * len(times)))]

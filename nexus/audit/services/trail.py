@@ -21,9 +21,15 @@ APPEND: LiteralString = (
     "audit.append(%(audit_action)s, %(audit_outcome)s, %(audit_actor_type)s, %(audit_actor_id)s, %(audit_object_type)s,"
     " %(audit_object_id)s, %(audit_request_id)s, %(audit_detail)s::jsonb, %(audit_pii)s::jsonb, %(audit_occurred_at)s)"
 )
+DETAIL: LiteralString = "%(audit_detail)s::jsonb"
 DETAIL_SIZE_MAX = 32 * 1024
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # jsonb refuses them, and the business change would fail with it
+
+
+def append_with(known: LiteralString) -> LiteralString:
+    """Return `APPEND` for an event whose detail holds besides what only its statement knows, an SQL object."""
+    return APPEND.replace(DETAIL, f"{DETAIL} || {known}")
 
 
 def record(
