@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 from django.contrib.admin import AdminSite
 from django.urls import URLPattern, path
+from django.utils.translation import gettext_noop
 
 from accounts.rules import Action
-from nexus.console import alerts, approvals, home, logins, orders, releases, reviews, stops
+from nexus.console import alerts, approvals, audit, exports, home, logins, orders, releases, reviews, stops
 from nexus.console.pages import Page
 
 
@@ -28,6 +29,7 @@ WAYS = (
     Way("admin:console_alerts", "Alerts", "e", Action.ALERT_READ),
     Way("admin:console_logins", "Locked logins", "l", Action.USER_READ),
     Way("admin:trading_tradeledger_changelist", "Orders", "o", Action.ORDER_READ),
+    Way("admin:console_audit", gettext_noop("Audit"), "v", Action.AUDIT_READ),
     Way("admin:console_tables", "All tables", "t", Action.STATUS_READ),
 )
 
@@ -55,6 +57,14 @@ PAGES: tuple[tuple[str, type[Page], str], ...] = (
     ("alerts/<int:alert_id>/take/", alerts.TakePage, "console_take_alert"),
     ("logins/", logins.LoginsPage, "console_logins"),
     ("logins/<str:bucket>/unlock/", logins.UnlockPage, "console_unlock"),
+    ("audit/", audit.AuditPage, "console_audit"),
+    ("audit/events/<int:event_id>/", audit.EventPage, "console_event"),
+    ("audit/verification/", audit.VerificationPage, "console_verification"),
+    ("audit/exports/", exports.ExportsPage, "console_exports"),
+    ("audit/exports/ask/", exports.AskPage, "console_ask_export"),
+    ("audit/exports/<int:export_id>/", exports.ExportPage, "console_export"),
+    ("audit/exports/<int:export_id>/live/", exports.ExportPart, "console_export_live"),
+    ("audit/exports/<int:export_id>/take/", exports.TakePage, "console_take_export"),
 )
 
 
