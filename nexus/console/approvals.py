@@ -21,6 +21,8 @@ WORDS = {
     "USER_CREATE": "Create a user",
     "USER_ROLE": "Give a user another role",
     "USER_DEACTIVATE": "Deactivate a user",
+    "USER_ACTIVATE": "Activate a user again",
+    "SECOND_FACTOR_RESET": "Remove a second factor that is lost",
     "LIMIT_RAISE": "Raise a limit",
     "CONTROL_RELEASE": "Ease a stop",
     "ORDER_DECISION": "Say how an unknown order has ended",

@@ -7,7 +7,21 @@ from django.urls import URLPattern, path
 from django.utils.translation import gettext_noop
 
 from accounts.rules import Action
-from nexus.console import alerts, approvals, audit, exports, home, logins, orders, releases, reviews, stops
+from nexus.console import (
+    alerts,
+    approvals,
+    audit,
+    exports,
+    home,
+    keys,
+    logins,
+    orders,
+    releases,
+    reviews,
+    staff,
+    stops,
+    users,
+)
 from nexus.console.pages import Page
 
 
@@ -29,6 +43,8 @@ WAYS = (
     Way("admin:console_alerts", "Alerts", "e", Action.ALERT_READ),
     Way("admin:console_logins", "Locked logins", "l", Action.USER_READ),
     Way("admin:trading_tradeledger_changelist", "Orders", "o", Action.ORDER_READ),
+    Way("admin:console_users", gettext_noop("Users"), "p", Action.USER_READ),
+    Way("admin:console_keys", gettext_noop("API keys"), "k", Action.KEY_READ),
     Way("admin:console_audit", gettext_noop("Audit"), "v", Action.AUDIT_READ),
     Way("admin:console_tables", "All tables", "t", Action.STATUS_READ),
 )
@@ -57,6 +73,16 @@ PAGES: tuple[tuple[str, type[Page], str], ...] = (
     ("alerts/<int:alert_id>/take/", alerts.TakePage, "console_take_alert"),
     ("logins/", logins.LoginsPage, "console_logins"),
     ("logins/<str:bucket>/unlock/", logins.UnlockPage, "console_unlock"),
+    ("users/", users.UsersPage, "console_users"),
+    ("users/new/", staff.NewPage, "console_new_user"),
+    ("users/<uuid:user_id>/", users.UserPage, "console_user"),
+    ("users/<uuid:user_id>/role/", staff.RolePage, "console_user_role"),
+    ("users/<uuid:user_id>/deactivate/", staff.DeactivatePage, "console_deactivate"),
+    ("users/<uuid:user_id>/activate/", staff.ActivatePage, "console_activate"),
+    ("users/<uuid:user_id>/reset-second-factor/", staff.ResetPage, "console_reset_factor"),
+    ("users/<uuid:user_id>/end-sessions/", staff.EndSessionsPage, "console_end_sessions"),
+    ("keys/", keys.KeysPage, "console_keys"),
+    ("keys/<uuid:key_id>/revoke/", keys.RevokePage, "console_revoke_key"),
     ("audit/", audit.AuditPage, "console_audit"),
     ("audit/events/<int:event_id>/", audit.EventPage, "console_event"),
     ("audit/verification/", audit.VerificationPage, "console_verification"),

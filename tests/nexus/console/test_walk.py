@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils.timezone import now
 
-from accounts.models import ApprovalRequest, LoginGate
+from accounts.models import ApiKey, ApprovalRequest, LoginGate, User
 from accounts.rules import MATRIX, Action, Reach, Step, may
 from accounts.services import staffing
 from accounts.states import Role
@@ -77,7 +77,14 @@ def places(operators, execute, reconcile, quiet) -> dict[str, object]:
         )
     gate = LoginGate.objects.get(kind="pair", locked_until__isnull=False)
     export = exports.request(selection=Selection(), asked_by=Actor.user(uuid.uuid4()), reason="A test.", at=now())
+    someone = UserFactory.create(role=Role.TRADER)
+    key = ApiKey.objects.create(
+        key_id="k" * 16, secret_sha256=b"0" * 32, user=someone, name="bot", mode="paper", scopes=["orders:read"],
+        created_at=now(),
+    )  # fmt: skip
     return {
+        "user_id": someone.public_id,
+        "key_id": key.public_id,
         "export_id": export.pk,
         "event_id": Event.objects.latest("id").pk,
         "control_id": TradingControl.objects.get(scope="SYSTEM").pk,
@@ -114,6 +121,8 @@ def state():
         *Alert.objects.order_by("pk").values_list("acknowledged_by", flat=True),
         LoginGate.objects.filter(locked_until__gt=now()).count(),
         *TradeLedger.objects.values_list("status", "delivery"),
+        *User.objects.order_by("pk").values_list("role", "is_active", "token_version"),
+        *ApiKey.objects.order_by("pk").values_list("revoked_at", flat=True),
         *Export.objects.order_by("pk").values_list("state", flat=True),
     ]
 
@@ -152,7 +161,14 @@ def test_every_get_leaves_everything_as_it_is_and_a_post_to_a_page_is_refused(pl
 
 def test_no_act_is_done_without_a_reason_or_on_another_version(places, desk):
     before = state()
-    words = {"scope": "SYSTEM", "level": "ACTIVE", "sweep": "NONE", "to": "REJECTED"}
+    words = {
+        "scope": "SYSTEM",
+        "level": "ACTIVE",
+        "sweep": "NONE",
+        "to": "REJECTED",
+        "role": "BOT",
+        "email": "a@b.example",
+    }
 
     for address, page, name in pages(places):
         if not issubclass(page, Act):
@@ -231,6 +247,8 @@ def test_a_fresh_code_is_asked_for_by_one_function_where_the_matrix_wants_one(pl
             "version": found[1] or "",
             "level": "ACTIVE",
             "to": "REJECTED",
+            "role": "BOT",
+            "email": "a@b.example",
         }
         assert console.post(address, form).status_code == 403, name
         assert asked[-1] == address, name
@@ -280,6 +298,8 @@ def test_a_list_page_takes_at_most_ten_statements_however_long(places, console, 
         "audit/?outcome=denied",
         "audit/exports/",
         "audit/verification/",
+        "users/",
+        "keys/",
         "stops/",
         "reviews/",
         "orders/unknown/",
