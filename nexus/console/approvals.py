@@ -2,6 +2,7 @@
 
 import uuid
 from typing import Any, ClassVar
+from urllib.parse import urlencode
 
 from django.urls import reverse
 from django.utils.timezone import now
@@ -14,7 +15,7 @@ from accounts.states import ApprovalState
 from nexus.console.acts import Act, Done, Plan
 from nexus.console.pages import Page
 from reconciliation.services import decisions as review_decisions
-from risk.services import releases
+from risk.services import changes, releases
 
 SHOWN = 100
 WORDS = {
@@ -175,6 +176,12 @@ def place_of(row: Request) -> str:
         return reverse("admin:console_one_stop", args=[release.control_id]) if release else ""
     if row.kind == review_decisions.KIND:
         return reverse("admin:console_review", args=[row.object_id])
+    if row.kind == changes.KIND:
+        of = row.payload
+        url = reverse("admin:console_limit", args=[of["scope"], of["kind"]])
+        return f"{url}?{urlencode({'key': of['key']})}" if of["key"] else url
+    if row.object_type == "user":
+        return reverse("admin:console_user", args=[row.object_id])
     order = row.payload.get("order") if row.kind == "ORDER_DECISION" else None
     return reverse("admin:console_order", args=[order]) if order else ""
 

@@ -14,6 +14,7 @@ from nexus.console import (
     exports,
     home,
     keys,
+    limits,
     logins,
     orders,
     releases,
@@ -21,6 +22,7 @@ from nexus.console import (
     staff,
     stops,
     users,
+    venues,
 )
 from nexus.console.pages import Page
 
@@ -43,8 +45,11 @@ WAYS = (
     Way("admin:console_alerts", "Alerts", "e", Action.ALERT_READ),
     Way("admin:console_logins", "Locked logins", "l", Action.USER_READ),
     Way("admin:trading_tradeledger_changelist", "Orders", "o", Action.ORDER_READ),
+    Way("admin:console_accounts", gettext_noop("Accounts"), "c", Action.ACCOUNT_READ),
+    Way("admin:console_positions", gettext_noop("Positions"), "x", Action.ACCOUNT_READ),
     Way("admin:console_users", gettext_noop("Users"), "p", Action.USER_READ),
     Way("admin:console_keys", gettext_noop("API keys"), "k", Action.KEY_READ),
+    Way("admin:console_limits", gettext_noop("Limits"), "m", Action.ACCOUNT_READ),
     Way("admin:console_audit", gettext_noop("Audit"), "v", Action.AUDIT_READ),
     Way("admin:console_tables", "All tables", "t", Action.STATUS_READ),
 )
@@ -73,6 +78,8 @@ PAGES: tuple[tuple[str, type[Page], str], ...] = (
     ("alerts/<int:alert_id>/take/", alerts.TakePage, "console_take_alert"),
     ("logins/", logins.LoginsPage, "console_logins"),
     ("logins/<str:bucket>/unlock/", logins.UnlockPage, "console_unlock"),
+    ("venues/accounts/", venues.AccountsPage, "console_accounts"),
+    ("venues/positions/", venues.PositionsPage, "console_positions"),
     ("users/", users.UsersPage, "console_users"),
     ("users/new/", staff.NewPage, "console_new_user"),
     ("users/<uuid:user_id>/", users.UserPage, "console_user"),
@@ -83,6 +90,9 @@ PAGES: tuple[tuple[str, type[Page], str], ...] = (
     ("users/<uuid:user_id>/end-sessions/", staff.EndSessionsPage, "console_end_sessions"),
     ("keys/", keys.KeysPage, "console_keys"),
     ("keys/<uuid:key_id>/revoke/", keys.RevokePage, "console_revoke_key"),
+    ("limits/", limits.LimitsPage, "console_limits"),
+    ("limits/<str:scope>/<str:kind>/", limits.LimitPage, "console_limit"),
+    ("limits/<str:scope>/<str:kind>/change/", limits.ChangePage, "console_change_limit"),
     ("audit/", audit.AuditPage, "console_audit"),
     ("audit/events/<int:event_id>/", audit.EventPage, "console_event"),
     ("audit/verification/", audit.VerificationPage, "console_verification"),

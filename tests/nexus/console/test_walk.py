@@ -25,7 +25,7 @@ from nexus.console import urls
 from nexus.console.acts import Act
 from nexus.core.operator import KeysetChangeList, RecordAdmin
 from reconciliation.models import Review
-from risk.models import ControlRelease, TradingControl
+from risk.models import ControlRelease, LimitChange, RiskLimit, TradingControl
 from risk.states import ControlScope, StopLevel
 from tests.factories.accounts import UserFactory
 from tests.nexus.console.people import enter, text
@@ -83,6 +83,8 @@ def places(operators, execute, reconcile, quiet) -> dict[str, object]:
         created_at=now(),
     )  # fmt: skip
     return {
+        "scope": "PLATFORM",
+        "kind": "DAILY_LOSS",
         "user_id": someone.public_id,
         "key_id": key.public_id,
         "export_id": export.pk,
@@ -123,6 +125,8 @@ def state():
         *TradeLedger.objects.values_list("status", "delivery"),
         *User.objects.order_by("pk").values_list("role", "is_active", "token_version"),
         *ApiKey.objects.order_by("pk").values_list("revoked_at", flat=True),
+        *RiskLimit.objects.order_by("pk").values_list("value", "ended_at"),
+        *LimitChange.objects.order_by("pk").values_list("state", flat=True),
         *Export.objects.order_by("pk").values_list("state", flat=True),
     ]
 
@@ -300,6 +304,11 @@ def test_a_list_page_takes_at_most_ten_statements_however_long(places, console, 
         "audit/verification/",
         "users/",
         "keys/",
+        "venues/accounts/",
+        "venues/positions/?standing=",
+        "limits/",
+        "limits/?scope=PLATFORM",
+        "limits/PLATFORM/DAILY_LOSS/",
         "stops/",
         "reviews/",
         "orders/unknown/",
