@@ -51,6 +51,9 @@ class Action(StrEnum):
     ALERT_ACKNOWLEDGE = "ALERT_ACKNOWLEDGE"
     APPROVAL_READ = "APPROVAL_READ"
     APPROVAL_DECIDE = "APPROVAL_DECIDE"
+    AUDIT_READ = "AUDIT_READ"
+    AUDIT_EXPORT = "AUDIT_EXPORT"
+    LIMIT_CHANGE = "LIMIT_CHANGE"
     USER_READ = "USER_READ"
     USER_CHANGE = "USER_CHANGE"
     KEY_READ = "KEY_READ"
@@ -126,9 +129,14 @@ MATRIX: Mapping[Action, Rule] = {
     Action.APPROVAL_DECIDE: Rule(
         "Approve or reject what another asked for, cancel what one asked for", _ALL, _NONE, _NONE, _NONE, step=Step.S0
     ),
+    Action.AUDIT_READ: Rule(
+        "Read the audit log, without personal data, and its verification", _ALL, _ALL, _NONE, _NONE
+    ),
+    Action.AUDIT_EXPORT: Rule("Export the audit log and take the bundle", _NONE, _ALL, _NONE, _NONE, step=Step.S0),
+    Action.LIMIT_CHANGE: Rule("Lower a limit, ask for one to be raised", _ALL, _NONE, _NONE, _NONE, step=Step.S0),
     Action.USER_READ: Rule("See users", _ALL, _ALL, _NONE, _NONE),
     Action.USER_CHANGE: Rule(
-        "Ask for a user to be created, given a role, deactivated or rid of a lost second factor",
+        "Ask for a user to be created, given a role, deactivated, activated again or rid of a lost second factor",
         _ALL,
         _NONE,
         _NONE,

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.db.models import Count, Min, Model, QuerySet
 
-from accounts.models import ApprovalRequest, TokenFamily, User, normalized_email
+from accounts.models import ApiKey, ApprovalRequest, TokenFamily, TotpDevice, User, normalized_email
 from accounts.states import ApprovalState, Role
 from accounts.types import Claims
 from nexus.core import statements
@@ -149,6 +149,65 @@ def approvals_page(
 def users_page(*, limit: int, before: UUID | None = None) -> tuple[list[User], UUID | None]:
     """Return a page of users, the newest first, and where the next begins. Raises: Invalid."""
     return page_of(User.objects.order_by("-pk"), limit=limit, before=before)
+
+
+def users_found(
+    *, email: str, role: str, is_active: bool | None, limit: int, before: int | None
+) -> tuple[list[User], int | None]:
+    """Return a page of users, the newest first, and the key that the next goes on before.
+
+    Takes: the beginning of an address, and what does not matter as "" or None.
+    """
+    rows = User.objects.order_by("-pk")
+    rows = rows.filter(email__startswith=normalized_email(email)) if email else rows
+    rows = rows.filter(role=role) if role else rows
+    rows = rows if is_active is None else rows.filter(is_active=is_active)
+    page = list((rows if before is None else rows.filter(pk__lt=before))[: limit + 1])
+    return page[:limit], page[limit - 1].pk if len(page) > limit else None
+
+
+def user_after(user: User) -> User | None:
+    """Return the user who follows in the order of `users_found`."""
+    return User.objects.filter(pk__lt=user.pk).order_by("-pk").first()
+
+
+def with_second_factor(ids: Iterable[int]) -> set[int]:
+    """Return which of these users have a second factor that counts."""
+    return set(TotpDevice.objects.filter(user_id__in=list(ids), confirmed=True).values_list("user_id", flat=True))
+
+
+def live_sessions(ids: Iterable[int], *, at: datetime) -> dict[int, int]:
+    """Return how many sessions of these users are alive; a user without one is left out."""
+    rows = TokenFamily.objects.live(at=at).filter(user_id__in=list(ids))
+    return dict(rows.values_list("user_id").annotate(Count("pk")))
+
+
+def approvals_of(user: User, *, at: datetime) -> list[ApprovalRequest]:
+    """Return what about a user waits for a second person."""
+    rows = ApprovalRequest.objects.pending(at=at).filter(object_type="user", object_id=str(user.public_id))
+    return list(rows.select_related("requested_by").order_by("pk"))
+
+
+def key_by_public_id(public_id: UUID) -> ApiKey | None:
+    """Find an API key, with its owner."""
+    return ApiKey.objects.select_related("user").filter(public_id=public_id).first()
+
+
+def keys_found(
+    *, email: str, key_id: str, is_live: bool | None, limit: int, before: int | None, at: datetime
+) -> tuple[list[ApiKey], int | None]:
+    """Return a page of API keys with their owners, the newest first, and the key that the next goes on before.
+
+    Takes: an owner's whole address, the name of a key, and what does not matter as "" or None.
+    """
+    rows = ApiKey.objects.select_related("user").order_by("-pk")
+    rows = rows.filter(user__email=normalized_email(email)) if email else rows
+    rows = rows.filter(key_id=key_id) if key_id else rows
+    if is_live is not None:
+        live = ApiKey.objects.live(at=at)
+        rows = rows.filter(pk__in=live) if is_live else rows.exclude(pk__in=live)
+    page = list((rows if before is None else rows.filter(pk__lt=before))[: limit + 1])
+    return page[:limit], page[limit - 1].pk if len(page) > limit else None
 
 
 def _approvals() -> QuerySet[ApprovalRequest]:

@@ -109,6 +109,11 @@ def _state(
     )
 
 
+def compared(accounts: Iterable[Account]) -> dict[int, Cycle]:
+    """Return how the last comparison of each account stands, by the account's key; one that had none is left out."""
+    return Cycle.objects.in_bulk([each.pk for each in accounts])
+
+
 def stale(*, since: datetime) -> QuerySet[Cycle]:
     """Return active accounts without a complete run since then."""
     rows = Cycle.objects.filter(account__is_active=True, account__created_at__lt=since)

@@ -262,6 +262,43 @@ def open_positions(accounts: Iterable[TradingAccount]) -> QuerySet[BrokerPositio
     )
 
 
+def positions_found(
+    user: Principal,
+    *,
+    account: TradingAccount | None,
+    symbol: str,
+    is_open: bool | None,
+    limit: int,
+    before: int | None,
+) -> tuple[list[BrokerPosition], int | None]:
+    """Return a page of the positions that a person may see, the newest first, and where the next one goes on.
+
+    Takes: "" and None for what does not matter.
+    """
+    rows = BrokerPosition.objects.select_related("account__user").order_by("-pk")
+    rows = rows if user.role in READS_ALL else rows.filter(account__user_id=user.pk)
+    rows = rows if account is None else rows.filter(account=account)
+    rows = rows.filter(symbol=symbol) if symbol else rows
+    rows = rows if is_open is None else rows.filter(closed_at__isnull=is_open)
+    page = list((rows if before is None else rows.filter(pk__lt=before))[: limit + 1])
+    return page[:limit], page[limit - 1].pk if len(page) > limit else None
+
+
+def accounts_found(
+    user: Principal, *, owner: int | None, text: str, is_live: bool | None, limit: int, before: int | None
+) -> tuple[list[TradingAccount], int | None]:
+    """Return a page of the accounts that a person may see, with owner and figures, and where the next one goes on.
+
+    Takes: `text` as the beginning of a number at a broker; "" and None for what does not matter.
+    """
+    rows = accounts_of(user).select_related("user", "figures").order_by("-pk")
+    rows = rows if owner is None else rows.filter(user_id=owner)
+    rows = rows.filter(venue_account__startswith=text) if text else rows
+    rows = rows if is_live is None else rows.filter(is_live=is_live)
+    page = list((rows if before is None else rows.filter(pk__lt=before))[: limit + 1])
+    return page[:limit], page[limit - 1].pk if len(page) > limit else None
+
+
 def beside(positions: Iterable[BrokerPosition], *, snapshots: dict[int, AccountSnapshot]) -> list[PositionView]:
     """Put each position beside the broker's own view of it."""
     live = {

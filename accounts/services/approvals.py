@@ -32,6 +32,7 @@ KINDS = {  # name → dotted path: accounts stands below whoever has something t
     "USER_CREATE": "accounts.services.staffing.CREATE",
     "USER_ROLE": "accounts.services.staffing.ROLE",
     "USER_DEACTIVATE": "accounts.services.staffing.DEACTIVATE",
+    "USER_ACTIVATE": "accounts.services.staffing.ACTIVATE",
     "SECOND_FACTOR_RESET": "accounts.services.staffing.RESET",
     "LIMIT_RAISE": "risk.services.changes.RAISE",
     "CONTROL_RELEASE": "trading.services.resuming.RELEASE",

@@ -64,6 +64,12 @@ def every(*, at: datetime) -> list[Lock]:
     ]
 
 
+def of(email: str, *, at: datetime) -> list[tuple[str, datetime]]:
+    """Return which gates are shut for a name, as their kind and until when."""
+    rows = LoginGate.objects.filter(subject=gates.digest(email), locked_until__gt=at).order_by("pk")
+    return [(row.kind, row.locked_until or at) for row in rows]
+
+
 def one(bucket: str, *, at: datetime) -> Lock | None:
     """Return a gate that is shut by its key, or None when it is open by now."""
     return next((lock for lock in every(at=at) if lock.bucket == bucket), None)

@@ -20,7 +20,7 @@ from accounts.states import NoticeKind, RevokeReason, TokenType
 from accounts.types import Claims, ClientInfo, Principal, TokenPair
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Outcome, Target
-from nexus.core.errors import NotFound, Unauthenticated, Unavailable
+from nexus.core.errors import Conflict, NotFound, Unauthenticated, Unavailable
 
 _USER_AGENT_LENGTH_MAX = 512
 _PURGE_BATCH = 5_000
@@ -37,6 +37,13 @@ class TokenReused(Unauthenticated):
 
     def __init__(self) -> None:
         super().__init__("This refresh token was used before. The session has ended: log in again.")
+
+
+class EndedAlready(Conflict):
+    """Somebody else has ended these sessions since one looked."""
+
+    code = "sessions_ended_already"
+    title = "Somebody was faster"
 
 
 class Purged(NamedTuple):
@@ -256,11 +263,18 @@ def revoke(*, user: User, session_id: UUID, client: ClientInfo, at: datetime) ->
 
 
 @transaction.atomic(durable=True)
-def end_of(*, public_id: UUID, reason: str, by: Principal, client: ClientInfo, at: datetime) -> int:
-    """End every session of somebody, as an operator. Returns how many were alive. Raises: NotFound."""
-    user = selectors.user_by_public_id(public_id)
+def end_of(
+    *, public_id: UUID, reason: str, by: Principal, client: ClientInfo, at: datetime, seen: int | None = None
+) -> int:
+    """End every session of somebody, as an operator. Returns how many were alive.
+
+    Takes: `seen`, the token version that was looked at, where one was. Raises: NotFound, EndedAlready.
+    """
+    user = User.objects.locked().filter(public_id=public_id).first()
     if user is None:
         raise NotFound("There is no such user.")
+    if seen is not None and user.token_version != seen:
+        raise EndedAlready("Sessions of this user were ended since you looked.")
     actor = Actor.user(by.public_id)
     trail.record(
         action="auth.sessions.ended_by_operator", actor=actor, target=Target("user", str(public_id)),

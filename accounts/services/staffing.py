@@ -1,5 +1,5 @@
-"""Who may come in, decided by two: a user is created, given a role, deactivated or rid of a lost device when a second
-operator agrees.
+"""Who may come in, decided by two: a user is created, given a role, deactivated, activated again or rid of a lost
+device when a second operator agrees.
 """
 
 from datetime import datetime
@@ -77,6 +77,22 @@ def _ask_to_deactivate(*, public_id: UUID, reason: str, by: Principal, at: datet
         raise NotChangeable("The user is deactivated already.")
     return approvals.ask(
         kind="USER_DEACTIVATE", target=_target(user), payload=_activity(user), by=by, reason=reason, at=at
+    )
+
+
+def ask_to_activate(*, public_id: UUID, reason: str, by: Principal, at: datetime) -> Request:
+    """Ask for a user to be let in again, who was shut out. Raises: as `ask_for_role`."""
+    approvals.expire(at=at)
+    return _ask_to_activate(public_id=public_id, reason=reason, by=by, at=at)
+
+
+@transaction.atomic(durable=True)
+def _ask_to_activate(*, public_id: UUID, reason: str, by: Principal, at: datetime) -> Request:
+    user = _changeable(public_id, by=by)
+    if user.is_active:
+        raise NotChangeable("The user is active already.")
+    return approvals.ask(
+        kind="USER_ACTIVATE", target=_target(user), payload=_activity(user), by=by, reason=reason, at=at
     )
 
 
@@ -170,6 +186,23 @@ class _Deactivate(_Changing):
         return Executed(user)
 
 
+class _Activate(_Changing):
+    """How a user who was shut out is let in again, with the role, password and second factor of before."""
+
+    def payload(self, request: Request) -> dict[str, Any] | None:
+        """Lock the user, and say that it is shut out."""
+        user = _locked(request)
+        return None if user is None else _activity(user)
+
+    def execute(self, request: Request, *, by: Principal, reason: str, at: datetime) -> Executed:
+        """Activate the user. Sessions and keys of before stay dead."""
+        user = _locked(request)
+        assert user is not None
+        User.objects.filter(pk=user.pk).update(is_active=True)
+        _finish(user, "accounts.user.activated", {"is_active": False}, {"is_active": True}, by=by, reason=reason, at=at)
+        return Executed(user)
+
+
 class _Reset(_Changing):
     """How somebody loses a second factor that is lost already, and may set up another with the password."""
 
@@ -189,7 +222,7 @@ class _Reset(_Changing):
         return Executed(user)
 
 
-CREATE, ROLE, DEACTIVATE, RESET = _Create(), _Role(), _Deactivate(), _Reset()
+CREATE, ROLE, DEACTIVATE, ACTIVATE, RESET = _Create(), _Role(), _Deactivate(), _Activate(), _Reset()
 
 
 def _changeable(public_id: UUID, *, by: Principal) -> User:

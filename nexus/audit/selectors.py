@@ -105,6 +105,11 @@ def last_verification() -> Verification | None:
     return Verification.objects.order_by("-pk").first()
 
 
+def verifications(*, limit: int) -> list[Verification]:
+    """Return the newest verifications of the whole log."""
+    return list(Verification.objects.order_by("-pk")[:limit])
+
+
 def log_began_at() -> datetime | None:
     """Return when the first batch was sealed."""
     return Batch.objects.order_by("batch_no").values_list("sealed_at", flat=True).first()

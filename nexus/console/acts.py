@@ -4,14 +4,17 @@ Whoever confirms has seen the object in one version; the form carries it. When i
 done: the answer is 409 and shows how things stand now. The services check the same again under their locks.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import messages
 from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.http import FileResponse, HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.template.response import TemplateResponse
 
 from accounts.rules import MATRIX, Step
@@ -55,6 +58,13 @@ class Done:
     url: str
     level: int = messages.SUCCESS
     shown_once: Mapping[str, str] = field(default_factory=dict)
+    file: Path | None = None  # the answer itself, where the act is to hand something over
+
+
+def version_of(**state: object) -> str:
+    """Return the hash of what an act rests on: of the object as it stands, and of what would be done to it."""
+    text = json.dumps(state, sort_keys=True, default=str, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class ActForm(forms.Form):
@@ -120,6 +130,8 @@ class Act(Page):
             error = as_error(exc)
             assert error is not None
             return self._again(error, form, **kwargs)
+        if done.file is not None:
+            return FileResponse(done.file.open("rb"), as_attachment=True, filename=done.file.name)
         if done.shown_once:  # never into a message: those are kept in a cookie until they are read
             return self.show("console/shown_once.html", title=done.words, done=done)
         messages.add_message(request, done.level, done.words)

@@ -2,6 +2,7 @@
 
 import uuid
 from typing import Any, ClassVar
+from urllib.parse import urlencode
 
 from django.urls import reverse
 from django.utils.timezone import now
@@ -14,13 +15,15 @@ from accounts.states import ApprovalState
 from nexus.console.acts import Act, Done, Plan
 from nexus.console.pages import Page
 from reconciliation.services import decisions as review_decisions
-from risk.services import releases
+from risk.services import changes, releases
 
 SHOWN = 100
 WORDS = {
     "USER_CREATE": "Create a user",
     "USER_ROLE": "Give a user another role",
     "USER_DEACTIVATE": "Deactivate a user",
+    "USER_ACTIVATE": "Activate a user again",
+    "SECOND_FACTOR_RESET": "Remove a second factor that is lost",
     "LIMIT_RAISE": "Raise a limit",
     "CONTROL_RELEASE": "Ease a stop",
     "ORDER_DECISION": "Say how an unknown order has ended",
@@ -173,6 +176,12 @@ def place_of(row: Request) -> str:
         return reverse("admin:console_one_stop", args=[release.control_id]) if release else ""
     if row.kind == review_decisions.KIND:
         return reverse("admin:console_review", args=[row.object_id])
+    if row.kind == changes.KIND:
+        of = row.payload
+        url = reverse("admin:console_limit", args=[of["scope"], of["kind"]])
+        return f"{url}?{urlencode({'key': of['key']})}" if of["key"] else url
+    if row.object_type == "user":
+        return reverse("admin:console_user", args=[row.object_id])
     order = row.payload.get("order") if row.kind == "ORDER_DECISION" else None
     return reverse("admin:console_order", args=[order]) if order else ""
 

@@ -14,6 +14,7 @@ from accounts.services import locked
 from nexus.alerts import selectors as alerts
 from nexus.alerts.services import telling
 from nexus.audit.services import looking
+from nexus.console import audit
 from nexus.console.pages import Page
 from reconciliation import selectors as reconciliation
 from trading.services import overview, signals
@@ -73,6 +74,8 @@ class HomePage(Page):
             "totals": reconciliation.totals(since=fresh, at=at),
             "venues": overview.venues(at=at),
             "lost_today": overview.lost_today(at=at),
+            "may_audit": self.may(Action.AUDIT_READ),
+            "log": audit.standing(at=at),
             "denied": refused,
             "refusals": [(event, who.get(event.actor_id, event.actor_id)) for event in refused.newest],
         }

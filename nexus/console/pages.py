@@ -16,9 +16,10 @@ from django.views.generic import View
 from accounts.rules import Action, may
 from accounts.services import permissions
 from accounts.types import Principal
-from nexus.core.errors import NexusError
+from nexus.core.errors import Invalid, NexusError
 from nexus.core.http import as_error
 
+KEY_DIGITS_MAX = 18
 log = structlog.get_logger(__name__)
 
 
@@ -72,6 +73,25 @@ class Page(View):
         error = as_error(exc)
         assert error is not None
         return self.show("console/refused.html", status=error.status, title=error.title, error=error)
+
+
+def keyset(request: HttpRequest, name: str = "before") -> int | None:
+    """Return the key before which a page begins, None for the first one. Raises: Invalid."""
+    text = request.GET.get(name, "")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= KEY_DIGITS_MAX):
+        raise Invalid("This is no page of the list. Begin at its first one.")
+    return int(text)
+
+
+def older(request: HttpRequest, before: object | None) -> str:
+    """Return the way to the next page of the same search, "" on the last one."""
+    if before is None:
+        return ""
+    query = request.GET.copy()
+    query["before"] = str(before)
+    return f"?{query.urlencode()}"
 
 
 def as_uuid(text: str) -> uuid.UUID | None:

@@ -4,9 +4,26 @@ from typing import NamedTuple
 
 from django.contrib.admin import AdminSite
 from django.urls import URLPattern, path
+from django.utils.translation import gettext_noop
 
 from accounts.rules import Action
-from nexus.console import alerts, approvals, home, logins, orders, releases, reviews, stops
+from nexus.console import (
+    alerts,
+    approvals,
+    audit,
+    exports,
+    home,
+    keys,
+    limits,
+    logins,
+    orders,
+    releases,
+    reviews,
+    staff,
+    stops,
+    users,
+    venues,
+)
 from nexus.console.pages import Page
 
 
@@ -28,6 +45,12 @@ WAYS = (
     Way("admin:console_alerts", "Alerts", "e", Action.ALERT_READ),
     Way("admin:console_logins", "Locked logins", "l", Action.USER_READ),
     Way("admin:trading_tradeledger_changelist", "Orders", "o", Action.ORDER_READ),
+    Way("admin:console_accounts", gettext_noop("Accounts"), "c", Action.ACCOUNT_READ),
+    Way("admin:console_positions", gettext_noop("Positions"), "x", Action.ACCOUNT_READ),
+    Way("admin:console_users", gettext_noop("Users"), "p", Action.USER_READ),
+    Way("admin:console_keys", gettext_noop("API keys"), "k", Action.KEY_READ),
+    Way("admin:console_limits", gettext_noop("Limits"), "m", Action.ACCOUNT_READ),
+    Way("admin:console_audit", gettext_noop("Audit"), "v", Action.AUDIT_READ),
     Way("admin:console_tables", "All tables", "t", Action.STATUS_READ),
 )
 
@@ -55,6 +78,29 @@ PAGES: tuple[tuple[str, type[Page], str], ...] = (
     ("alerts/<int:alert_id>/take/", alerts.TakePage, "console_take_alert"),
     ("logins/", logins.LoginsPage, "console_logins"),
     ("logins/<str:bucket>/unlock/", logins.UnlockPage, "console_unlock"),
+    ("venues/accounts/", venues.AccountsPage, "console_accounts"),
+    ("venues/positions/", venues.PositionsPage, "console_positions"),
+    ("users/", users.UsersPage, "console_users"),
+    ("users/new/", staff.NewPage, "console_new_user"),
+    ("users/<uuid:user_id>/", users.UserPage, "console_user"),
+    ("users/<uuid:user_id>/role/", staff.RolePage, "console_user_role"),
+    ("users/<uuid:user_id>/deactivate/", staff.DeactivatePage, "console_deactivate"),
+    ("users/<uuid:user_id>/activate/", staff.ActivatePage, "console_activate"),
+    ("users/<uuid:user_id>/reset-second-factor/", staff.ResetPage, "console_reset_factor"),
+    ("users/<uuid:user_id>/end-sessions/", staff.EndSessionsPage, "console_end_sessions"),
+    ("keys/", keys.KeysPage, "console_keys"),
+    ("keys/<uuid:key_id>/revoke/", keys.RevokePage, "console_revoke_key"),
+    ("limits/", limits.LimitsPage, "console_limits"),
+    ("limits/<str:scope>/<str:kind>/", limits.LimitPage, "console_limit"),
+    ("limits/<str:scope>/<str:kind>/change/", limits.ChangePage, "console_change_limit"),
+    ("audit/", audit.AuditPage, "console_audit"),
+    ("audit/events/<int:event_id>/", audit.EventPage, "console_event"),
+    ("audit/verification/", audit.VerificationPage, "console_verification"),
+    ("audit/exports/", exports.ExportsPage, "console_exports"),
+    ("audit/exports/ask/", exports.AskPage, "console_ask_export"),
+    ("audit/exports/<int:export_id>/", exports.ExportPage, "console_export"),
+    ("audit/exports/<int:export_id>/live/", exports.ExportPart, "console_export_live"),
+    ("audit/exports/<int:export_id>/take/", exports.TakePage, "console_take_export"),
 )
 
 

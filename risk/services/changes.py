@@ -1,5 +1,6 @@
 """Changing limits: lowering acts at once; raising needs a reason and a second person. Every change is a new version."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -53,6 +54,32 @@ class ChangePending(Conflict):
     title = "This limit has an open proposal already"
 
 
+class LimitChanged(Conflict):
+    """The limit is another one than the one that was looked at."""
+
+    code = "limit_changed_since"
+    title = "The limit has changed since you looked"
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a change would come to: the version in force, None without one, and whether it takes a second person."""
+
+    current: RiskLimit | None
+    gives_room: bool
+
+    @property
+    def seen(self) -> int:
+        """Return the version that this rests on; 0 for none."""
+        return 0 if self.current is None else int(self.current.pk)
+
+
+def preview(*, scope: LimitScope, key: str, kind: LimitKind, value: Decimal) -> Preview:
+    """Say what a change would come to as things stand, and do nothing."""
+    current = _current(scope=scope, key=key, kind=kind)
+    return Preview(current, _gives_room(current, scope=scope, kind=kind, value=value))
+
+
 @transaction.atomic(durable=True)
 def lower(
     *,
@@ -64,17 +91,19 @@ def lower(
     actor: Actor,
     at: datetime,
     by: Principal | None = None,
+    seen: int | None = None,
 ) -> RiskLimit:
     """Tighten a limit, at once. The version it replaces is kept with the time it ended.
 
-    Takes: `by` for a person, whose role is checked; a process of ours has none. Raises: LimitNotLowered, Invalid,
-    Denied.
+    Takes: `by` for a person, whose role is checked; a process of ours has none; `seen`, the version that was looked at,
+    0 for none, where one was. Raises: LimitNotLowered, LimitChanged, Invalid, Denied.
     """
     if by is not None:
         _require_operator(by)
     _require_sense(scope=scope, key=key, value=value, reason=reason)
     _lock(scope=scope, key=key, kind=kind)
     current = _current(scope=scope, key=key, kind=kind)
+    _require_seen(current, seen)
     if _gives_room(current, scope=scope, kind=kind, value=value):
         raise LimitNotLowered("This gives more room. Propose it, and let a second person approve.")
     row = _replace(current, scope=scope, key=key, kind=kind, value=value, reason=reason, by=by, at=at)
@@ -84,11 +113,19 @@ def lower(
 
 @transaction.atomic(durable=True)
 def propose(
-    *, scope: LimitScope, key: str, kind: LimitKind, value: Decimal, reason: str, by: Principal, at: datetime
+    *,
+    scope: LimitScope,
+    key: str,
+    kind: LimitKind,
+    value: Decimal,
+    reason: str,
+    by: Principal,
+    at: datetime,
+    seen: int | None = None,
 ) -> LimitChange:
-    """Ask for a limit to be raised. Nothing changes until another person approves.
+    """Ask for a limit to be raised. Nothing changes until another person approves. Takes: `seen` as `lower`.
 
-    Raises: ChangePending while another proposal for the limit is open; LimitNotRaised, Invalid, Denied.
+    Raises: ChangePending while another proposal for the limit is open; LimitNotRaised, LimitChanged, Invalid, Denied.
     """
     _require_operator(by)
     _require_sense(scope=scope, key=key, value=value, reason=reason)
@@ -97,6 +134,7 @@ def propose(
     if LimitChange.objects.filter(scope=scope, key=key, kind=kind, state=ChangeState.PROPOSED).exists():
         raise ChangePending("Another proposal for this limit is open. Decide it first.")
     current = _current(scope=scope, key=key, kind=kind)
+    _require_seen(current, seen)
     if not _gives_room(current, scope=scope, kind=kind, value=value):
         raise LimitNotRaised("This gives no more room than now. Lower the limit instead: that acts at once.")
     change: LimitChange = LimitChange.objects.create(
@@ -248,6 +286,11 @@ def _require_sense(*, scope: LimitScope, key: str, value: Decimal, reason: str) 
         faults.append(FieldError("/reason", "required", "a reason is required"))
     if faults:
         raise Invalid(f"{faults[0].pointer[1:]} {faults[0].detail}.", errors=faults)
+
+
+def _require_seen(current: RiskLimit | None, seen: int | None) -> None:
+    if seen is not None and seen != (0 if current is None else current.pk):
+        raise LimitChanged("Somebody has changed this limit since you looked. Look at it, and decide again.")
 
 
 def _gives_room(current: RiskLimit | None, *, scope: LimitScope, kind: LimitKind, value: Decimal) -> bool:

@@ -17,6 +17,7 @@ from nexus.audit.types import Actor
 from nexus.core.errors import Denied, Invalid, NotFound
 from risk.models import LimitChange, RiskLimit
 from risk.services import changes, limits
+from risk.services.changes import LimitChanged
 from risk.states import ChangeState, LimitKind, LimitScope
 from tests.factories.accounts import PASSWORD, UserFactory
 from tests.terminal import Terminal
@@ -57,6 +58,19 @@ def test_lowering_acts_at_once_and_keeps_the_version_before(people, new_events):
     told = [event for event in new_events() if event.action == "risk.limit_lowered"]
     details = [json.loads(event.canonical)["detail"] for event in told]
     assert [(each["before"], each["after"]) for each in details] == [(None, "500"), ("500", "400")]
+
+
+def test_a_limit_that_is_not_the_one_that_was_seen_is_left_alone(people):
+    first = lower("500", seen=0)
+    for stale in (0, first.pk - 1):
+        with pytest.raises(LimitChanged):
+            lower("400", seen=stale)
+        with pytest.raises(LimitChanged):
+            propose("900", by=people[0], seen=stale)
+    assert in_force() == 500
+    assert not LimitChange.objects.exists()
+    assert propose("900", by=people[0], seen=first.pk).before == 500
+    assert lower("400", seen=first.pk).value == 400
 
 
 def test_one_person_cannot_give_more_room(people):

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
 
 from nexus.audit import selectors
@@ -30,6 +30,8 @@ TOLD_EVERY = timedelta(seconds=1)
 HANDED_OUT_AGAIN = timedelta(seconds=60)
 ATTEMPTS_MAX = 3
 DUE_MAX = 20
+AN_HOUR, ASKED_AN_HOUR_MAX = timedelta(hours=1), 5  # of one person: security reference §12
+ASKING_LOCK = 0x41455850  # beside a hash of who asks: one request of one person at a time
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +50,13 @@ class ExportNotReady(Conflict):
     title = "The export has no file"
 
 
+class ExportBusy(Conflict):
+    """Whoever asks has one that is not done yet, or has asked too often."""
+
+    code = "audit_export_busy"
+    title = "You have exports enough for now"
+
+
 class _Superseded(Exception):
     """Another worker has this export now."""
 
@@ -56,9 +65,10 @@ class _Superseded(Exception):
 def request(*, selection: Selection, asked_by: Actor, reason: str, at: datetime) -> Export:
     """Ask for a bundle. Whether they may, with personal data or without, is for the door to know.
 
-    Raises: SelectionEmpty.
+    Raises: SelectionEmpty, ExportBusy.
     """
     check(selection, reason=reason)
+    _require_room(asked_by, at=at)
     row = Export.objects.create(
         asked_by=asked_by.id[:64],
         asked_at=at,
@@ -73,6 +83,17 @@ def request(*, selection: Selection, asked_by: Actor, reason: str, at: datetime)
     )
     enqueue(EXPORT, export_id=row.pk)
     return row
+
+
+def _require_room(asked_by: Actor, *, at: datetime) -> None:
+    """Let a person have one export at a time, and so many an hour. Raises: ExportBusy."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [ASKING_LOCK, asked_by.id])
+    own = Export.objects.filter(asked_by=asked_by.id[:64])
+    if own.filter(state__in=(ExportState.QUEUED, ExportState.RUNNING)).exists():
+        raise ExportBusy("Your last export is not done yet. Wait for it; you may ask for the next one then.")
+    if own.filter(asked_at__gt=at - AN_HOUR).count() >= ASKED_AN_HOUR_MAX:
+        raise ExportBusy(f"You have asked for {ASKED_AN_HOUR_MAX} exports within an hour. Ask for wider ones, or wait.")
 
 
 def check(selection: Selection, *, reason: str) -> None:
@@ -121,6 +142,8 @@ def take(*, export_id: int, by: Actor) -> Path:
     row = selectors.export(export_id)
     if row.state != ExportState.READY:
         raise ExportNotReady(f"Export {export_id} is {row.state}.")
+    if not _path(row).is_file():  # another machine's folder, or somebody has tidied up
+        raise ExportNotReady(f"The file of export {export_id} is not where AUDIT_EXPORT_DIR says.")
     detail = {"manifest_sha256": row.manifest_sha256, "with_pii": row.with_pii}
     trail.record(action="audit.export_taken", actor=by, target=Target("audit_export", str(row.pk)), detail=detail)
     return _path(row)

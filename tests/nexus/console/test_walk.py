@@ -1,6 +1,7 @@
 """Every page and every act of the console: no GET changes anything, and each holds its callers to the matrix."""
 
 import re
+import uuid
 from datetime import timedelta
 from typing import Any
 
@@ -12,17 +13,19 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils.timezone import now
 
-from accounts.models import ApprovalRequest, LoginGate
+from accounts.models import ApiKey, ApprovalRequest, LoginGate, User
 from accounts.rules import MATRIX, Action, Reach, Step, may
 from accounts.services import staffing
 from accounts.states import Role
 from nexus.alerts.models import Alert
-from nexus.audit.models import Event
+from nexus.audit.models import Event, Export
+from nexus.audit.services import exports
+from nexus.audit.types import Actor, Selection
 from nexus.console import urls
 from nexus.console.acts import Act
 from nexus.core.operator import KeysetChangeList, RecordAdmin
 from reconciliation.models import Review
-from risk.models import ControlRelease, TradingControl
+from risk.models import ControlRelease, LimitChange, RiskLimit, TradingControl
 from risk.states import ControlScope, StopLevel
 from tests.factories.accounts import UserFactory
 from tests.nexus.console.people import enter, text
@@ -73,7 +76,19 @@ def places(operators, execute, reconcile, quiet) -> dict[str, object]:
             "/admin/login/", {"username": "nobody@nexus.example", "password": "wrong-wrong-wrong", "code": "000000"}
         )
     gate = LoginGate.objects.get(kind="pair", locked_until__isnull=False)
+    export = exports.request(selection=Selection(), asked_by=Actor.user(uuid.uuid4()), reason="A test.", at=now())
+    someone = UserFactory.create(role=Role.TRADER)
+    key = ApiKey.objects.create(
+        key_id="k" * 16, secret_sha256=b"0" * 32, user=someone, name="bot", mode="paper", scopes=["orders:read"],
+        created_at=now(),
+    )  # fmt: skip
     return {
+        "scope": "PLATFORM",
+        "kind": "DAILY_LOSS",
+        "user_id": someone.public_id,
+        "key_id": key.public_id,
+        "export_id": export.pk,
+        "event_id": Event.objects.latest("id").pk,
         "control_id": TradingControl.objects.get(scope="SYSTEM").pk,
         "release_id": release.pk,
         "review_id": Review.objects.get().public_id,
@@ -92,6 +107,12 @@ def pages(places):
         yield f"/admin/{address}", page, name
 
 
+@pytest.fixture
+def desk(console, officer):
+    """Return the console of somebody who may do what a page does: an operator's, but for what only compliance does."""
+    return lambda page: console if page is None or may(Role.OPERATOR, page.action) else officer
+
+
 def state():
     """Return what an act could change, to see that it has not."""
     return [
@@ -102,11 +123,17 @@ def state():
         *Alert.objects.order_by("pk").values_list("acknowledged_by", flat=True),
         LoginGate.objects.filter(locked_until__gt=now()).count(),
         *TradeLedger.objects.values_list("status", "delivery"),
+        *User.objects.order_by("pk").values_list("role", "is_active", "token_version"),
+        *ApiKey.objects.order_by("pk").values_list("revoked_at", flat=True),
+        *RiskLimit.objects.order_by("pk").values_list("value", "ended_at"),
+        *LimitChange.objects.order_by("pk").values_list("state", flat=True),
+        *Export.objects.order_by("pk").values_list("state", flat=True),
     ]
 
 
-def test_no_get_of_any_page_writes_a_row_and_none_has_anything_inline(places, console):
-    for address, _page, name in [*pages(places), ("/admin/", None, "index"), ("/admin/tables/", None, "tables")]:
+def test_no_get_of_any_page_writes_a_row_and_none_has_anything_inline(places, desk):
+    for address, page, name in [*pages(places), ("/admin/", None, "index"), ("/admin/tables/", None, "tables")]:
+        console = desk(page)
         console.get(address)
         with CaptureQueriesContext(
             connection,
@@ -121,10 +148,11 @@ def test_no_get_of_any_page_writes_a_row_and_none_has_anything_inline(places, co
         assert all("src=" in tag for tag in re.findall(r"<script[^>]*>", body)), name
 
 
-def test_every_get_leaves_everything_as_it_is_and_a_post_to_a_page_is_refused(places, console):
+def test_every_get_leaves_everything_as_it_is_and_a_post_to_a_page_is_refused(places, desk):
     before = state()
 
     for address, page, name in pages(places):
+        console = desk(page)
         for method in ("get", "head", "options"):
             getattr(console, method)(address)
         for method in ("put", "patch", "delete"):
@@ -135,13 +163,21 @@ def test_every_get_leaves_everything_as_it_is_and_a_post_to_a_page_is_refused(pl
     assert state() == before
 
 
-def test_no_act_is_done_without_a_reason_or_on_another_version(places, console):
+def test_no_act_is_done_without_a_reason_or_on_another_version(places, desk):
     before = state()
-    words = {"scope": "SYSTEM", "level": "ACTIVE", "sweep": "NONE", "to": "REJECTED"}
+    words = {
+        "scope": "SYSTEM",
+        "level": "ACTIVE",
+        "sweep": "NONE",
+        "to": "REJECTED",
+        "role": "BOT",
+        "email": "a@b.example",
+    }
 
     for address, page, name in pages(places):
         if not issubclass(page, Act):
             continue
+        console = desk(page)
         if page.asks_reason:
             for reason in ("", "short", "x" * 501):
                 assert console.post(address, {**words, "version": "", "reason": reason}).status_code == 422, name
@@ -175,17 +211,18 @@ def test_every_page_holds_every_role_to_the_matrix(places, role):
 
 
 def test_acts_need_what_the_api_asks_for_the_same():
-    """An act of the console is an operator's, but for the stop; what the API asks a fresh code for, this asks, too."""
+    """An act of the console is an operator's, but for the stop, which both do, and exports, which compliance does."""
     for _, page, name in urls.PAGES:
         if not issubclass(page, Act):
             continue
         rule = MATRIX[page.action]
-        assert rule.operator is Reach.ALL, name
+        assert (rule.operator is Reach.ALL) == (page.action is not Action.AUDIT_EXPORT), name
         assert rule.trader is not Reach.ALL, name
-        assert (rule.compliance is Reach.ALL) == (page.action is Action.TRADING_STOP), name
+        of_compliance = {Action.TRADING_STOP, Action.AUDIT_EXPORT}
+        assert (rule.compliance is Reach.ALL) == (page.action in of_compliance), name
 
 
-def test_a_fresh_code_is_asked_for_by_one_function_where_the_matrix_wants_one(places, console, monkeypatch):
+def test_a_fresh_code_is_asked_for_by_one_function_where_the_matrix_wants_one(places, desk, monkeypatch):
     from nexus.core.errors import Denied  # noqa: PLC0415 - only here
 
     asked = []
@@ -200,6 +237,7 @@ def test_a_fresh_code_is_asked_for_by_one_function_where_the_matrix_wants_one(pl
     for address, page, name in pages(places):
         if not issubclass(page, Act) or name == "console_stop":
             continue
+        console = desk(page)
         shown = console.get(address).content.decode()
         found = re.search(r'name="version" (?:value="([^"]*)")?', shown)
         if found is None:
@@ -213,6 +251,8 @@ def test_a_fresh_code_is_asked_for_by_one_function_where_the_matrix_wants_one(pl
             "version": found[1] or "",
             "level": "ACTIVE",
             "to": "REJECTED",
+            "role": "BOT",
+            "email": "a@b.example",
         }
         assert console.post(address, form).status_code == 403, name
         assert asked[-1] == address, name
@@ -257,7 +297,25 @@ def test_a_list_page_takes_at_most_ten_statements_however_long(places, console, 
             by=operators[1],
             at=now(),
         )
-    lists = ["stops/", "reviews/", "orders/unknown/", "approvals/", "alerts/", "logins/"]
+    lists = [
+        "audit/",
+        "audit/?outcome=denied",
+        "audit/exports/",
+        "audit/verification/",
+        "users/",
+        "keys/",
+        "venues/accounts/",
+        "venues/positions/?standing=",
+        "limits/",
+        "limits/?scope=PLATFORM",
+        "limits/PLATFORM/DAILY_LOSS/",
+        "stops/",
+        "reviews/",
+        "orders/unknown/",
+        "approvals/",
+        "alerts/",
+        "logins/",
+    ]
     tables = [f"{model._meta.app_label}/{model._meta.model_name}/" for model in admin.site._registry]
 
     for path in [*lists, *tables]:

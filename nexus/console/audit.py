@@ -1,0 +1,174 @@
+"""The black box on the console: searched by what is indexed, read event by event, and how it verifies."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from django import forms
+from django.utils import timezone
+from django.utils.timezone import now
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from accounts import selectors as people
+from accounts.rules import Action
+from nexus.audit import selectors
+from nexus.audit.services import searching
+from nexus.audit.services.searching import Found, Row, Search
+from nexus.audit.types import Outcome
+from nexus.console.pages import Page, keyset, older
+
+SHOWN = 30
+TEXT_LENGTH_MAX = 200
+
+
+class UtcField(forms.DateTimeField):
+    """A time in UTC, whatever zone the person's clock shows: events are named by it."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        widget = forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"}, format="%Y-%m-%dT%H:%M:%S")
+        super().__init__(required=False, widget=widget, **kwargs)
+
+    def to_python(self, value: Any) -> datetime | None:
+        """Read a time."""
+        with timezone.override(UTC):
+            return super().to_python(value)
+
+    def prepare_value(self, value: Any) -> Any:
+        """Show a time as it was typed."""
+        return value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) else value
+
+
+def text_field(label: Any, **kwargs: Any) -> forms.CharField:
+    """Return a field for a short text that may be left empty."""
+    widget = forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"})
+    return forms.CharField(label=label, required=False, max_length=TEXT_LENGTH_MAX, widget=widget, **kwargs)
+
+
+class SearchForm(forms.Form):
+    """What is looked for. Words are exact: only whole ones are indexed."""
+
+    actor = text_field(gettext_lazy("Actor"), help_text=gettext_lazy("Email address, id, or name of a process."))
+    act = text_field(gettext_lazy("Action"), help_text=gettext_lazy("Exactly, as auth.login.succeeded."))
+    object_type = text_field(gettext_lazy("Kind of object"), help_text=gettext_lazy("As order, user, trading_account."))
+    object_id = text_field(gettext_lazy("Id of the object"))
+    outcome = forms.ChoiceField(
+        label=gettext_lazy("Outcome"), required=False, choices=[("", "–"), *((each, each) for each in Outcome)]
+    )
+    from_at = UtcField(label=gettext_lazy("From (UTC)"))
+    to_at = UtcField(label=gettext_lazy("Before (UTC)"))
+
+    def clean(self) -> dict[str, Any]:
+        """Hold the criteria to what can be looked up."""
+        cleaned = super().clean() or {}
+        if bool(cleaned.get("object_type")) != bool(cleaned.get("object_id")):
+            self.add_error("object_id", _("An object is named by its kind and its id, both."))
+        start, end = cleaned.get("from_at"), cleaned.get("to_at")
+        if start and end and start >= end:
+            self.add_error("to_at", _("The end must come after the beginning."))
+        return cleaned
+
+    def search(self) -> Search:
+        """Return what is looked for, with an email address as the id that events hold."""
+        given = dict(self.cleaned_data)
+        actor = given.pop("actor")
+        if "@" in actor:
+            found = people.user_by_email(actor)
+            actor = str(found.public_id) if found else actor
+        return Search(actor_id=actor, action=given.pop("act"), **given)
+
+
+class AuditPage(Page):
+    """Search the log, a page at a time."""
+
+    action: ClassVar = Action.AUDIT_READ
+    template = "console/audit.html"
+
+    def context(self, **kwargs: Any) -> dict[str, Any]:
+        """Read one page of what is looked for."""
+        form, found = SearchForm(self.request.GET), Found((), None, is_cut=False)
+        if form.is_valid():
+            found = searching.search(form.search(), before=keyset(self.request))
+        return {
+            "title": _("Audit"),
+            "form": form,
+            "rows": named(found.rows),
+            "found": found,
+            "older": older(self.request, found.before),
+            "is_first": "before" not in self.request.GET,
+            "may_export": self.may(Action.AUDIT_EXPORT),
+            "at": now(),
+            "last": selectors.last_verification(),
+            "lag": selectors.seal_lag(at=now()),
+        }
+
+
+class EventPage(Page):
+    """One event whole: its exact words, and what seals it."""
+
+    action: ClassVar = Action.AUDIT_READ
+    template = "console/event.html"
+
+    def context(self, **kwargs: Any) -> dict[str, Any]:
+        """Read the event."""
+        whole = searching.whole(kwargs["event_id"])
+        ((event, who),) = named([whole.event])
+        return {
+            "title": _("Event %(id)s: %(action)s") % {"id": event.pk, "action": event.action},
+            "event": event,
+            "who": who,
+            "whole": whole,
+            "detail": lines(whole.document.get("detail") or {}),
+            "occurred_at": whole.document.get("occurred_at"),
+            "db_user": whole.document.get("db_user"),
+            "leaf_hash": bytes(whole.leaf.leaf_hash).hex() if whole.leaf else "",
+            "root": bytes(whole.batch.merkle_root).hex() if whole.batch else "",
+            "pii_sha256": whole.document.get("pii_sha256"),
+        }
+
+
+class VerificationPage(Page):
+    """How the log verifies: the last verdicts, how far the sealer is, and where its seals are kept."""
+
+    action: ClassVar = Action.AUDIT_READ
+    template = "console/verification.html"
+
+    def context(self, **kwargs: Any) -> dict[str, Any]:
+        """Read the verdicts, the head and the anchors."""
+        rows = selectors.verifications(limit=SHOWN)
+        found = rows[0].findings[:SHOWN] if rows else []
+        return {
+            "title": _("Verification of the audit log"),
+            "rows": rows,
+            "findings": [" ".join(f"{name}: {text}" for name, text in each.items()) for each in found],
+            **standing(at=now()),
+        }
+
+
+def standing(*, at: datetime) -> dict[str, Any]:
+    """Return how the log stands, as the front page says it too."""
+    return {
+        "at": at,
+        "head": selectors.head(),
+        "lag": selectors.seal_lag(at=at),
+        "anchors": selectors.anchor_lags(at=at),
+        "last": selectors.last_verification(),
+    }
+
+
+def named(events: Iterable[Row]) -> list[tuple[Row, str]]:
+    """Put each event beside its actor as operators know it."""
+    rows = list(events)
+    who = people.names([row.actor_id for row in rows])
+    return [(row, who.get(row.actor_id, row.actor_id)) for row in rows]
+
+
+def lines(document: Any, *, under: str = "") -> list[tuple[str, str]]:
+    """Write a document as lines of a name and a value, the inner ones under their outer names."""
+    if not isinstance(document, (dict, list)) or not document:
+        return [(under, "–" if document in (None, "", {}, []) else str(document))]
+    pairs = document.items() if isinstance(document, dict) else enumerate(document, start=1)
+    found: list[tuple[str, str]] = []
+    for name, value in pairs:
+        found += lines(value, under=f"{under} › {name}" if under else str(name))
+    return found
