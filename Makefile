@@ -12,7 +12,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 WITH_SETTINGS := $(BIN)/python -m nexus.local with-settings
 
 .DEFAULT_GOAL := help
-.PHONY: help run code test test-browser screenshots translations crash storm fuzz bench conformance check format lock clean
+.PHONY: help run code test test-browser screenshots translations crash storm fuzz bench conformance threats check format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ crash: $(VENV)/.dev-installed ## Kill real processes at every boundary of the or
 
 conformance: $(VENV)/.dev-installed ## Play every fault against every adapter, and keep the table in docs/brokers.md
 	@$(WITH_SETTINGS) $(BIN)/python -m tests.contracts.conformance --write docs/brokers.md
+
+threats: $(VENV)/.dev-installed ## List each threat with the tests that are marked with it, in docs/security.md
+	@$(BIN)/python -m tests.security.threats
 
 storm: $(VENV)/.dev-installed ## Fire at every limit with 64 clients and USERS users (100), and stop trading amid the fire
 	@exec $(BIN)/python -m tests.storm
