@@ -342,7 +342,7 @@ def _purge(table: str, key: str, expiry: str, *, at: datetime) -> int:
     for _ in range(_PURGE_BATCHES_MAX):
         with transaction.atomic(durable=True), connection.cursor() as cursor:
             cursor.execute(
-                f"DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table}"  # noqa: S608 — names from this module
+                f"DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table}"  # noqa: S608  # nosec B608  # names from this module
                 f" WHERE {expiry} < %s - interval '1 day' ORDER BY {expiry} LIMIT %s FOR UPDATE SKIP LOCKED)",
                 [at, _PURGE_BATCH],
             )

@@ -16,7 +16,7 @@ from nexus.local.processes import RunAs
 OLDEST_MAJOR = 15  # the first where a right can be granted on one parameter, which tests need
 UNPRIVILEGED = ("postgres", "nobody", "daemon")
 # Where root keeps what an unprivileged user must reach when the project lies in a private home; the lasting one first.
-PUBLIC_FOLDERS = (Path("/var/lib"), Path("/var/tmp"))  # noqa: S108  made private below, and its owner is checked
+PUBLIC_FOLDERS = (Path("/var/lib"), Path("/var/tmp"))  # noqa: S108  # nosec B108  # made private below, its owner is checked
 
 NOT_FOUND = """No PostgreSQL server was found. Nexus looks, in this order, for:
   1. DATABASE_URL, a database that you run yourself

@@ -94,7 +94,7 @@ def write_config(
     }
     try:
         options = configuration.parse(config, environment=known).terminal.options
-        configuring.account(options["account"], login=account.login, password="")
+        configuring.account(options["account"], login=account.login, password="")  # nosec B106  # only the shape is read
         configuring.house(options["house"], options["symbols"])
     except (configuration.BadConfig, ValueError) as exc:
         raise FolderUnusable(f"The paper account {account.login} cannot be opened: {exc}") from exc

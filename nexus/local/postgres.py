@@ -90,7 +90,7 @@ class Cluster:
         if len(os.fsencode(inside / f".s.PGSQL.{PORT}")) <= SOCKET_PATH_BYTES_MAX:
             return inside
         mark = sha256(os.fsencode(self.home)).hexdigest()[:12]
-        return Path("/tmp") / f"nexus-{mark}"  # noqa: S108  made private, and its owner is checked, before use
+        return Path("/tmp") / f"nexus-{mark}"  # noqa: S108  # nosec B108  # made private, its owner is checked
 
     def url(self, *, role: str = OWNER, database: str = DATABASE) -> str:
         """Return the address, as DATABASE_URL wants it."""
@@ -333,7 +333,7 @@ def temporary(*, durable: bool = False) -> Iterator[str]:
     A durable one writes as a real one does: what is measured over it counts.
     """
     user = binaries.unprivileged_user()
-    parent = None if user is None else "/tmp"  # noqa: S108  mkdtemp makes it private
+    parent = None if user is None else "/tmp"  # noqa: S108  # nosec B108  # mkdtemp makes it private
     home = Path(tempfile.mkdtemp(prefix="nexus-pg-", dir=parent))
     if user:
         os.chown(home, user.uid, user.gid)

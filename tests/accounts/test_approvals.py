@@ -128,6 +128,7 @@ def test_two_who_agree_at_the_same_instant_execute_once(people, trader, new_even
     assert ApprovalDecision.objects.filter(request=request).count() == 1
 
 
+@pytest.mark.threat(17)
 def test_three_eyes_pairs_count_distinct_people(people, trader):
     with transaction.atomic():
         request = approvals.ask(
@@ -180,6 +181,7 @@ def test_it_is_rejected_by_another_and_taken_back_by_who_asked(people, trader):
     assert role_of(trader) == Role.TRADER
 
 
+@pytest.mark.threat(17)
 def test_who_it_is_about_neither_asks_nor_agrees(people):
     with pytest.raises(Invalid):
         ask(people[0], people[0])

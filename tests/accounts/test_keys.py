@@ -259,6 +259,7 @@ def test_a_rotated_key_and_its_successor_overlap(client, trader):
     assert keys.identify(text=new.json()["secret"], ip="127.0.0.1", at=later)[1].mode is KeyMode.PAPER
 
 
+@pytest.mark.threat(21)
 def test_others_keys_are_not_there(client):
     mine = make(client).json()["id"]
     stranger = ApiClient().login(UserFactory.create())
@@ -280,6 +281,7 @@ def test_it_is_revoked_by_its_owner_or_an_operator_and_dead_at_once(client):
         assert bot(made["secret"]).get("/trading/ledger").status_code == 401
 
 
+@pytest.mark.threat(10)
 @pytest.mark.parametrize("how", ["revoke-all", "role", "deactivate"])
 def test_keys_die_with_what_their_owner_was(client, trader, how):
     secret = make(client).json()["secret"]

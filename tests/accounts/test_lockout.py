@@ -179,6 +179,7 @@ def test_a_lock_ends_and_a_window_too(user):
     assert attempt(user.email).status_code == 401
 
 
+@pytest.mark.threat(26)
 @pytest.mark.django_db
 def test_what_is_live_stays_live_under_a_lock(user, api):
     for _ in range(6):

@@ -40,6 +40,7 @@ def test_both_prefixes_answer_the_same(user, prefix):
     assert "password" not in profile
 
 
+@pytest.mark.threat(5)
 def test_unknown_wrong_and_inactive_look_the_same_and_cost_the_same(user, anonymous, new_events):
     inactive = UserFactory.create(is_active=False)
     answers, costs = [], []

@@ -69,6 +69,7 @@ def test_nobody_is_told_of_a_lock_of_a_name_that_nobody_has(db):
     assert not Notice.objects.exists()
 
 
+@pytest.mark.threat(6)
 def test_a_token_that_came_twice_is_told(user, api):
     refresh = api.tokens["refresh_token"]
     for _ in range(3):

@@ -32,6 +32,7 @@ def test_a_refresh_hands_out_a_new_pair(api):
     assert RevokedToken.objects.get().reason == RevokeReason.ROTATED
 
 
+@pytest.mark.threat(6)
 @pytest.mark.django_db
 @pytest.mark.parametrize("padding", ["", "="])
 def test_a_second_use_ends_the_session_however_the_token_is_written(api, new_events, padding):
@@ -48,6 +49,7 @@ def test_a_second_use_ends_the_session_however_the_token_is_written(api, new_eve
     assert [event.action for event in new_events()].count("auth.refresh.reuse_detected") == 1
 
 
+@pytest.mark.threat(7)
 @pytest.mark.django_db(transaction=True)
 def test_of_twenty_at_once_one_wins_and_loses_it_again(new_events):
     user = UserFactory.create()
@@ -78,6 +80,7 @@ def test_five_logins_at_once_beside_four_sessions_leave_five_sessions():
     assert TokenFamily.objects.live(at=timezone.now()).count() == 5
 
 
+@pytest.mark.threat(10)
 @pytest.mark.django_db
 @pytest.mark.parametrize("change", [{"is_active": False}, {"token_version": 2}])
 def test_a_changed_account_gets_no_new_tokens(user, api, change):

@@ -115,6 +115,7 @@ def test_a_code_in_the_session_lasts_a_quarter_of_an_hour_and_only_there(client,
         ask(mine)
 
 
+@pytest.mark.threat(26)
 @pytest.mark.django_db(transaction=True)
 def test_a_machine_door_asks_as_well_and_the_stop_never():
     operator = UserFactory.create(role="OPERATOR")

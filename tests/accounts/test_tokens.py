@@ -47,6 +47,7 @@ def test_a_token_signed_as_ours_is_believed(api):
     assert _status(api, _signed(_claims(api.tokens["access_token"]))) == 200
 
 
+@pytest.mark.threat(9)
 @pytest.mark.parametrize(
     "change",
     [
@@ -73,6 +74,7 @@ def test_a_wrong_claim_is_a_401(api, change):
     assert _status(api, _signed({**_claims(api.tokens["access_token"]), **change})) == 401
 
 
+@pytest.mark.threat(9)
 @pytest.mark.parametrize(
     "name", ["iss", "aud", "sub", "exp", "iat", "jti", "token_type", "sid", "tv", "auth_time", "amr"]
 )
@@ -83,6 +85,7 @@ def test_a_missing_claim_is_a_401(api, name):
     assert _status(api, _signed(claims)) == 401
 
 
+@pytest.mark.threat(9)
 def test_another_key_algorithm_or_type_is_a_401(api):
     claims = _claims(api.tokens["access_token"])
     unsigned = ".".join(
@@ -104,6 +107,7 @@ def test_nonsense_is_a_401(anonymous, text):
     assert response["WWW-Authenticate"].startswith("Bearer")
 
 
+@pytest.mark.threat(9)
 def test_a_refresh_token_opens_no_door_and_an_access_token_refreshes_nothing(api):
     refreshed = api.post("/auth/refresh", {"refresh_token": api.tokens["access_token"]})
 
@@ -111,6 +115,7 @@ def test_a_refresh_token_opens_no_door_and_an_access_token_refreshes_nothing(api
     assert _status(api, api.tokens["refresh_token"]) == 401
 
 
+@pytest.mark.threat(8)
 @pytest.mark.parametrize("padding", ["", "=", "=="])
 def test_a_revoked_token_stays_revoked_however_it_is_written(user, api, padding):
     token = api.tokens["access_token"]

@@ -23,6 +23,7 @@ def paths(ground: Stage) -> dict[str, str]:
     }  # fmt: skip
 
 
+@pytest.mark.threat(20)
 @pytest.mark.parametrize("language", ["en", "fr"])
 @pytest.mark.parametrize(("size", "dark"), [(DESKTOP, False), (PHONE, False), (PHONE, True), (DESKTOP, True)])
 def test_every_page_is_sound(tab: Callable[..., Tab], paths: dict[str, str], language: str, size, dark: bool) -> None:

@@ -43,6 +43,7 @@ def test_it_opens_for_staff_alone(role, status, new_events):
     assert [event.action for event in new_events() if event.action.startswith("auth.login")] == [action]
 
 
+@pytest.mark.threat(5)
 def test_a_wrong_password_and_a_wrong_role_get_one_answer(operator, new_events):
     pages = []
     for user, password in ((operator, "wrong"), (UserFactory.create(), PASSWORD)):

@@ -78,6 +78,7 @@ def test_login_never_leads_to_another_site(wanted):
     assert (answer.status_code, answer["Location"]) == (302, "/")
 
 
+@pytest.mark.threat(5)
 @pytest.mark.django_db
 def test_a_wrong_password_and_an_inactive_user_look_the_same(new_events):
     wrong = UserFactory.create()
@@ -103,6 +104,7 @@ def test_ending_every_session_ends_this_one_too():
     assert other.get("/security").status_code == 302
 
 
+@pytest.mark.threat(20)
 @pytest.mark.django_db
 def test_pages_run_and_show_nothing_but_what_we_serve():
     page = Browser().get("/login")
@@ -118,6 +120,7 @@ def test_pages_run_and_show_nothing_but_what_we_serve():
     assert not re.search(r"<script(?![^>]*\bsrc=\"/static/)|<style|\sstyle=|\son\w+=|//cdn|https?://", text)
 
 
+@pytest.mark.threat(19)
 @pytest.mark.django_db
 def test_a_form_without_its_token_does_nothing():
     user = UserFactory.create()
@@ -216,6 +219,7 @@ def _paper_link(account: Any) -> Any:
     return link
 
 
+@pytest.mark.threat(21)
 def test_somebody_elses_account_is_not_there(stranger, account):
     text = stranger.get("/").content.decode()
     assert "No account yet" in text

@@ -87,6 +87,7 @@ def test_a_day_is_a_day_of_the_readers_zone(owner):
     assert IDS.findall(text) == [str(late.public_id), str(early.public_id)]
 
 
+@pytest.mark.threat(24)
 def test_the_file_has_every_order_exactly_and_nothing_to_execute(owner, monkeypatch):
     from trading import selectors  # noqa: PLC0415
 
@@ -108,6 +109,7 @@ def test_the_file_has_every_order_exactly_and_nothing_to_execute(owner, monkeypa
     assert rows[-1]["created_at"].endswith("+00:00")
 
 
+@pytest.mark.threat(21)
 def test_somebody_elses_orders_are_neither_shown_nor_handed_out(owner):
     order(owner)
     stranger = Browser().login(UserFactory.create())

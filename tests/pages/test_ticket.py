@@ -65,6 +65,7 @@ def test_looking_leaves_no_trace(browser, account, execute, paper, settings, new
     assert not [event for event in new_events()[before:] if event.action.startswith("order.")]
 
 
+@pytest.mark.threat(15)
 def test_a_form_sent_twice_is_one_order(browser, account, paper):
     values = sending(shown(browser, written(account)))
 
@@ -76,6 +77,7 @@ def test_a_form_sent_twice_is_one_order(browser, account, paper):
     assert "there is no second one" in browser.get(second["Location"]).content.decode()
 
 
+@pytest.mark.threat(16)
 def test_a_form_with_other_values_under_its_key_is_refused(browser, account, paper):
     values = sending(shown(browser, written(account)))
     browser.send("/ticket/send", values, page="/ticket")
@@ -222,6 +224,7 @@ def test_taking_the_stop_away_is_refused_in_words(browser, account, execute):
     assert "change_refused" in answer.content.decode()
 
 
+@pytest.mark.threat(21)
 def test_somebody_elses_position_and_order_are_not_there(stranger, execute):
     order = execute()
     position = BrokerPosition.objects.get()

@@ -129,6 +129,7 @@ def test_a_proposal_that_gives_no_more_room_is_refused(people, value):
     assert not LimitChange.objects.exists()
 
 
+@pytest.mark.threat(17)
 def test_whoever_proposes_does_not_decide(people):
     lower("500")
     change = propose("800", by=people[0])

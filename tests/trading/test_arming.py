@@ -113,6 +113,7 @@ def test_it_may_be_shorter_and_never_longer(client, live, trader):
     assert not is_armed(live)
 
 
+@pytest.mark.threat(21)
 @pytest.mark.parametrize(("role", "status"), [("OPERATOR", 403), ("COMPLIANCE", 403), ("TRADER", 404), ("BOT", 403)])
 def test_nobody_arms_somebody_elses_account(live, role, status):
     client = ApiClient().login(UserFactory.create(role=role))

@@ -125,6 +125,7 @@ def test_refuses_a_stop_of_nothing(operators, body, status):
     assert (answer.status_code, switches()) == (status, {})
 
 
+@pytest.mark.threat(26)
 def test_two_operators_resume_through_the_door(operators, account, execute):
     first, second = (ApiClient().login(person) for person in operators)
     first.post(STOP, {"reason": "It runs away."})
@@ -216,6 +217,7 @@ def run(operators, monkeypatch, settings) -> Any:
     return call
 
 
+@pytest.mark.threat(26)
 def test_the_command_stops_while_everything_else_is_down(
     run, operators, execute, paper, account, settings, monkeypatch
 ):

@@ -78,6 +78,7 @@ def test_a_paper_key_reaches_no_live_venue(trader, account):
     assert TradeLedger.objects.count() == 1
 
 
+@pytest.mark.threat(14)
 def test_a_live_key_without_the_scope_trades_nothing(trader, account):
     client = bot(trader, **live_key())
     on_paper = execute(client)

@@ -103,6 +103,7 @@ def test_halted_can_be_eased_to_reduce_only_and_that_takes_two_as_well(halted, p
         propose(people[0], level=StopLevel.REDUCE_ONLY)
 
 
+@pytest.mark.threat(17)
 def test_whoever_proposed_or_set_the_stop_does_not_decide(account, people):
     stop(actor=Actor.user(people[0].public_id))
     stops.reconciled(account)
@@ -159,6 +160,7 @@ def test_deciding_asks_for_a_reason_and_a_proposal(halted, people):
         propose(people[0], reason="")
 
 
+@pytest.mark.threat(18)
 def test_a_stop_that_was_set_anew_makes_the_proposal_stale(halted, people):
     release = propose(people[0])
     stop(reason="Again.")
@@ -185,6 +187,7 @@ def test_two_who_approve_at_once_ease_once(halted, people, new_events):
     assert [event.action for event in new_events()].count("control.released") == 1
 
 
+@pytest.mark.threat(26)
 def test_a_stop_that_races_a_release_stands(halted, people):
     """Whichever is first, the stop is in force at the end."""
     for _ in range(4):

@@ -53,7 +53,7 @@ ONLY: LiteralString = """
         opened_at = CASE WHEN held.closed_at IS NULL THEN held.opened_at ELSE excluded.opened_at END,
         stop_loss = CASE WHEN held.closed_at IS NULL THEN held.stop_loss ELSE excluded.stop_loss END,
         take_profit = CASE WHEN held.closed_at IS NULL THEN held.take_profit ELSE excluded.take_profit END
-)""".replace("{columns}", ", ".join(_GIVEN)).replace("{values}", ", ".join(f"%(fill_{name})s" for name in _GIVEN))
+)""".replace("{columns}", ", ".join(_GIVEN)).replace("{values}", ", ".join(f"%(fill_{name})s" for name in _GIVEN))  # nosec B608
 HOLD: LiteralString = """
 UPDATE broker_positions SET quantity = held.quantity, price_open = held.price_open, closed_at = held.closed_at
 FROM unnest(%(held_ids)s::bigint[], %(held_quantities)s::numeric[], %(held_prices)s::numeric[],
@@ -138,7 +138,7 @@ def beside(
     parts += [("closing", records.CLOSE)] if closing else []
     return Beside(
         (ONLY if only else "")
-        + "".join(f", {name} AS ({query} AND EXISTS (SELECT FROM moved))" for name, query in parts),
+        + "".join(f", {name} AS ({query} AND EXISTS (SELECT FROM moved))" for name, query in parts),  # nosec B608
         f", {trail.APPEND}",
         {**(_values(only) if only else {}), **(_arrays(held) if held else {}), **event, **closing},
     )

@@ -158,7 +158,7 @@ def _text(names: tuple[str, ...], *, is_sent: bool, is_marked: bool, is_live: bo
         "{columns}": ", ".join(f'"{name}"' for name in names),
         "{values}": ", ".join(clock.get(name, f"%({name})s") for name in names),
         "{gate}": gate,
-        "{counted}": f", counted AS ({stats.COUNT} AND EXISTS (SELECT FROM stored))" if is_marked else "",
+        "{counted}": f", counted AS ({stats.COUNT} AND EXISTS (SELECT FROM stored))" if is_marked else "",  # nosec B608
         "{append}": trail.APPEND,
     }
     text: str = STORE

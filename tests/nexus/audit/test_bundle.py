@@ -127,6 +127,7 @@ def test_a_filtered_bundle_of_nothing_is_a_bundle(log, tmp_path):
     assert (report.findings, report.facts["events"]) == ([], 0)
 
 
+@pytest.mark.threat(24)
 def test_the_table_holds_every_event_and_no_formula(log, tmp_path):
     record(target=Target("=cmd|' /C calc'!A0", 'a,b\n"c"'), actor=Actor.user("@x"))
     seal()

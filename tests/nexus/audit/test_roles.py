@@ -24,6 +24,7 @@ CHANGES = {
         "INSERT INTO audit.event OVERRIDING SYSTEM VALUE SELECT id + 1000, recorded_at, action, outcome, actor_type,"
         " actor_id, object_type, object_id, request_id, canonical FROM audit.event"
     ),
+    "events copied in": "COPY audit.event FROM STDIN",
     "a leaf's hash": "UPDATE audit.leaf SET leaf_hash = sha256('x')",
     "a leaf gone": "DELETE FROM audit.leaf",
     "a seal's root": "UPDATE audit.batch SET merkle_root = sha256('x')",
@@ -68,6 +69,7 @@ def as_role(role: str) -> Iterator[None]:
     run("RESET ROLE")
 
 
+@pytest.mark.threat(22)
 @pytest.mark.usefixtures("sealed_as_in_production")
 @pytest.mark.parametrize(
     ("role", "what"),

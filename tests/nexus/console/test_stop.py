@@ -97,6 +97,7 @@ def test_what_makes_no_sense_stops_nothing_and_says_so(console, changes):
     assert [row.level for row in TradingControl.objects.all()] == [StopLevel.ACTIVE]
 
 
+@pytest.mark.threat(19)
 def test_nobody_stops_by_a_link_or_without_the_token_of_the_form(console, operator):
     from django.test import Client  # noqa: PLC0415 - only here
 

@@ -131,6 +131,7 @@ def state():
     ]
 
 
+@pytest.mark.threat(19)
 def test_no_get_of_any_page_writes_a_row_and_none_has_anything_inline(places, desk):
     for address, page, name in [*pages(places), ("/admin/", None, "index"), ("/admin/tables/", None, "tables")]:
         console = desk(page)
@@ -148,6 +149,7 @@ def test_no_get_of_any_page_writes_a_row_and_none_has_anything_inline(places, de
         assert all("src=" in tag for tag in re.findall(r"<script[^>]*>", body)), name
 
 
+@pytest.mark.threat(19)
 def test_every_get_leaves_everything_as_it_is_and_a_post_to_a_page_is_refused(places, desk):
     before = state()
 
@@ -163,6 +165,7 @@ def test_every_get_leaves_everything_as_it_is_and_a_post_to_a_page_is_refused(pl
     assert state() == before
 
 
+@pytest.mark.threat(18)
 def test_no_act_is_done_without_a_reason_or_on_another_version(places, desk):
     before = state()
     words = {
@@ -222,6 +225,7 @@ def test_acts_need_what_the_api_asks_for_the_same():
         assert (rule.compliance is Reach.ALL) == (page.action in of_compliance), name
 
 
+@pytest.mark.threat(20)
 def test_a_fresh_code_is_asked_for_by_one_function_where_the_matrix_wants_one(places, desk, monkeypatch):
     from nexus.core.errors import Denied  # noqa: PLC0415 - only here
 
@@ -283,6 +287,7 @@ def test_nothing_else_answers_under_the_console_and_no_table_has_an_act(operator
         assert page.date_hierarchy is None, model
 
 
+@pytest.mark.threat(27)
 def test_a_list_page_takes_at_most_ten_statements_however_long(places, console, operators):
     for number in range(30):
         Alert.objects.create(
@@ -325,6 +330,7 @@ def test_a_list_page_takes_at_most_ten_statements_however_long(places, console, 
         assert len(asked) <= 10, (path, [each["sql"][:60] + each["sql"][-160:] for each in asked])
 
 
+@pytest.mark.threat(27)
 def test_large_tables_are_turned_by_their_keys_and_never_counted(console, operators, monkeypatch):
     monkeypatch.setattr(RecordAdmin, "list_per_page", 3)
     for number in range(7):
@@ -370,6 +376,7 @@ def test_every_table_that_grows_without_end_is_turned_by_its_key():
             assert is_known or not isinstance(name, str), (model, name)  # else its values are read off the whole table
 
 
+@pytest.mark.threat(20)
 def test_what_people_wrote_is_text_and_never_a_script(console, operators):
     nasty = "<script>alert(1)</script><img src=x onerror=alert(2)>"
     stop(reason=nasty)

@@ -58,6 +58,7 @@ def test_only_json_is_read(anonymous, content_type):
     _assert_problem(anonymous.post("/auth/login", "a=b", content_type=content_type), 415, "unsupported_media_type")
 
 
+@pytest.mark.threat(27)
 def test_a_large_body_is_not_read(anonymous):
     _assert_problem(anonymous.post("/auth/login", {"email": "x" * 70_000}), 413, "body_too_large")
 

@@ -52,6 +52,7 @@ def test_the_request_id_is_ours_and_the_clients_is_a_hint(anonymous, lines):
     assert logs.correlation_id() == ""
 
 
+@pytest.mark.threat(25)
 @pytest.mark.django_db
 def test_no_secret_of_a_login_is_logged(user, api, lines):
     api.get("/auth/profile")
@@ -63,6 +64,7 @@ def test_no_secret_of_a_login_is_logged(user, api, lines):
     assert user.email not in text
 
 
+@pytest.mark.threat(25)
 @pytest.mark.parametrize(
     "name", ["Authorization", "X-Nexus-OTP", "password", "secret", "token", "key", "refresh", "access", "access_token",
              "signingKey", "HTTP_AUTHORIZATION", "JWT_SIGNING_KEYS"],
@@ -79,6 +81,7 @@ def test_an_innocent_name_shows_its_value(name):
     assert logs.redact(None, "info", {name: "seen"})[name] == "seen"
 
 
+@pytest.mark.threat(25)
 @pytest.mark.parametrize(
     "text",
     [

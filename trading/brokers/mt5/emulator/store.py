@@ -122,7 +122,7 @@ class Store:
         """Return all rows of one kind in the order of their key."""
         table = TABLES[kind]
         names = [each.name for each in fields(kind)]
-        rows = self._sql.execute(f"SELECT {', '.join(names)} FROM {table} ORDER BY {KEYS[table]}")  # noqa: S608 — our own names
+        rows = self._sql.execute(f"SELECT {', '.join(names)} FROM {table} ORDER BY {KEYS[table]}")  # noqa: S608  # nosec B608  # our own names
         wide = [index for index, name in enumerate(names) if name in WIDE]
         return [kind(*_widened(row, wide)) for row in rows]
 
