@@ -6,7 +6,7 @@ from django.contrib.admin import AdminSite
 from django.urls import URLPattern, path
 
 from accounts.rules import Action
-from nexus.console import alerts, approvals, home, logins, orders, releases, reviews, stops
+from nexus.console import alerts, approvals, charts, home, logins, orders, releases, reviews, stops
 from nexus.console.pages import Page
 
 
@@ -28,6 +28,7 @@ WAYS = (
     Way("admin:console_alerts", "Alerts", "e", Action.ALERT_READ),
     Way("admin:console_logins", "Locked logins", "l", Action.USER_READ),
     Way("admin:trading_tradeledger_changelist", "Orders", "o", Action.ORDER_READ),
+    Way("admin:console_charts", "Charts", "c", Action.ACCOUNT_READ),
     Way("admin:console_tables", "All tables", "t", Action.STATUS_READ),
 )
 
@@ -53,6 +54,8 @@ PAGES: tuple[tuple[str, type[Page], str], ...] = (
     ("approvals/<uuid:approval_id>/take-back/", approvals.TakeBackPage, "console_take_back"),
     ("alerts/", alerts.AlertsPage, "console_alerts"),
     ("alerts/<int:alert_id>/take/", alerts.TakePage, "console_take_alert"),
+    ("charts/", charts.ChartsPage, "console_charts"),
+    ("charts/<uuid:account_id>/", charts.AccountPage, "console_account_charts"),
     ("logins/", logins.LoginsPage, "console_logins"),
     ("logins/<str:bucket>/unlock/", logins.UnlockPage, "console_unlock"),
 )
