@@ -89,6 +89,9 @@ class Key:
     series: Series
     number: int
     dash: str
+    newest: str = ""
+    lowest: str = ""
+    highest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +169,17 @@ class Chart:
         lines = [each for each in self.series if not each.is_limit]
         limits = [each for each in self.series if each.is_limit]
         return [
-            *(Key(each, number % len(DASHES), DASHES[number % len(DASHES)]) for number, each in enumerate(lines)),
-            *(Key(each, number, LIMIT_DASHES[number % len(LIMIT_DASHES)]) for number, each in enumerate(limits)),
+            *(self._key(each, number % len(DASHES), DASHES) for number, each in enumerate(lines)),
+            *(self._key(each, number % len(LIMIT_DASHES), LIMIT_DASHES) for number, each in enumerate(limits)),
         ]
+
+    def _key(self, series: Series, number: int, dashes: Sequence[str]) -> Key:
+        seen = [value for value in series.values if value is not None]
+        if not seen or (self.window is None and not series.is_limit):
+            return Key(series, number, dashes[number])
+        if series.is_limit:
+            return Key(series, number, dashes[number], self.text(seen[-1]))
+        return Key(series, number, dashes[number], *map(self.text, (seen[-1], min(seen), max(seen))))
 
     @property
     def rows(self) -> Iterator[Row]:
@@ -186,25 +197,6 @@ class Chart:
                 continue
             for begins, cells in held:
                 yield Row(begins, None, "", tuple(map(self.text, cells)))
-
-    @property
-    def newest(self) -> str:
-        """Return the newest figure of the first line, in words."""
-        return self.text(self._seen[-1] if self._seen else None)
-
-    @property
-    def lowest(self) -> str:
-        """Return the lowest figure of the first line."""
-        return self.text(min(self._seen, default=None))
-
-    @property
-    def highest(self) -> str:
-        """Return the highest figure of the first line."""
-        return self.text(max(self._seen, default=None))
-
-    @property
-    def _seen(self) -> list[Decimal]:
-        return [value for value in self.series[0].values if value is not None] if self.series else []
 
     def _is_gap(self, cells: Sequence[Value]) -> bool:
         told = [cell for cell, each in zip(cells, self.series, strict=True) if not each.is_limit]

@@ -12,26 +12,37 @@ from django.db.models import F
 
 from nexus.core import statements
 from nexus.core.charts import Value, Window
-from nexus.core.statements import Row
 from reconciliation.models import Cycle
 from trading.services.accounts import Account
 
 SHOWN = 8  # accounts on one chart
 OLDEST = 20
 
-# The entry is written out: a plan for any value could not use the index of runs.
+# The entry is written out, as in the index of runs (`reconciliation_log_runs`), which holds all that is read here: a
+# plan for any value could not use it.
 RUNS = """
-SELECT account_id, date_bin(%(step)s::interval, at, %(epoch)s::timestamptz) AS begins,
-       max(value_usd), count(*) FILTER (WHERE value_usd IS NULL AND status <> 'FAILED'),
-       count(*) FILTER (WHERE status = 'FAILED'),
-       min(at) FILTER (WHERE status <> 'FAILED'), max(at) FILTER (WHERE status <> 'FAILED'), max(gap)
-FROM (
-    SELECT account_id, at, value_usd, status,
-           at - lag(at) OVER (PARTITION BY account_id, status <> 'FAILED' ORDER BY at) AS gap
-    FROM reconciliation_log
-    WHERE entry = 'RUN' AND account_id = ANY(%(accounts)s::bigint[]) AND at >= %(since)s AND at < %(until)s
-) runs GROUP BY account_id, begins ORDER BY account_id, begins
+FROM reconciliation_log
+WHERE entry = 'RUN' AND account_id = ANY(%(accounts)s::bigint[]) AND at >= %(since)s AND at < %(until)s
 """
+DIFFERENCES = (
+    """
+SELECT account_id, date_bin(%(step)s::interval, at, %(epoch)s::timestamptz) AS begins, max(value_usd),
+       count(*) FILTER (WHERE value_usd IS NULL AND status <> 'FAILED'), count(*) FILTER (WHERE status = 'FAILED')
+"""
+    + RUNS
+    + "GROUP BY account_id, begins"
+)
+AGES = (
+    """
+SELECT begins, min(at), max(at), max(gap) FROM (
+    SELECT date_bin(%(step)s::interval, at, %(epoch)s::timestamptz) AS begins, at,
+           at - lag(at) OVER (ORDER BY at) AS gap
+"""
+    + RUNS
+    + """
+AND status <> 'FAILED') complete GROUP BY begins
+"""
+)
 BEFORE = """
 SELECT at FROM reconciliation_log
 WHERE entry = 'RUN' AND account_id = %(account)s AND status <> 'FAILED'
@@ -62,7 +73,9 @@ def of_accounts(accounts: Sequence[Account], window: Window) -> list[Differences
     """Return what some accounts, eight at most, have differed by."""
     found: dict[int, dict[datetime, Value]] = {each.pk: {} for each in accounts[:SHOWN]}
     bad: dict[int, list[int]] = {each.pk: [0, 0] for each in accounts[:SHOWN]}
-    for account_id, begins, most, unvalued, failed, *_ in _runs(accounts[:SHOWN], window):
+    for account_id, begins, most, unvalued, failed in statements.fetch(
+        DIFFERENCES, {**window.given, "accounts": list(found)}
+    ):
         found[account_id][begins] = most
         bad[account_id][0] += unvalued
         bad[account_id][1] += failed
@@ -74,7 +87,8 @@ def age_of(account: Account, window: Window, *, at: datetime) -> list[Value]:
 
     It grows where nothing ran: the worst time is never the one that the line leaves out.
     """
-    rows = {begins: (first, last, gap) for _, begins, _, _, _, first, last, gap in _runs([account], window)}
+    given = {**window.given, "accounts": [account.pk]}
+    rows = {begins: (first, last, gap) for begins, first, last, gap in statements.fetch(AGES, given)}
     before = statements.fetch_one(BEFORE, {"account": account.pk, "since": window.since})
     seen: datetime | None = before[0] if before else None
     ages: list[Value] = []
@@ -105,7 +119,3 @@ def oldest(*, at: datetime) -> list[Age]:
 
 def _seconds(age: timedelta) -> Decimal:
     return Decimal(max(age, timedelta(0)) // timedelta(seconds=1))
-
-
-def _runs(accounts: Sequence[Account], window: Window) -> list[Row]:
-    return statements.fetch(RUNS, {**window.given, "accounts": [each.pk for each in accounts]})

@@ -7,7 +7,7 @@
   const HOUR = 3600;
   const DAY = 86400;
   const STEPS = [60, 300, 600, 900, 1800, HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 5 * DAY, 7 * DAY];
-  const TICK_PX = 90;
+  const TICK_PX = 64;
   const drawn = new Map();
 
   const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -27,13 +27,13 @@
   }
 
   function marks(scale, zone) {
-    const room = Math.max(2, Math.floor(scale.width / TICK_PX));
+    const room = Math.max(2, Math.round(scale.width / TICK_PX));
     const step = STEPS.find((each) => (scale.max - scale.min) / each <= room) || STEPS.at(-1);
     const shift = ahead(scale.min, zone);
     const ticks = [];
     for (let at = Math.ceil((scale.min + shift) / step) * step - shift; at <= scale.max; at += step) ticks.push({ value: at });
     const options = step >= DAY ? { day: "numeric", month: "short" }
-      : scale.max - scale.min > 1.5 * DAY ? { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" }
+      : scale.max - scale.min > 1.5 * DAY ? { day: "numeric", month: "short", hour: "2-digit" }
       : { hour: "2-digit", minute: "2-digit" };
     for (const tick of ticks) tick.label = when(tick.value, zone, options);
     return ticks;
@@ -58,6 +58,7 @@
       pointRadius: (context) => (isAlone(context) ? 3.5 : 0),
       pointHoverRadius: 4,
       spanGaps: false,
+      clip: 6, // a point at the very edge is whole
     };
   }
 

@@ -77,12 +77,14 @@ def test_a_gap_is_one_also_where_a_limit_stands():
     assert [row.cells for row in rows] == [(), ("1.00", "5.00")]
 
 
-def test_says_the_newest_lowest_and_highest_with_the_readers_signs():
-    found = chart(Series("A", values(s0="1000", s1="-2", s5="7.5")))
+def test_the_legend_says_the_newest_lowest_and_highest_with_the_readers_signs():
+    found = chart(Series("A", values(s0="1000", s1="-2", s5="7.5")), Series("L", values(s3="9"), is_limit=True))
 
-    assert (found.newest, found.lowest, found.highest) == ("7.50", "−2.00", "1,000.00")
+    line, limit = found.keys
+    assert (line.newest, line.lowest, line.highest) == ("7.50", "−2.00", "1,000.00")
+    assert (limit.newest, limit.highest) == ("9.00", "")
     with translation.override("fr"):
-        assert found.newest == "7,50"
+        assert found.keys[0].newest == "7,50"
 
 
 def test_bars_stand_in_the_table_by_their_places():
