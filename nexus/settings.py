@@ -325,6 +325,7 @@ CELERY_BEAT_SCHEDULE = {
     "purge-auth-tokens": _every(3600.0, "accounts.purge_tokens"),
     "purge-idempotency-records": _every(3600.0, "idempotency.purge_records"),
     "purge-reconciliation-log": _every(3600.0, "reconciliation.purge_log"),
+    "purge-readings": _every(3600.0, "trading.purge_readings"),
 }
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG  # the line at the end of a request says all that this one does
@@ -423,6 +424,7 @@ RECONCILIATION_INTERVAL = env.integer("RECONCILIATION_INTERVAL", 60, least=5)  #
 RECONCILIATION_LOG_DAYS = env.integer(
     "RECONCILIATION_LOG_DAYS", 90, least=31
 )  # of runs that found nothing; all else stays
+READINGS_DAYS = env.integer("READINGS_DAYS", 31, least=1)  # of what charts show of accounts, a row a minute
 RECONCILIATION_REVIEW_FROM = env.decimal(
     "RECONCILIATION_REVIEW_FROM", "100"
 )  # USD; below, what is seen twice is corrected

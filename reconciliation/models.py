@@ -98,6 +98,12 @@ class ReconciliationLog(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["account", "at"], name="reconciliation_log_recent"),
             models.Index(fields=["at"], name="reconciliation_log_by_time"),
+            models.Index(
+                fields=["account", "at"],
+                include=["value_usd", "status"],
+                condition=models.Q(entry=Entry.RUN.value),
+                name="reconciliation_log_runs",
+            ),
         ]
 
     def __str__(self) -> str:

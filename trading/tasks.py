@@ -5,7 +5,7 @@ from celery import shared_task
 from django.utils.timezone import now
 
 from nexus.core.jobs import enqueue
-from trading.services import changes, dispatch, emergency, facts, figures, resolution, sweepers, terms, watch
+from trading.services import changes, dispatch, emergency, facts, figures, readings, resolution, sweepers, terms, watch
 
 log = structlog.get_logger(__name__)
 
@@ -77,3 +77,10 @@ def follow_stops(**_future: object) -> None:
 def run_sweeps(**_future: object) -> None:
     """Give every sweep that is due its round."""
     sweepers.run_due(at=now())
+
+
+@shared_task(name="trading.purge_readings", soft_time_limit=60)
+def purge_readings(**_future: object) -> None:
+    """Delete readings that no chart shows any more."""
+    while readings.purge(at=now()) == readings.BATCH:
+        pass

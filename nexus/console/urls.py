@@ -11,6 +11,7 @@ from nexus.console import (
     alerts,
     approvals,
     audit,
+    charts,
     exports,
     home,
     keys,
@@ -51,6 +52,7 @@ WAYS = (
     Way("admin:console_keys", gettext_noop("API keys"), "k", Action.KEY_READ),
     Way("admin:console_limits", gettext_noop("Limits"), "m", Action.ACCOUNT_READ),
     Way("admin:console_audit", gettext_noop("Audit"), "v", Action.AUDIT_READ),
+    Way("admin:console_charts", gettext_noop("Charts"), "g", Action.ACCOUNT_READ),
     Way("admin:console_tables", "All tables", "t", Action.STATUS_READ),
 )
 
@@ -76,6 +78,8 @@ PAGES: tuple[tuple[str, type[Page], str], ...] = (
     ("approvals/<uuid:approval_id>/take-back/", approvals.TakeBackPage, "console_take_back"),
     ("alerts/", alerts.AlertsPage, "console_alerts"),
     ("alerts/<int:alert_id>/take/", alerts.TakePage, "console_take_alert"),
+    ("charts/", charts.ChartsPage, "console_charts"),
+    ("charts/<uuid:account_id>/", charts.AccountPage, "console_account_charts"),
     ("logins/", logins.LoginsPage, "console_logins"),
     ("logins/<str:bucket>/unlock/", logins.UnlockPage, "console_unlock"),
     ("venues/accounts/", venues.AccountsPage, "console_accounts"),

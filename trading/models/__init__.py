@@ -1,7 +1,7 @@
 """The tables of trading."""
 
 from trading.models.accounts import TradableInstrument, TradingAccount
-from trading.models.control import AccountFigures, SweepRun
+from trading.models.control import AccountFigures, AccountReading, SweepRun
 from trading.models.corrections import BookCorrection
 from trading.models.fills import BrokerPosition, CashMovement, Fill
 from trading.models.orders import (
@@ -16,6 +16,7 @@ from trading.models.orders import (
 
 __all__ = [
     "AccountFigures",
+    "AccountReading",
     "Beside",
     "BookCorrection",
     "BrokerPosition",

@@ -1,4 +1,4 @@
-"""What the brake works with: the sweeps of stops, and the figures that the watch reads of every account."""
+"""What the brake works with: the sweeps of stops, and what the watch reads of every account, now and over time."""
 
 from typing import ClassVar
 
@@ -72,6 +72,7 @@ class AccountFigures(models.Model):
     explained = columns.money(default=0, help_text="what our books explain of the balance, by what they held at a time")
     explained_until = models.DateTimeField(null=True, help_text="that time, by the database's clock")
     unexplained_before = columns.money(default=0, help_text="what the balance had more when the day began")
+    exposure = models.JSONField(default=dict, help_text="by symbol: lots and USD, long and short, at the broker's mark")
 
     class Meta:
         db_table = "account_figures"
@@ -79,3 +80,27 @@ class AccountFigures(models.Model):
 
     def __str__(self) -> str:
         return f"{self.account} at {self.read_at}"
+
+
+class AccountReading(models.Model):
+    """What the watch saw of an account in one minute, for charts: the last equity, and the worst of everything else.
+
+    Nothing is decided by it. Rows older than `READINGS_DAYS` are deleted.
+    """
+
+    account = models.ForeignKey(TradingAccount, on_delete=models.PROTECT, related_name="+", db_index=False)
+    minute = models.DateTimeField()
+    equity = columns.money(null=True, help_text="account currency, the last of the minute")
+    equity_low = columns.money(null=True, help_text="account currency, the lowest of the minute")
+    loss_today = columns.money(null=True, help_text="USD, of this account, the most of the minute")
+    lost = columns.money(help_text="USD, of all accounts of its owner: what the limit is held against")
+    loss_limit = columns.money(null=True, help_text="USD, the tightest that was in force; empty without one")
+
+    class Meta:
+        db_table = "account_reading"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["account", "minute"], name="account_reading_one_a_minute"),
+        ]
+
+    def __str__(self) -> str:
+        return f"account {self.account_id} at {self.minute}"

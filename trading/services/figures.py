@@ -19,7 +19,7 @@ from risk.states import ControlScope, LimitKind, LimitScope, Sweep, Trigger
 from risk.types import Figure, Limit, Unknown
 from trading.models import AccountFigures, TradableInstrument, TradingAccount
 from trading.rules import ZERO
-from trading.services import balances, exposure, triggers
+from trading.services import balances, exposure, readings, triggers
 from trading.services.facts import AccountFacts, Facts
 from trading.types import AccountSnapshot
 
@@ -39,7 +39,8 @@ def note(account: TradingAccount, snapshot: AccountSnapshot, *, read_at: datetim
 
     What cannot be known is empty, and says why. Takes: `read_at`, the database's clock before the look.
     """
-    loss, risk = _standing(account, snapshot, read_at=read_at, at=at)
+    read = _facts(account, snapshot, read_at=read_at)
+    loss, risk = _standing(account, read, at=at)
     faults = [each for each in (loss, risk) if isinstance(each, Unknown)]
     AccountFigures.objects.get_or_create(account=account)
     row = AccountFigures.objects.select_for_update(of=("self",), no_key=True).get(account=account)
@@ -51,6 +52,7 @@ def note(account: TradingAccount, snapshot: AccountSnapshot, *, read_at: datetim
     row.margin_level = _margin_level(snapshot)
     row.loss_today, row.open_risk = _known(loss), _known(risk)
     row.fault = "; ".join(f"{each.reason} {each.detail}".strip() for each in faults)[:300]
+    row.exposure = readings.exposure_of(account, read)
     row.read_at, row.failing_since = read_at, None
     row.save()
     alerts.close_alert(dedupe_key=_blind_key(account), at=at)
@@ -93,8 +95,11 @@ def alarm(*, clock: datetime, at: datetime) -> None:
     )
 
 
-def judge(account: TradingAccount, row: AccountFigures, *, at: datetime) -> None:
-    """Pull the triggers that an account's figures ask for: the day's loss, unusable equity, the margin level."""
+def judge(account: TradingAccount, row: AccountFigures, *, at: datetime) -> tuple[Decimal, Limit | None]:
+    """Pull the triggers that an account's figures ask for: the day's loss, unusable equity, the margin level.
+
+    Returns: what its owner has lost today, and the limit that it was held against, if any.
+    """
     scope, key = ControlScope.ACCOUNT, str(account.pk)
     if row.equity is None or row.equity <= 0:
         shown = "no number" if row.equity is None else f"{money.as_text(row.equity)} {row.currency}"
@@ -105,6 +110,7 @@ def judge(account: TradingAccount, row: AccountFigures, *, at: datetime) -> None
     lost = loss_of(account.user_id, at=at)
     if limit is not None and lost >= limit.value:
         _stop_at_loss(account, lost=lost, limit=limit, at=at)
+    return lost, limit
 
 
 def loss_of(user_id: int, *, at: datetime) -> Decimal:
@@ -159,14 +165,15 @@ def _margin_level(snapshot: AccountSnapshot) -> Decimal | None:
     return money.floor_to(snapshot.equity / snapshot.margin_used * PERCENT, money.CENT)
 
 
-def _standing(
-    account: TradingAccount, snapshot: AccountSnapshot, *, read_at: datetime, at: datetime
-) -> tuple[Figure, Figure]:
-    """Return what the account has lost today and what its positions may still lose, as the gate reckons them."""
-    if not snapshot.equity.is_finite():
-        return Unknown("EQUITY_NOT_FINITE"), Unknown("EQUITY_NOT_FINITE")
+def _facts(account: TradingAccount, snapshot: AccountSnapshot, *, read_at: datetime) -> Facts:
     met = {(account.pk, row.symbol): row for row in TradableInstrument.objects.filter(account=account)}
-    read = Facts((AccountFacts(account, snapshot),), met, snapshot.quotes, read_at)
+    return Facts((AccountFacts(account, snapshot),), met, snapshot.quotes, read_at)
+
+
+def _standing(account: TradingAccount, read: Facts, *, at: datetime) -> tuple[Figure, Figure]:
+    """Return what the account has lost today and what its positions may still lose, as the gate reckons them."""
+    if not read.accounts[0].snapshot.equity.is_finite():
+        return Unknown("EQUITY_NOT_FINITE"), Unknown("EQUITY_NOT_FINITE")
     starts = stats.equity_at_start(account_ids=[account.pk], trading_date=at.date())
     stands = exposure.standing(read, in_doubt=[], starts=starts, at=at)
     return stands.loss_today, stands.open_risk

@@ -12,7 +12,7 @@ from nexus.core import statements
 from nexus.core.errors import OutsideError
 from risk.services import sights, stats
 from trading.models import CashMovement, Fill, TradingAccount
-from trading.services import accounts, facts, figures, fills, sweeps, triggers
+from trading.services import accounts, facts, figures, fills, readings, sweeps, triggers
 from trading.states import PAID
 from trading.types import AccountSnapshot, CashReport, FillReport
 
@@ -61,7 +61,9 @@ def look(*, account_id: int, at: datetime) -> int:
         return 0
     new_fills = book(account, snapshot, reports=reports, moved=moved, at=at)
     sweeps.renew(account, snapshot, read_at=clock, at=at)
-    figures.judge(account, figures.note(account, snapshot, read_at=clock, at=at), at=at)
+    row = figures.note(account, snapshot, read_at=clock, at=at)
+    lost, limit = figures.judge(account, row, at=at)
+    readings.keep(row, lost=lost, limit=limit, at=at)  # last of all: nothing that protects waits for a chart
     return new_fills
 
 

@@ -32,7 +32,7 @@ from tests.nexus.console.people import enter, text
 from tests.reconciliation.conftest import a_week_later, paper, quiet, reconcile
 from tests.reconciliation.test_acting import shift_average
 from tests.trading.test_emergency import stop
-from trading.models import TradeLedger
+from trading.models import TradeLedger, TradingAccount
 from trading.services import resuming
 
 __all__ = ["a_week_later", "paper", "quiet", "reconcile"]
@@ -96,6 +96,7 @@ def places(operators, execute, reconcile, quiet) -> dict[str, object]:
         "order_id": TradeLedger.objects.get().public_id,
         "approval_id": asked.public_id,
         "alert_id": alert.pk,
+        "account_id": TradingAccount.objects.get().public_id,
         "bucket": bytes(gate.bucket).hex(),
     }
 

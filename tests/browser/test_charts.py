@@ -1,0 +1,112 @@
+"""Charts in a real browser: drawn under the policy, with their tables, wide and on a phone, light and dark."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.browser.stage import DESKTOP, PHONE, ROOT, Stage, Tab
+
+# A day of readings with a gap of two hours, and a limit that was lowered on the way.
+FILL = """
+from django.db import connection
+connection.cursor().execute('''
+INSERT INTO account_reading (account_id, minute, equity, equity_low, loss_today, lost, loss_limit)
+SELECT account.id, at, 10000 + 40 * sin(n / 90.0), 9990 + 40 * sin(n / 90.0), n / 10, n / 10, 1000 - 200 * (n / 700)
+FROM (SELECT id FROM trading_account ORDER BY id LIMIT 1) account, generate_series(1, 1400) n,
+     LATERAL (SELECT date_trunc('minute', now()) - (1400 - n) * interval '1 minute' AS at) timed
+WHERE n NOT BETWEEN 600 AND 720 ON CONFLICT DO NOTHING''')
+"""
+PAINTED = """(plot) => {
+  const canvas = plot.querySelector("canvas");
+  const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  return data.some((value, index) => index % 4 === 3 && value > 0);
+}"""
+
+
+@pytest.fixture(scope="module")
+def history(ground: Stage) -> Stage:
+    """An installation that has run for a day."""
+    ground.trade()
+    env = {**os.environ, "NEXUS_DATA_DIR": str(ground.folder)}
+    command = [sys.executable, "-m", "nexus.local", "manage", "shell", "-v0", "-c", FILL]
+    subprocess.run(command, env=env, cwd=ROOT, check=True, capture_output=True)
+    return ground
+
+
+def operator(tab: Tab) -> Tab:
+    """Enter the console."""
+    kept = tab.stage.sessions.get("console")
+    if kept:
+        tab.page.context.add_cookies(kept)
+        return tab
+    tab.go("/admin/login/")
+    person = tab.stage.people["operator"]
+    tab.page.fill("input[name=username]", person["email"])
+    tab.page.fill("input[name=password]", person["password"])
+    tab.page.fill("input[name=code]", tab.stage.code("operator"))
+    tab.page.click("#login-form [type=submit]")
+    tab.page.wait_for_selector("#brake")
+    tab.stage.sessions["console"] = [c for c in tab.page.context.cookies() if c["name"].endswith("sessionid")]
+    return tab
+
+
+def assert_drawn(tab: Tab, *, count: int) -> None:
+    """See that every chart has been painted, and that its table can be opened."""
+    plots = tab.page.locator(".plot:not([hidden])")
+    assert plots.count() == tab.page.locator(".chart-table").count() == count
+    for number in range(count):
+        assert plots.nth(number).evaluate(PAINTED)
+    assert tab.overflow() <= 0
+    tab.page.locator(".chart-table summary").first.click()
+    assert tab.page.locator(".chart-table table").first.is_visible()
+    assert tab.overflow() <= 0
+
+
+@pytest.mark.parametrize(("size", "dark"), [(DESKTOP, False), (PHONE, True)])
+def test_the_trader_sees_his_account_over_time(tab, history, size, dark):
+    mine = tab(size=size, dark=dark).login()
+    mine.go("/")
+    mine.page.click(f"a[href='/accounts/{history.account}']")
+
+    assert_drawn(mine, count=3)
+    assert mine.findings() == []
+    assert mine.page.locator(".chart-table td[colspan]").first.inner_text().endswith("nothing was seen")
+    mine.page.click("text=30 days")
+    assert_drawn(mine, count=3)
+
+
+@pytest.mark.parametrize(("size", "dark"), [(DESKTOP, True), (PHONE, False)])
+def test_the_operator_sees_all_accounts_and_one(tab, history, size, dark):
+    mine = operator(tab(size=size, dark=dark))
+    mine.go("/admin/charts/?over=6h")
+
+    assert_drawn(mine, count=4)
+    mine.page.click(f"a[href='/admin/charts/{history.account}/']")
+    assert_drawn(mine, count=5)
+    assert [each for each in mine.findings() if 'class="role"' not in each] == []
+
+
+def test_a_theme_that_is_changed_draws_anew(tab, history):
+    mine = operator(tab())
+    mine.go("/admin/charts/")
+    before = mine.page.locator(".plot canvas").first.evaluate("(canvas) => canvas.toDataURL()")
+
+    mine.page.evaluate("document.documentElement.dataset.theme = 'dark'")
+
+    after = mine.page.locator(".plot canvas").first.evaluate("(canvas) => canvas.toDataURL()")
+    assert before != after
+
+
+def test_without_scripts_the_tables_say_the_same(tab, history, browser):
+    mine = tab().login()
+    context = browser.new_context(java_script_enabled=False)
+    context.add_cookies(mine.page.context.cookies())
+    page = context.new_page()
+    page.goto(f"{history.base}/accounts/{history.account}")
+
+    assert page.locator(".plot").first.is_hidden()
+    page.locator(".chart-table summary").first.click()
+    assert page.locator(".chart-table tbody tr").count() > 100
+    context.close()
