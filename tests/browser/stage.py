@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, expec
 ROOT = Path(__file__).resolve().parents[2]
 AXE = Path(__file__).parent / "vendor" / "axe-4.14.1.min.js"
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+ARTEFACTS = Path(os.environ.get("BROWSER_ARTEFACTS", ROOT / "var" / "browser"))  # what CI keeps of a run
 START_S = 180.0
 WAIT_MS = 20_000
 STEP_S = 30  # of a code
@@ -163,6 +165,15 @@ def _is_gateway(line: Path, folder: bytes) -> bool:
     return b"mt5.gateway" in words and folder in words
 
 
+def _keep_logs(folder: Path) -> None:
+    """Copy what every process wrote to where CI looks for it; the folder itself goes."""
+    kept = ARTEFACTS / "logs"
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir(parents=True)
+    for log in [folder / "run.log", *folder.glob("logs/*")]:
+        shutil.copyfile(log, kept / log.name)
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -191,14 +202,18 @@ def running() -> Iterator[Stage]:
             seeds = note["second_factors"]
             yield Stage(f"http://127.0.0.1:{port}", note["people"], note["account"], Path(folder), seeds)
         finally:
+            ended = process.poll()
             process.send_signal(signal.SIGTERM)
             try:
                 process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
+            _keep_logs(Path(folder))
             from nexus.local import postgres  # noqa: PLC0415 — as root the database lies elsewhere, behind a link
 
             postgres.remove(Path(folder, "postgres"))
+            if ended is not None:
+                raise RuntimeError(f"Nexus ended by itself; its logs are in {ARTEFACTS / 'logs'}")
 
 
 @contextmanager
