@@ -101,7 +101,7 @@ STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "nexus" / "static"]
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 MESSAGE_TAGS = {20: "info", 25: "good", 30: "warn", 40: "bad"}  # classes of nexus.css
-CSRF_FAILURE_VIEW = "accounts.services.pages.csrf_failure"
+CSRF_FAILURE_VIEW = "nexus.console.exits.csrf_failure"
 # Where pages listen for news: a port of the same host; 0: `/events` of the same address, behind the proxy.
 EVENTS_PORT = env.integer("EVENTS_PORT", 0, most=65535)
 EVENTS_ORIGINS = env.listing("EVENTS_ORIGINS")  # the pages' own, where the port is another
@@ -155,7 +155,7 @@ AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_USERNAME_FORM_FIELD = "username"
 AXES_USERNAME_CALLABLE = "accounts.services.lockout.username_of"
 AXES_CLIENT_IP_CALLABLE = "nexus.core.http.client_ip"
-AXES_LOCKOUT_CALLABLE = "accounts.services.lockout.locked_answer"
+AXES_LOCKOUT_CALLABLE = "nexus.console.exits.locked"
 AXES_ALLOWED_CORS_ORIGINS = ""
 AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "password", "code", "csrfmiddlewaretoken"]
 AXES_DISABLE_ACCESS_LOG = True  # logins are in the audit log

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from accounts.pages import views
+from accounts.pages import keys, second_factor, views
 
 urlpatterns = [
     path("login", views.login, name="page-login"),
@@ -11,4 +11,11 @@ urlpatterns = [
     path("language", views.language, name="page-language"),
     path("security", views.security, name="page-security"),
     path("security/end-sessions", views.end_sessions, name="page-end-sessions"),
+    path("security/second-factor", second_factor.enrol, name="page-second-factor"),
+    path("security/second-factor/confirm", second_factor.confirm, name="page-second-factor-confirm"),
+    path("security/second-factor/recovery-codes", second_factor.recovery_codes, name="page-recovery-codes"),
+    path("security/second-factor/remove", second_factor.remove, name="page-second-factor-remove"),
+    path("security/keys", keys.listing, name="page-keys"),
+    path("security/keys/new", keys.create, name="page-key-new"),
+    path("security/keys/<uuid:key_id>/revoke", keys.revoke, name="page-key-revoke"),
 ]

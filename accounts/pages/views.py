@@ -1,6 +1,5 @@
 """The pages of who you are: log in, log out, your sessions, the language."""
 
-from django import forms
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
@@ -8,12 +7,12 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import check_for_language, gettext, gettext_lazy
 
 from accounts import selectors
+from accounts.pages.forms import CodeForm, LoginForm, code_words
+from accounts.rules import Action, may
 from accounts.services import browsing, codes, entrances, pages, second_factor, sessions
-from accounts.services.pages import PUBLIC, page, person
+from accounts.services.pages import PUBLIC, client_of, page, person
 from accounts.states import Role
-from accounts.types import ClientInfo
 from nexus.audit.types import Actor
-from nexus.core.http import client_ip
 
 ROLES = {
     Role.TRADER.value: gettext_lazy("Trader"),
@@ -22,40 +21,6 @@ ROLES = {
     Role.COMPLIANCE.value: gettext_lazy("Compliance"),
 }
 YEAR_S = 365 * 24 * 3600
-
-
-class LoginForm(forms.Form):
-    """Who you are, your password, and a code where you have a second factor."""
-
-    email = forms.EmailField(
-        label=gettext_lazy("Email"), widget=forms.EmailInput(attrs={"autocomplete": "username", "autofocus": True})
-    )
-    password = forms.CharField(
-        label=gettext_lazy("Password"),
-        strip=False,
-        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
-    )
-    code = forms.CharField(
-        label=gettext_lazy("Code of your authenticator app"),
-        required=False,
-        max_length=64,
-        help_text=gettext_lazy("Leave it empty if you have not set up a second factor."),
-        widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "inputmode": "numeric"}),
-    )
-
-
-class CodeForm(forms.Form):
-    """A fresh code."""
-
-    code = forms.CharField(
-        label=gettext_lazy("Code of your authenticator app"),
-        max_length=64,
-        widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "inputmode": "numeric", "autofocus": True}),
-    )
-
-
-def _client(request: HttpRequest) -> ClientInfo:
-    return ClientInfo(ip=client_ip(request), user_agent=request.headers.get("User-Agent", ""))
 
 
 def _next(request: HttpRequest) -> str:
@@ -73,23 +38,17 @@ def login(request: HttpRequest) -> HttpResponse:
     status = 200
     if form.is_bound and form.is_valid():
         try:
-            browsing.enter(request=request, client=_client(request), at=timezone.now(), **form.cleaned_data)
+            browsing.enter(request=request, client=client_of(request), at=timezone.now(), **form.cleaned_data)
             return pages.go(request, _next(request))
         except entrances.InvalidCredentials as exc:
             form.add_error(None, gettext("The email or the password is wrong."))
             status = exc.status
         except codes.OtpInvalid as exc:
-            form.add_error("code", _code_words(form.cleaned_data["code"]))
+            form.add_error("code", code_words(form.cleaned_data["code"]))
             status = exc.status
     elif form.is_bound:
         status = 400
     return pages.render(request, "nexus/login.html", {"form": form, "next": _next(request)}, status=status)
-
-
-def _code_words(typed: str) -> str:
-    if not typed:
-        return gettext("Your account has a second factor: type its code, too.")
-    return gettext("The code is not valid. Each is accepted once: wait for the next one.")
 
 
 @page("SECOND_FACTOR_CHANGE", methods=("GET", "POST"))
@@ -101,10 +60,10 @@ def code(request: HttpRequest) -> HttpResponse:
     if form.is_bound and form.is_valid():
         try:
             typed = form.cleaned_data["code"].strip()
-            browsing.step_up(request=request, user=user, code=typed, client=_client(request), at=timezone.now())
+            browsing.step_up(request=request, user=user, code=typed, client=client_of(request), at=timezone.now())
             return pages.go(request, _next(request))
         except codes.OtpInvalid as exc:
-            form.add_error("code", _code_words(form.cleaned_data["code"]))
+            form.add_error("code", code_words(form.cleaned_data["code"]))
             status = exc.status
     elif form.is_bound:
         status = 400
@@ -114,7 +73,7 @@ def code(request: HttpRequest) -> HttpResponse:
 @page("SESSION_END", methods=("POST",))
 def logout(request: HttpRequest) -> HttpResponse:
     """End this session."""
-    browsing.leave(request=request, user=person(request), client=_client(request))
+    browsing.leave(request=request, user=person(request), client=client_of(request))
     return pages.go(request, "/login")
 
 
@@ -128,6 +87,7 @@ def security(request: HttpRequest) -> HttpResponse:
         "role": ROLES[user.role],
         "factor": second_factor.state_of(user),
         "is_fresh": browsing.is_fresh(request, at=at),
+        "may_have_keys": may(user.role, Action.KEY_CREATE),
     }
     return pages.render(request, "nexus/security.html", context)
 
@@ -136,7 +96,7 @@ def security(request: HttpRequest) -> HttpResponse:
 def end_sessions(request: HttpRequest) -> HttpResponse:
     """End every session of this person, this one too."""
     user = person(request)
-    sessions.revoke_all(user_id=user.pk, actor=Actor.user(user.public_id), client=_client(request), at=timezone.now())
+    sessions.revoke_all(user_id=user.pk, actor=Actor.user(user.public_id), client=client_of(request), at=timezone.now())
     return pages.go(request, "/login")
 
 

@@ -2,11 +2,12 @@
 
 from datetime import datetime
 
+import django_otp
 from django.contrib import auth
 from django.http import HttpRequest
 
 from accounts.models import User
-from accounts.services import codes, entrances
+from accounts.services import codes, entrances, second_factor
 from accounts.services.step_up import FRESH
 from accounts.types import ClientInfo
 from nexus.audit.services import trail
@@ -52,6 +53,42 @@ def is_fresh(request: HttpRequest, *, at: datetime) -> bool:
     """Tell whether a code was accepted in this session within the last quarter of an hour, as the API asks it (S15)."""
     shown = request.session.get(STEPPED_UP)
     return shown is not None and 0 <= at.timestamp() - shown < FRESH.total_seconds()
+
+
+def confirm_second_factor(
+    *, request: HttpRequest, user: User, code: str, client: ClientInfo, at: datetime
+) -> list[str]:
+    """Take a new device into use. Every session ends but this browser's. Returns the recovery codes, to be shown once.
+
+    Raises: NoEnrolment, OtpInvalid, OtpLocked.
+    """
+    made = second_factor.confirm(user=user, code=code, claims=None, client=client, at=at)
+    _go_on(request, user)
+    request.session[STEPPED_UP] = at.timestamp()
+    return made.recovery_codes
+
+
+def end_second_factor(
+    *, request: HttpRequest, user: User, password: str, code: str, client: ClientInfo, at: datetime
+) -> None:
+    """Take the second factor away. Every session ends but this browser's.
+
+    Raises: NoSecondFactor, InvalidCredentials, LoginLocked, OtpInvalid, OtpLocked.
+    """
+    second_factor.remove(request=request, user=user, password=password, code=code, claims=None, client=client, at=at)
+    request.session.pop(STEPPED_UP, None)
+    _go_on(request, user)
+
+
+def _go_on(request: HttpRequest, user: User) -> None:
+    """Let this browser's session outlive what has just ended all sessions, under a new name."""
+    fresh = User.objects.get(pk=user.pk)
+    auth.update_session_auth_hash(request, fresh)
+    device = codes.device_of(fresh)
+    if device is None:
+        request.session.pop(django_otp.DEVICE_ID_SESSION_KEY, None)
+    else:
+        django_otp.login(request, device)
 
 
 def leave(*, request: HttpRequest, user: User, client: ClientInfo) -> None:

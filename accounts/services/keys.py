@@ -118,7 +118,7 @@ def create(*, new: NewKey, request: RequestKey, by: Principal, at: datetime) -> 
 
     Raises: TooManyKeys, TooManyRequests, Invalid, records.KeyMismatch, records.KeyInProgress.
     """
-    _check(new, at=at)
+    check(new, at=at)
     return _create(new=new, request=request, by=by, at=at)
 
 
@@ -250,8 +250,8 @@ def _store(
     return Made(key, text + _checksum(text))
 
 
-def _check(new: NewKey, *, at: datetime) -> None:
-    """Refuse what no key may be. Raises: Invalid."""
+def check(new: NewKey, *, at: datetime) -> None:
+    """Refuse what no key may be: a door asks before it uses up a code. Raises: Invalid."""
     _check_networks(new.networks)
     faults = []
     if new.expires_at is not None and new.expires_at <= at:

@@ -18,6 +18,8 @@ from django.utils import timezone, translation
 
 from accounts.models import User
 from accounts.rules import Action, may
+from accounts.services import lockout
+from accounts.types import ClientInfo
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Outcome, Target
 from nexus.core import http
@@ -43,7 +45,7 @@ def page(action: str, *, methods: Collection[str] = ("GET",)) -> Callable[[View]
         def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             with timezone.override(zone_of(request)), translation.override(language_of(request)):
                 response = _answer(view, request, action, methods, *args, **kwargs)
-            return _sealed(request, response)
+            return sealed(request, response)
 
         answer.action = action  # type: ignore[attr-defined]
         return answer
@@ -93,6 +95,11 @@ def person(request: HttpRequest) -> User:
     return cast("User", request.user)
 
 
+def client_of(request: HttpRequest) -> ClientInfo:
+    """Return where the request comes from."""
+    return ClientInfo(ip=http.client_ip(request), user_agent=request.headers.get("User-Agent", ""))
+
+
 def is_fragment(request: HttpRequest) -> bool:
     """Tell whether a part of a page is asked for, by the page itself."""
     return request.headers.get("HX-Request") == "true"
@@ -139,7 +146,19 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     http.log.warning("http.csrf.refused", reason=reason)
     with translation.override(language_of(request)):
         error = Denied(translation.gettext("The form has expired. Load the page again; nothing was done."))
-        return _sealed(request, refuse(request, error))
+        return sealed(request, refuse(request, error))
+
+
+def locked(request: HttpRequest) -> HttpResponse | None:
+    """Answer a locked login that was tried on a page; None where no page was asked."""
+    error = lockout.refusal(request)
+    if error is None or request.path.startswith(_PROGRAMS):
+        return None
+    with timezone.override(zone_of(request)), translation.override(language_of(request)):
+        minutes = max(1, -(-int(error.headers.get("Retry-After", "60")) // 60))
+        answer = render(request, "nexus/locked.html", {"minutes": minutes}, status=error.status)
+    answer["Retry-After"] = error.headers.get("Retry-After", "60")
+    return sealed(request, answer)
 
 
 def page_not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
@@ -147,7 +166,7 @@ def page_not_found(request: HttpRequest, exception: Exception | None = None) -> 
     if not _is_for_people(request):
         return http.page_not_found(request, exception)
     with translation.override(language_of(request)):
-        return _sealed(request, refuse(request, NotFound("")))
+        return sealed(request, refuse(request, NotFound("")))
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
@@ -155,7 +174,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if not _is_for_people(request):
         return http.server_error(request)
     with translation.override(language_of(request)):
-        return _sealed(request, refuse(request, NexusError("")))
+        return sealed(request, refuse(request, NexusError("")))
 
 
 def _is_for_people(request: HttpRequest) -> bool:
@@ -183,7 +202,7 @@ def _to_login(request: HttpRequest) -> HttpResponse:
     return go(request, f"/login?{REDIRECT_FIELD_NAME}={quote(request.get_full_path())}")
 
 
-def _sealed(request: HttpRequest, response: Answer) -> Answer:
+def sealed(request: HttpRequest, response: Answer) -> Answer:
     """Let the page run and show nothing but what we serve, keep it out of caches and out of other sites."""
     listens = "" if events_url(request).startswith("/") else " " + events_url(request).removesuffix("/events")
     response.headers.setdefault(

@@ -51,6 +51,7 @@ class Enrolment:
     secret: str
     uri: str
     qr: str  # a data URI of an SVG
+    svg: str  # the same as markup: our pages load no data URI
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,12 @@ def state_of(user: User) -> State:
     return State(device is not None, device.confirmed_at if device else None, left)
 
 
+def is_begun(user: User, *, at: datetime) -> bool:
+    """Tell whether a new device waits for its first code."""
+    begun = TotpDevice.objects.filter(user=user, confirmed=False, created_at__gt=at - ENROLMENT_LIFETIME)
+    return bool(begun.exists())
+
+
 def begin(*, request: HttpRequest, user: User, password: str, code: str, client: ClientInfo, at: datetime) -> Enrolment:
     """Make a device that waits for its first code; one that exists goes on until then.
 
@@ -95,7 +102,9 @@ def prepare(*, user: User, at: datetime, actor: Actor | None = None) -> Enrolmen
         TotpDevice.objects.create(user=user, name="totp", confirmed=False, seed=ciphers.seal(secret), created_at=at)
         _record("accounts.second_factor.begun", user, actor=actor)
     uri = _uri(user, secret)
-    return Enrolment(secret=secret, uri=uri, qr=segno.make(uri, error="m").svg_data_uri(scale=4, border=4))
+    code = segno.make(uri, error="m")
+    svg = code.svg_inline(scale=4, border=4, light="#fff", omitsize=True)  # light in the dark too: cameras want it
+    return Enrolment(secret=secret, uri=uri, qr=code.svg_data_uri(scale=4, border=4), svg=svg)
 
 
 def confirm(
@@ -135,11 +144,19 @@ def _take_into_use(
 
 
 def remove(
-    *, request: HttpRequest, user: User, password: str, code: str, claims: Claims, client: ClientInfo, at: datetime
-) -> TokenPair:
+    *,
+    request: HttpRequest,
+    user: User,
+    password: str,
+    code: str,
+    claims: Claims | None,
+    client: ClientInfo,
+    at: datetime,
+) -> TokenPair | None:
     """Take the second factor away. Every other session ends, and so do the API keys.
 
-    Raises: NoSecondFactor, as `begin`.
+    Takes: `claims` of the one session that goes on, None when that is no session of tokens. Raises: NoSecondFactor, as
+    `begin`.
     """
     if codes.device_of(user) is None:
         raise NoSecondFactor("There is no second factor to remove.")
@@ -147,9 +164,7 @@ def remove(
     with transaction.atomic(durable=True):
         locked = User.objects.locked().get(pk=user.pk)
         forget(locked, actor=Actor.user(user.public_id), at=at)
-        pair = _go_on(user=locked, claims=claims, client=client, at=at)
-    assert pair is not None
-    return pair
+        return _go_on(user=locked, claims=claims, client=client, at=at)
 
 
 def forget(user: User, *, actor: Actor, at: datetime) -> None:

@@ -1,17 +1,38 @@
 """The frame of the console: its front page, its pages beside the tables, and what stands on top of all of them."""
 
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, cast
 
 from django.contrib.admin import AdminSite
-from django.http import HttpRequest
-from django.template.response import TemplateResponse
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.template.response import SimpleTemplateResponse, TemplateResponse
 from django.urls import URLPattern, URLResolver, path
+from django.utils import translation
 
 from accounts.rules import Action, may
+from accounts.services import pages
 from nexus.console import urls
 from nexus.console.home import HomePage
 from nexus.core.operator import RecordAdmin
 from trading.services import overview
+
+View = Callable[..., Any]
+
+
+def spoken(view: View) -> View:
+    """Answer in the language of whoever looks; written at once, for a page that waits forgets its language."""
+
+    @wraps(view)
+    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        with translation.override(pages.language_of(request)):
+            response = view(request, *args, **kwargs)
+            if isinstance(response, SimpleTemplateResponse):
+                response.render()
+        return cast("HttpResponseBase", pages.sealed(request, response))
+
+    return answer
 
 
 class ConsoleSite(AdminSite):
@@ -24,6 +45,14 @@ class ConsoleSite(AdminSite):
         """Take tables that are only read. What a library brings along, with forms and acts of its own, has no page."""
         if admin_class is not None and issubclass(admin_class, RecordAdmin):
             super().register(model_or_iterable, admin_class, **options)
+
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:  # noqa: FBT001, FBT002 — as the parent declares it
+        """Let nobody in who may not, and answer in the language of whoever looks, under the policy of all our pages."""
+        return spoken(super().admin_view(view, cacheable))
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Show the door."""
+        return cast("HttpResponse", spoken(super().login)(request, extra_context))
 
     def get_urls(self) -> list[URLResolver | URLPattern]:
         """Put our pages before Django's own, which end with one that catches everything."""

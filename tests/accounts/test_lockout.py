@@ -59,10 +59,11 @@ def test_both_doors_count_together(user):
     console = Client(REMOTE_ADDR=OWN).post("/admin/login/", form)
     api = attempt(operator.email, PASSWORD)
 
-    for refused in (console, api):
-        assert (refused.status_code, refused["Content-Type"]) == (429, "application/problem+json")
-        assert refused.json()["code"] == "login_locked"
+    for refused, kind in ((console, "text/html; charset=utf-8"), (api, "application/problem+json")):
+        assert (refused.status_code, refused["Content-Type"]) == (429, kind)
         assert 0 < int(refused["Retry-After"]) <= 900
+    assert api.json()["code"] == "login_locked"
+    assert "Logins are locked for now" in console.content.decode()
     assert [event.action for event in Event.objects.order_by("-id")[:2]] == ["auth.login.locked"] * 2
     assert attempt(user.email, PASSWORD).status_code == 200  # the lock is of that name from there
 

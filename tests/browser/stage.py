@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, expec
 ROOT = Path(__file__).resolve().parents[2]
 AXE = Path(__file__).parent / "vendor" / "axe-4.14.1.min.js"
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+ARTEFACTS = Path(os.environ.get("BROWSER_ARTEFACTS", ROOT / "var" / "browser"))  # what CI keeps of a run
 START_S = 180.0
 WAIT_MS = 20_000
 STEP_S = 30  # of a code
@@ -46,14 +48,15 @@ class Stage:
     account: str
     folder: Path
     seeds: dict[str, str]
+    env: dict[str, str] = field(default_factory=dict)
     shown: dict[str, int] = field(default_factory=dict)
     sessions: dict[str, Any] = field(default_factory=dict)
 
     def code(self, role: str) -> str:
-        """Return a code of a demo person's device that was not shown before: each is accepted once."""
-        while int(time.time()) // STEP_S <= self.shown.get(role, 0):
+        """Return a code of a demo person's device that was not shown before: each is accepted once, one step early."""
+        while int(time.time()) // STEP_S + 1 <= self.shown.get(role, 0):
             time.sleep(0.2)
-        step = self.shown[role] = int(time.time()) // STEP_S
+        step = self.shown[role] = max(int(time.time()) // STEP_S, self.shown.get(role, 0) + 1)
         return f"{hotp(base64.b32decode(self.seeds[role]), step, 6):06d}"
 
     def post(self, path: str, body: Any = None, *, role: str = "trader", key: str = "") -> Any:
@@ -64,6 +67,28 @@ class Stage:
             headers = {"Authorization": f"Bearer {token}"} | ({"Idempotency-Key": key} if key else {})
             answer = client.post(path, json={} if body is None else body, headers=headers).raise_for_status()
             return answer.json() if answer.content else None
+
+    def manage(self, *words: str) -> str:
+        """Run `manage.py`, as somebody at the machine would, and return what it says."""
+        command = [sys.executable, "-m", "nexus.local", "manage", *words]
+        done = subprocess.run(command, cwd=ROOT, env=self.env, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def hire(self, name: str, role: str) -> str:
+        """Add somebody of a role, with a second factor, and return the name to log in by."""
+        seed = base64.b32encode(os.urandom(20)).decode()
+        password = "-".join(os.urandom(3).hex() for _ in range(4))
+        email = f"{name}@demo.example"
+        self.manage(
+            "shell", "-v", "0", "-c",
+            "from django.utils.timezone import now; from accounts.services import second_factor, users; "
+            "from nexus.audit.types import Actor; "
+            f"user = users.create(email={email!r}, password={password!r}, role={role!r}, actor=Actor.system('demo'), "
+            f"full_name={name.capitalize()!r}); second_factor.install_demo(user=user, secret={seed!r}, at=now())",
+        )  # fmt: skip
+        self.people[name], self.seeds[name] = {"email": email, "password": password}, seed
+        return name
 
     @contextmanager
     def silent_broker(self) -> Iterator[None]:
@@ -125,6 +150,29 @@ class Tab:
         self.stage.sessions[role] = [each for each in cookies if each["name"].endswith("sessionid")]
         return self
 
+    def enter_console(self, role: str = "operator") -> "Tab":
+        """Come into the console by its own door."""
+        self.go("/admin/")
+        self.page.fill("input[name=username]", self.stage.people[role]["email"])
+        self.page.fill("input[name=password]", self.stage.people[role]["password"])
+        self.page.fill("input[name=code]", self.stage.code(role))
+        self.page.click("#login-form [type=submit]")
+        self.page.wait_for_url(self.stage.base + "/admin/")
+        return self
+
+    def shoot(self, name: str) -> None:
+        """Keep a picture of the page for whoever reads the run later."""
+        self.settle()
+        folder = ARTEFACTS / "pictures"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=folder / f"{name}.png", full_page=True)
+
+    def show(self, name: str) -> None:
+        """Keep a picture of the page, and find nothing wrong with it."""
+        self.shoot(name)
+        assert self.findings() == [], name
+        assert self.overflow() <= 0, name
+
     def settle(self) -> None:
         """Wait until the page is live and has everything it asks for."""
         if self.page.locator("#pulse").count():
@@ -163,6 +211,15 @@ def _is_gateway(line: Path, folder: bytes) -> bool:
     return b"mt5.gateway" in words and folder in words
 
 
+def _keep_logs(folder: Path, settings: dict[str, str]) -> None:
+    """Copy what every process wrote to where CI looks for it; the folder itself goes."""
+    kept = ARTEFACTS / ("logs-night" if settings else "logs")
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir(parents=True)
+    for log in [folder / "run.log", *folder.glob("logs/*")]:
+        shutil.copyfile(log, kept / log.name)
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -170,11 +227,11 @@ def _free_port() -> int:
 
 
 @contextmanager
-def running() -> Iterator[Stage]:
-    """Start Nexus as a person would, wait until it is ready, and stop it at the end."""
+def running(**settings: str) -> Iterator[Stage]:
+    """Start Nexus as a person would, wait until it is ready, and stop it at the end. Takes: settings of its own."""
     with tempfile.TemporaryDirectory(prefix="nexus-browser-") as folder:
         port = _free_port()
-        env = {name: os.environ[name] for name in KEPT if name in os.environ} | LIMITS
+        env = {name: os.environ[name] for name in KEPT if name in os.environ} | LIMITS | settings
         env |= {"NEXUS_DATA_DIR": folder, "NEXUS_PORT": str(port), "NEXUS_STOP_WITH_PARENT": "1"}
         log = Path(folder, "run.log")
         with log.open("wb") as file:
@@ -189,16 +246,20 @@ def running() -> Iterator[Stage]:
                 time.sleep(0.2)
             note = json.loads(Path(folder, "demo.json").read_text(encoding="utf-8"))
             seeds = note["second_factors"]
-            yield Stage(f"http://127.0.0.1:{port}", note["people"], note["account"], Path(folder), seeds)
+            yield Stage(f"http://127.0.0.1:{port}", note["people"], note["account"], Path(folder), seeds, env)
         finally:
+            ended = process.poll()
             process.send_signal(signal.SIGTERM)
             try:
                 process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
+            _keep_logs(Path(folder), settings)
             from nexus.local import postgres  # noqa: PLC0415 — as root the database lies elsewhere, behind a link
 
             postgres.remove(Path(folder, "postgres"))
+            if ended is not None:
+                raise RuntimeError(f"Nexus ended by itself; its logs are in {ARTEFACTS}")
 
 
 @contextmanager

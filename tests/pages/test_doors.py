@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from accounts.rules import Action
@@ -264,3 +265,30 @@ def test_times_are_in_the_readers_zone(trader, execute):
     assert f"{there:%H:%M:%S}" in text
     assert "Asia/Kolkata" in text
     assert odd.status_code == 200
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("language", "words"), [("en", "Too many passwords were tried."), ("fr", "Trop de mots de passe")]
+)
+def test_a_locked_login_is_said_on_a_page_and_for_how_long(language, words):
+    user, browser = UserFactory.create(), Browser(language=language)
+    for _ in range(5):
+        assert browser.send("/login", {"email": user.email, "password": "wrong"}, page="/login").status_code == 401
+
+    answer = browser.send("/login", {"email": user.email, "password": PASSWORD}, page="/login")
+
+    assert (answer.status_code, answer["Content-Type"]) == (429, "text/html; charset=utf-8")
+    assert words in answer.content.decode()
+    assert 0 < int(answer["Retry-After"]) <= 900
+    assert "default-src 'none'" in answer["Content-Security-Policy"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/login", "/admin/login/"])
+def test_a_form_without_its_token_is_refused_on_a_page(path):
+    answer = Client(enforce_csrf_checks=True).post(path, {"email": "x", "username": "x"})
+
+    assert (answer.status_code, answer["Content-Type"]) == (403, "text/html; charset=utf-8")
+    assert "The form has expired" in answer.content.decode()
+    assert "default-src 'none'" in answer["Content-Security-Policy"]

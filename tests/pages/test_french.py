@@ -82,6 +82,7 @@ def test_no_words_stand_in_a_template_unmarked(name):
         "✓",
         "+",
         "manage.py link_account",
+        "Authorization: Bearer nxk_…",
         "English",
         "Français",
     }

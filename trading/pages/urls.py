@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from trading.pages import charts, ledger, overview, positions, refusals, ticket
+from trading.pages import arming, charts, ledger, overview, positions, refusals, ticket
 
 urlpatterns = [
     path("", overview.overview, name="page-overview"),
@@ -18,6 +18,8 @@ urlpatterns = [
     path("positions/<uuid:position_id>/close", positions.close, name="page-close"),
     path("positions/<uuid:position_id>/stops", positions.stops, name="page-stops"),
     path("accounts/<uuid:account_id>", charts.account, name="page-account"),
+    path("accounts/<uuid:account_id>/arm", arming.arm, name="page-arm"),
+    path("accounts/<uuid:account_id>/disarm", arming.disarm, name="page-disarm"),
     path("ledger", ledger.ledger, name="page-ledger"),
     path("ledger.csv", ledger.export, name="page-ledger-csv"),
     path("help/refusals", refusals.refusals, name="page-refusals"),

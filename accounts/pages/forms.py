@@ -1,0 +1,147 @@
+"""The forms of who you are: what they ask for, and in which words."""
+
+from collections.abc import Sequence
+
+from django import forms
+from django.utils.translation import gettext, gettext_lazy
+
+from accounts.services import keys
+from accounts.states import KeyMode, Scope
+from nexus.core.errors import FieldError
+
+SCOPES = {
+    Scope.ACCOUNT_READ.value: gettext_lazy("Read accounts and positions"),
+    Scope.ORDERS_READ.value: gettext_lazy("Read orders"),
+    Scope.ORDERS_WRITE_PAPER.value: gettext_lazy("Trade with simulated money"),
+    Scope.ORDERS_WRITE_LIVE.value: gettext_lazy("Trade with real money"),
+}
+MODES = {
+    KeyMode.PAPER.value: gettext_lazy("Simulated money"),
+    KeyMode.LIVE.value: gettext_lazy("Real money"),
+}
+LIFETIMES = (7, 30, 90, 365)  # days
+FOREVER = ""
+
+
+class LoginForm(forms.Form):
+    """Who you are, your password, and a code where you have a second factor."""
+
+    email = forms.EmailField(
+        label=gettext_lazy("Email"), widget=forms.EmailInput(attrs={"autocomplete": "username", "autofocus": True})
+    )
+    password = forms.CharField(
+        label=gettext_lazy("Password"),
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+    )
+    code = forms.CharField(
+        label=gettext_lazy("Code of your authenticator app"),
+        required=False,
+        max_length=64,
+        help_text=gettext_lazy("Leave it empty if you have not set up a second factor."),
+        widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "inputmode": "numeric"}),
+    )
+
+
+class CodeForm(forms.Form):
+    """A fresh code."""
+
+    code = forms.CharField(
+        label=gettext_lazy("Code of your authenticator app"),
+        max_length=64,
+        widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "inputmode": "numeric", "autofocus": True}),
+    )
+
+
+class ProofForm(forms.Form):
+    """The password once more, and a code where there is a second factor."""
+
+    password = forms.CharField(
+        label=gettext_lazy("Password"),
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password", "autofocus": True}),
+    )
+    code = forms.CharField(
+        label=gettext_lazy("Code of your authenticator app, or a recovery code"),
+        max_length=64,
+        widget=forms.TextInput(attrs={"autocomplete": "one-time-code"}),
+    )
+
+    def without_code(self) -> "ProofForm":
+        """Leave the code out, where there is no second factor yet."""
+        del self.fields["code"]
+        return self
+
+
+def _lifetimes() -> list[tuple[str, str]]:
+    days = [(str(count), gettext("%(count)d days") % {"count": count}) for count in LIFETIMES]
+    return [*days, (FOREVER, gettext("Without end (never for real money)"))]
+
+
+class KeyForm(forms.Form):
+    """What a new API key shall be."""
+
+    name = forms.CharField(
+        label=gettext_lazy("Name"),
+        max_length=64,
+        help_text=gettext_lazy("What program it is for, so that you know it again."),
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+    mode = forms.ChoiceField(
+        label=gettext_lazy("Kind of account it reaches"),
+        choices=list(MODES.items()),
+        initial=KeyMode.PAPER.value,
+        widget=forms.RadioSelect,
+    )
+    scopes = forms.MultipleChoiceField(
+        label=gettext_lazy("What it may do"), choices=list(SCOPES.items()), widget=forms.CheckboxSelectMultiple
+    )
+    lifetime = forms.ChoiceField(label=gettext_lazy("It ends after"), choices=_lifetimes, initial="30", required=False)
+    networks = forms.CharField(
+        label=gettext_lazy("Addresses it may come from"),
+        required=False,
+        max_length=2000,
+        help_text=gettext_lazy("One in each line, such as 203.0.113.7. Empty: from anywhere (never for real money)."),
+        widget=forms.Textarea(attrs={"rows": 3, "autocomplete": "off", "spellcheck": "false"}),
+    )
+    code = forms.CharField(
+        label=gettext_lazy("Code of your authenticator app"),
+        max_length=64,
+        widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "inputmode": "numeric"}),
+    )
+
+    def clean_networks(self) -> tuple[str, ...]:
+        """Return one network a line."""
+        lines = tuple(line.strip() for line in self.cleaned_data["networks"].splitlines() if line.strip())
+        if len(lines) > keys.NETWORKS_MAX:
+            raise forms.ValidationError(gettext("%(count)d addresses at most.") % {"count": keys.NETWORKS_MAX})
+        return lines
+
+    def refuse(self, faults: Sequence[FieldError]) -> None:
+        """Say at its field what a key may not be."""
+        words = {
+            ("expires_at", "too_late"): gettext("A key for real money ends within 90 days."),
+            ("networks", "required"): gettext("A key for real money names the addresses it comes from."),
+            ("networks", "invalid"): gettext(
+                "Write an address such as 203.0.113.7, or a network such as 203.0.113.0/24."
+            ),
+            ("networks", "too_wide"): gettext("This network is too wide: /24 at most, /48 of version 6."),
+            ("scopes", "mode"): gettext("A key for simulated money cannot trade with real money."),
+        }
+        for fault in faults:
+            name = fault.pointer.split("/")[1]
+            field = {"expires_at": "lifetime"}.get(name, name)
+            self.add_error(field if field in self.fields else None, words.get((name, fault.code), fault.detail))
+
+
+class RevokeForm(forms.Form):
+    """Why a key ends."""
+
+    reason = forms.CharField(label=gettext_lazy("Why"), max_length=500)
+
+
+def code_words(typed: str) -> str:
+    """Say what is wrong with a code."""
+    if not typed:
+        return gettext("Your account has a second factor: type its code, too.")
+    return gettext("The code is not valid. Each is accepted once: wait for the next one.")

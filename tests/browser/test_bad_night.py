@@ -1,0 +1,160 @@
+"""An operator's bad night: somebody trades past us, the books differ, and two operators bring it back under control.
+
+It has an installation of its own, where books are compared every five seconds: what it breaks is nobody else's.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser import stage
+from tests.browser.stage import DESKTOP, PHONE, Stage, Tab
+
+SOON_MS = 90_000
+REASON = "Somebody trades past us; seen on the broker's own statement."
+
+
+@pytest.fixture(scope="module")
+def night() -> Iterator[Stage]:
+    """Nexus with an operator more, comparing its books with the broker's every five seconds."""
+    with stage.running(RECONCILIATION_INTERVAL="5") as running:
+        running.hire("second", "OPERATOR")
+        yield running
+
+
+@pytest.fixture
+def tab(night: Stage, browser: Browser) -> Iterator[Callable[..., Tab]]:
+    """Open tabs on that installation; none may complain or break the policy."""
+    made: list[Tab] = []
+
+    def open_tab(**kinds: object) -> Tab:
+        made.append(stage.new_tab(browser, night, **kinds))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield open_tab
+    for each in made:
+        assert each.complaints == []
+        assert each.violations() == []
+        each.page.context.close()
+
+
+def until(mine: Tab, path: str, selector: str, *, gone: bool = False) -> None:
+    """Load a page anew until something stands there, or stands there no more: what people do at night."""
+    for _ in range(SOON_MS // 1500):
+        mine.go(path)
+        if (mine.page.locator(selector).count() == 0) is gone:
+            return
+        mine.page.wait_for_timeout(1500)
+    raise AssertionError(f"{selector} on {path}:\n{mine.page.inner_text('#content')[:3000]}")
+
+
+def confirm(page: Page, *, code: str = "") -> None:
+    """Give the reason, the code where one is asked for, and press the one button."""
+    if page.locator("textarea[name=reason]").count():
+        page.fill("textarea[name=reason]", REASON)
+    if code:
+        page.fill("input[name=otp]", code)
+    page.click("form.act button[type=submit]")
+    expect(page.locator(".messagelist")).to_be_visible()
+
+
+def follow(page: Page, pattern: str) -> None:
+    """Follow the first link to such an address."""
+    href = next(
+        found for found in page.locator("#content a").evaluate_all("all => all.map(each => each.getAttribute('href'))")
+        if found and re.search(pattern, found)
+    )  # fmt: skip
+    page.click(f"#content a[href='{href}']")
+
+
+def release(first: Tab, second: Tab, path: str, night: Stage, mark: str) -> None:
+    """Bring one stop to its end: the first proposes, the second approves when everything holds."""
+    until(first, path, "section.panel .mark-late", gone=True)
+    first.show(f"{mark}-what-must-hold")
+    follow(first.page, "/propose/$")
+    confirm(first.page, code=night.code("operator"))
+    second.go(path)
+    follow(second.page, "/approve/$")
+    second.show(f"{mark}-second-person")
+    confirm(second.page, code=night.code("second"))
+
+
+@pytest.mark.parametrize(("language", "size"), [("en", DESKTOP), ("fr", PHONE)])
+def test_an_operators_bad_night(tab: Callable[..., Tab], night: Stage, language: str, size: dict[str, int]) -> None:
+    mark = f"night-{language}-{'phone' if size == PHONE else 'wide'}"
+    night.trade()
+    first: Tab = tab(language=language, size=size).enter_console("operator")
+    first.show(f"{mark}-01-home")
+
+    # Somebody buys at the broker's own terminal, and its history tells nothing: nobody knows whose this is.
+    night.manage("paper", "trade", "buy", "AUDUSD", "0.01", "--late", "3600")
+
+    # The alert arrives, and is taken in hand.
+    until(first, "/admin/alerts/", "text=DISCREPANCY_STOPPED")
+    first.show(f"{mark}-02-alert")
+    follow(first.page, "/take/$")
+    confirm(first.page)
+
+    # The difference is claimed, looked at, and decided: it is too large for one.
+    first.go("/admin/reviews/")
+    first.show(f"{mark}-03-queue")
+    first.page.click("#content tbody a")
+    review = first.page.url
+    follow(first.page, "/claim/$")
+    confirm(first.page)
+    expect(first.page.locator(".differs").first).to_be_visible()
+    first.show(f"{mark}-04-both-sides")
+    follow(first.page, "/decide/ACCEPT_BROKER/$")
+    first.show(f"{mark}-05-decision")
+    confirm(first.page, code=night.code("operator"))
+
+    second: Tab = tab(language=language, size=size).enter_console("second")
+    second.go("/admin/approvals/")
+    second.page.click("#content tbody a")
+    second.show(f"{mark}-06-approval")
+    follow(second.page, "/approve/$")
+    confirm(second.page, code=night.code("second"))
+    first.go(review.removeprefix(night.base))
+    assert first.page.locator("#content a[href*='/decide/']").count() == 0
+
+    # Whoever it was may trade on: everything is stopped by one, without a code, and swept.
+    first.page.keyboard.press("!")
+    first.page.wait_for_url("**/admin/stop/")
+    first.page.check("input[name=sweep][value=FLATTEN]")
+    first.page.check("input[name=level][value=REDUCE_ONLY]")
+    first.show(f"{mark}-07-stop")
+    confirm(first.page)
+    first.show(f"{mark}-08-stopped")
+    assert first.page.title().startswith("[")
+    refused = tab(language=language, size=size).login()
+    expect(refused.page.locator("#state .stop").first).to_be_visible()
+    refused.show(f"{mark}-09-what-the-trader-sees")
+
+    # The sweep closes everything that stands at the broker, ours and the stranger's.
+    for _ in range(60):
+        held = positions(night)
+        if not held:
+            break
+        first.page.wait_for_timeout(1000)
+    assert not held
+
+    # One proposes, another one lets it run again; what the machine stopped by itself, too.
+    first.go("/admin/stops/")
+    shown = first.page.locator("section.panel[id^=stop-] h2 a")
+    stops = shown.evaluate_all("all => all.map(each => each.getAttribute('href'))")
+    assert len(stops) == 2
+    for number, path in enumerate(stops):
+        release(first, second, path, night, f"{mark}-1{number}")
+    first.go("/admin/")
+    expect(first.page.locator("#brake.brake-ACTIVE")).to_be_visible()
+    assert first.page.locator("#brake.brake-parts").count() == 0
+    first.show(f"{mark}-20-runs-again")
+    assert night.trade()["status"] == "FILLED"
+
+
+def positions(night: Stage) -> list[str]:
+    """Return what is open at the broker itself."""
+    text = night.manage("paper", "positions")
+    return [line for line in text.splitlines() if re.search(r"EURUSD|AUDUSD", line)]
