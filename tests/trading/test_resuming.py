@@ -297,6 +297,7 @@ def test_not_while_the_loss_is_at_the_limit(halted, people, settings):
 def test_a_look_at_once_after_the_stop_counts_however_long_the_checks_take(halted, people):
     """The look and the stop are compared by the moments that were written down, not by ages of different moments."""
     stopped_at = TradingControl.objects.get(scope="SYSTEM").changed_at
+    assert stopped_at is not None
 
     sights.note(account_id=halted.pk, seen_at=stopped_at)
     assert list(failing(propose(people[0]), people[1])) == ["RECONCILED"]

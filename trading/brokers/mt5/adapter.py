@@ -16,6 +16,8 @@ from trading.brokers.base import (
     Instrument,
     Link,
     MarginQuestion,
+    Mark,
+    News,
     OrderChange,
     OrderReport,
     OrderRequest,
@@ -25,7 +27,7 @@ from trading.brokers.base import (
     StopsChange,
     VenueState,
 )
-from trading.brokers.mt5 import answers, changes, orders, readings, search, wire
+from trading.brokers.mt5 import answers, changes, news, orders, readings, search, wire
 from trading.brokers.mt5.orders import TerminalRequest
 from trading.brokers.mt5.outcomes import Outcome
 from trading.brokers.mt5.session import Session
@@ -192,6 +194,10 @@ class Mt5Broker:
             readings.require_connected(batch.result(1))
             moved = [wire.cash(deal, zone=self._session.clock) for deal in batch.result(0) if not wire.is_trade(deal)]
         return [each for each in moved if each.moved_at >= at - CLOCK_CHANGE]
+
+    def news(self, *, symbols: Sequence[str], since: datetime, mark: Mark | None = None) -> News:
+        """Read what was not told up to `mark`; deals that are listed within two hours of the newest are not missed."""
+        return news.read(self._session, symbols=symbols, since=since, mark=mark)
 
     def margin(self, *, symbol: str, side: Side, quantity: Decimal, price: Decimal) -> Decimal:
         """Ask the venue how much margin an order would take, in account currency. Raises: Refused, Unreachable."""

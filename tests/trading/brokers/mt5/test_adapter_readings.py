@@ -9,6 +9,7 @@ from nexus.core.errors import Refused, Unreachable
 from tests.trading.brokers.mt5.gateway_in_thread import link
 from trading.brokers.base import PositionMode, Side
 from trading.brokers.mt5.adapter import Mt5Broker
+from trading.brokers.mt5.gateway.worker import Urgency, Worker
 from trading.brokers.mt5.terms import Filling
 
 
@@ -184,3 +185,33 @@ def test_takes_a_live_link_to_a_live_server():
 
     assert broker._profile.fillings == (Filling.FOK, Filling.IOC)
     assert not broker._profile.is_paper
+
+
+def test_news_wait_behind_everything_else_that_the_terminal_is_asked(broker, sent_at, monkeypatch):
+    """A reading of the history would stand before prices; news do not, and so never hold up an order or a proof."""
+    real, seen = Worker.run, []
+
+    def run(self, unit, payload, **how):
+        seen.append(how["urgency"])
+        return real(self, unit, payload, **how)
+
+    monkeypatch.setattr(Worker, "run", run)
+
+    mark = broker.news(symbols=["EURUSD"], since=sent_at).mark
+    broker.news(symbols=["EURUSD"], since=sent_at, mark=mark)
+    assert set(seen) == {Urgency.QUOTE}
+    seen.clear()
+    broker.fills_since(sent_at)
+    assert Urgency.RECONCILE in seen
+
+
+def test_news_are_read_though_one_symbol_has_no_price(broker, terminal, order, sent_at):
+    mark = broker.news(symbols=["EURUSD"], since=sent_at).mark
+    broker.submit(order())
+
+    news = broker.news(symbols=["NOSUCH", "EURUSD"], since=sent_at, mark=mark)
+
+    assert (len(news.fills), set(news.quotes)) == (1, {"EURUSD"})
+    terminal.connected = False
+    with pytest.raises(Unreachable):
+        broker.news(symbols=[], since=sent_at, mark=mark)
