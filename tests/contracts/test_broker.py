@@ -11,6 +11,7 @@ from nexus.core.errors import OutsideError, Refused, Unreachable
 from tests.contracts.venues import VENUES, Venue
 from trading.brokers.base import (
     FillKind,
+    Mark,
     OrderChange,
     OrderRequest,
     OrderType,
@@ -143,7 +144,8 @@ def test_news_are_told_once_from_a_mark_and_all_again_without_one(venue, buy):
 
 def test_a_price_is_news_once(venue):
     since = datetime.now(UTC)
-    mark, quotes = None, []
+    mark: Mark | None = None
+    quotes: list[datetime] = []
     for _ in range(20):
         news = venue.broker.news(symbols=[venue.symbol], since=since, mark=mark)
         mark, quotes = news.mark, [*quotes, *(each.at for each in news.quotes.values())]

@@ -8,6 +8,7 @@ import pytest
 from nexus.core.errors import Refused, Unreachable
 from tests.trading.brokers.mt5.gateway_in_thread import link
 from trading.brokers.base import PositionMode, Side
+from trading.brokers.mt5 import history
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.gateway.worker import Urgency, Worker
 from trading.brokers.mt5.terms import Filling
@@ -215,3 +216,34 @@ def test_news_are_read_though_one_symbol_has_no_price(broker, terminal, order, s
     terminal.connected = False
     with pytest.raises(Unreachable):
         broker.news(symbols=[], since=sent_at, mark=mark)
+
+
+def test_a_busy_history_is_read_in_pieces_and_an_order_goes_between_them(broker, terminal, order, sent_at, monkeypatch):
+    """Ten thousand deals in one listing would hold the terminal for a second: no piece is longer than its most."""
+    monkeypatch.setattr(history, "PIECE", 50)
+    broker.submit(order())
+    (one,) = terminal.deals
+    at = [one.time - 7 * number for number in range(499)] + [one.time - 40_000] * 200  # a second may hold more
+    terminal.deals = [
+        one._replace(ticket=number + 1, time=time, time_msc=1000 * time, type=2 * (number % 2))
+        for number, time in enumerate(at)
+    ]
+    real, sizes = terminal.history_deals_get, []
+
+    def listed(*window):
+        sizes.append(len(real(*window)))
+        return real(*window)
+
+    terminal.history_deals_get = listed
+    since = sent_at - timedelta(hours=12)
+
+    fills, cash = broker.fills_since(since), broker.cash_since(since)
+    news = broker.news(symbols=["EURUSD"], since=since)
+
+    assert (len(fills), len(cash)) == (350, 349)
+    assert ({each.venue_fill_id for each in fills}, len(news.fills)) == (
+        {each.venue_fill_id for each in news.fills},
+        350,
+    )
+    assert sorted({size for size in sizes if size > 50}) == [200]
+    assert set(news.quotes) == {"EURUSD"}
