@@ -19,7 +19,7 @@ from nexus.core.errors import FieldError, Invalid, NotFound
 from nexus.core.statements import Part, Row
 from trading.models import BrokerPosition, Fill, OrderQuerySet, TradableInstrument, TradeLedger, TradingAccount
 from trading.states import Delivery, FillKind, RejectedBy
-from trading.types import AccountSnapshot, VenuePosition
+from trading.types import AccountSnapshot, FillReport, VenuePosition
 
 EXPORTED = 500  # orders at a time
 READS_ALL = frozenset({Role.OPERATOR, Role.COMPLIANCE})
@@ -143,6 +143,12 @@ def order_of(user: Principal, *, public_id: uuid.UUID) -> TradeLedger:
     if order is None:
         raise NotFound("You have no such order.")
     return order
+
+
+def are_booked(account: TradingAccount, reports: Iterable[FillReport]) -> bool:
+    """Tell whether every one of these fills stands in our books."""
+    wanted = {each.venue_fill_id for each in reports}
+    return not wanted or Fill.objects.filter(account=account, venue_fill_id__in=wanted).count() == len(wanted)
 
 
 def unexplained_fills(order: TradeLedger) -> QuerySet[Fill]:

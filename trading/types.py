@@ -230,6 +230,27 @@ class CashReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """Up to where the news of an account was told. Its times are the venue's own: only the adapter reads them."""
+
+    quotes: Mapping[str, int]  # symbol → the time of the price that was told last
+    deals: int  # the time of the newest fill or movement of money
+    told: frozenset[str]  # the ids of those that stand so near to it that the next reading lists them again
+    asked: int  # the venue's time at this reading
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What an account's venue shows that it had not told before, and up to where it is told now."""
+
+    quotes: Mapping[str, Quote]
+    fills: tuple[FillReport, ...]
+    cash: tuple[CashReport, ...]
+    mark: Mark
+    is_whole: bool = False  # it was read from the beginning that the caller named, and not from a mark
+
+
+@dataclass(frozen=True, slots=True)
 class OrderReport:
     """What the venue knows of one order of ours, with every fill it has of it so far."""
 

@@ -15,6 +15,8 @@ from trading.brokers.base import (
     Instrument,
     Link,
     MarginQuestion,
+    Mark,
+    News,
     OrderChange,
     OrderReport,
     OrderRequest,
@@ -145,6 +147,10 @@ class NoWireBroker:
         """Return nothing: nobody pays here."""
         return ()
 
+    def news(self, *, symbols: Sequence[str], since: datetime, mark: Mark | None = None) -> News:
+        """Return that nothing is new."""
+        return News({}, (), (), Mark({}, 0, frozenset(), 0), is_whole=mark is None)
+
 
 class FarBroker(NoWireBroker):
     """The same, at the end of a long wire: each question takes its time."""
@@ -163,6 +169,11 @@ class FarBroker(NoWireBroker):
         """Return nothing, after a while."""
         time.sleep(FAR_S)
         return super().cash_since(at)
+
+    def news(self, *, symbols: Sequence[str], since: datetime, mark: Mark | None = None) -> News:
+        """Return that nothing is new, after a while."""
+        time.sleep(FAR_S)
+        return super().news(symbols=symbols, since=since, mark=mark)
 
 
 def _position(number: int, at: datetime) -> VenuePosition:

@@ -11,6 +11,7 @@ from nexus.core.errors import OutsideError, Refused, Unreachable
 from tests.contracts.venues import VENUES, Venue
 from trading.brokers.base import (
     FillKind,
+    Mark,
     OrderChange,
     OrderRequest,
     OrderType,
@@ -121,6 +122,36 @@ def test_a_refusal_stays_a_refusal(venue, buy):
             venue.broker.submit(order)
     report = venue.broker.order_report(client_order_id=order.client_order_id, symbol=order.symbol, sent_at=sent_at)
     assert report.state in {VenueState.REJECTED, VenueState.NEVER_SENT}
+
+
+def test_news_are_told_once_from_a_mark_and_all_again_without_one(venue, buy):
+    since = datetime.now(UTC) - timedelta(minutes=1)
+    first = venue.broker.news(symbols=[venue.symbol], since=since)
+    assert first.is_whole
+    assert set(first.quotes) == {venue.symbol}
+    before = {each.venue_cash_id for each in first.cash}
+
+    fills = venue.broker.submit(buy()).fills
+    second = venue.broker.news(symbols=[venue.symbol, "ZZZZ"], since=since, mark=first.mark)
+    third = venue.broker.news(symbols=[], since=since, mark=second.mark)
+    again = venue.broker.news(symbols=[venue.symbol], since=since)
+
+    assert set(second.fills) == set(fills)
+    assert (second.cash, second.is_whole, third.fills, third.cash) == ((), False, (), ())
+    assert set(fills) <= set(again.fills)
+    assert {each.venue_cash_id for each in again.cash} == before
+
+
+def test_a_price_is_news_once(venue):
+    since = datetime.now(UTC)
+    mark: Mark | None = None
+    quotes: list[datetime] = []
+    for _ in range(20):
+        news = venue.broker.news(symbols=[venue.symbol], since=since, mark=mark)
+        mark, quotes = news.mark, [*quotes, *(each.at for each in news.quotes.values())]
+
+    assert quotes
+    assert len(quotes) == len(set(quotes))
 
 
 def test_a_symbol_that_does_not_exist_is_refused(venue, buy):
@@ -362,6 +393,7 @@ def test_a_venue_that_cannot_be_reached_is_unreachable_and_nothing_else(venue, b
         lambda: venue.broker.snapshot(symbols=[]),
         lambda: venue.broker.instrument(symbol=venue.symbol),
         lambda: venue.broker.fills_since(datetime.now(UTC)),
+        lambda: venue.broker.news(symbols=[], since=datetime.now(UTC)),
     ):
         with pytest.raises(Unreachable):
             ask()

@@ -29,6 +29,7 @@ class Paper:
     url: str
     control: Control
     journal: Journal
+    desk: Desk
     login: int = LOGIN
 
     def quote(self, symbol: str, bid: str, ask: str) -> None:
@@ -105,7 +106,7 @@ def paper(
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield Paper(f"http://127.0.0.1:{server.server_port}", Control(broker), journal, login)
+        yield Paper(f"http://127.0.0.1:{server.server_port}", Control(broker), journal, desk, login)
     finally:
         server.shutdown()
         server.server_close()

@@ -9,10 +9,12 @@ from django.db.models import F
 from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
+from nexus.idempotency.services import records
+from nexus.idempotency.services.records import RequestKey
 from tests.fakes.paper import Paper
 from tests.trading.conftest import brief
-from trading.models import Fill, TradeLedger
-from trading.services import fills, resolution
+from trading.models import BrokerPosition, Fill, TradeLedger
+from trading.services import closes, fills, resolution
 from trading.states import Delivery, OrderStatus, RejectedBy, VenueState
 from trading.types import OrderReport
 
@@ -22,6 +24,12 @@ def age(order: TradeLedger, seconds: int) -> None:
     span = timedelta(seconds=seconds)
     TradeLedger.objects.filter(pk=order.pk).update(sent_at=F("sent_at") - span, absent_since=F("absent_since") - span)
     order.refresh_from_db()
+
+
+def key(position: BrokerPosition) -> RequestKey:
+    """Return a key of the position's owner for one act."""
+    mark = records.fingerprint(method="POST", path="/trading/execute", body={})
+    return RequestKey(str(position.account.user.public_id), str(position.account.public_id), "k" * 32, mark)
 
 
 def tick(paper: Paper) -> None:
@@ -101,6 +109,26 @@ def test_searches_behind_a_price_as_old_as_the_order_prove_nothing(execute, pape
         resolve(order)
 
     assert (order.delivery, order.absent_since) == (Delivery.UNKNOWN, None)
+
+
+def test_searches_of_a_history_that_is_still_loading_prove_nothing(execute, paper):
+    """The terminal was restarted: it is connected and quotes, and lists no deals yet. A close leaves no other trace."""
+    execute()
+    held = BrokerPosition.objects.get()
+    paper.control.inject("timeout_after_accept")
+    order = closes.close(user=held.account.user, position=held, quantity=None, key=key(held), at=now()).order
+    assert order.delivery == Delivery.UNKNOWN
+    (terminal,) = paper.control._broker._terminals.values()
+    terminal.history_from_us = 2**61
+    tick(paper)
+
+    for _ in range(3):
+        age(order, 100)
+        resolve(order)
+    assert (order.delivery, order.absent_since) == (Delivery.UNKNOWN, None)
+
+    terminal.history_from_us = 0
+    assert resolve(order).status == OrderStatus.FILLED
 
 
 def test_one_failed_search_breaks_the_row_of_absences(execute, paper, settings):

@@ -297,6 +297,18 @@ def test_not_while_the_loss_is_at_the_limit(halted, people, settings):
     assert approve(release, people[1]) == StopLevel.ACTIVE
 
 
+def test_a_look_at_once_after_the_stop_counts_however_long_the_checks_take(halted, people):
+    """The look and the stop are compared by the moments that were written down, not by ages of different moments."""
+    stopped_at = TradingControl.objects.get(scope="SYSTEM").changed_at
+    assert stopped_at is not None
+
+    sights.note(account_id=halted.pk, seen_at=stopped_at)
+    assert list(failing(propose(people[0]), people[1])) == ["RECONCILED"]
+
+    sights.note(account_id=halted.pk, seen_at=stopped_at + timedelta(microseconds=1))
+    assert approve(ControlRelease.objects.get(), people[1]) == StopLevel.ACTIVE
+
+
 @pytest.mark.parametrize(
     "unknown", [{"loss_today": None}, {"read_at": None}, {"read_at": "old"}, {"trading_date": "old"}]
 )

@@ -13,6 +13,8 @@ from trading.types import (
     Instrument,
     Link,
     MarginQuestion,
+    Mark,
+    News,
     OrderChange,
     OrderReport,
     OrderRequest,
@@ -32,6 +34,8 @@ __all__ = [
     "Instrument",
     "Link",
     "MarginQuestion",
+    "Mark",
+    "News",
     "OrderChange",
     "OrderReport",
     "OrderRequest",
@@ -135,6 +139,16 @@ class Broker(Protocol):
 
     def cash_since(self, at: datetime) -> Sequence[CashReport]:
         """Read every movement of money without a trade since `at`; repeats are harmless. Raises: Unreachable."""
+        ...
+
+    def news(self, *, symbols: Sequence[str], since: datetime, mark: Mark | None = None) -> News:
+        """Read what was not told up to `mark`: fills, movements of money, and the prices of `symbols` that changed.
+
+        Without a mark, everything since `since`; so too where a mark cannot be trusted any more. What a venue lists
+        late is told when it is listed near the newest (each adapter says how near): whoever must miss nothing reads
+        without a mark now and then. A symbol without a price is left out. It waits behind everything else that the
+        venue is asked, orders first. Raises: Unreachable.
+        """
         ...
 
     def close(self) -> None:

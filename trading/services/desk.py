@@ -14,7 +14,7 @@ from nexus.core.money import CENT, as_text, half_even_to
 from trading import selectors
 from trading.models import TradableInstrument, TradeLedger, TradingAccount
 from trading.selectors import PositionView
-from trading.services import accounts, live
+from trading.services import accounts, glances, live
 from trading.types import AccountSnapshot, Quote
 
 ORDERS = 8  # the last ones
@@ -96,6 +96,12 @@ def look(owned: Iterable[TradingAccount]) -> list[Holding]:
     owned = list(owned)
     met = selectors.instruments_met(owned)
     return [_holding(account, met.get(account.pk, [])[:QUOTES]) for account in owned]
+
+
+def glance(account: TradingAccount, *, at: datetime) -> Holding | None:
+    """Read one account as `look` does, if anything there has moved."""
+    met = selectors.instruments_met([account]).get(account.pk, [])[:QUOTES]
+    return _holding(account, met) if glances.has_moved(account, symbols=[each.symbol for each in met], at=at) else None
 
 
 def _holding(account: TradingAccount, met: list[TradableInstrument]) -> Holding:

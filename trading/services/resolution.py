@@ -13,10 +13,11 @@ from django.db.models import F, Q
 
 from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
-from nexus.core.errors import OutsideError
+from nexus.core.errors import OutsideError, Unreachable
 from nexus.core.logs import correlated
 from trading import selectors
-from trading.models import TradeLedger
+from trading.brokers.base import Broker
+from trading.models import Fill, TradeLedger
 from trading.services import accounts, facts, fills, triggers
 from trading.states import Delivery, VenueState
 from trading.types import OrderReport
@@ -67,6 +68,8 @@ def _resolve(order: TradeLedger, *, at: datetime) -> TradeLedger:
     try:
         broker = accounts.broker_of(order.account)
         report = broker.order_report(client_order_id=order.client_order_id, symbol=order.symbol, sent_at=order.sent_at)
+        if report.state is VenueState.NO_TRACE:
+            _require_history(broker, order)
     except OutsideError as exc:
         log.warning("trading.order.not_resolved", order_id=str(order.public_id), error=str(exc))
         return _keep_asking(order_id=order_id, asked_at=asked_at, at=at)
@@ -75,6 +78,19 @@ def _resolve(order: TradeLedger, *, at: datetime) -> TradeLedger:
     settled = fills.record(order_id=order_id, report=report, at=at)
     triggers.account_refused(order.account, said=report, at=at)
     return settled
+
+
+def _require_history(broker: Broker, order: TradeLedger) -> None:
+    """Make sure that the broker lists what we have booked: a history that it is still loading shows no trace either.
+
+    An order that closed a position leaves its trace there alone. Raises: Unreachable.
+    """
+    known = Fill.objects.filter(account_id=order.account_id).order_by("-booked_at").first()
+    if known is None:
+        return
+    listed = {each.venue_fill_id for each in broker.fills_since(known.filled_at)}
+    if known.venue_fill_id not in listed:
+        raise Unreachable(f"the broker does not list the fill {known.venue_fill_id} that is booked: no search is whole")
 
 
 @transaction.atomic(durable=True)

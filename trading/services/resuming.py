@@ -179,13 +179,14 @@ def orders_known(now: Situation) -> Precondition:
 def reconciled(now: Situation) -> Precondition:
     """Every account was looked at with success after the stop, and not long ago."""
     since = now.switch.changed_at or now.clock
+    age_max = timedelta(seconds=settings.RECONCILIATION_AGE_MAX_S)
     left = []
     for account in now.accounts:
-        age_s = sights.age_s(account_id=account.pk)
-        if isinstance(age_s, Unknown) or now.clock - timedelta(seconds=float(age_s)) <= since:
+        seen_at = sights.seen_at(account_id=account.pk)  # an age would be of another moment than `clock`
+        if seen_at is None or seen_at <= since:
             left.append(f"{account} (not since the stop)")
-        elif age_s > settings.RECONCILIATION_AGE_MAX_S:
-            left.append(f"{account} ({age_s:.0f} s ago)")
+        elif now.clock - seen_at > age_max:
+            left.append(f"{account} ({(now.clock - seen_at).total_seconds():.0f} s ago)")
     return Precondition("RECONCILED", not left, _named(left, "No fresh look has succeeded at"))
 
 

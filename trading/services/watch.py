@@ -11,12 +11,15 @@ from nexus.audit.types import Actor, Target
 from nexus.core import statements
 from nexus.core.errors import OutsideError
 from risk.services import sights, stats
+from trading import selectors
 from trading.models import CashMovement, Fill, TradingAccount
 from trading.services import accounts, facts, figures, fills, readings, sweeps, triggers
+from trading.services.news import Reader
 from trading.states import PAID
 from trading.types import AccountSnapshot, CashReport, FillReport
 
 log = structlog.get_logger(__name__)
+reader = Reader()
 
 WATCHED = timedelta(hours=24)
 CASH_WINDOW = timedelta(hours=26)  # a day and what a server's clock may be off
@@ -39,6 +42,7 @@ def watched() -> list[int]:
 def look(*, account_id: int, at: datetime) -> int:
     """Read one account, keep its figures, book its new fills, stop what they ask for; return how many fills were new.
 
+    Of its history only what is new since the last look of this process is read, and once a minute all of a day.
     A broker that cannot be asked changes nothing but what is known of it: the next look sees what this one missed. What
     our own books say of trouble is looked at all the same. A look compares nothing, so it is no sight: only a complete
     reconciliation says that the account is known.
@@ -53,13 +57,14 @@ def look(*, account_id: int, at: datetime) -> int:
     try:
         broker = accounts.broker_of(account)
         snapshot = broker.snapshot(symbols=figures.symbols_of(account))
-        reports = broker.fills_since(since)
-        moved = broker.cash_since(at - CASH_WINDOW)
+        news = reader.read(broker, symbols=[], since=min(since, at - CASH_WINDOW), clock=clock)
     except OutsideError as exc:
         log.warning("trading.account.not_read", account_id=account_id, error=str(exc))
         figures.note_failure(account, fault=str(exc), clock=clock, at=at)
         return 0
-    new_fills = book(account, snapshot, reports=reports, moved=moved, at=at)
+    new_fills = book(account, snapshot, reports=news.fills, moved=news.cash, at=at)
+    if selectors.are_booked(account, (each for each in news.fills if each.filled_at >= begins_at(account))):
+        reader.keep(broker, news, clock=clock)
     sweeps.renew(account, snapshot, read_at=clock, at=at)
     row = figures.note(account, snapshot, read_at=clock, at=at)
     lost, limit = figures.judge(account, row, at=at)

@@ -8,7 +8,7 @@ from decimal import ROUND_CEILING, Decimal
 
 from nexus.core.errors import OutcomeUnknown, Refused, Unreachable
 from trading.brokers import ids
-from trading.brokers.alpaca import evidence, listings, orders, wire
+from trading.brokers.alpaca import evidence, listings, news, orders, wire
 from trading.brokers.alpaca.outcomes import Duplicate
 from trading.brokers.alpaca.session import Kept, Session
 from trading.brokers.base import (
@@ -18,6 +18,8 @@ from trading.brokers.base import (
     Instrument,
     Link,
     MarginQuestion,
+    Mark,
+    News,
     OrderChange,
     OrderReport,
     OrderRequest,
@@ -223,6 +225,10 @@ class AlpacaBroker:
             listed = listings.activities(self._session.client, category="non_trade_activity", after=after)
             moved = (wire.cash(entry) for entry in listed if wire.optional(entry.get("net_amount")))
             return [each for each in moved if each.moved_at >= at - CASH_PADDING]
+
+    def news(self, *, symbols: Sequence[str], since: datetime, mark: Mark | None = None) -> News:
+        """Read what was not told up to `mark`; executions listed within a quarter of an hour are not missed."""
+        return news.read(self._session, symbols=symbols, since=since, mark=mark)
 
     def margin(self, *, symbol: str, side: Side, quantity: Decimal, price: Decimal) -> Decimal:
         """Reckon how much margin an order would take by the venue's own terms: it has nothing that can be asked.

@@ -16,6 +16,8 @@ from trading.brokers.base import (
     Instrument,
     Link,
     MarginQuestion,
+    Mark,
+    News,
     OrderChange,
     OrderReport,
     OrderRequest,
@@ -25,7 +27,7 @@ from trading.brokers.base import (
     StopsChange,
     VenueState,
 )
-from trading.brokers.mt5 import answers, changes, orders, readings, search, wire
+from trading.brokers.mt5 import answers, changes, history, news, orders, readings, search, wire
 from trading.brokers.mt5.orders import TerminalRequest
 from trading.brokers.mt5.outcomes import Outcome
 from trading.brokers.mt5.session import Session
@@ -170,14 +172,11 @@ class Mt5Broker:
 
     def fills_since(self, at: datetime) -> Sequence[FillReport]:
         """Read every trade fill of the account since `at`, ours or not; repeats are harmless."""
-        now = self._session.batch([readings.call("terminal_info")])
-        window = readings.window(min(at.timestamp(), now.utc_s), now.utc_s)
-        batch = self._session.batch([readings.call("history_deals_get", *window), readings.call("terminal_info")])
+        listed, batch = history.deals(self._session, at.timestamp())
         with readings.reading():
-            readings.require_connected(batch.result(1))
             fills = [
                 wire.fill(deal, zone=self._session.clock, client_order_id=wire.owner(deal, tag=self._profile.tag))
-                for deal in batch.result(0)
+                for deal in listed
                 if wire.is_trade(deal)
             ]
         self._session.compared("fills", batch)
@@ -185,13 +184,14 @@ class Mt5Broker:
 
     def cash_since(self, at: datetime) -> Sequence[CashReport]:
         """Read every movement of money without a trade since `at`; repeats are harmless. Raises: Unreachable."""
-        now = self._session.batch([readings.call("terminal_info")])
-        window = readings.window(min(at.timestamp(), now.utc_s), now.utc_s)
-        batch = self._session.batch([readings.call("history_deals_get", *window), readings.call("terminal_info")])
+        listed, _ = history.deals(self._session, at.timestamp())
         with readings.reading():
-            readings.require_connected(batch.result(1))
-            moved = [wire.cash(deal, zone=self._session.clock) for deal in batch.result(0) if not wire.is_trade(deal)]
+            moved = [wire.cash(deal, zone=self._session.clock) for deal in listed if not wire.is_trade(deal)]
         return [each for each in moved if each.moved_at >= at - CLOCK_CHANGE]
+
+    def news(self, *, symbols: Sequence[str], since: datetime, mark: Mark | None = None) -> News:
+        """Read what was not told up to `mark`; deals that are listed within two hours of the newest are not missed."""
+        return news.read(self._session, symbols=symbols, since=since, mark=mark)
 
     def margin(self, *, symbol: str, side: Side, quantity: Decimal, price: Decimal) -> Decimal:
         """Ask the venue how much margin an order would take, in account currency. Raises: Refused, Unreachable."""

@@ -10,6 +10,7 @@ from trading.brokers.base import OrderReport, VenueState
 from trading.brokers.mt5 import answers, evidence, readings, wire
 from trading.brokers.mt5.session import Session
 
+CLOCKS_MAY_DIFFER_S = 60  # a server's clock beside its zone: what `server_clock` takes for latency
 NEAR_S = 120  # a server's clock may be a minute off beside its zone, and a deal listed a moment late
 
 
@@ -52,11 +53,14 @@ def trace(
     """Find an order of which nobody knows whether it arrived, or report that there is no trace of it.
 
     What the terminal lists is as old as what its server last told it: only a price newer than the sending shows that
-    an empty search could have found the order. Raises: Unreachable when the search proves nothing.
+    an empty search could have found the order. As soon as there was time for one, it must be newer by what the two
+    clocks may differ. Raises: Unreachable when the search proves nothing.
     """
     with readings.reading():
         sent_s = max(sent_at.timestamp(), float(document["called_utc"] or 0))
-        has_ticked = _has_ticked(session, symbol, since=datetime.fromtimestamp(sent_s, UTC))
+        asked_s = float(document["gateway_utc"])
+        newer_s = max(sent_s, min(sent_s + CLOCKS_MAY_DIFFER_S, asked_s - CLOCKS_MAY_DIFFER_S))
+        has_ticked = _has_ticked(session, symbol, since=datetime.fromtimestamp(newer_s, UTC))
         if document["reply"]:
             trail = _by_ticket(trail, document)
         found = search(session, trail, since_s=since_s, until_s=float(document["gateway_utc"]))

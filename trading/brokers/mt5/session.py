@@ -47,8 +47,9 @@ class Session:
         self._client.close()
 
     def batch(self, calls: Sequence[dict[str, Any]], *, urgency: str = "") -> readings.Batch:
-        """Make the calls as one unit. Takes: `urgency`, SEND or CLOSE when an order waits for them.
+        """Make the calls as one unit.
 
+        Takes: `urgency`, SEND or CLOSE when an order waits for them, QUOTE when nothing does.
         Raises: Unreachable, also when another account answers.
         """
         document = self._client.read("/v1/batch", list(calls), correlation_id=_correlation_id(), urgency=urgency)

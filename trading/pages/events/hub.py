@@ -86,6 +86,10 @@ class Hub:
         """Return the accounts that somebody looks at."""
         return sorted({account_id for each in self.listeners for account_id in each.accounts})
 
+    def shows(self, account_id: int) -> bool:
+        """Tell whether an account's pages have been sent what it looks like."""
+        return account_id in self._last
+
     def tell(self, name: str, *, user_id: int | None) -> None:
         """Tell a user's pages; everybody's without a user."""
         for each in self.listeners:

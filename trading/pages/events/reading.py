@@ -117,7 +117,7 @@ async def beat(hub: Hub) -> None:
 
 async def _beat_of(hub: Hub, account_id: int) -> None:
     try:
-        message = await in_thread(_pulse, account_id)
+        message = await in_thread(_pulse, account_id, hub.shows(account_id))
     except Exception as exc:  # noqa: BLE001 — one account's trouble is not another's
         log.warning("events.account.not_read", account_id=account_id, error=str(exc))
         return
@@ -125,12 +125,16 @@ async def _beat_of(hub: Hub, account_id: int) -> None:
         hub.beat(account_id, message)
 
 
-def _pulse(account_id: int) -> dict[str, Any] | None:
+def _pulse(account_id: int, is_shown: bool) -> dict[str, Any] | None:  # noqa: FBT001 - called through an executor
+    """Return what an account looks like now, or None when that is what its pages show already."""
     account = selectors.active_accounts().filter(pk=account_id).first()
     if account is None:
         return None
-    (holding,) = desk.look([account])
-    return desk.pulse(holding, at=now())
+    at = now()
+    holding = desk.glance(account, at=at)
+    if holding is None and not is_shown:
+        (holding,) = desk.look([account])
+    return None if holding is None else desk.pulse(holding, at=at)
 
 
 async def check(hub: Hub, seers: "dict[Any, str]", *, every_s: float) -> None:

@@ -138,6 +138,9 @@ class FakeTerminal:
     def history_deals_get(self, since: int, until: int) -> Any:
         return tuple(deal for deal in self.deals if since <= deal.time <= until)
 
+    def history_deals_total(self, since: int, until: int) -> Any:
+        return sum(since <= deal.time <= until for deal in self.deals)
+
     def order_check(self, request: dict[str, Any]) -> Any:
         return structure("OrderCheckResult", retcode=self.check_retcode, comment=self.check_comment)
 

@@ -8,7 +8,9 @@ import pytest
 from nexus.core.errors import Refused, Unreachable
 from tests.trading.brokers.mt5.gateway_in_thread import link
 from trading.brokers.base import PositionMode, Side
+from trading.brokers.mt5 import history
 from trading.brokers.mt5.adapter import Mt5Broker
+from trading.brokers.mt5.gateway.worker import Urgency, Worker
 from trading.brokers.mt5.terms import Filling
 
 
@@ -184,3 +186,64 @@ def test_takes_a_live_link_to_a_live_server():
 
     assert broker._profile.fillings == (Filling.FOK, Filling.IOC)
     assert not broker._profile.is_paper
+
+
+def test_news_wait_behind_everything_else_that_the_terminal_is_asked(broker, sent_at, monkeypatch):
+    """A reading of the history would stand before prices; news do not, and so never hold up an order or a proof."""
+    real, seen = Worker.run, []
+
+    def run(self, unit, payload, **how):
+        seen.append(how["urgency"])
+        return real(self, unit, payload, **how)
+
+    monkeypatch.setattr(Worker, "run", run)
+
+    mark = broker.news(symbols=["EURUSD"], since=sent_at).mark
+    broker.news(symbols=["EURUSD"], since=sent_at, mark=mark)
+    assert set(seen) == {Urgency.QUOTE}
+    seen.clear()
+    broker.fills_since(sent_at)
+    assert Urgency.RECONCILE in seen
+
+
+def test_news_are_read_though_one_symbol_has_no_price(broker, terminal, order, sent_at):
+    mark = broker.news(symbols=["EURUSD"], since=sent_at).mark
+    broker.submit(order())
+
+    news = broker.news(symbols=["NOSUCH", "EURUSD"], since=sent_at, mark=mark)
+
+    assert (len(news.fills), set(news.quotes)) == (1, {"EURUSD"})
+    terminal.connected = False
+    with pytest.raises(Unreachable):
+        broker.news(symbols=[], since=sent_at, mark=mark)
+
+
+def test_a_busy_history_is_read_in_pieces_and_an_order_goes_between_them(broker, terminal, order, sent_at, monkeypatch):
+    """Ten thousand deals in one listing would hold the terminal for a second: no piece is longer than its most."""
+    monkeypatch.setattr(history, "PIECE", 50)
+    broker.submit(order())
+    (one,) = terminal.deals
+    at = [one.time - 7 * number for number in range(499)] + [one.time - 40_000] * 200  # a second may hold more
+    terminal.deals = [
+        one._replace(ticket=number + 1, time=time, time_msc=1000 * time, type=2 * (number % 2))
+        for number, time in enumerate(at)
+    ]
+    real, sizes = terminal.history_deals_get, []
+
+    def listed(*window):
+        sizes.append(len(real(*window)))
+        return real(*window)
+
+    terminal.history_deals_get = listed
+    since = sent_at - timedelta(hours=12)
+
+    fills, cash = broker.fills_since(since), broker.cash_since(since)
+    news = broker.news(symbols=["EURUSD"], since=since)
+
+    assert (len(fills), len(cash)) == (350, 349)
+    assert ({each.venue_fill_id for each in fills}, len(news.fills)) == (
+        {each.venue_fill_id for each in news.fills},
+        350,
+    )
+    assert sorted({size for size in sizes if size > 50}) == [200]
+    assert set(news.quotes) == {"EURUSD"}

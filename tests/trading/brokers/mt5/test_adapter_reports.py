@@ -1,7 +1,7 @@
 """What became of an order: found, proven never sent, or nothing yet; a search that failed proves nothing."""
 
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -223,6 +223,30 @@ def test_a_search_behind_a_price_as_old_as_the_order_proves_nothing(lost, broker
     terminal.ticked_at = None
 
     assert report(wanted).state is VenueState.NO_TRACE
+
+
+@pytest.mark.parametrize(
+    ("sent_ago_s", "price_after_s", "is_proof"),
+    [(200, 30, False), (200, 59, False), (200, 61, True), (90, 25, False), (90, 31, True), (50, 1, True)],
+)
+def test_a_price_is_newer_only_by_more_than_clocks_differ(
+    running, broker, terminal, order, sent_ago_s, price_after_s, is_proof
+):
+    """A server's clock that is fast makes a price of before the order look like one of after it."""
+    broker.snapshot(symbols=["EURUSD"])
+    broker.snapshot(symbols=["EURUSD"])
+    running.journal.created_at = time.time()  # the journal cannot swear: only a search can tell
+    wanted, sent_at = order(), datetime.now(UTC) - timedelta(seconds=sent_ago_s)
+    terminal.ticked_at = sent_at.timestamp() + price_after_s
+
+    def report():
+        return broker.order_report(client_order_id=wanted.client_order_id, symbol=wanted.symbol, sent_at=sent_at)
+
+    if is_proof:
+        assert report().state is VenueState.NO_TRACE
+    else:
+        with pytest.raises(Unreachable, match="newer than the order"):
+            report()
 
 
 def test_finds_an_order_though_prices_stand_still(lost, report, terminal):

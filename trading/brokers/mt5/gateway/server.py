@@ -182,7 +182,7 @@ def _reading(body: Any, function: object) -> dict[str, Any]:
 
 def _urgency(asked: str, calls: Sequence[dict[str, Any]]) -> Urgency:
     """Return the urgency that the caller gave, or what its calls tell: history is read to reconcile."""
-    if asked in {"CLOSE", "SEND"}:  # the readings that an order needs are as urgent as the order
+    if asked in {"CLOSE", "SEND", "QUOTE"}:  # the readings that an order needs are as urgent as the order
         return Urgency[asked]
     is_history = any(str(call.get("function", "")).startswith("history_") for call in calls)
     return Urgency.RECONCILE if is_history else Urgency.QUOTE

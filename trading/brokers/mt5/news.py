@@ -1,0 +1,75 @@
+"""What is new at the terminal since it was asked last: prices that changed, and deals, by watermarks.
+
+Times are the server's own throughout: what is told does not depend on what we know of its clock.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from datetime import datetime
+
+from trading.brokers.base import Mark, News, Quote
+from trading.brokers.mt5 import history, readings, wire
+from trading.brokers.mt5.session import Session
+
+# A deal may be listed seconds late, and in autumn a server's clock goes back by an hour.
+OVERLAP_S = 2 * 3600
+PAUSE_S_MAX = 3600  # after a longer pause, or when a clock was set, a mark is no beginning
+
+
+def read(session: Session, *, symbols: Sequence[str], since: datetime, mark: Mark | None) -> News:
+    """Read what is new: from a mark as one unit, from the beginning piece by piece. Raises: Unreachable."""
+    if mark is not None:
+        window = max(mark.deals - OVERLAP_S, 1), mark.asked + readings.WINDOW_PAD_S
+        calls = [readings.call("history_deals_get", *window), readings.call("terminal_info")]
+        batch = session.batch([*calls, *readings.quote_calls(symbols)], urgency="QUOTE")
+        if batch.unreconciled is None and abs(batch.utc_s - mark.asked) <= PAUSE_S_MAX:
+            with readings.reading():
+                readings.require_connected(batch.result(1))
+            return _news(session, symbols, batch.result(0), batch, mark, is_whole=False)
+    deals, last = history.deals(session, since.timestamp(), urgency="QUOTE")
+    batch = session.batch(readings.quote_calls(symbols), urgency="QUOTE") if symbols else last
+    beginning = Mark({}, max(int(since.timestamp()) - readings.WINDOW_PAD_S, 1), frozenset(), int(last.utc_s))
+    news = _news(session, symbols, deals, batch, beginning, is_whole=True)
+    session.compared("fills", last)
+    return news
+
+
+def _news(
+    session: Session,
+    symbols: Sequence[str],
+    deals: Sequence[wire.Plain],
+    batch: readings.Batch,
+    mark: Mark,
+    *,
+    is_whole: bool,
+) -> News:
+    """Leave out what was told. Takes: a unit that ends with the prices of `symbols`."""
+    with readings.reading():
+        listed = {str(wire.integer(deal["ticket"])): deal for deal in deals}
+        new = [deal for ticket, deal in listed.items() if ticket not in mark.told]
+        newest = max([mark.deals, *(wire.integer(deal["time"]) for deal in listed.values())])
+        near = {ticket for ticket, deal in listed.items() if wire.integer(deal["time"]) >= newest - OVERLAP_S}
+        tag, zone = session.profile.tag, session.clock
+        fills = (
+            wire.fill(deal, zone=zone, client_order_id=wire.owner(deal, tag=tag)) for deal in new if wire.is_trade(deal)
+        )
+        cash = (wire.cash(deal, zone=zone) for deal in new if not wire.is_trade(deal))
+        quotes, times = _quotes(session, symbols, batch)
+        told = Mark({**mark.quotes, **times}, newest, frozenset(near), int(batch.utc_s))
+        changed = {symbol: quote for symbol, quote in quotes.items() if times[symbol] != mark.quotes.get(symbol)}
+        return News(changed, tuple(fills), tuple(cash), told, is_whole=is_whole)
+
+
+def _quotes(session: Session, symbols: Sequence[str], batch: readings.Batch) -> tuple[dict[str, Quote], dict[str, int]]:
+    """Read the prices that there are, and their times: one symbol without a price silences no other."""
+    quotes, times = {}, {}
+    first = len(batch.answers) - 2 * len(symbols)
+    for index, symbol in enumerate(symbols):
+        tick = batch.answers[first + 2 * index + 1]
+        if tick["ok"] is not True or tick["result"] is None:
+            continue
+        with contextlib.suppress(wire.BadAnswer):
+            at_ms = wire.integer(tick["result"]["time_msc"])
+            quotes[symbol] = wire.quote(symbol, tick["result"], at=session.clock.utc_of_quote(at_ms))
+            times[symbol] = at_ms
+    return quotes, times
