@@ -28,7 +28,7 @@ def enrol(request: HttpRequest) -> HttpResponse:
             "form": CodeForm(),
             "secret": " ".join(begun.secret[i : i + 4] for i in range(0, len(begun.secret), 4)),
             "uri": begun.uri,
-            "picture": mark_safe(begun.svg),  # noqa: S308 — squares that we have drawn
+            "picture": mark_safe(begun.svg),  # noqa: S308  # nosec B308 B703  # squares that we have drawn
         }
         return pages.render(request, "nexus/confirm_factor.html", shown)
 

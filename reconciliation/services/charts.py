@@ -24,25 +24,20 @@ RUNS = """
 FROM reconciliation_log
 WHERE entry = 'RUN' AND account_id = ANY(%(accounts)s::bigint[]) AND at >= %(since)s AND at < %(until)s
 """
-DIFFERENCES = (
-    """
+DIFFERENCES = f"""
 SELECT account_id, date_bin(%(step)s::interval, at, %(epoch)s::timestamptz) AS begins, max(value_usd),
        count(*) FILTER (WHERE value_usd IS NULL AND status <> 'FAILED'), count(*) FILTER (WHERE status = 'FAILED')
-"""
-    + RUNS
-    + "GROUP BY account_id, begins"
-)
-AGES = (
-    """
+{RUNS}
+GROUP BY account_id, begins
+"""  # nosec B608  # literal texts of the code
+AGES = f"""
 SELECT begins, min(at), max(at), max(gap) FROM (
     SELECT date_bin(%(step)s::interval, at, %(epoch)s::timestamptz) AS begins, at,
            at - lag(at) OVER (ORDER BY at) AS gap
-"""
-    + RUNS
-    + """
-AND status <> 'FAILED') complete GROUP BY begins
-"""
-)
+    {RUNS}
+    AND status <> 'FAILED'
+) complete GROUP BY begins
+"""  # noqa: S608  # nosec B608  # literal texts of the code
 BEFORE = """
 SELECT at FROM reconciliation_log
 WHERE entry = 'RUN' AND account_id = %(account)s AND status <> 'FAILED'

