@@ -1,5 +1,6 @@
 """What waits for a second person: seen by all staff, decided by another operator than who asked."""
 
+import contextlib
 import uuid
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -12,10 +13,14 @@ from accounts.rules import Action
 from accounts.services import approvals
 from accounts.services.approvals import Request
 from accounts.states import ApprovalState
+from accounts.types import Principal
+from nexus.console import limits
 from nexus.console.acts import Act, Done, Plan
 from nexus.console.pages import Page
+from nexus.core.errors import NotFound
 from reconciliation.services import decisions as review_decisions
 from risk.services import changes, releases
+from risk.states import LimitScope
 
 SHOWN = 100
 WORDS = {
@@ -58,7 +63,7 @@ class ApprovalPage(Page):
             "title": words(row),
             "row": row,
             "at": now(),
-            "facts": facts(row),
+            "facts": facts(row, by=self.person),
             "url": place_of(row),
             "is_open": row.state == ApprovalState.PENDING and row.expires_at > now(),
             "is_mine": row.requested_by_id == self.person.pk,
@@ -82,7 +87,7 @@ class _Decide(Act):
                 ("Because", row.reason),
                 ("Ends", f"{row.expires_at:%Y-%m-%d %H:%M} UTC"),
                 ("State", row.state),
-                *facts(row),
+                *facts(row, by=self.person),
             ),
             back=reverse("admin:console_approval", args=[public_id]),
             barred=self._barred(row, is_mine=is_mine),
@@ -164,9 +169,14 @@ def words(row: Request) -> str:
     return WORDS.get(row.kind, row.kind)
 
 
-def facts(row: Request) -> list[tuple[str, object]]:
-    """Return what would be done, as it will be compared before it is done."""
-    return [(str(name).replace("_", " "), _plain(value)) for name, value in row.payload.items()]
+def facts(row: Request, *, by: Principal) -> list[tuple[str, object]]:
+    """Return what would be done, as it will be compared before it is done, and whose limit a key names."""
+    named: list[tuple[str, object]] = []
+    if row.kind == changes.KIND:
+        with contextlib.suppress(NotFound):
+            owner = limits.owner_of(LimitScope(row.payload["scope"]), row.payload["key"], by=by)
+            named = [("Whose limit", owner.words)]
+    return named + [(str(name).replace("_", " "), _plain(value)) for name, value in row.payload.items()]
 
 
 def place_of(row: Request) -> str:

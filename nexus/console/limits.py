@@ -131,11 +131,10 @@ class LimitPage(Page):
         """Read the limit."""
         owner, kind = asked_for(self, **kwargs)
         of = {"scope": owner.scope.value, "key": owner.key, "kind": kind.value}
-        (line,) = [each for each in lines_of(owner) if each.kind == kind]
         return {
             "title": f"{kind}: {owner.words}",
             "owner": owner,
-            "line": line,
+            "line": line_of(owner, kind),
             "versions": selectors.versions(**of, limit=VERSIONS_SHOWN),
             "changes": selectors.changes_of(**of, limit=VERSIONS_SHOWN),
             "change_url": reverse("admin:console_change_limit", args=[owner.scope.value, kind.value]),
@@ -168,30 +167,29 @@ class ChangePage(Act):
             ),
             button=_("Propose") if found.gives_room else _("Change at once"),
             facts=((_("Of"), owner.words), (_("Limit"), kind.value), (_("Unit"), unit), *_since(found)),
-            before=_("%(value)s %(unit)s") % {"value": money.as_text(found.current.value), "unit": unit}
-            if found.current
-            else _("It has no value of its own here."),
+            before=_before(owner, kind, found),
             after=_after(found, value=money.as_text(value), unit=unit),
             consequences=_consequences(owner, kind, value, found),
             back=back,
             is_grave=True,
             barred=_("It is that already.") if is_same else "",
+            more={"value": value, "seen": found.seen, "gives_room": found.gives_room},
         )
 
     def act(self, words: dict[str, Any], plan: Plan, **kwargs: Any) -> Done:
         """Lower it, or propose to raise it; nothing, if it is another one by now."""
         owner, kind = asked_for(self, **kwargs)
-        text = self.request.GET.get("value", "").strip()
         if plan.barred:
             raise Invalid(plan.barred)
-        found = changes.preview(scope=owner.scope, key=owner.key, kind=kind, value=Decimal(text))
         given = {
-            "scope": owner.scope, "key": owner.key, "kind": kind, "value": Decimal(text), "reason": words["reason"],
-            "by": self.person, "at": now(), "seen": found.seen,
+            "scope": owner.scope, "key": owner.key, "kind": kind, "value": plan.more["value"],
+            "reason": words["reason"], "by": self.person, "at": now(),
+            "seen": plan.more["seen"],  # of the plan that was compared: read again, it could be another one by now
         }  # fmt: skip
-        if not found.gives_room:
-            changes.lower(**given, actor=Actor.user(self.person.public_id))
-            return Done(_("In force: %(kind)s is %(value)s.") % {"kind": kind.value, "value": text}, plan.back)
+        if not plan.more["gives_room"]:
+            row = changes.lower(**given, actor=Actor.user(self.person.public_id))
+            now_in_force = {"kind": kind.value, "value": money.as_text(row.value)}
+            return Done(_("In force: %(kind)s is %(value)s.") % now_in_force, plan.back)
         change = changes.propose(**given)
         asked = approvals.about(kind=changes.KIND, object_id=change.pk)
         said = _("Proposed. Another operator decides until %(at)s UTC.") % {"at": f"{change.expires_at:%m-%d %H:%M}"}
@@ -247,6 +245,12 @@ def lines_of(owner: Owner) -> list[Line]:
     return [_line(owner, kind, own.get(kind.value), ceilings.get(kind.value)) for kind in LimitKind]
 
 
+def line_of(owner: Owner, kind: LimitKind) -> Line:
+    """Return one kind of limit as it stands for an owner."""
+    (line,) = [each for each in lines_of(owner) if each.kind == kind.value]
+    return line
+
+
 def _rows(scope: LimitScope, key: str) -> list[Any]:
     return list(selectors.limits_page(scope=scope.value, key=key, limit=SHOWN, before=None)[0])
 
@@ -297,6 +301,17 @@ def _since(found: Preview) -> tuple[tuple[str, object], ...]:
     return () if row is None else ((_("Since"), f"{row.created_at:%Y-%m-%d %H:%M} UTC"), (_("Because"), row.reason))
 
 
+def _before(owner: Owner, kind: LimitKind, found: Preview) -> str:
+    words = {"unit": UNITS[kind]}
+    if found.current is not None:
+        return _("%(value)s %(unit)s") % {**words, "value": money.as_text(found.current.value)}
+    ceiling = line_of(owner, kind).ceiling
+    if ceiling is None:
+        return _("It has no value here, and the platform has none: such orders are refused.")
+    said = _("It has no value of its own here: the platform's %(value)s %(unit)s hold.")
+    return said % {**words, "value": money.as_text(ceiling)}
+
+
 def _after(found: Preview, *, value: str, unit: str) -> str:
     words = {"value": value, "unit": unit}
     if found.gives_room:
@@ -305,7 +320,6 @@ def _after(found: Preview, *, value: str, unit: str) -> str:
 
 
 def _consequences(owner: Owner, kind: LimitKind, value: Decimal, found: Preview) -> tuple[str, ...]:
-    (line,) = [each for each in lines_of(owner) if each.kind == kind]
     said = (
         _("This gives more room, and so it takes two: you propose it, another operator approves it or not."),
         _("If the limit is changed meanwhile, the proposal is void."),
@@ -313,7 +327,7 @@ def _consequences(owner: Owner, kind: LimitKind, value: Decimal, found: Preview)
         _("This takes room away, and so it acts at once and by yourself. Giving it back takes two."),
         _("Orders that stand and positions stay as they are."),
     )  # fmt: skip
-    ceiling = line.ceiling
+    ceiling = line_of(owner, kind).ceiling
     if owner.scope is not LimitScope.PLATFORM and ceiling is not None and is_tighter(kind, ceiling, than=value):
         bound = _("The platform's %(value)s is tighter, and goes on to hold.") % {"value": money.as_text(ceiling)}
         return (*said, bound)

@@ -52,7 +52,7 @@ WAYS = (
     Way("admin:console_keys", gettext_noop("API keys"), "k", Action.KEY_READ),
     Way("admin:console_limits", gettext_noop("Limits"), "m", Action.ACCOUNT_READ),
     Way("admin:console_audit", gettext_noop("Audit"), "v", Action.AUDIT_READ),
-    Way("admin:console_charts", gettext_noop("Charts"), "g", Action.ACCOUNT_READ),
+    Way("admin:console_charts", gettext_noop("Charts"), "d", Action.ACCOUNT_READ),
     Way("admin:console_tables", "All tables", "t", Action.STATUS_READ),
 )
 

@@ -144,7 +144,7 @@ def verdict(**changes) -> Verification:
 
 
 def test_the_front_page_and_the_page_of_verification_say_the_last_verdict_and_the_lag(console, officer):
-    assert "never: the nightly worker has not run yet" in text(console.get("/admin/"))
+    assert "never: no verification has run yet" in text(console.get("/admin/"))
     verdict()
     record(1)
     seal()

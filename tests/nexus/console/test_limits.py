@@ -1,5 +1,6 @@
 """Limits at the console: shown with their versions, lowered by one, raised by two, and never on what was not seen."""
 
+import re
 from decimal import Decimal
 
 import pytest
@@ -35,6 +36,13 @@ def change(user, value: str) -> str:
     return f"{LOSS}change/?key={user.pk}&value={value}"
 
 
+def lower_to(value: str, user) -> None:
+    changes.lower(
+        scope=LimitScope.USER, key=str(user.pk), kind=LimitKind.DAILY_LOSS, value=Decimal(value), reason="Another.",
+        actor=Actor.system("tests"), at=now(),
+    )  # fmt: skip
+
+
 def in_force(user) -> Decimal:
     return RiskLimit.objects.get(scope="USER", key=str(user.pk), kind="DAILY_LOSS", ended_at=None).value
 
@@ -45,7 +53,7 @@ def test_limits_are_found_by_whose_they_are_and_shown_beside_the_platforms(conso
         assert "USER someone@nexus.example" in page
         assert "He is new here." in page
         page = text(client.get("/admin/limits/", {"scope": "USER", "whose": someone.email}))
-        assert 'DAILY_LOSS</a></td><td class="num">500</td>' in page
+        assert re.search(r'DAILY_LOSS</a></td><td data-label="Its own" class="num">500</td>', page)
         assert f"{LOSS}?key={someone.pk}" in page
         for scope, whose in (("ACCOUNT", account.venue_account), ("INSTRUMENT", "EURUSD"), ("PLATFORM", "")):
             page = client.get("/admin/limits/", {"scope": scope, "whose": whose})
@@ -87,11 +95,18 @@ def test_more_room_takes_two(console, other_console, limit, someone):
 
     assert answer.status_code == 302
     assert in_force(someone) == 500
-    assert f"{LOSS}?key={someone.pk}" in text(console.get(answer.url))  # whose limit it is about
+    asked = text(other_console.get(answer.url))  # whose limit it is about
+    assert f"{LOSS}?key={someone.pk}" in asked
+    assert "Whose limit</dt><dd>someone@nexus.example" in asked
     assert confirm(console, f"{answer.url}approve/", version="x").status_code in (403, 409)
     assert confirm(other_console, f"{answer.url}approve/").status_code == 302
     assert in_force(someone) == 900
     assert LimitChange.objects.get().state == "APPLIED"
+
+
+def test_a_first_value_is_shown_beside_the_platforms(console, someone, settings):
+    settings.DAILY_LOSS_LIMIT = Decimal(600)
+    assert "no value of its own here: the platform&#x27;s 600 USD hold" in text(console.get(change(someone, "250")))
 
 
 def test_a_ceiling_of_the_platform_that_is_tighter_is_said_beforehand(console, limit, someone, settings):
@@ -129,16 +144,27 @@ def test_a_form_that_was_seen_for_another_value_does_nothing(console, limit, som
 
 def test_a_limit_that_has_changed_is_a_409_and_shows_how_it_stands(console, limit, someone):
     version = seen(console, change(someone, "400"))
-    changes.lower(
-        scope=LimitScope.USER, key=str(someone.pk), kind=LimitKind.DAILY_LOSS, value=Decimal(450), reason="Another.",
-        actor=Actor.system("tests"), at=now(),
-    )  # fmt: skip
+    lower_to("450", someone)
 
     answer = confirm(console, change(someone, "400"), version=version)
 
     assert answer.status_code == 409
     assert "450 USD" in text(answer)
     assert in_force(someone) == 450
+
+
+@pytest.mark.parametrize("value", ["400", "900"])
+def test_what_changes_at_the_last_moment_is_not_acted_upon(console, limit, someone, value, monkeypatch):
+    """Between the comparison of the versions and the lock of the limit."""
+
+    def meanwhile(*_args, **_given) -> None:
+        lower_to("450", someone)
+
+    monkeypatch.setattr("accounts.services.step_up.require_typed", meanwhile)
+
+    assert confirm(console, change(someone, value)).status_code == 409
+    assert in_force(someone) == 450
+    assert not LimitChange.objects.exists()
 
 
 @pytest.mark.parametrize("value", ["400", "900"])

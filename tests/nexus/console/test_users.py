@@ -7,6 +7,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
 from accounts.models import ApiKey, ApprovalRequest, TotpDevice, User
+from accounts.services import sessions
 from accounts.states import Role
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
@@ -200,6 +201,22 @@ def test_all_sessions_are_ended_at_once_and_by_one_of_two(console, other_console
     key.refresh_from_db()
     assert key.revoked_at is not None
     assert [each.action for each in new_events()].count("auth.sessions.ended_by_operator") == 1
+
+
+def test_sessions_that_end_at_the_last_moment_are_not_ended_again(console, someone, monkeypatch):
+    """Between the comparison of the versions and the lock of the user."""
+    path = at(someone, "end-sessions/")
+    version = seen(console, path)
+    real = sessions.end_of
+
+    def meanwhile(**given) -> int:
+        real(**{**given, "seen": None})
+        return real(**given)
+
+    monkeypatch.setattr("accounts.services.sessions.end_of", meanwhile)
+    assert confirm(console, path, version=version).status_code == 409
+    someone.refresh_from_db()
+    assert someone.token_version == 2
 
 
 def test_keys_are_found_by_owner_name_and_status(console, officer, someone, key):
