@@ -6,7 +6,7 @@ from django.contrib.admin import AdminSite
 from django.urls import URLPattern, path
 
 from accounts.rules import Action
-from nexus.console import alerts, approvals, charts, home, logins, orders, releases, reviews, stops
+from nexus.console import alerts, approvals, charts, home, logins, orders, releases, reviews, runbooks, stops
 from nexus.console.pages import Page
 
 
@@ -56,6 +56,8 @@ PAGES: tuple[tuple[str, type[Page], str], ...] = (
     ("alerts/<int:alert_id>/take/", alerts.TakePage, "console_take_alert"),
     ("charts/", charts.ChartsPage, "console_charts"),
     ("charts/<uuid:account_id>/", charts.AccountPage, "console_account_charts"),
+    ("runbooks/", runbooks.RunbooksPage, "console_runbooks"),
+    ("runbooks/<slug:name>/", runbooks.RunbookPage, "console_runbook"),
     ("logins/", logins.LoginsPage, "console_logins"),
     ("logins/<str:bucket>/unlock/", logins.UnlockPage, "console_unlock"),
 )
