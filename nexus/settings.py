@@ -290,6 +290,7 @@ ALERT_CHANNELS = {
     "DIGEST": env.secret_words("ALERT_DIGEST"),  # what is quiet, all in one message; none: where warnings go
     "ESCALATION": env.secret_words("ALERT_ESCALATION"),  # critical ones that nobody has acknowledged in time
 }
+PUBLIC_URL = env.text("PUBLIC_URL", "")  # of this installation, for links in messages; without, they name a file
 ALERT_THROTTLE_S = env.integer("ALERT_THROTTLE_S", 300)  # between two messages about one key to one channel
 ALERT_ESCALATE_S = env.integer("ALERT_ESCALATE_S", 600, least=30)
 ALERT_DIGEST_S = env.integer("ALERT_DIGEST_S", 3600, least=60)

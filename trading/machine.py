@@ -144,6 +144,7 @@ class AlertView(Schema):
     acknowledged_at: datetime | None
     acknowledged_by: str
     note: str
+    runbook: str = Field(description="where it is written what to do: in the console, or in the repository")
 
 
 class AlertPage(Schema):

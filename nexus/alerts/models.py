@@ -2,8 +2,11 @@
 
 from typing import ClassVar
 
+from django.conf import settings
 from django.db import models
 
+from nexus.alerts import rules
+from nexus.alerts.rules import Runbook
 from nexus.alerts.states import DeliveryState, Severity, Word
 
 
@@ -41,6 +44,20 @@ class Alert(models.Model):
 
     def __str__(self) -> str:
         return f"{self.severity} {self.kind}: {self.text}"
+
+    @property
+    def explained(self) -> Runbook:
+        """Return where it is written what to do."""
+        return rules.runbook(self.kind)
+
+    @property
+    def runbook(self) -> str:
+        """Return the same as a link: to the console, where this installation knows its own address."""
+        place = self.explained
+        if not settings.PUBLIC_URL:
+            return place.file
+        page = "" if place == rules.INDEX else f"{place.name}/#{place.anchor}"
+        return f"{settings.PUBLIC_URL.rstrip('/')}/admin/runbooks/{page}"
 
 
 class Delivery(models.Model):

@@ -1,5 +1,7 @@
-"""When a message that did not get through is tried again."""
+"""When a message that did not get through is tried again, and where it is written what to do about each kind."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 5, 600
@@ -10,3 +12,47 @@ ATTEMPTS_TOLD = 3  # a channel that failed this often in a row is itself an aler
 def pause(attempts: int) -> timedelta:
     """Return how long to wait after so many attempts: twice as long each time, ten minutes at most."""
     return timedelta(seconds=min(FIRST_PAUSE_S * 2 ** max(0, attempts - 1), LONGEST_PAUSE_S))
+
+
+# Where docs/runbooks/ says what to do about each kind. A test holds this to every alert that the code opens.
+RUNBOOKS: Mapping[str, str] = {
+    **dict.fromkeys(("TRADING_STOPPED", "STOP_NOT_FOLLOWED", "SWEEP_NOT_PROVEN"), "stops"),
+    **dict.fromkeys(("HEALTH_DEGRADED", "ACCOUNT_NOT_WATCHED", "MARGIN_LEVEL_LOW", "ACCOUNT_REFUSED"), "accounts"),
+    **dict.fromkeys(
+        ("ORDER_UNKNOWN", "LATE_FILL", "OVERFILL", "STOPS_MISSING", "EXTERNAL_FILL", "HIGH_SLIPPAGE"), "orders"
+    ),
+    **dict.fromkeys(
+        (
+            "DISCREPANCY_REVIEW", "DISCREPANCY_STOPPED", "FLEET_DISCREPANCY", "RECONCILIATION_STALE",
+            "RECONCILIATION_FAILED", "RECONCILIATION_STOPPED",
+        ),
+        "reconciliation",
+    ),
+    **dict.fromkeys(("AUDIT_SEAL_LATE", "AUDIT_ANCHOR_LATE", "AUDIT_NOT_CLEAN", "AUDIT_UNVERIFIED"), "audit"),
+    **dict.fromkeys(("ALERT_NOT_DELIVERED", "API_KEY_ADDRESS"), "people"),
+}  # fmt: skip
+FAMILIES: Mapping[str, str] = {"STOP_": "stops", "SUSPICION_": "people"}  # kinds with a name behind it: one section
+
+
+@dataclass(frozen=True, slots=True)
+class Runbook:
+    """Where something is explained: a file of docs/runbooks/, and the heading in it."""
+
+    name: str
+    anchor: str
+
+    @property
+    def file(self) -> str:
+        """Return the place in the repository, as a link in it would name it."""
+        return f"docs/runbooks/{self.name}.md" + (f"#{self.anchor}" if self.anchor else "")
+
+
+INDEX = Runbook("README", "")
+
+
+def runbook(kind: str) -> Runbook:
+    """Return what explains a kind of alert; for one that nobody knows, the list of all."""
+    if kind in RUNBOOKS:
+        return Runbook(RUNBOOKS[kind], kind.lower())
+    family = next((family for family in FAMILIES if kind.startswith(family)), None)
+    return INDEX if family is None else Runbook(FAMILIES[family], family.lower())

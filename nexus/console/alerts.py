@@ -62,6 +62,7 @@ class TakePage(Act):
             facts=(
                 ("Severity", row.severity),
                 ("What", row.text),
+                ("What to do", row.runbook),
                 ("Since", f"{row.opened_at:%Y-%m-%d %H:%M:%S} UTC, seen {row.seen_count} times"),
                 ("Closed", f"{row.closed_at:%Y-%m-%d %H:%M:%S} UTC" if row.closed_at else "no: it holds still"),
             ),

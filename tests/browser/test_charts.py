@@ -88,6 +88,20 @@ def test_the_operator_sees_all_accounts_and_one(tab, history, size, dark):
     assert [each for each in mine.findings() if 'class="role"' not in each] == []
 
 
+@pytest.mark.parametrize(("size", "dark"), [(DESKTOP, False), (PHONE, True)])
+def test_an_alert_s_link_leads_to_its_section_below_the_strip(tab, history, size, dark):
+    mine = operator(tab(size=size, dark=dark))
+    mine.go("/admin/runbooks/orders/#late_fill")
+
+    strip = mine.page.locator("#brake").bounding_box()
+    heading = mine.page.locator("#late_fill").bounding_box()
+    assert strip is not None
+    assert heading is not None
+    assert strip["y"] + strip["height"] <= heading["y"] < size["height"] / 2
+    assert mine.overflow() <= 0
+    assert [each for each in mine.findings() if 'class="role"' not in each] == []
+
+
 def test_a_theme_that_is_changed_draws_anew(tab, history):
     mine = operator(tab())
     mine.go("/admin/charts/")

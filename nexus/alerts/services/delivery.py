@@ -71,7 +71,7 @@ def words(delivery: Delivery) -> tuple[str, str]:
     late = "Nobody has acknowledged this. " if delivery.word == Word.ESCALATED else ""
     return f"[{alert.severity}] {alert.kind} ({settings.DEPLOYMENT_ID})", (
         f"{late}{alert.text}\nSince {alert.opened_at:%Y-%m-%d %H:%M:%S} UTC.{again}{still}\n"
-        f"Alert {alert.pk}, {alert.object_type} {alert.object_id}. What to do: docs/alerts.md, {alert.kind}.\n"
+        f"Alert {alert.pk}, {alert.object_type} {alert.object_id}. What to do: {alert.runbook}\n"
         f"Take it in hand: manage.py alerts acknowledge {alert.pk}"
     )
 

@@ -28,13 +28,13 @@
 
   function marks(scale, zone) {
     const room = Math.max(2, Math.round(scale.width / TICK_PX));
-    const step = STEPS.find((each) => (scale.max - scale.min) / each <= room) || STEPS.at(-1);
+    const span = scale.max - scale.min;
+    const least = span > 1.5 * DAY ? DAY : 0; // an hour without its day says nothing, and both are too long
+    const step = STEPS.find((each) => each >= least && span / each <= room) || STEPS.at(-1);
     const shift = ahead(scale.min, zone);
     const ticks = [];
     for (let at = Math.ceil((scale.min + shift) / step) * step - shift; at <= scale.max; at += step) ticks.push({ value: at });
-    const options = step >= DAY ? { day: "numeric", month: "short" }
-      : scale.max - scale.min > 1.5 * DAY ? { day: "numeric", month: "short", hour: "2-digit" }
-      : { hour: "2-digit", minute: "2-digit" };
+    const options = step >= DAY ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit" };
     for (const tick of ticks) tick.label = when(tick.value, zone, options);
     return ticks;
   }

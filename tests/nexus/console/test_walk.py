@@ -97,6 +97,7 @@ def places(operators, execute, reconcile, quiet) -> dict[str, object]:
         "approval_id": asked.public_id,
         "alert_id": alert.pk,
         "account_id": TradingAccount.objects.get().public_id,
+        "name": "orders",
         "bucket": bytes(gate.bucket).hex(),
     }
 
