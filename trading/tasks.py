@@ -5,7 +5,19 @@ from celery import shared_task
 from django.utils.timezone import now
 
 from nexus.core.jobs import enqueue
-from trading.services import changes, dispatch, emergency, facts, figures, readings, resolution, sweepers, terms, watch
+from trading.services import (
+    changes,
+    dispatch,
+    emergency,
+    facts,
+    figures,
+    protection,
+    readings,
+    resolution,
+    sweepers,
+    terms,
+    watch,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -19,6 +31,8 @@ def resolve_orders(**_future: object) -> None:
         enqueue("trading.resolve_order", expires_s=SWEEP_EXPIRES_S, order_id=order_id)
     for change_id in changes.due():
         enqueue("trading.resolve_change", expires_s=SWEEP_EXPIRES_S, change_id=change_id)
+    for order_id in protection.due():
+        enqueue("trading.protect_order", expires_s=SWEEP_EXPIRES_S, order_id=order_id)
 
 
 @shared_task(name="trading.resolve_change", soft_time_limit=60)
@@ -26,6 +40,12 @@ def resolve_change(*, change_id: int, **_future: object) -> None:
     """Ask the broker what became of one change."""
     changes.resolve(change_id=change_id, at=now())
     terms.resolve(change_id=change_id)
+
+
+@shared_task(name="trading.protect_order", soft_time_limit=60)
+def protect_order(*, order_id: int, **_future: object) -> None:
+    """Give a position the stops that its order asked for, or close it."""
+    protection.protect(order_id=order_id, at=now())
 
 
 @shared_task(name="trading.resolve_order", acks_late=True, soft_time_limit=60)

@@ -11,6 +11,7 @@ from typing import Any
 
 from trading.brokers.mt5.emulator import AccountProfile, BrokerProfile, Control, facade, open_broker
 from trading.brokers.mt5.emulator import constants as mt5
+from trading.brokers.mt5.gateway.bridge import Bridge
 from trading.brokers.mt5.gateway.config import Config, Limits, TerminalConfig
 from trading.brokers.mt5.gateway.desk import Desk
 from trading.brokers.mt5.gateway.journal import Journal
@@ -88,6 +89,7 @@ def paper(
     broker = open_broker(
         folder / "broker.db", accounts=[account], profile=BrokerProfile(always_open=True), **(usual | opening)
     )
+    broker.has_wire = True
     connect = {"path": TERMINAL, "login": login, "password": PASSWORD, "server": SERVER}
     terminal = Terminal(
         facade.module(broker, TERMINAL), connect, login, SERVER,
@@ -102,7 +104,9 @@ def paper(
     )  # fmt: skip
     worker = assemble(desk, journal, config)
     desk.reconciled(desk.run, desk.generation)  # as the control plane does before anything is sent
-    server = Server(("127.0.0.1", 0), gateway=Gateway(desk, worker, journal), token=TOKEN)
+    server = Server(
+        ("127.0.0.1", 0), gateway=Gateway(desk, worker, journal), token=TOKEN, wire=Bridge(Control(broker).wire_fault)
+    )
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -1,20 +1,31 @@
 """`manage.py paper`, over a real gateway's process: what a tired stranger reads, and what is refused with words."""
 
+import contextlib
 import io
 import os
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import count
 
 import pytest
 from django.core.management import CommandError, call_command
 
-from nexus.core.errors import Unreachable
+from nexus.core.errors import OutcomeUnknown, Unreachable
 from nexus.local import servers
 from tests.fakes import gate
 from tests.trading.brokers.mt5.fake_terminal import LOGIN, SERVER
-from tests.trading.brokers.mt5.gateway_in_thread import TOKEN
+from tests.trading.brokers.mt5.gateway_in_thread import TAG, TOKEN
 from tests.trading.brokers.mt5.test_gateway_process import Place, refuse_to_start
+from trading.brokers import ids
+from trading.brokers.base import OrderRequest, Side, VenueState
 from trading.brokers.mt5.emulator import faults
+from trading.brokers.mt5.gateway import bridge
+from trading.brokers.mt5.gateway.config import TerminalConfig
 from trading.management import paper_views
 
+_numbers = count(1)
 CONTROL_TOKEN = "a control token of the tests"
 
 
@@ -155,6 +166,61 @@ def test_an_account_that_a_person_switched_comes_back_when_it_is_cleared(paper, 
     assert broker.snapshot(symbols=[]).balance == 10_000
 
 
+def buy(broker):
+    quote = broker.snapshot(symbols=["EURUSD"]).quotes["EURUSD"]
+    name = ids.client_order_id(tag=TAG, number=next(_numbers))
+    return OrderRequest(
+        client_order_id=name, symbol="EURUSD", side=Side.BUY, quantity=Decimal("0.01"), reference_price=quote.ask,
+        deviation=quote.ask / 100, stop_loss=None, take_profit=None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "state", "deals"),
+    [
+        (("bridge_drop",), OutcomeUnknown, {VenueState.NEVER_SENT, VenueState.NO_TRACE}, 0),
+        (("bridge_drop", "point=response"), OutcomeUnknown, {VenueState.FILLED}, 1),
+        (("bridge_slow", "seconds=3"), OutcomeUnknown, {VenueState.NEVER_SENT, VenueState.NO_TRACE}, 0),
+        (("bridge_dup_request",), None, {VenueState.FILLED}, 1),
+        (("bridge_dup_request", "seconds=0.3"), None, {VenueState.FILLED}, 1),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, tuple) else None,
+)
+def test_the_wire_breaks_as_it_is_told_and_an_order_is_executed_once(paper, place, gateway, words, error, state, deals):
+    broker, sent_at = place.broker(gateway, deadline_s="1"), datetime.now(UTC)
+    gate.free(gateway, TOKEN)
+    order = buy(broker)
+    paper("inject", *words)
+
+    with contextlib.nullcontext() if error is None else pytest.raises(error):
+        broker.submit(order)
+
+    report = broker.order_report(client_order_id=order.client_order_id, symbol="EURUSD", sent_at=sent_at)
+    assert report.state in state
+    time.sleep(4 if "bridge_slow" in words else 1)  # whatever was kept back has arrived by now
+    assert len(rows(paper("deals"), "Deals")) == 1 + deals
+    assert [row["call"] for row in rows(paper("log"), "Fired")] == ["wire_send"]
+    assert "Planned now: none" in paper("faults")
+
+
+def test_the_wire_of_readings_breaks_when_it_is_named(paper, place, gateway):
+    broker = place.broker(gateway, deadline_s="1")
+    paper("inject", "bridge_slow", "seconds=2", "--function", "wire_read")
+
+    with pytest.raises(Unreachable):
+        broker.snapshot(symbols=[])
+
+    assert place.broker(gateway).snapshot(symbols=[]).balance == 10_000  # this one waits no moment after a failure
+
+
+def test_a_real_terminal_has_a_wire_on_which_nothing_breaks(tmp_path):
+    config = TerminalConfig("metatrader5", LOGIN, "secret", SERVER, {"control": ("127.0.0.1:1", "x" * 20)})
+
+    assert bridge.of_terminal(config) is bridge.sound
+    assert bridge.of_terminal(replace(config, kind="emulator")) is not bridge.sound
+    assert bridge.of_terminal(replace(config, kind="emulator", options={"control": None})) is bridge.sound
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -172,7 +238,8 @@ def test_an_account_that_a_person_switched_comes_back_when_it_is_cleared(paper, 
         (("inject", "retcode", "retcode=five"), "'five' is no value for retcode"),
         (("inject", "gap"), "gap does nothing without ticks"),
         (("inject", "history_delay"), "history_delay does nothing without seconds"),
-        (("inject", "bridge_drop"), "There is no fault"),
+        (("inject", "bridge_drop", "point=middle"), "the point of bridge_drop is one of request, response, not middle"),
+        (("inject", "bridge_slow"), "bridge_slow does nothing without seconds"),
         (("clear", "9"), "no fault 9 is planned"),
         (("deposit", "0.001"), "finer than the account's currency"),
         (("swap",), "no position is open"),

@@ -92,7 +92,7 @@ def _extra_risk(position: BrokerPosition, *, live: VenuePosition, wanted: VenueP
     before = rules.open_risk(live, contract_size=size, usd=usd, gap=gap, unstopped_move=move)
     if after is None:
         raise ChangeRefused("A position may not be left without a stop-loss: its loss would not be bounded.")
-    return max(ZERO, after - (before or ZERO))
+    return ZERO if before is None else max(ZERO, after - before)  # any bound is less than none
 
 
 @transaction.atomic(durable=True)

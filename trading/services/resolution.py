@@ -17,10 +17,10 @@ from nexus.core.errors import OutsideError, Unreachable
 from nexus.core.logs import correlated
 from trading import selectors
 from trading.brokers.base import Broker
-from trading.models import Fill, TradeLedger
+from trading.models import Fill, TradeLedger, TradingAccount
 from trading.services import accounts, facts, fills, triggers
-from trading.states import Delivery, VenueState
-from trading.types import OrderReport
+from trading.states import CancelState, Delivery, VenueState
+from trading.types import AccountSnapshot, OrderReport
 
 log = structlog.get_logger(__name__)
 
@@ -29,12 +29,19 @@ FIRST_ABSENCE = timedelta(seconds=60)  # the earliest search that counts, after 
 LAST_ABSENCE = timedelta(seconds=180)  # the earliest search that proves
 ABSENCE_GAP = timedelta(seconds=60)  # of searches that succeed, between the first that counts and the one that proves
 ALERT_AFTER = timedelta(seconds=60)
+LISTED_FOR = timedelta(seconds=6)  # a listing speaks for a resting order until the next look at its account
 
 
 def due() -> list[int]:
-    """Return orders to ask about: lost, or acknowledged and not closed, or marked by a process that is gone."""
-    abandoned = facts.database_clock() - timedelta(seconds=settings.SENDING_LEASE_S)
+    """Return orders to ask about: lost, or acknowledged and not closed, or marked by a process that is gone.
+
+    What a listing has just shown to rest as we have it (`note_resting`) need not be asked about one by one.
+    """
+    clock = facts.database_clock()
+    abandoned = clock - timedelta(seconds=settings.SENDING_LEASE_S)
+    is_listed = Q(delivery=Delivery.ACKED, asked_at__gt=clock)
     wanted = Q(delivery__in=[Delivery.UNKNOWN, Delivery.ACKED]) | Q(delivery=Delivery.SENDING, sent_at__lt=abandoned)
+    wanted &= ~is_listed
     longest_unasked = TradeLedger.objects.filter(wanted).order_by(F("asked_at").asc(nulls_first=True), "pk")
     return list(longest_unasked.values_list("pk", flat=True)[:BATCH])
 
@@ -47,6 +54,21 @@ def due_of(account_id: int) -> list[int]:
     return list(
         orders.exclude(being_sent).order_by(F("asked_at").asc(nulls_first=True), "pk").values_list("pk", flat=True)
     )
+
+
+def note_resting(account: TradingAccount, snapshot: AccountSnapshot, *, clock: datetime) -> int:
+    """Count every order that a listing shows as we have it, whole and waiting, as asked about; return how many are.
+
+    One that is not listed, or has traded, or somebody wants to cancel, is still asked about by its own name.
+    Takes: the database's `clock` before the listing was read.
+    """
+    left = {each.client_order_id: each.quantity_left for each in snapshot.orders if each.client_order_id}
+    waiting = TradeLedger.objects.filter(
+        account=account, delivery=Delivery.ACKED, filled_quantity=0, cancel=CancelState.NONE, client_order_id__in=left
+    )
+    rows = waiting.values_list("pk", "client_order_id", "quantity")
+    same = [key for key, name, quantity in rows if left[name] == quantity]
+    return TradeLedger.objects.filter(pk__in=same, delivery=Delivery.ACKED).update(asked_at=clock + LISTED_FOR)
 
 
 def resolve(*, order_id: int, at: datetime) -> TradeLedger:

@@ -13,7 +13,7 @@ from nexus.core.errors import OutsideError
 from risk.services import sights, stats
 from trading import selectors
 from trading.models import CashMovement, Fill, TradingAccount
-from trading.services import accounts, facts, figures, fills, readings, sweeps, triggers
+from trading.services import accounts, facts, figures, fills, readings, resolution, sweeps, triggers
 from trading.services.news import Reader
 from trading.states import PAID
 from trading.types import AccountSnapshot, CashReport, FillReport
@@ -65,6 +65,7 @@ def look(*, account_id: int, at: datetime) -> int:
     new_fills = book(account, snapshot, reports=news.fills, moved=news.cash, at=at)
     if selectors.are_booked(account, (each for each in news.fills if each.filled_at >= begins_at(account))):
         reader.keep(broker, news, clock=clock)
+    resolution.note_resting(account, snapshot, clock=clock)
     sweeps.renew(account, snapshot, read_at=clock, at=at)
     row = figures.note(account, snapshot, read_at=clock, at=at)
     lost, limit = figures.judge(account, row, at=at)

@@ -56,6 +56,12 @@ def close_alert(*, dedupe_key: str, at: datetime) -> None:
     Alert.objects.filter(dedupe_key=dedupe_key, closed_at__isnull=True).update(closed_at=at)
 
 
+def open_about(*, kind: str) -> list[str]:
+    """Return the ids of the objects that open alerts of a kind are about, the oldest first."""
+    rows = Alert.objects.filter(kind=kind, closed_at__isnull=True).order_by("pk")
+    return list(rows.values_list("object_id", flat=True))
+
+
 @transaction.atomic
 def acknowledge(*, alert_id: int, by: str, note: str, at: datetime) -> Alert:
     """Say that somebody has taken an alert in hand: it is not escalated. The first one stays. Raises: NotFound."""

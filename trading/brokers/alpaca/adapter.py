@@ -223,7 +223,7 @@ class AlpacaBroker:
         after = (at - CASH_PADDING).date().isoformat()
         with wire.reading():
             listed = listings.activities(self._session.client, category="non_trade_activity", after=after)
-            moved = (wire.cash(entry) for entry in listed if wire.optional(entry.get("net_amount")))
+            moved = (each for entry in listed for each in wire.cash(entry))
             return [each for each in moved if each.moved_at >= at - CASH_PADDING]
 
     def news(self, *, symbols: Sequence[str], since: datetime, mark: Mark | None = None) -> News:

@@ -28,14 +28,13 @@ def read(session: Session, *, symbols: Sequence[str], since: datetime, mark: Mar
             wire.fill(entry, venue_order_id=name.venue_order_id, client_order_id=name.client_order_id)
             for entry, name in ((entry, names[entry["order_id"]]) for entry in new)
         ]
-        paid = [entry for entry in moved if entry["id"] not in told and wire.optional(entry.get("net_amount"))]
-        cash = tuple(wire.cash(entry) for entry in paid)
+        cash = tuple(each for entry in moved if wire.cash_key(entry) not in told for each in wire.cash(entry))
         quotes = session.quotes(symbols)
         times = {symbol: (quote.at - EPOCH) // MOMENT for symbol, quote in quotes.items()}
         seen = {} if mark is None else mark.quotes
         changed = {symbol: quote for symbol, quote in quotes.items() if times[symbol] != seen.get(symbol)}
         at = [(wire.moment(entry["transaction_time"]) - EPOCH) // MOMENT for entry in executed]
         newest = max([(after + OVERLAP - EPOCH) // MOMENT, *at])
-        near = {entry["id"] for entry in (*executed, *moved)}
+        near = {entry["id"] for entry in executed} | {wire.cash_key(entry) for entry in moved}
     now = Mark({**seen, **times}, newest, frozenset(near), 0)
     return News(changed, tuple(each for each in fills if each is not None), cash, now, is_whole=mark is None)

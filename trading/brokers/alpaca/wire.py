@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import Any, TypeAlias
@@ -41,6 +42,7 @@ TYPES = {
 }
 TIMES = {"day": TimeInForce.DAY, "gtc": TimeInForce.GTC, "ioc": TimeInForce.IOC, "fok": TimeInForce.FOK}
 # Source: the activity types of the Trading API. What is not named here is a correction, and is shown as one.
+TAKEN_BACK = "~void"
 _CASH = {
     **dict.fromkeys(("CSD", "CSW", "JNLC", "ACATC", "TRANS"), CashKind.TRANSFER),
     **dict.fromkeys(("FEE", "CFEE", "PTC"), CashKind.CHARGE),
@@ -241,14 +243,28 @@ def fill(entry: Plain, *, venue_order_id: str, client_order_id: str) -> FillRepo
     )
 
 
-def cash(entry: Plain) -> CashReport:
-    """Read one movement of money. Its day is all that is told: it counts from the exchange's midnight."""
+def cash(entry: Plain) -> tuple[CashReport, ...]:
+    """Read one movement of money, none for what moved no money. Its day is all that is told: the exchange's midnight.
+
+    One that was taken back tells itself and its opposite: whether it was booked before it was taken back or not, the
+    sum is nothing.
+    """
+    if not optional(entry.get("net_amount")):
+        return ()
     day = datetime.combine(date.fromisoformat(text(entry["date"])), time(), tzinfo=EXCHANGE_ZONE)
     words = entry.get("description") or f"{entry['activity_type']} {entry.get('symbol') or ''}".strip()
-    return CashReport(
+    moved = CashReport(
         venue_cash_id=text(entry["id"]),
         kind=_CASH.get(entry["activity_type"], CashKind.CORRECTION),
         amount=number(entry["net_amount"]),
         words=str(words),
         moved_at=day.astimezone(UTC),
     )
+    if entry.get("status") != "canceled":
+        return (moved,)
+    return moved, replace(moved, venue_cash_id=cash_key(entry), amount=-moved.amount)
+
+
+def cash_key(entry: Plain) -> str:
+    """Return what makes two tellings of a movement the same: taken back, it is told anew."""
+    return text(entry["id"]) + (TAKEN_BACK if entry.get("status") == "canceled" else "")

@@ -198,6 +198,23 @@ def test_money_that_moved_without_a_trade(broker, emulator):
     assert {each.moved_at.utcoffset() for each in moved} == {timedelta(0)}
 
 
+def test_money_that_was_taken_back_comes_to_nothing_whenever_that_is_heard(broker, emulator):
+    """A withdrawal that never happened would hide a loss of the day."""
+    since = datetime.now(UTC) - timedelta(hours=1)
+    emulator.books.pay("CSW", "-500")
+    first = broker.news(symbols=[], since=since)
+    emulator.books.activities[-1]["status"] = "canceled"
+    second = broker.news(symbols=[], since=since, mark=first.mark)
+    third = broker.news(symbols=[], since=since, mark=second.mark)
+
+    by_id = {each.venue_cash_id: each.amount for news in (first, second, third) for each in news.cash}
+
+    assert ([each.amount for each in first.cash], sum(by_id.values()), third.cash) == ([Decimal(-500)], 0, ())
+    assert {each.venue_cash_id: each.amount for each in broker.cash_since(since)} == by_id
+    assert {each.kind for each in second.cash} == {CashKind.TRANSFER}
+    assert max(map(len, by_id)) <= 64
+
+
 def test_instruments_as_they_are(broker, emulator):
     emulator.books.list_asset("PENNY", "0.5001", "0.5003")
     emulator.books.list_asset("GONE", "1", "2", tradable=False)

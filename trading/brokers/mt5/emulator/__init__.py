@@ -20,7 +20,7 @@ A running broker may be driven from another process of the same machine, if it i
     serve(Control(broker), "paper.control", token)                 # a unix socket, or "127.0.0.1:port"
     ControlClient("paper.control", token).manual_trade(1001, "EURUSD", 0, "0.10")
 
-Faults of the wire between gateway and client (`bridge_*`) are not here: put a proxy between them.
+Faults of the wire between gateway and client (`bridge_*`) are planned here and done by the gateway, where there is one.
 
 Known optimism of a paper account, unless its profile says otherwise: unlimited liquidity at the touch, no latency, no
 slippage; and always: no market impact, no queue.

@@ -90,6 +90,8 @@ class Control(People, Events, Showing, Snapshots):
 
     def _check_names(self, name: str, params: dict[str, Any]) -> None:
         """Refuse accounts and symbols that are not here; the other account may be left out when there is but one."""
+        if name.startswith("bridge_") and not self._broker.has_wire:
+            raise ValueError(f"{name} breaks the wire, which is not here: put a proxy between gateway and client")
         known = self._broker.books
         if name in ("wrong_terminal", "relogin") and not params.get("account"):
             params["account"] = max(known) if len(known) > 1 else 0
@@ -99,6 +101,13 @@ class Control(People, Events, Showing, Snapshots):
         for key in ("target", "symbol"):
             if params.get(key) not in (None, "", *self._broker.instruments):
                 raise ValueError(f"no symbol {params[key]}; there are {', '.join(self._broker.instruments)}")
+
+    def wire_fault(self, call: str) -> dict[str, Any] | None:
+        """Return the fault that hits a request to the gateway, if the plan holds one. Takes: one of `faults.WIRE`."""
+        if call not in fault_kinds.WIRE:
+            raise ValueError(f"no request goes by the name {call!r}")
+        fault = self._broker.call_fault(call, 0)
+        return None if fault is None else {"name": fault.name, "params": dict(fault.params)}
 
     def lift(self, fault_id: int) -> None:
         """Let a fault fire no more. What it has done to terminal, market or clock already stays; see `calm`."""

@@ -71,6 +71,7 @@ class Core:
         self._stopped = ""
         self._comforts: dict[int, Comfort] = {}
         self._terminals: dict[str, Terminal] = {}
+        self.has_wire = False  # whether a gateway asks what happens to requests on their way
         self.day_ranges = DayRanges(quotes)
         self._take_over(books)
         clock.target_us(self.now_us)  # a paced clock begins to flow here

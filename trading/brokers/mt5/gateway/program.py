@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from trading.brokers.mt5.gateway import logs
+from trading.brokers.mt5.gateway import bridge, logs
 from trading.brokers.mt5.gateway.config import BadConfig, Config
 from trading.brokers.mt5.gateway.desk import Desk
 from trading.brokers.mt5.gateway.journal import Journal
@@ -110,6 +110,9 @@ def _listen(config: Config, gateway: Gateway) -> Server:
             raise BadConfig(f"tls: the certificates cannot be used ({exc})") from exc
     address = (config.host, config.port)
     try:
-        return Server(address, gateway=gateway, token=config.token, metrics_token=config.metrics_token, tls=tls)
+        return Server(
+            address, gateway=gateway, token=config.token, metrics_token=config.metrics_token, tls=tls,
+            wire=bridge.of_terminal(config.terminal),
+        )  # fmt: skip
     except OSError as exc:
         raise BadConfig(f"listen: {config.host}:{config.port} cannot be bound ({exc.strerror})") from exc

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from trading.brokers.mt5.gateway import logs, metrics, plain, sending
+from trading.brokers.mt5.gateway.bridge import Dropped, Wire, sound
 from trading.brokers.mt5.gateway.desk import READINGS, Desk
 from trading.brokers.mt5.gateway.journal import Journal, State
 from trading.brokers.mt5.gateway.remote import TerminalDown
@@ -227,6 +228,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self._write(status, answer.encode(), metrics.CONTENT_TYPE)
                 return
             body = answer
+        except Dropped:
+            self.close_connection = True
+            return
         except Problem as exc:
             status, body = exc.status, exc.body
             logs.write("gateway.request.refused", correlation_id=self.correlation_id, status=status, **body)
@@ -262,7 +266,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         raise Problem(404, "not_found", "no such path")
 
     def _post(self) -> dict[str, Any]:
-        gateway, body, timeout_s = self.server.gateway, self._body(), self._timeout_s()
+        body, timeout_s = self._body(), self._timeout_s()
+        return self.server.wire(self.path, lambda: self._done(body, timeout_s))
+
+    def _done(self, body: Any, timeout_s: float) -> dict[str, Any]:
+        gateway = self.server.gateway
         if self.path == "/v1/batch":
             return gateway.batch(body, timeout_s, self.headers.get("X-Urgency", ""))
         if self.path == "/v1/reconciled":
@@ -323,11 +331,13 @@ class Server(http.server.ThreadingHTTPServer):
         token: str,
         metrics_token: str = "",
         tls: ssl.SSLContext | None = None,
+        wire: Wire = sound,
     ) -> None:
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         self.gateway = gateway
         self.token = token
+        self.wire = wire
         self.metrics_token = metrics_token
         self._tls = tls
         self._places = threading.BoundedSemaphore(CONNECTIONS_MAX)

@@ -103,6 +103,7 @@ def _with_control(broker: Any, control: tuple[str, str]) -> Callable[[], None]:
         importlib.import_module(f"trading.brokers.mt5.emulator.{name}") for name in ("control", "controls.server")
     )
     address, token = control
+    broker.has_wire = not address.endswith(":0")  # the gateway asks there what it shall break
     try:
         serving = server.serve(control_module.Control(broker), address, token)
     except OSError as exc:

@@ -35,7 +35,7 @@ METHODS: dict[str, Callable[[Any], Any]] = {
         (
             "accounts", "advance", "balance", "books", "calm", "charge_swap", "delete_symbol", "dividend", "fault_log",
             "faults", "inject", "lift", "now_us", "quotes", "restore", "set_leverage", "snapshot", "split", "statement",
-            "step", "truth", "verify",
+            "step", "truth", "verify", "wire_fault",
         ),
         _as_is,
     ),

@@ -1,0 +1,105 @@
+"""A position without the stops its order asked for is given them, or closed; it never stands there silently."""
+
+from decimal import Decimal
+
+from django.utils.timezone import now
+
+from nexus.alerts.models import Alert
+from risk.states import StopLevel
+from tests import stops
+from trading.brokers.mt5.emulator import constants as mt5
+from trading.models import BrokerPosition, ChangeRequest, TradeLedger
+from trading.services import protection
+from trading.states import ChangeState, OrderStatus
+
+SLTP_REFUSED = {"retcode": mt5.TRADE_RETCODE_INVALID_STOPS}
+
+
+def bare(execute, paper):
+    """Return an order that was filled without its stops."""
+    paper.control.inject("stops_dropped")
+    order = execute()
+    assert (order.status, protection.due()) == (OrderStatus.FILLED, [order.pk])
+    assert paper.truth()["positions"][0]["sl"] == 0
+    return order
+
+
+def protect(order):
+    protection.protect(order_id=order.pk, at=now())
+
+
+def test_the_stops_are_set_as_they_were_asked_for_and_the_alert_ends(execute, paper):
+    order = bare(execute, paper)
+
+    protect(order)
+
+    (held,) = paper.truth()["positions"]
+    assert (held["sl"], held["tp"]) == (108000, 109000)
+    assert BrokerPosition.objects.get().stop_loss == order.stop_loss
+    assert ChangeRequest.objects.get().requested_by == "protection"
+    protect(order)
+    assert protection.due() == []
+    assert Alert.objects.get(kind=protection.KIND).closed_at is not None
+    assert ChangeRequest.objects.count() == 1
+
+
+def test_a_position_that_refuses_its_stops_twice_is_closed_once(execute, paper):
+    order = bare(execute, paper)
+    paper.control.inject("retcode", times=2, **SLTP_REFUSED)
+
+    for _ in range(2):
+        protect(order)
+        assert len(paper.truth()["positions"]) == 1
+    for _ in range(3):
+        protect(order)
+
+    assert paper.truth()["positions"] == []
+    assert [each.state for each in ChangeRequest.objects.all()] == [ChangeState.REFUSED] * 2
+    assert TradeLedger.objects.count() == 2
+    assert protection.due() == []
+
+
+def test_only_as_much_is_closed_as_the_order_has_made(execute, paper, monkeypatch):
+    order = bare(execute, paper)
+    TradeLedger.objects.filter(pk=order.pk).update(filled_quantity=Decimal("0.04"))
+    paper.control.inject("retcode", times=2, **SLTP_REFUSED)
+
+    for _ in range(4):
+        protect(order)
+
+    assert [Decimal(each["volume"]).scaleb(-8) for each in paper.truth()["positions"]] == [Decimal("0.06")]
+    assert protection.due() == [order.pk]  # it still stands there: people are told
+    TradeLedger.objects.filter(pk=order.pk).update(filled_quantity=Decimal("0.1"))
+
+
+def test_a_lost_answer_is_no_refusal_and_nothing_is_sent_beside_it(execute, paper):
+    order = bare(execute, paper)
+    paper.control.inject("timeout_before_accept")
+
+    for _ in range(4):
+        protect(order)
+
+    assert [each.state for each in ChangeRequest.objects.all()] == [ChangeState.UNKNOWN]
+    assert len(paper.truth()["positions"]) == 1
+    assert protection.due() == [order.pk]
+
+
+def test_what_a_stop_holds_back_waits_and_reduce_only_holds_back_no_protection(execute, paper):
+    order = bare(execute, paper)
+    stops.put(StopLevel.HALTED)
+    protect(order)
+    assert not ChangeRequest.objects.exists()
+
+    stops.put(StopLevel.REDUCE_ONLY)
+    protect(order)
+
+    assert paper.truth()["positions"][0]["sl"] == 108000
+
+
+def test_a_broker_that_cannot_be_asked_changes_nothing(execute, paper, settings):
+    order = bare(execute, paper)
+    settings.MT5_GATEWAY_URL = "http://127.0.0.1:1"
+
+    protect(order)
+
+    assert protection.due() == [order.pk]

@@ -1,0 +1,87 @@
+"""Positions that stand without the stops their order asked for: they are given them, or closed where that fails.
+
+Source: MetaTrader reference §7. The open alert is the queue: what is not protected yet is looked at every few seconds.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+
+import structlog
+from django.db import connection
+
+from nexus.alerts.services import alerts
+from nexus.audit.types import Actor
+from nexus.core.errors import NexusError, OutsideError
+from nexus.idempotency.services import records
+from nexus.idempotency.services.records import RequestKey
+from trading.models import BrokerPosition, ChangeRequest, TradeLedger
+from trading.services import accounts, changes, closes
+from trading.states import ChangeKind, ChangeState
+from trading.types import VenuePosition
+
+log = structlog.get_logger(__name__)
+
+KIND = "STOPS_MISSING"
+TRIES = 2  # refusals by the broker before a position is closed instead
+PROTECTION = Actor.system("protection")
+
+
+def due() -> list[int]:
+    """Return the orders whose positions are said to stand without their stops."""
+    about = alerts.open_about(kind=KIND)
+    return list(TradeLedger.objects.filter(public_id__in=about).order_by("pk").values_list("pk", flat=True))
+
+
+def protect(*, order_id: int, at: datetime) -> None:
+    """Set what is missing as the broker shows it now; close what refuses its stops. Network: no transaction is open.
+
+    The alert ends when nothing is missing any more. What can neither be protected nor closed stays, and so does it.
+    """
+    assert not connection.in_atomic_block
+    order = TradeLedger.objects.select_related("account__user").get(pk=order_id)
+    try:
+        held = accounts.broker_of(order.account).snapshot(symbols=[]).positions
+    except OutsideError as exc:
+        log.warning("trading.order.not_protected", order_id=str(order.public_id), error=str(exc))
+        return
+    names = set(order.fills.values_list("venue_position_id", flat=True))
+    bare = [each for each in held if each.venue_position_id in names and _missing(order, each)]
+    if not bare:
+        alerts.close_alert(dedupe_key=f"{KIND.lower()}:{order.public_id}", at=at)
+        return
+    for position in bare:
+        try:
+            _mend(order, position, at=at)
+        except NexusError as exc:
+            log.warning("trading.order.not_protected", order_id=str(order.public_id), error=exc.detail)
+
+
+def _mend(order: TradeLedger, held: VenuePosition, *, at: datetime) -> None:
+    ours = BrokerPosition.objects.get(account=order.account, venue_position_id=held.venue_position_id)
+    refused = ChangeRequest.objects.filter(
+        position=ours, kind=ChangeKind.STOPS, state=ChangeState.REFUSED, requested_by=PROTECTION.id,
+        requested_at__gte=order.created_at,
+    ).count()  # fmt: skip
+    if refused < TRIES:
+        changes.change_stops(
+            position_id=ours.pk, stops=_missing(order, held), actor=PROTECTION, at=at,
+            reason=f"Order {order.client_order_id} asked for them.",
+        )  # fmt: skip
+        return
+    key = RequestKey(
+        principal="protection",
+        account=str(order.account.public_id),
+        key=f"{order.public_id}-{held.venue_position_id}",
+        fingerprint=records.fingerprint(method="PROTECT", path=held.venue_position_id, body={}),
+    )
+    # A position may hold more than this order has made: others may have added to it.
+    quantity = min(abs(ours.quantity), order.filled_quantity)
+    made = closes.close(user=order.account.user, position=ours, quantity=quantity, key=key, at=at)
+    if not made.is_replay:
+        log.warning("trading.order.closed_unprotected", order_id=str(order.public_id), close=str(made.order.public_id))
+
+
+def _missing(order: TradeLedger, held: VenuePosition) -> dict[str, Decimal | None]:
+    """Return the stops that an order asked for and its position lacks."""
+    asked = {"stop_loss": (order.stop_loss, held.stop_loss), "take_profit": (order.take_profit, held.take_profit)}
+    return {name: wanted for name, (wanted, stands) in asked.items() if wanted is not None and stands is None}
