@@ -128,7 +128,7 @@ MATRIX: Mapping[Action, Rule] = {
     ),
     Action.USER_READ: Rule("See users", _ALL, _ALL, _NONE, _NONE),
     Action.USER_CHANGE: Rule(
-        "Ask for a user to be created, given a role, deactivated or rid of a lost second factor",
+        "Ask for a user to be created, given a role, deactivated, rid of a lost second factor or of a lost password",
         _ALL,
         _NONE,
         _NONE,
