@@ -11,7 +11,6 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --no-emit-find-links --no-header
 # Bandit warns of each part of a line that it was told to leave alone; its findings and errors stay.
 BANDIT := $(BIN)/python -c 'import logging; logging.disable(logging.WARNING); from bandit.cli.main import main; main()'
-SECRETS := xargs -0 $(BIN)/detect-secrets-hook --no-verify --baseline
 WITH_SETTINGS := $(BIN)/python -m nexus.local with-settings
 
 .DEFAULT_GOAL := help
@@ -60,8 +59,7 @@ sbom: $(VENV)/.dev-installed ## Write the bill of materials (CycloneDX) of what 
 	@echo "var/sbom.json"
 
 secrets: $(VENV)/.dev-installed ## Look for secrets in everything that is tracked
-	@git ls-files -z -- ':!tests' ':!*.baseline' | $(SECRETS) .secrets.baseline
-	@git ls-files -z -- tests ':!*.baseline' | $(SECRETS) tests/.secrets.baseline
+	@git ls-files -z -- ':!*.baseline' | xargs -0 $(BIN)/detect-secrets-hook --no-verify --baseline .secrets.baseline
 
 storm: $(VENV)/.dev-installed ## Fire at every limit with 64 clients and USERS users (100), and stop trading amid the fire
 	@exec $(BIN)/python -m tests.storm

@@ -1,15 +1,17 @@
 """Refuse a bad boot: what must be true of the settings before anything may trade."""
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
 
 from nexus.alerts.providers import Channel
+from nexus.audit import providers
 
 GATEWAY_TOKEN_LENGTH_MIN = 24
 SECRET_KEY_LENGTH_MIN = 50
@@ -33,6 +35,59 @@ def check_letters(app_configs: Any = None, **_kwargs: Any) -> list[CheckMessage]
         return []
     detail = "EMAIL_HOST is not set: nobody is told of logins, locks and keys of the own account."
     return [checks.Warning(detail, id="nexus.W021")]
+
+
+@register(Tags.security, deploy=True)
+def check_anchors(app_configs: Any = None, **_kwargs: Any) -> list[CheckMessage]:
+    """Refuse a deployment whose seals are kept nowhere else: a cut-off log could not be told from a whole one."""
+    if settings.NEXUS_ENV != "production":
+        return []
+    if not settings.AUDIT_ANCHORS:
+        return [Error("AUDIT_ANCHORS names no place outside the database that keeps the seals.", id="nexus.E022")]
+    try:
+        for word in settings.AUDIT_ANCHORS:
+            providers.named(word)
+    except ValueError as exc:
+        return [Error(f"AUDIT_ANCHORS: {exc}", id="nexus.E023")]
+    return []
+
+
+@register(Tags.database, deploy=True)
+def check_database_role(
+    app_configs: Any = None, databases: Sequence[str] | None = None, **_kwargs: Any
+) -> list[CheckMessage]:
+    """Refuse a role that could change the audit log, in production; `check --deploy --database default` asks for it."""
+    if settings.NEXUS_ENV != "production":
+        return []
+    return [each for alias in databases or () for each in _role(alias)]
+
+
+def _role(alias: str) -> Iterator[Error]:
+    with connections[alias].cursor() as cursor:
+        cursor.execute(_RIGHTS)
+        role, is_super, owned, held = cursor.fetchone()
+    if is_super:
+        yield Error(f"{alias}: the role {role} is a superuser, or may become one.", id="nexus.E024")
+    if owned:
+        yield Error(f"{alias}: the role {role} owns, or may own, the audit log: {', '.join(owned)}.", id="nexus.E025")
+    if held:
+        yield Error(f"{alias}: the role {role} may change the audit log: {', '.join(held)}.", id="nexus.E026")
+
+
+# `MEMBER` counts what a role may become by SET ROLE. The log's own tables and functions, and what is in their place.
+_RIGHTS = """
+SELECT current_user,
+  (SELECT bool_or(rolsuper) FROM pg_roles WHERE pg_has_role(current_user, oid, 'MEMBER')),
+  (SELECT array_agg(what ORDER BY what) FROM (
+     SELECT 'schema audit' FROM pg_namespace WHERE nspname = 'audit' AND pg_has_role(current_user, nspowner, 'MEMBER')
+     UNION ALL SELECT c.oid::regclass::text FROM pg_class c WHERE relnamespace = to_regnamespace('audit')
+       AND relkind IN ('r', 'p', 'v', 'S') AND pg_has_role(current_user, relowner, 'MEMBER')
+     UNION ALL SELECT p.oid::regprocedure::text FROM pg_proc p WHERE pronamespace = to_regnamespace('audit')
+       AND pg_has_role(current_user, proowner, 'MEMBER')) owned (what)),
+  (SELECT array_agg(lower(word) || ' ' || c.oid::regclass ORDER BY 1)
+     FROM pg_class c, unnest(ARRAY['UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER']) word
+    WHERE relnamespace = to_regnamespace('audit') AND relkind IN ('r', 'p') AND has_table_privilege(c.oid, word))
+"""
 
 
 def refuse_bad_boot() -> None:

@@ -263,6 +263,20 @@ class UserReset(APIView):
         return _asked(staffing.ask_to_reset(public_id=user_id, reason=reason, by=_person(request), at=now()))
 
 
+class UserResetPassword(APIView):
+    """A password that somebody has lost."""
+
+    actions: ClassVar = {"POST": Action.USER_CHANGE}
+
+    @extend_schema(
+        operation_id="users_reset_password", request=ReasonInput, responses={202: ApprovalView}, tags=["users"]
+    )
+    def post(self, request: Request, user_id: uuid.UUID) -> Response:
+        """Ask for a link with which a user sets another password; another operator decides."""
+        reason = _read(ReasonInput, request.data)["reason"]
+        return _asked(staffing.ask_to_reset_password(public_id=user_id, reason=reason, by=_person(request), at=now()))
+
+
 class Enrol(APIView):
     """Come in for the first time."""
 

@@ -5,6 +5,7 @@ from typing import ClassVar, cast
 from django.utils.timezone import now
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
+from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -14,7 +15,7 @@ from accounts.api.forms import TokenPairOutput
 from accounts.api.second_factor import CODE
 from accounts.models import User
 from accounts.rules import Action
-from accounts.services import passwords
+from accounts.services import passwords, resets
 from accounts.services.step_up import HEADER
 from accounts.services.users import PASSWORD_LENGTH_MAX
 from accounts.types import Claims
@@ -26,6 +27,36 @@ class PasswordInput(StrictSerializer):
 
     password = serializers.CharField(max_length=PASSWORD_LENGTH_MAX, trim_whitespace=False, write_only=True)
     new_password = serializers.CharField(max_length=PASSWORD_LENGTH_MAX, trim_whitespace=False, write_only=True)
+
+
+class ResetInput(StrictSerializer):
+    """The token of the link, and the new password."""
+
+    token = serializers.CharField(max_length=128, write_only=True)
+    password = serializers.CharField(max_length=PASSWORD_LENGTH_MAX, trim_whitespace=False, write_only=True)
+
+
+class PasswordReset(APIView):
+    """A lost password."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+
+    @extend_schema(
+        operation_id="auth_password_reset", request=ResetInput, responses={204: None}, parameters=[CODE], tags=["auth"]
+    )
+    def post(self, request: Request) -> Response:
+        """Set another password with the token of a link, which this uses up, and a code of the second factor."""
+        form = ResetInput(data=request.data)
+        form.is_valid(raise_exception=True)
+        resets.reset(
+            token=form.validated_data["token"],
+            password=form.validated_data["password"],
+            code=request.headers.get(HEADER, "").strip(),
+            client=client_of(request),
+            at=now(),
+        )
+        return Response(status=204)
 
 
 class PasswordChange(APIView):

@@ -14,6 +14,7 @@ urlpatterns = [
     path("sessions/<uuid:session_id>/revoke", access.SessionRevoke.as_view()),
     path("unlock", access.Unlock.as_view()),
     path("password", passwords.PasswordChange.as_view()),
+    path("password/reset", passwords.PasswordReset.as_view()),
     path("2fa", second_factor.SecondFactor.as_view()),
     path("2fa/enrol", second_factor.Enrol.as_view()),
     path("2fa/confirm", second_factor.Confirm.as_view()),
@@ -36,5 +37,6 @@ beside = [
     path("users/<uuid:user_id>/role", approvals.UserRole.as_view()),
     path("users/<uuid:user_id>/deactivate", approvals.UserDeactivate.as_view()),
     path("users/<uuid:user_id>/reset-second-factor", approvals.UserReset.as_view()),
+    path("users/<uuid:user_id>/reset-password", approvals.UserResetPassword.as_view()),
     path("users/<uuid:user_id>/end-sessions", access.EndSessions.as_view()),
 ]

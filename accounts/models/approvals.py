@@ -101,9 +101,10 @@ class ApprovalDecision(models.Model):
 
 
 class Enrolment(models.Model):
-    """A link with which a new person sets the first password, once. Only its hash is kept."""
+    """A link with which a person sets the first password, or another for a lost one, once. Only its hash is kept."""
 
     user = models.ForeignKey("accounts.User", on_delete=models.CASCADE, related_name="+")
+    is_reset = models.BooleanField(default=False)
     token_sha256 = models.BinaryField(max_length=32, unique=True)
     expires_at = models.DateTimeField()
     used_at = models.DateTimeField(null=True, blank=True)

@@ -38,7 +38,7 @@ def found(*, email: str, full_name: str, actor: Actor, at: datetime) -> str:
 def issue(user: User, *, at: datetime) -> str:
     """Make a token for a user without a password, and return it: it is kept nowhere."""
     token = secrets.token_urlsafe(TOKEN_SIZE)
-    Enrolment.objects.create(user=user, token_sha256=_digest(token), expires_at=at + LIFETIME)
+    Enrolment.objects.create(user=user, token_sha256=digest(token), expires_at=at + LIFETIME)
     return token
 
 
@@ -46,7 +46,7 @@ def issue(user: User, *, at: datetime) -> str:
 def enrol(*, token: str, password: str, at: datetime) -> None:
     """Set the first password, and use the token up. Raises: EnrolmentInvalid, users.PasswordRefused."""
     rows = Enrolment.objects.select_for_update(of=("self",), no_key=True)
-    held = rows.filter(token_sha256=_digest(token), used_at__isnull=True, expires_at__gt=at).first()
+    held = rows.filter(token_sha256=digest(token), is_reset=False, used_at__isnull=True, expires_at__gt=at).first()
     if held is None:
         raise EnrolmentInvalid
     user = User.objects.locked().get(pk=held.user_id)
@@ -63,5 +63,6 @@ def enrol(*, token: str, password: str, at: datetime) -> None:
     )
 
 
-def _digest(token: str) -> bytes:
+def digest(token: str) -> bytes:
+    """Return what is kept of a link's token."""
     return hashlib.sha256(token.encode()).digest()

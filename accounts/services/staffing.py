@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db import transaction
 
 from accounts.models import User, normalized_email
-from accounts.services import approvals, codes, enrolments, second_factor, sessions, users
+from accounts.services import approvals, codes, enrolments, resets, second_factor, sessions, users
 from accounts.services.approvals import Executed, Request, SecondPersonNeeded
 from accounts.states import ApprovalState, Role
 from accounts.types import ClientInfo, Principal
@@ -109,6 +109,21 @@ def _ask_to_reset(*, public_id: UUID, reason: str, by: Principal, at: datetime) 
     if payload is None:
         raise second_factor.NoSecondFactor("The user has no second factor.")
     return approvals.ask(kind="SECOND_FACTOR_RESET", target=_target(user), payload=payload, by=by, reason=reason, at=at)
+
+
+def ask_to_reset_password(*, public_id: UUID, reason: str, by: Principal, at: datetime) -> Request:
+    """Ask for a link with which somebody sets another password, the old one being lost. Raises: as `ask_for_role`."""
+    approvals.expire(at=at)
+    return _ask_to_reset_password(public_id=public_id, reason=reason, by=by, at=at)
+
+
+@transaction.atomic(durable=True)
+def _ask_to_reset_password(*, public_id: UUID, reason: str, by: Principal, at: datetime) -> Request:
+    user = _changeable(public_id, by=by)
+    payload = _entry(user)
+    if payload is None:
+        raise NotChangeable("Only somebody who is active and has had a password gets a link for another.")
+    return approvals.ask(kind="PASSWORD_RESET", target=_target(user), payload=payload, by=by, reason=reason, at=at)
 
 
 class _Create:
@@ -222,7 +237,28 @@ class _Reset(_Changing):
         return Executed(user)
 
 
+class _PasswordReset(_Changing):
+    """How somebody gets a link for another password. Nobody but its owner sets it, and until then the old one holds."""
+
+    def payload(self, request: Request) -> dict[str, Any] | None:
+        """Lock the user, and say who it is; nothing, when there is no password to replace any more."""
+        user = _locked(request)
+        return None if user is None else _entry(user)
+
+    def execute(self, request: Request, *, by: Principal, reason: str, at: datetime) -> Executed:
+        """Make the link, and show the one who agreed its token, once."""
+        user = _locked(request)
+        assert user is not None
+        token = resets.issue(user, at=at)
+        trail.record(
+            action="accounts.password.link_made", actor=Actor.user(by.public_id), target=_target(user), occurred_at=at,
+            detail={"reason": reason},
+        )  # fmt: skip
+        return Executed(user, {"user": str(user.public_id), "reset_token": token})
+
+
 CREATE, ROLE, DEACTIVATE, ACTIVATE, RESET = _Create(), _Role(), _Deactivate(), _Activate(), _Reset()
+PASSWORD_RESET = _PasswordReset()
 
 
 def _changeable(public_id: UUID, *, by: Principal) -> User:
@@ -248,6 +284,12 @@ def _role(user: User, role: Role) -> dict[str, Any]:
 
 def _activity(user: User) -> dict[str, Any]:
     return {"user": str(user.public_id), "email": user.email, "is_active": user.is_active, "role": user.role}
+
+
+def _entry(user: User) -> dict[str, Any] | None:
+    if not (user.is_active and user.has_usable_password()):
+        return None
+    return {"user": str(user.public_id), "email": user.email, "token_version": user.token_version}
 
 
 def _device(user: User) -> dict[str, Any] | None:

@@ -31,6 +31,7 @@ def with_settings(command: list[str]) -> int:
             dict(os.environ)
             | env
             | {"NEXUS_ENV": "production", "ALLOWED_HOSTS": "nexus.example.com", "EMAIL_HOST": "mail.example.com"}
+            | {"AUDIT_ANCHORS": "log:"}
         )
         return subprocess.run(command, env=env, cwd=ROOT, check=False).returncode
 

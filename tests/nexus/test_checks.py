@@ -85,6 +85,7 @@ PRODUCTION = {
     "FIELD_ENCRYPTION_KEYS": secrets.token_urlsafe(32),
     "ALLOWED_HOSTS": "nexus.example",
     "EMAIL_HOST": "mail.example",
+    "AUDIT_ANCHORS": "log: https://witness.example/nexus",
     "CELERY_BROKER_URL": "redis://cache.example:6379/0",
 }
 
@@ -100,6 +101,15 @@ def test_the_deploy_check_warns_when_letters_go_nowhere():
 
     assert done.returncode != 0
     assert "nexus.W021" in done.stderr
+
+
+@pytest.mark.threat(23)
+@pytest.mark.parametrize(("anchors", "found"), [("", "nexus.E022"), ("ftp://witness.example/", "nexus.E023")])
+def test_the_deploy_check_refuses_seals_that_leave_for_nowhere(anchors, found):
+    done = _run("manage.py", "check", "--deploy", **{**PRODUCTION, "AUDIT_ANCHORS": anchors})
+
+    assert done.returncode != 0
+    assert found in done.stderr
 
 
 def test_the_web_server_does_not_start_with_bad_settings():

@@ -20,7 +20,13 @@ from nexus.console.urls import PAGES
 from tests.client import ApiClient
 from tests.factories.accounts import UserFactory
 
-PUBLIC = {"/api/v1/auth/login", "/api/v1/auth/refresh", "/api/v1/auth/enrol", "/api/v1/health"}
+PUBLIC = {
+    "/api/v1/auth/login",
+    "/api/v1/auth/refresh",
+    "/api/v1/auth/enrol",
+    "/api/v1/auth/password/reset",
+    "/api/v1/health",
+}
 OTHERS = {"docs", "docs/openapi.json", "health", "metrics"}  # /admin/ has rules and tests of its own
 METHODS = ("get", "post", "put", "patch", "delete")
 BODIES: dict[Action, dict[str, Any]] = {}  # none: what is missing is refused after who may is known
