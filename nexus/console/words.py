@@ -6,12 +6,18 @@ from decimal import Decimal
 from django import template
 from django.utils import formats, timezone
 from django.utils.translation import get_language, gettext
+from django.utils.translation import gettext_lazy as _
 
 from nexus.core import figures, money
 
 register = template.Library()
 CLIPPED_AT = 14
 NOTHING = "–"
+KINDS = {
+    "request": _("request"), "checks": _("checks"), "state": _("state"), "sent": _("sent"), "answer": _("answer"),
+    "fill": _("fill"), "change": _("change"), "correction": _("correction"), "decision": _("decision"),
+    "alert": _("alert"), "audit": _("audit"),
+}  # fmt: skip
 
 
 @register.filter
@@ -54,6 +60,12 @@ def usd(amount: Decimal | None) -> str:
     sign, digits = ("−", whole[1:]) if whole.startswith("-") else ("", whole)
     grouped = f"{int(digits):,}".replace(",", " ")
     return f"{sign}{grouped}{point}{rest}"
+
+
+@register.filter
+def kind(word: str) -> str:
+    """Write what kind of thing a line of time tells of; an unknown kind as it is called."""
+    return str(KINDS.get(word, word))
 
 
 @register.filter
