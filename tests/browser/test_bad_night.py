@@ -123,7 +123,6 @@ def test_an_operators_bad_night(tab: Callable[..., Tab], night: Stage, language:
     first.page.keyboard.press("!")
     first.page.wait_for_url("**/admin/stop/")
     first.page.check("input[name=sweep][value=FLATTEN]")
-    first.page.check("input[name=level][value=REDUCE_ONLY]")
     first.show(f"{mark}-07-stop")
     confirm(first.page)
     first.show(f"{mark}-08-stopped")
