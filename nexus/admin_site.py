@@ -6,6 +6,7 @@ from django import forms
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.http import Http404, HttpRequest
 from django.utils.timezone import now
+from django.utils.translation import gettext_lazy as _
 
 from accounts.services import entrances
 from accounts.types import ClientInfo
@@ -19,8 +20,8 @@ class ConsoleLoginForm(AdminAuthenticationForm):
 
     request: HttpRequest
     code = forms.CharField(
+        label=_("Code of your authenticator app, or a recovery code"),
         max_length=64,
-        help_text="Of your authenticator app, or a recovery code.",
         widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "inputmode": "numeric"}),
     )
 

@@ -16,6 +16,8 @@ from django.contrib import messages
 from django.db import InterfaceError, OperationalError
 from django.http import FileResponse, HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.rules import MATRIX, Step
 from accounts.services import step_up
@@ -72,14 +74,14 @@ class ActForm(forms.Form):
 
     use_required_attribute = True
     reason = forms.CharField(
-        label="Reason",
+        label=_("Reason"),
         min_length=REASON_LENGTH_MIN,
         max_length=REASON_LENGTH_MAX,
         widget=forms.Textarea(attrs={"rows": 3, "autocomplete": "off"}),
-        help_text=f"Why, for the audit: {REASON_LENGTH_MIN} to {REASON_LENGTH_MAX} characters.",
+        help_text=_("Why, for the audit: 10 to 500 characters."),
     )
     otp = forms.CharField(
-        label="Code of your second factor",
+        label=_("Code of your second factor"),
         required=False,
         max_length=64,
         widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "inputmode": "numeric"}),
@@ -122,7 +124,9 @@ class Act(Page):
             return self._show(plan, form, status=Invalid.status)
         try:
             if form.cleaned_data["version"] != plan.version:
-                raise Changed("Somebody or something was faster. Look at what stands here now, and decide again.")
+                raise Changed(
+                    gettext("Somebody or something was faster. Look at what stands here now, and decide again.")
+                )
             typed = form.cleaned_data.get("otp", "")
             step_up.require_typed(request, step=MATRIX[self.action].step, purpose=self.action.value, code=typed)
             done = self.act(form.cleaned_data, plan, **kwargs)

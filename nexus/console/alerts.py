@@ -4,6 +4,8 @@ from typing import Any, ClassVar
 
 from django.urls import reverse
 from django.utils.timezone import now
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts import selectors as people
 from accounts.rules import Action
@@ -11,6 +13,7 @@ from nexus.alerts import selectors
 from nexus.alerts.services import telling
 from nexus.console.acts import Act, Done, Plan
 from nexus.console.pages import Page
+from nexus.console.words import stamp
 from nexus.core.errors import Conflict, NotFound
 from trading.services import notices
 
@@ -29,7 +32,7 @@ class AlertsPage(Page):
 
     action: ClassVar = Action.ALERT_READ
     template = "console/alerts.html"
-    title = "Alerts"
+    title = _("Alerts")
 
     def context(self, **kwargs: Any) -> dict[str, Any]:
         """Read both queues."""
@@ -53,23 +56,28 @@ class TakePage(Act):
         """Show the alert."""
         row = selectors.alert(kwargs["alert_id"])
         if row is None:
-            raise NotFound("There is no such alert.")
+            raise NotFound(gettext("There is no such alert."))
         holder = people.names([row.acknowledged_by]).get(row.acknowledged_by, row.acknowledged_by)
         return Plan(
-            title=f"Take in hand: {row.kind}",
+            title=gettext("Take in hand: %(kind)s") % {"kind": row.kind},
             version=row.acknowledged_by,
-            button="Take in hand",
+            button=gettext("Take in hand"),
             facts=(
-                ("Severity", row.severity),
-                ("What", row.text),
-                ("What to do", row.runbook),
-                ("Since", f"{row.opened_at:%Y-%m-%d %H:%M:%S} UTC, seen {row.seen_count} times"),
-                ("Closed", f"{row.closed_at:%Y-%m-%d %H:%M:%S} UTC" if row.closed_at else "no: it holds still"),
+                (gettext("Severity"), row.severity),
+                (gettext("What"), row.text),
+                (gettext("What to do"), row.runbook),
+                (
+                    gettext("Since"),
+                    gettext("%(at)s UTC, seen %(count)s times") % {"at": stamp(row.opened_at), "count": row.seen_count},
+                ),
+                (gettext("Closed"), f"{stamp(row.closed_at)} UTC" if row.closed_at else gettext("no: it holds still")),
             ),
-            before=f"{holder} has it in hand: {row.note}" if holder else "Nobody has it in hand.",
-            after="You have it in hand, with what you write below. It stays open until its cause is gone.",
+            before=gettext("%(holder)s has it in hand: %(note)s") % {"holder": holder, "note": row.note}
+            if holder
+            else gettext("Nobody has it in hand."),
+            after=gettext("You have it in hand, with what you write below. It stays open until its cause is gone."),
             back=reverse("admin:console_alerts"),
-            barred=f"{holder} has it in hand already." if holder else "",
+            barred=gettext("%(holder)s has it in hand already.") % {"holder": holder} if holder else "",
         )
 
     def act(self, words: dict[str, Any], plan: Plan, **kwargs: Any) -> Done:
@@ -77,5 +85,5 @@ class TakePage(Act):
         at = now()
         row = notices.acknowledge(alert_id=kwargs["alert_id"], by=self.person, note=words["reason"], at=at)
         if row.acknowledged_at != at:
-            raise TakenAlready("Somebody has taken it in hand meanwhile; see below.")
-        return Done(f"You have {row.kind} in hand.", plan.back)
+            raise TakenAlready(gettext("Somebody has taken it in hand meanwhile; see below."))
+        return Done(gettext("You have %(kind)s in hand.") % {"kind": row.kind}, plan.back)

@@ -7,6 +7,8 @@ from urllib.parse import urlencode
 
 from django.urls import reverse
 from django.utils.timezone import now
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts import selectors as people
 from accounts.rules import Action
@@ -17,6 +19,7 @@ from accounts.types import Principal
 from nexus.console import limits
 from nexus.console.acts import Act, Done, Plan
 from nexus.console.pages import Page
+from nexus.console.words import stamp
 from nexus.core.errors import NotFound
 from reconciliation.services import decisions as review_decisions
 from risk.services import changes, releases
@@ -24,15 +27,16 @@ from risk.states import LimitScope
 
 SHOWN = 100
 WORDS = {
-    "USER_CREATE": "Create a user",
-    "USER_ROLE": "Give a user another role",
-    "USER_DEACTIVATE": "Deactivate a user",
-    "USER_ACTIVATE": "Activate a user again",
-    "SECOND_FACTOR_RESET": "Remove a second factor that is lost",
-    "LIMIT_RAISE": "Raise a limit",
-    "CONTROL_RELEASE": "Ease a stop",
-    "ORDER_DECISION": "Say how an unknown order has ended",
-    "REVIEW_DECISION": "Decide a large difference",
+    "USER_CREATE": _("Create a user"),
+    "USER_ROLE": _("Give a user another role"),
+    "USER_DEACTIVATE": _("Deactivate a user"),
+    "USER_ACTIVATE": _("Activate a user again"),
+    "SECOND_FACTOR_RESET": _("Remove a second factor that is lost"),
+    "PASSWORD_RESET": _("Give a link for a lost password"),
+    "LIMIT_RAISE": _("Raise a limit"),
+    "CONTROL_RELEASE": _("Ease a stop"),
+    "ORDER_DECISION": _("Say how an unknown order has ended"),
+    "REVIEW_DECISION": _("Decide a large difference"),
 }
 
 
@@ -41,7 +45,7 @@ class ApprovalsPage(Page):
 
     action: ClassVar = Action.APPROVAL_READ
     template = "console/approvals.html"
-    title = "Approvals"
+    title = _("Approvals")
 
     def context(self, **kwargs: Any) -> dict[str, Any]:
         """Read the queue."""
@@ -82,11 +86,11 @@ class _Decide(Act):
         return Plan(
             version=f"{bytes(row.payload_sha256).hex()}.{row.state}",
             facts=(
-                ("What", words(row)),
-                ("Asked for by", f"{row.requested_by.full_name} ({row.requested_by.email})"),
-                ("Because", row.reason),
-                ("Ends", f"{row.expires_at:%Y-%m-%d %H:%M} UTC"),
-                ("State", row.state),
+                (gettext("What"), words(row)),
+                (gettext("Asked for by"), f"{row.requested_by.full_name} ({row.requested_by.email})"),
+                (gettext("Because"), row.reason),
+                (gettext("Ends"), f"{stamp(row.expires_at)} UTC"),
+                (gettext("State"), row.state),
                 *facts(row, by=self.person),
             ),
             back=reverse("admin:console_approval", args=[public_id]),
@@ -96,12 +100,12 @@ class _Decide(Act):
 
     def _barred(self, row: Request, *, is_mine: bool) -> str:
         if row.state != ApprovalState.PENDING or row.expires_at <= now():
-            return "This request is no longer open."
+            return gettext("This request is no longer open.")
         if (row.requested_by_id == self.person.pk) is not is_mine:
             return (
-                "Only who asked for it takes it back."
+                gettext("Only who asked for it takes it back.")
                 if is_mine
-                else "You asked for this. Another operator decides it."
+                else gettext("You asked for this. Another operator decides it.")
             )
         return ""
 
@@ -113,11 +117,13 @@ class ApprovePage(_Decide):
         """Show what would be done."""
         return self._plan(
             kwargs["approval_id"],
-            title="Approve",
-            button="Approve",
-            before="Nothing of it is done yet.",
-            after="It is done as soon as you confirm, exactly as it stands here, and once.",
-            consequences=("If what it is about has changed since it was asked for, nothing is done and it is void.",),
+            title=gettext("Approve"),
+            button=gettext("Approve"),
+            before=gettext("Nothing of it is done yet."),
+            after=gettext("It is done as soon as you confirm, exactly as it stands here, and once."),
+            consequences=(
+                gettext("If what it is about has changed since it was asked for, nothing is done and it is void."),
+            ),
             is_grave=True,
         )
 
@@ -127,7 +133,9 @@ class ApprovePage(_Decide):
             public_id=kwargs["approval_id"], approve=True, by=self.person, reason=words["reason"], at=now()
         )
         shown = dict(decided.executed.shown) if decided.executed else {}
-        done = "Approved, and done." if decided.executed else "Approved: somebody else has to agree too."
+        done = (
+            gettext("Approved, and done.") if decided.executed else gettext("Approved: somebody else has to agree too.")
+        )
         return Done(done, reverse("admin:console_approvals"), shown_once=shown)
 
 
@@ -137,7 +145,11 @@ class RejectPage(_Decide):
     def plan(self, **kwargs: Any) -> Plan:
         """Show what is rejected."""
         return self._plan(
-            kwargs["approval_id"], title="Reject", button="Reject", before="It waits.", after="Nothing of it is done."
+            kwargs["approval_id"],
+            title=gettext("Reject"),
+            button=gettext("Reject"),
+            before=gettext("It waits."),
+            after=gettext("Nothing of it is done."),
         )
 
     def act(self, words: dict[str, Any], plan: Plan, **kwargs: Any) -> Done:
@@ -145,7 +157,7 @@ class RejectPage(_Decide):
         approvals.decide(
             public_id=kwargs["approval_id"], approve=False, by=self.person, reason=words["reason"], at=now()
         )
-        return Done("Rejected: nothing of it is done.", reverse("admin:console_approvals"))
+        return Done(gettext("Rejected: nothing of it is done."), reverse("admin:console_approvals"))
 
 
 class TakeBackPage(_Decide):
@@ -154,19 +166,20 @@ class TakeBackPage(_Decide):
     def plan(self, **kwargs: Any) -> Plan:
         """Show what is taken back."""
         return self._plan(
-            kwargs["approval_id"], is_mine=True, title="Take back", button="Take back", before="It waits.",
-            after="Nothing of it is done.",
+            kwargs["approval_id"], is_mine=True, title=gettext("Take back"), button=gettext("Take back"),
+            before=gettext("It waits."),
+            after=gettext("Nothing of it is done."),
         )  # fmt: skip
 
     def act(self, words: dict[str, Any], plan: Plan, **kwargs: Any) -> Done:
         """Cancel it."""
         approvals.cancel(public_id=kwargs["approval_id"], by=self.person, reason=words["reason"], at=now())
-        return Done("Taken back.", reverse("admin:console_approvals"))
+        return Done(gettext("Taken back."), reverse("admin:console_approvals"))
 
 
 def words(row: Request) -> str:
     """Say what a request asks for."""
-    return WORDS.get(row.kind, row.kind)
+    return str(WORDS.get(row.kind, row.kind))
 
 
 def facts(row: Request, *, by: Principal) -> list[tuple[str, object]]:

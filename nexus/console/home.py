@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 from django.conf import settings
 from django.utils.timezone import now
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts import selectors as people
 from accounts.rules import Action
@@ -49,7 +51,8 @@ class Queue:
     @property
     def words_of_service(self) -> str:
         """Return the same in words."""
-        return {"ok": "in time" if self.count else "empty", "soon": "due", "late": "LATE"}[self.service]
+        calm = gettext("in time") if self.count else gettext("empty")
+        return {"ok": calm, "soon": gettext("due"), "late": gettext("LATE")}[self.service]
 
 
 class HomePage(Page):
@@ -57,7 +60,7 @@ class HomePage(Page):
 
     action: ClassVar = Action.STATUS_READ
     template = "console/home.html"
-    title = "Home"
+    title = _("Home")
 
     def context(self, **kwargs: Any) -> dict[str, Any]:
         """Read everything once."""
@@ -93,24 +96,24 @@ def queues(*, at: datetime) -> Sequence[Queue]:
     outbox = signals.outbox()
     oldest_sent = at - timedelta(seconds=float(outbox.oldest_s)) if outbox.orders else None
     rows: list[tuple[str, str, tuple[int, datetime | None], timedelta, timedelta]] = [
-        ("Unknown orders", "admin:console_unknown", overview.unknown_orders(), minute, 5 * minute),
+        (gettext("Unknown orders"), "admin:console_unknown", overview.unknown_orders(), minute, 5 * minute),
         (
-            "Reconciliation reviews",
+            gettext("Reconciliation reviews"),
             "admin:console_reviews",
             reconciliation.queue_size(),
             15 * minute,
             hour,
         ),
         (
-            "Approvals",
+            gettext("Approvals"),
             "admin:console_approvals",
             people.approvals_waiting(at=at),
             30 * minute,
             4 * hour,
         ),
-        ("Alerts nobody has taken", "admin:console_alerts", alerts.waiting(), 5 * minute, 15 * minute),
-        ("Alerts that did not reach people", "admin:console_alerts", alerts.dead(), minute, 15 * minute),
-        ("Locked logins", "admin:console_logins", locked.size(at=at), 15 * minute, hour),
-        ("Accepted orders not sent yet", "", (outbox.orders, oldest_sent), timedelta(seconds=5), minute),
+        (gettext("Alerts nobody has taken"), "admin:console_alerts", alerts.waiting(), 5 * minute, 15 * minute),
+        (gettext("Alerts that did not reach people"), "admin:console_alerts", alerts.dead(), minute, 15 * minute),
+        (gettext("Locked logins"), "admin:console_logins", locked.size(at=at), 15 * minute, hour),
+        (gettext("Accepted orders not sent yet"), "", (outbox.orders, oldest_sent), timedelta(seconds=5), minute),
     ]
     return [Queue(words, url, count, oldest, soon, late, at) for words, url, (count, oldest), soon, late in rows]

@@ -4,6 +4,8 @@ from typing import Any, ClassVar
 
 from django.urls import reverse
 from django.utils.timezone import now
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.rules import Action
 from accounts.services import locked, lockout
@@ -11,12 +13,13 @@ from accounts.services.lockout import NotLocked
 from nexus.audit.types import Actor
 from nexus.console.acts import Act, Done, Plan
 from nexus.console.pages import Page
+from nexus.console.words import stamp
 
 KINDS = {
-    "pair": "A name from one network",
-    "ip": "Everybody from one network",
-    "user": "A name from anywhere",
-    "otp": "The second factor of a person",
+    "pair": _("A name from one network"),
+    "ip": _("Everybody from one network"),
+    "user": _("A name from anywhere"),
+    "otp": _("The second factor of a person"),
 }
 
 
@@ -25,7 +28,7 @@ class LoginsPage(Page):
 
     action: ClassVar = Action.USER_READ
     template = "console/logins.html"
-    title = "Locked logins"
+    title = _("Locked logins")
 
     def context(self, **kwargs: Any) -> dict[str, Any]:
         """Read the locks."""
@@ -43,31 +46,37 @@ class UnlockPage(Act):
         """Show what is locked."""
         lock = locked.one(kwargs["bucket"], at=now())
         if lock is None:
-            raise NotLocked("It is not locked any more: it ran out, or somebody opened it.")
+            raise NotLocked(gettext("It is not locked any more: it ran out, or somebody opened it."))
         return Plan(
-            title=f"Unlock {lock.username or lock.ip or 'a login'}",
+            title=gettext("Unlock %(name)s") % {"name": lock.username or lock.ip or gettext("a login")},
             version=f"{lock.failures}.{lock.until.isoformat()}",
-            button="Unlock",
+            button=gettext("Unlock"),
             facts=(
-                ("What", KINDS.get(lock.kind, lock.kind)),
-                ("Name", lock.username or "–"),
-                ("Address", lock.ip or "–"),
-                ("Attempts", lock.failures),
-                ("Locked until", f"{lock.until:%Y-%m-%d %H:%M:%S} UTC"),
+                (gettext("What"), KINDS.get(lock.kind, lock.kind)),
+                (gettext("Name"), lock.username or "–"),
+                (gettext("Address"), lock.ip or "–"),
+                (gettext("Attempts"), lock.failures),
+                (gettext("Locked until"), f"{stamp(lock.until)} UTC"),
             ),
-            before="Locked.",
-            after="May try again at once, from everywhere." if lock.username else "May try again at once.",
-            consequences=("Make sure by another way that it is this person: whoever guesses may try again too.",),
+            before=gettext("Locked."),
+            after=gettext("May try again at once, from everywhere.")
+            if lock.username
+            else gettext("May try again at once."),
+            consequences=(
+                gettext("Make sure by another way that it is this person: whoever guesses may try again too."),
+            ),
             back=reverse("admin:console_logins"),
-            barred="" if lock.can_open else "Nobody kept its name. It opens by itself, or by `manage.py unlock_login`.",
+            barred=""
+            if lock.can_open
+            else gettext("Nobody kept its name. It opens by itself, or by `manage.py unlock_login`."),
         )
 
     def act(self, words: dict[str, Any], plan: Plan, **kwargs: Any) -> Done:
         """Unlock it, if it still is locked."""
         lock = locked.one(kwargs["bucket"], at=now())
         if lock is None or not lock.can_open:
-            raise NotLocked("It is not locked any more: it ran out, or somebody opened it.")
+            raise NotLocked(gettext("It is not locked any more: it ran out, or somebody opened it."))
         lockout.unlock_one(
             email=lock.username, ip=lock.ip, reason=words["reason"], actor=Actor.user(self.person.public_id), at=now()
         )
-        return Done(f"Unlocked: {lock.username or lock.ip}.", plan.back)
+        return Done(gettext("Unlocked: %(name)s.") % {"name": lock.username or lock.ip}, plan.back)

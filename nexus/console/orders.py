@@ -5,11 +5,14 @@ from typing import Any, ClassVar
 from django import forms
 from django.urls import reverse
 from django.utils.timezone import now
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts import selectors as people
 from accounts.rules import Action
 from nexus.console.acts import Act, ActForm, Done, Plan
 from nexus.console.pages import Page
+from nexus.console.words import stamp, usd
 from trading import selectors
 from trading.services import decisions, history
 from trading.states import Delivery, OrderStatus
@@ -22,7 +25,7 @@ class UnknownPage(Page):
 
     action: ClassVar = Action.ORDER_READ
     template = "console/unknown.html"
-    title = "Unknown orders"
+    title = _("Unknown orders")
 
     def context(self, **kwargs: Any) -> dict[str, Any]:
         """Read the queue, with who has proposed what."""
@@ -50,7 +53,7 @@ class OrderPage(Page):
         waiting = [each.public_id for each in selectors.unknown_orders()] if order.delivery == Delivery.UNKNOWN else []
         after = waiting.index(order.public_id) + 1 if order.public_id in waiting else 0
         return {
-            "title": f"Order {order}",
+            "title": gettext("Order %(order)s") % {"order": order},
             "order": order,
             "history": history.of(order),
             "proposal": proposal,
@@ -66,7 +69,7 @@ class EndForm(ActForm):
     """How the order has ended, and what shows it."""
 
     to = forms.ChoiceField(
-        label="It has ended as",
+        label=_("It has ended as"),
         choices=[(end.value, end.value) for end in decisions.ENDS],
         widget=forms.RadioSelect,
     )
@@ -74,7 +77,7 @@ class EndForm(ActForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["reason"].label = "What shows it"
+        self.fields["reason"].label = gettext("What shows it")
 
 
 class EndPage(Act):
@@ -88,20 +91,20 @@ class EndPage(Act):
         order = selectors.order_of(self.person, public_id=kwargs["order_id"])
         proposal = _proposal(order)
         return Plan(
-            title=f"Propose how it has ended: {order}",
+            title=gettext("Propose how it has ended: %(order)s") % {"order": order},
             version=str(order.state),
-            button="Propose",
+            button=gettext("Propose"),
             facts=(
-                ("Order", order),
-                ("Account", order.account),
-                ("Sent at", f"{order.sent_at:%Y-%m-%d %H:%M:%S} UTC" if order.sent_at else "–"),
-                ("Still reserved", f"{order.reserved.normalize():f} USD"),
+                (gettext("Order"), order),
+                (gettext("Account"), order.account),
+                (gettext("Sent at"), f"{stamp(order.sent_at)} UTC" if order.sent_at else "–"),
+                (gettext("Still reserved"), f"{usd(order.reserved)} USD"),
             ),
             before=str(order.state),
-            after="A proposal waits for another operator; the order stays as it is until then.",
+            after=gettext("A proposal waits for another operator; the order stays as it is until then."),
             consequences=(
-                "Once another operator agrees, the order is closed and reserves nothing any more.",
-                "If the broker reports a fill after all, it is booked as a late one, and people are told.",
+                gettext("Once another operator agrees, the order is closed and reserves nothing any more."),
+                gettext("If the broker reports a fill after all, it is booked as a late one, and people are told."),
             ),
             back=reverse("admin:console_order", args=[order.public_id]),
             is_grave=True,
@@ -114,7 +117,7 @@ class EndPage(Act):
         decisions.propose(
             order_id=order.pk, to=OrderStatus(words["to"]), evidence=words["reason"], by=self.person, at=now()
         )
-        return Done("Proposed: another operator has to agree.", plan.back)
+        return Done(gettext("Proposed: another operator has to agree."), plan.back)
 
 
 def _proposal(order: Any) -> Any:
@@ -123,5 +126,5 @@ def _proposal(order: Any) -> Any:
 
 def _barred(delivery: str, *, proposal: Any) -> str:
     if delivery != Delivery.UNKNOWN:
-        return "It is no longer unknown: there is nothing to decide."
-    return "A proposal for this order is open already." if proposal else ""
+        return gettext("It is no longer unknown: there is nothing to decide.")
+    return gettext("A proposal for this order is open already.") if proposal else ""

@@ -11,6 +11,7 @@ from django.contrib.admin import AdminSite
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponseBase
 from django.template.response import TemplateResponse
+from django.utils.functional import Promise
 from django.views.generic import View
 
 from accounts.rules import Action, may
@@ -28,7 +29,7 @@ class Page(View):
 
     action: ClassVar[Action]
     template: ClassVar[str]
-    title: ClassVar[str] = ""
+    title: ClassVar[str | Promise] = ""
     http_method_names = ["get", "head"]  # noqa: RUF012 - as the parent declares it
     site: AdminSite | None = None
 

@@ -5,9 +5,12 @@ from typing import Any, ClassVar
 from django import forms
 from django.urls import reverse
 from django.utils.timezone import now
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts.rules import Action
 from nexus.console.acts import Act, ActForm, Done, Plan
+from nexus.console.words import stamp
 from nexus.core.errors import NotFound
 from risk.services import releases
 from risk.services.releases import Release
@@ -16,15 +19,15 @@ from risk.types import Precondition
 from trading.services import overview, resuming
 
 LEVELS = (
-    (StopLevel.ACTIVE.name, "ACTIVE: trade as before"),
-    (StopLevel.REDUCE_ONLY.name, "REDUCE ONLY: only make positions smaller"),
+    (StopLevel.ACTIVE.name, _("ACTIVE: trade as before")),
+    (StopLevel.REDUCE_ONLY.name, _("REDUCE ONLY: only make positions smaller")),
 )
 
 
 class ProposeForm(ActForm):
     """To what the stop is eased, and why that is right now."""
 
-    level = forms.ChoiceField(label="Ease it to", choices=LEVELS, initial=LEVELS[0][0], widget=forms.RadioSelect)
+    level = forms.ChoiceField(label=_("Ease it to"), choices=LEVELS, initial=LEVELS[0][0], widget=forms.RadioSelect)
     field_order = ("level", "reason", "otp")
 
 
@@ -39,13 +42,16 @@ class ProposePage(Act):
         """Show the stop as it stands, and what stands against easing it."""
         at, stop = now(), overview.one(kwargs["control_id"])
         return Plan(
-            title=f"Propose to ease the stop of {stop.target}",
+            title=gettext("Propose to ease the stop of %(target)s") % {"target": stop.target},
             version=str(stop.switch.version),
-            button="Propose",
+            button=gettext("Propose"),
             facts=_facts_of(stop),
-            before=f"{stop.level}, and it stays so.",
-            after="A proposal waits for another operator. Who has set the stop cannot approve it either.",
-            consequences=("Nothing is eased by this.", "The proposal ends by itself when nobody decides it in time."),
+            before=gettext("%(level)s, and it stays so.") % {"level": stop.level},
+            after=gettext("A proposal waits for another operator. Who has set the stop cannot approve it either."),
+            consequences=(
+                gettext("Nothing is eased by this."),
+                gettext("The proposal ends by itself when nobody decides it in time."),
+            ),
             back=reverse("admin:console_one_stop", args=[stop.switch.pk]),
             more={"checks": resuming.look(stop.switch, level=StopLevel.ACTIVE, at=at)},
         )
@@ -58,9 +64,14 @@ class ProposePage(Act):
             by=self.person, at=now(), version=int(words["version"]),
         )  # fmt: skip
         failed = sum(not check.passed for check in checks)
-        left = f" {failed} precondition{'s do' if failed != 1 else ' does'} not hold yet." if failed else ""
+        left = " " + gettext("Preconditions that do not hold yet: %(count)s.") % {"count": failed} if failed else ""
         url = reverse("admin:console_one_stop", args=[switch.pk])
-        return Done(f"Proposed. Another operator decides until {release.expires_at:%H:%M} UTC.{left}", url)
+        return Done(
+            gettext("Proposed. Another operator decides until %(until)s UTC.")
+            % {"until": f"{release.expires_at:%H:%M}"}
+            + left,
+            url,
+        )
 
 
 class _Decide(Act):
@@ -72,7 +83,7 @@ class _Decide(Act):
     def _read(self, release_id: int) -> Release:
         release = releases.newest_of(release_id)
         if release is None:
-            raise NotFound("There is no such proposal.")
+            raise NotFound(gettext("There is no such proposal."))
         return release
 
     def _plan(self, release: Release, *, checks: tuple[Precondition, ...], **words: Any) -> Plan:
@@ -80,12 +91,12 @@ class _Decide(Act):
         return Plan(
             version=f"{release.pk}.{release.state}.{stop.version}",
             facts=(
-                ("Stop", f"{overview.targets_of([stop])[stop.pk]}: {StopLevel(stop.level).name}"),
-                ("Stopped because", stop.reason),
-                ("Proposed by", f"{release.proposed_by.full_name} ({release.proposed_by.email})"),
-                ("Proposed because", release.reason),
-                ("Ends", f"{release.expires_at:%Y-%m-%d %H:%M:%S} UTC"),
-                ("State", release.state),
+                (gettext("The stop"), f"{overview.targets_of([stop])[stop.pk]}: {StopLevel(stop.level).name}"),
+                (gettext("Stopped because"), stop.reason),
+                (gettext("Proposed by"), f"{release.proposed_by.full_name} ({release.proposed_by.email})"),
+                (gettext("Proposed because"), release.reason),
+                (gettext("Ends"), f"{stamp(release.expires_at)} UTC"),
+                (gettext("State"), release.state),
             ),
             before=StopLevel(stop.level).name,
             back=reverse("admin:console_one_stop", args=[stop.pk]) if stop.level else reverse("admin:console_stops"),
@@ -95,11 +106,11 @@ class _Decide(Act):
 
     def _barred(self, release: Release, *, is_approval: bool) -> str:
         if release.state != ChangeState.PROPOSED or release.expires_at <= now():
-            return "This proposal is no longer open."
+            return gettext("This proposal is no longer open.")
         if release.proposed_by_id == self.person.pk:
-            return "You proposed this. Another operator decides it."
+            return gettext("You proposed this. Another operator decides it.")
         if is_approval and release.control.set_by == str(self.person.public_id):
-            return "You set this stop. Another operator decides on its release."
+            return gettext("You set this stop. Another operator decides on its release.")
         return ""
 
 
@@ -113,12 +124,17 @@ class ApprovePage(_Decide):
         return self._plan(
             release,
             checks=resuming.look(release.control, level=level, at=now()),
-            title="Approve: ease a stop",
-            button=f"Approve: {level.name}",
+            title=gettext("Approve: ease a stop"),
+            button=gettext("Approve: %(level)s") % {"level": level.name},
             after=level.name,
             consequences=(
-                "Orders are sent to brokers again as soon as you confirm, as far as no other stop covers them.",
-                "While a precondition does not hold, nothing is eased: that is recorded, and the proposal stays open.",
+                gettext(
+                    "Orders are sent to brokers again as soon as you confirm, as far as no other stop covers them."
+                ),
+                gettext(
+                    "While a precondition does not hold, nothing is eased: that is recorded, and the proposal stays "
+                    "open."
+                ),
             ),
             is_grave=True,
             barred=self._barred(release, is_approval=True),
@@ -129,7 +145,10 @@ class ApprovePage(_Decide):
         release, switch = resuming.approve(
             release_id=kwargs["release_id"], by=self.person, reason=words["reason"], at=now()
         )
-        words_done = f"Eased: {release.control.place} is {StopLevel(switch.level).name}."
+        words_done = gettext("Eased: %(place)s is %(level)s.") % {
+            "place": release.control.place,
+            "level": StopLevel(switch.level).name,
+        }
         return Done(words_done, reverse("admin:console_stops"))
 
 
@@ -143,22 +162,23 @@ class RefusePage(_Decide):
         return self._plan(
             release,
             checks=resuming.look(release.control, level=level, at=now()),
-            title="Refuse: a stop stays",
-            button="Refuse",
-            after=f"{StopLevel(release.control.level).name}: the stop stays, and the proposal is closed.",
+            title=gettext("Refuse: a stop stays"),
+            button=gettext("Refuse"),
+            after=gettext("%(level)s: the stop stays, and the proposal is closed.")
+            % {"level": StopLevel(release.control.level).name},
             barred=self._barred(release, is_approval=False),
         )
 
     def act(self, words: dict[str, Any], plan: Plan, **kwargs: Any) -> Done:
         """Refuse it."""
         resuming.refuse(release_id=kwargs["release_id"], by=self.person, reason=words["reason"], at=now())
-        return Done("Refused: the stop stays.", reverse("admin:console_stops"))
+        return Done(gettext("Refused: the stop stays."), reverse("admin:console_stops"))
 
 
 def _facts_of(stop: overview.Standing) -> tuple[tuple[str, object], ...]:
     return (
-        ("Stop", f"{stop.target}: {stop.level}"),
-        ("Since", f"{stop.switch.set_at:%Y-%m-%d %H:%M:%S} UTC"),
-        ("By", stop.set_by),
-        ("Why", stop.switch.reason),
+        (gettext("The stop"), f"{stop.target}: {stop.level}"),
+        (gettext("Since"), f"{stamp(stop.switch.set_at)} UTC"),
+        (gettext("By"), stop.set_by),
+        (gettext("Why"), stop.switch.reason),
     )

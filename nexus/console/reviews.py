@@ -8,12 +8,14 @@ from typing import Any, ClassVar, NamedTuple
 from django.contrib import messages
 from django.urls import reverse
 from django.utils.timezone import now
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts import selectors as people
 from accounts.rules import Action
 from nexus.console.acts import Act, Done, Plan
 from nexus.console.pages import Page
-from nexus.console.words import usd
+from nexus.console.words import stamp, usd
 from nexus.core.errors import NexusError, NotFound
 from reconciliation import selectors
 from reconciliation.services import decisions, reviews
@@ -22,11 +24,11 @@ from reconciliation.states import Decision, ReviewState
 
 SHOWN = 50
 WORDS = {
-    Decision.ACCEPT_BROKER: ("Accept the broker's", "Our books move to what the broker shows."),
-    Decision.KEEP_OURS: ("Keep ours", "Our books stay, and this very difference raises nothing more."),
-    Decision.RUN_AGAIN: ("Run again", "The account is reconciled anew, for fresh figures."),
+    Decision.ACCEPT_BROKER: (_("Accept the broker's"), _("Our books move to what the broker shows.")),
+    Decision.KEEP_OURS: (_("Keep ours"), _("Our books stay, and this very difference raises nothing more.")),
+    Decision.RUN_AGAIN: (_("Run again"), _("The account is reconciled anew, for fresh figures.")),
 }
-SIDES = (("Lots", "quantity", "venue_quantity"), ("Average price", "price", "venue_price"))
+SIDES = ((_("Lots"), "quantity", "venue_quantity"), (_("Average price"), "price", "venue_price"))
 
 
 class Side(NamedTuple):
@@ -56,7 +58,7 @@ class ReviewsPage(Page):
 
     action: ClassVar = Action.REVIEW_READ
     template = "console/reviews.html"
-    title = "Reconciliation reviews"
+    title = _("Reconciliation reviews")
 
     def context(self, **kwargs: Any) -> dict[str, Any]:
         """Read the queue."""
@@ -82,7 +84,7 @@ class ReviewPage(Page):
         known = people.names([row.owner, row.decided_by])
         asked = people.approval_about(kind=decisions.KIND, object_id=row.public_id)
         return {
-            "title": f"Difference: {named(row)} of {row.account}",
+            "title": gettext("Difference: %(what)s of %(account)s") % {"what": named(row), "account": row.account},
             "row": row,
             "at": at,
             "sides": sides(row),
@@ -107,19 +109,22 @@ class ClaimPage(Act):
         """Show what is taken."""
         row = selectors.review(kwargs["review_id"])
         return Plan(
-            title=f"Claim {named(row)} of {row.account}",
+            title=gettext("Claim %(what)s of %(account)s") % {"what": named(row), "account": row.account},
             version=str(row.version),
-            button="Claim",
-            facts=(("Worth", worth(row)), ("Waits since", f"{row.opened_at:%Y-%m-%d %H:%M} UTC")),
-            before=f"Held by somebody until {row.leased_until:%H:%M} UTC." if is_held(row) else "Nobody is at it.",
-            after=f"You are at it for {int(reviews.LEASE.total_seconds() // 60)} minutes.",
+            button=gettext("Claim"),
+            facts=((gettext("Worth"), worth(row)), (gettext("Waits since"), f"{stamp(row.opened_at)} UTC")),
+            before=gettext("Held by somebody until %(until)s UTC.") % {"until": f"{row.leased_until:%H:%M}"}
+            if is_held(row)
+            else gettext("Nobody is at it."),
+            after=gettext("You are at it for %(minutes)s minutes.")
+            % {"minutes": int(reviews.LEASE.total_seconds() // 60)},
             back=reverse("admin:console_review", args=[row.public_id]),
         )
 
     def act(self, words: dict[str, Any], plan: Plan, **kwargs: Any) -> Done:
         """Claim it."""
         row = reviews.claim(review_id=kwargs["review_id"], by=self.person, at=now())
-        return Done(f"It is yours until {row.leased_until:%H:%M} UTC.", plan.back)
+        return Done(gettext("It is yours until %(until)s UTC.") % {"until": f"{row.leased_until:%H:%M}"}, plan.back)
 
 
 class DecidePage(Act):
@@ -130,23 +135,32 @@ class DecidePage(Act):
     def plan(self, **kwargs: Any) -> Plan:
         """Show what the decision would do now."""
         row, decision = selectors.review(kwargs["review_id"]), _named(kwargs["decision"])
-        words, meaning = WORDS[decision]
+        words, meaning = map(str, WORDS[decision])
         choice = _choice(row, decision)
         is_large = decisions.needs_another(row) and decision is not Decision.RUN_AGAIN
         second = (
-            ("It is too large for one, or nobody can value it: another operator has to agree.",) if is_large else ()
+            (gettext("It is too large for one, or nobody can value it: another operator has to agree."),)
+            if is_large
+            else ()
         )
         return Plan(
-            title=f"{words}: {named(row)} of {row.account}",
+            title=gettext("%(decision)s: %(what)s of %(account)s")
+            % {"decision": words, "what": named(row), "account": row.account},
             version=f"{row.version}",
-            button="Ask for a second operator" if is_large else words,
+            button=gettext("Ask for a second operator") if is_large else words,
             facts=(
-                ("Account", row.account),
-                ("Worth", worth(row)),
-                *((side.words, f"ours {side.ours} · broker {side.theirs}") for side in sides(row)),
-                ("Seen at", f"{row.seen_at:%Y-%m-%d %H:%M:%S} UTC"),
+                (gettext("Account"), row.account),
+                (gettext("Worth"), worth(row)),
+                *(
+                    (
+                        side.words,
+                        gettext("ours %(ours)s · broker %(theirs)s") % {"ours": side.ours, "theirs": side.theirs},
+                    )
+                    for side in sides(row)
+                ),
+                (gettext("Seen at"), f"{stamp(row.seen_at)} UTC"),
             ),
-            before="Our books and the broker differ as above.",
+            before=gettext("Our books and the broker differ as above."),
             after=meaning,
             consequences=(*choice.lines, *second),
             back=reverse("admin:console_review", args=[row.public_id]),
@@ -161,31 +175,47 @@ class DecidePage(Act):
             reason=words["reason"], by=self.person, at=now(),
         )  # fmt: skip
         if decided.approval is not None:
-            return Done("Another operator has to agree: it waits among the approvals.", plan.back, messages.WARNING)
+            return Done(
+                gettext("Another operator has to agree: it waits among the approvals."), plan.back, messages.WARNING
+            )
         if decided.outcome is not None:
-            return Done(f"The account was reconciled: {decided.outcome.status.value}.", plan.back)
+            return Done(
+                gettext("The account was reconciled: %(status)s.") % {"status": decided.outcome.status.value}, plan.back
+            )
         after = following(decided.review)
         url = reverse("admin:console_review", args=[after]) if after else reverse("admin:console_reviews")
-        return Done(f"Decided: {decided.review.key} is {decided.review.state}.", url)
+        return Done(
+            gettext("Decided: %(key)s is %(state)s.") % {"key": decided.review.key, "state": decided.review.state}, url
+        )
 
 
 def sides(row: Row) -> list[Side]:
     """Return both sides of a difference, figure by figure."""
     found = row.evidence
     if "amount" in found:
-        return [Side("Balance", "as our books explain it", f"{found['amount']} {row.account.currency} more")]
-    rows = [Side(words, found[ours] or "–", found[theirs] or "–") for words, ours, theirs in SIDES]
-    return [Side("Position", found["venue_position_id"] or "–", found["venue_position_id"] or "–"), *rows]
+        return [
+            Side(
+                gettext("Balance"),
+                gettext("as our books explain it"),
+                gettext("%(amount)s %(currency)s more") % {"amount": found["amount"], "currency": row.account.currency},
+            )
+        ]
+    rows = [Side(str(words), found[ours] or "–", found[theirs] or "–") for words, ours, theirs in SIDES]
+    return [Side(gettext("Position"), found["venue_position_id"] or "–", found["venue_position_id"] or "–"), *rows]
 
 
 def named(row: Row) -> str:
     """Say what a difference is about."""
-    return row.key if row.symbol in ("", row.key) else f"{row.symbol} position {row.key}"
+    return (
+        row.key
+        if row.symbol in ("", row.key)
+        else gettext("%(symbol)s position %(key)s") % {"symbol": row.symbol, "key": row.key}
+    )
 
 
 def worth(row: Row) -> str:
     """Say what a difference is worth."""
-    return "nobody can value it" if row.value_usd is None else f"{usd(Decimal(row.value_usd))} USD"
+    return gettext("nobody can value it") if row.value_usd is None else f"{usd(Decimal(row.value_usd))} USD"
 
 
 def is_held(row: Row) -> bool:
@@ -203,7 +233,7 @@ def following(row: Row) -> uuid.UUID | None:
 
 def _named(text: str) -> Decision:
     if text not in {each.value for each in Decision}:
-        raise NotFound("There is no such decision.")
+        raise NotFound(gettext("There is no such decision."))
     return Decision(text)
 
 
@@ -211,5 +241,5 @@ def _choice(row: Row, decision: Decision) -> Choice:
     try:
         effect = decisions.preview(review_id=row.public_id, decision=decision, at=now())
     except NexusError as exc:
-        return Choice(decision.value, WORDS[decision][0], (), exc.detail)
-    return Choice(decision.value, WORDS[decision][0], effect.lines, "")
+        return Choice(decision.value, str(WORDS[decision][0]), (), exc.detail)
+    return Choice(decision.value, str(WORDS[decision][0]), effect.lines, "")

@@ -10,6 +10,7 @@ from django.http.response import HttpResponseBase
 from django.template.response import SimpleTemplateResponse, TemplateResponse
 from django.urls import URLPattern, URLResolver, path
 from django.utils import translation
+from django.utils.translation import gettext
 
 from accounts.rules import Action, may
 from accounts.services import pages
@@ -67,7 +68,7 @@ class ConsoleSite(AdminSite):
 
     def tables(self, request: HttpRequest) -> TemplateResponse:
         """List the tables: what was the front page."""
-        return super().index(request, {"title": "All tables"})
+        return super().index(request, {"title": gettext("All tables")})
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         """Add what every page shows: whether trading is stopped, the button that stops it, the ways."""

@@ -6,6 +6,8 @@ from django import forms
 from django.contrib import messages
 from django.urls import reverse
 from django.utils.timezone import now
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from accounts import selectors as people
 from accounts.rules import Action
@@ -17,33 +19,35 @@ from trading.brokers.registry import BROKERS
 from trading.services import brakes, emergency, overview, resuming
 
 SCOPES = (
-    (ControlScope.SYSTEM.value, "Everything"),
-    (ControlScope.ACCOUNT.value, "One account"),
-    (ControlScope.BROKER.value, "One broker"),
-    (ControlScope.INSTRUMENT.value, "One instrument"),
-    (ControlScope.USER.value, "One user"),
+    (ControlScope.SYSTEM.value, _("Everything")),
+    (ControlScope.ACCOUNT.value, _("One account")),
+    (ControlScope.BROKER.value, _("One broker")),
+    (ControlScope.INSTRUMENT.value, _("One instrument")),
+    (ControlScope.USER.value, _("One user")),
 )
 LEVELS = (
-    (StopLevel.HALTED.name, "HALTED: nothing is sent any more, not even what would close a position"),
-    (StopLevel.REDUCE_ONLY.name, "REDUCE ONLY: only what makes a position smaller is sent"),
+    (StopLevel.HALTED.name, _("HALTED: nothing is sent any more, not even what would close a position")),
+    (StopLevel.REDUCE_ONLY.name, _("REDUCE ONLY: only what makes a position smaller is sent")),
 )
 SWEEPS = (
-    (Sweep.NONE.value, "Leave what stands at the broker as it is"),
-    (Sweep.CANCEL.value, "Cancel every working order"),
-    (Sweep.FLATTEN.value, "Cancel every working order and close every position at the market"),
+    (Sweep.NONE.value, _("Leave what stands at the broker as it is")),
+    (Sweep.CANCEL.value, _("Cancel every working order")),
+    (Sweep.FLATTEN.value, _("Cancel every working order and close every position at the market")),
 )
 
 
 class StopForm(ActForm):
     """What is stopped, how far, what happens to what stands, and why."""
 
-    scope = forms.ChoiceField(label="What", choices=SCOPES, initial=SCOPES[0][0], widget=forms.RadioSelect)
-    account = forms.ChoiceField(label="Account", required=False)
-    broker = forms.ChoiceField(label="Broker", required=False)
-    instrument = forms.CharField(label="Instrument", required=False, max_length=32, help_text="As its broker names it.")
-    user = forms.CharField(label="User", required=False, max_length=254, help_text="Email address, or id.")
-    level = forms.ChoiceField(label="How far", choices=LEVELS, initial=LEVELS[0][0], widget=forms.RadioSelect)
-    sweep = forms.ChoiceField(label="What stands", choices=SWEEPS, initial=SWEEPS[0][0], widget=forms.RadioSelect)
+    scope = forms.ChoiceField(label=_("What"), choices=SCOPES, initial=SCOPES[0][0], widget=forms.RadioSelect)
+    account = forms.ChoiceField(label=_("Account"), required=False)
+    broker = forms.ChoiceField(label=_("Broker"), required=False)
+    instrument = forms.CharField(
+        label=_("Instrument"), required=False, max_length=32, help_text=_("As its broker names it.")
+    )
+    user = forms.CharField(label=_("User"), required=False, max_length=254, help_text=_("Email address, or id."))
+    level = forms.ChoiceField(label=_("How far"), choices=LEVELS, initial=LEVELS[0][0], widget=forms.RadioSelect)
+    sweep = forms.ChoiceField(label=_("What stands"), choices=SWEEPS, initial=SWEEPS[0][0], widget=forms.RadioSelect)
 
     field_order = ("scope", "account", "broker", "instrument", "user", "level", "sweep", "reason")
 
@@ -61,9 +65,11 @@ class StopForm(ActForm):
         named = {name: str(cleaned.get(name) or "").strip() for name in ("account", "broker", "instrument", "user")}
         wanted = scope.lower()
         if wanted in named and not named[wanted]:
-            self.add_error(wanted, "Say which one.")
+            self.add_error(wanted, gettext("Say which one."))
         if any(text and name != wanted for name, text in named.items()):
-            self.add_error("scope", "You have named something else too. Choose what is meant, or leave that empty.")
+            self.add_error(
+                "scope", gettext("You have named something else too. Choose what is meant, or leave that empty.")
+            )
         cleaned["target"] = named.get(wanted, "")
         if wanted == "user" and "@" in cleaned["target"]:
             found = people.user_by_email(cleaned["target"])
@@ -82,16 +88,16 @@ class StopPage(Act):
         """Show what stands stopped already, and what a stop does."""
         stands = [f"{each.switch.scope} {each.target}: {each.level}" for each in overview.standing()]
         return Plan(
-            title="Stop trading",
+            title=gettext("Stop trading"),
             version="",
             button="STOP",
-            before="; ".join(stands) or "Nothing is stopped: trading is ACTIVE everywhere.",
-            after="What you choose is stopped as soon as you confirm, and stays so until two people ease it.",
+            before="; ".join(stands) or gettext("Nothing is stopped: trading is ACTIVE everywhere."),
+            after=gettext("What you choose is stopped as soon as you confirm, and stays so until two people ease it."),
             consequences=(
-                "From the moment this page answers, nothing that the stop covers is sent to a broker.",
-                "Orders on their way are listed; what a broker already works on goes on unless you sweep it.",
-                "A stop never makes another one milder: the stricter one stays.",
-                "To trade again, one operator proposes and another approves, when every precondition holds.",
+                gettext("From the moment this page answers, nothing that the stop covers is sent to a broker."),
+                gettext("Orders on their way are listed; what a broker already works on goes on unless you sweep it."),
+                gettext("A stop never makes another one milder: the stricter one stays."),
+                gettext("To trade again, one operator proposes and another approves, when every precondition holds."),
             ),
             back=reverse("admin:index"),
             is_grave=True,
@@ -105,10 +111,11 @@ class StopPage(Act):
             reason=words["reason"], actor=Actor.user(self.person.public_id), at=now(),
         )  # fmt: skip
         level, url = StopLevel(stopped.switch.level).name, reverse("admin:console_stops")
+        words_done = gettext("STOPPED: %(place)s is %(level)s.") % {"place": stopped.switch.place, "level": level}
         if stopped.is_listed:
-            return Done(f"STOPPED: {stopped.switch.place} is {level}.", url)
-        words_left = "What was on its way is not listed yet: the worker of stops does it. Watch this page."
-        return Done(f"STOPPED: {stopped.switch.place} is {level}. {words_left}", url, messages.WARNING)
+            return Done(words_done, url)
+        words_left = gettext("What was on its way is not listed yet: the worker of stops does it. Watch this page.")
+        return Done(f"{words_done} {words_left}", url, messages.WARNING)
 
 
 class StopsPage(Page):
@@ -116,7 +123,7 @@ class StopsPage(Page):
 
     action: ClassVar = Action.STATUS_READ
     template = "console/stops.html"
-    title = "Stops"
+    title = _("Stops")
 
     def context(self, **kwargs: Any) -> dict[str, Any]:
         """Read the stops."""
@@ -134,7 +141,7 @@ class OneStopPage(Page):
         at, stop = now(), overview.one(kwargs["control_id"])
         brake = brakes.show(stop.switch, at=at)
         return {
-            "title": f"Stop: {stop.target}",
+            "title": gettext("Stop: %(target)s") % {"target": stop.target},
             "stop": stop,
             "shown": brake,
             "release": brake.release,

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 from django.contrib.admin import AdminSite
 from django.urls import URLPattern, path
-from django.utils.translation import gettext_noop
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 
 from accounts.rules import Action
 from nexus.console import (
@@ -33,28 +34,28 @@ class Way(NamedTuple):
     """A way that stands on every page. `key` is its keyboard shortcut, after `g`."""
 
     name: str
-    words: str
+    words: str | Promise
     key: str
     action: Action
 
 
 WAYS = (
-    Way("admin:index", "Home", "h", Action.STATUS_READ),
-    Way("admin:console_stops", "Stops", "s", Action.STATUS_READ),
-    Way("admin:console_unknown", "Unknown orders", "u", Action.ORDER_READ),
-    Way("admin:console_reviews", "Reviews", "r", Action.REVIEW_READ),
-    Way("admin:console_approvals", "Approvals", "a", Action.APPROVAL_READ),
-    Way("admin:console_alerts", "Alerts", "e", Action.ALERT_READ),
-    Way("admin:console_logins", "Locked logins", "l", Action.USER_READ),
-    Way("admin:trading_tradeledger_changelist", "Orders", "o", Action.ORDER_READ),
-    Way("admin:console_accounts", gettext_noop("Accounts"), "c", Action.ACCOUNT_READ),
-    Way("admin:console_positions", gettext_noop("Positions"), "x", Action.ACCOUNT_READ),
-    Way("admin:console_users", gettext_noop("Users"), "p", Action.USER_READ),
-    Way("admin:console_keys", gettext_noop("API keys"), "k", Action.KEY_READ),
-    Way("admin:console_limits", gettext_noop("Limits"), "m", Action.ACCOUNT_READ),
-    Way("admin:console_audit", gettext_noop("Audit"), "v", Action.AUDIT_READ),
-    Way("admin:console_charts", gettext_noop("Charts"), "d", Action.ACCOUNT_READ),
-    Way("admin:console_tables", "All tables", "t", Action.STATUS_READ),
+    Way("admin:index", _("Home"), "h", Action.STATUS_READ),
+    Way("admin:console_stops", _("Stops"), "s", Action.STATUS_READ),
+    Way("admin:console_unknown", _("Unknown orders"), "u", Action.ORDER_READ),
+    Way("admin:console_reviews", _("Reviews"), "r", Action.REVIEW_READ),
+    Way("admin:console_approvals", _("Approvals"), "a", Action.APPROVAL_READ),
+    Way("admin:console_alerts", _("Alerts"), "e", Action.ALERT_READ),
+    Way("admin:console_logins", _("Locked logins"), "l", Action.USER_READ),
+    Way("admin:trading_tradeledger_changelist", _("Orders"), "o", Action.ORDER_READ),
+    Way("admin:console_accounts", _("Accounts"), "c", Action.ACCOUNT_READ),
+    Way("admin:console_positions", _("Positions"), "x", Action.ACCOUNT_READ),
+    Way("admin:console_users", _("Users"), "p", Action.USER_READ),
+    Way("admin:console_keys", _("API keys"), "k", Action.KEY_READ),
+    Way("admin:console_limits", _("Limits"), "m", Action.ACCOUNT_READ),
+    Way("admin:console_audit", _("Audit"), "v", Action.AUDIT_READ),
+    Way("admin:console_charts", _("Charts"), "d", Action.ACCOUNT_READ),
+    Way("admin:console_tables", _("All tables"), "t", Action.STATUS_READ),
 )
 
 PAGES: tuple[tuple[str, type[Page], str], ...] = (

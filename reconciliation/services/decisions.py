@@ -176,17 +176,21 @@ class _Agreed:
 
 
 AGREED = _Agreed()
+_OF_THE_MARKET = frozenset({"mark", "conversion"})
 
 
 def _payload(row: Review, *, decision: Decision) -> dict[str, Any]:
-    """Say what is decided: other figures make it another decision."""
+    """Say what is decided: other figures make it another decision.
+
+    The market's price is no such figure: each run writes down that of its moment.
+    """
+    figures = {name: figure for name, figure in row.evidence.items() if name not in _OF_THE_MARKET}
     return {
         "decision": decision.value,
         "version": row.version,
         "account": row.account_id,
         "key": row.key,
-        "value_usd": None if row.value_usd is None else money.as_text(row.value_usd),
-        "evidence": row.evidence,
+        "evidence": figures,
     }
 
 

@@ -40,4 +40,4 @@ def test_every_page_of_the_console_is_sound(
             wrong.append(f"{name}: not in {language}")
         if page.page.locator("h1").count() != 1:
             wrong.append(f"{name}: {page.page.locator('h1').count()} headings")
-    assert wrong == []
+    assert not wrong, "\n".join(wrong)

@@ -113,6 +113,16 @@ def test_other_figures_make_the_request_stale(large, operators, reconcile):
     assert ApprovalRequest.objects.get().state == ApprovalState.STALE
 
 
+def test_a_market_that_moves_makes_no_request_stale(large, operators):
+    """Each run writes down the price of its moment: the second operator would never be in time."""
+    decide(large, operators[0])
+    row = Review.objects.get()
+    row.evidence, row.value_usd = {**row.evidence, "mark": "1.20001"}, Decimal("553.77")
+    row.save()  # as the next run does, under the same signature
+
+    assert agree(large, operators[1]).state == "SYNCED"
+
+
 def test_figures_that_no_fresh_run_confirms_are_not_agreed_to(large, operators):
     decide(large, operators[0])
 

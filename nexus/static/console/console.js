@@ -12,14 +12,14 @@
   const clock = (at) => at.toISOString().slice(11, 19) + " UTC";
 
   function sayStale(why) {
-    stale.textContent = `STALE since ${clock(readAt)}: ${why} What you see below is as it was then.`;
+    stale.textContent = `${stale.dataset.since} ${clock(readAt)}: ${why} ${stale.dataset.below}`;
     stale.hidden = false;
     live.classList.add("is-stale");
   }
 
   function words(error) {
-    if (error.name === "AbortError") return "the server did not answer in time.";
-    return error.name === "TypeError" ? "the server cannot be reached." : error.message;
+    if (error.name === "AbortError") return stale.dataset.late;
+    return error.name === "TypeError" ? stale.dataset.gone : error.message;
   }
 
   function put(text) {

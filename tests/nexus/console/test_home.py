@@ -47,7 +47,7 @@ def test_stops_of_parts_are_counted_beside_a_system_that_runs(console, account):
     page = console.get("/admin/")
 
     assert "<strong>RUNNING</strong>, in part" in _text(page)
-    assert "1 part stopped<" in _text(page)
+    assert "stopped parts: 1<" in _text(page)
     assert str(account) in _text(page)
 
 
