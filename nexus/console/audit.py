@@ -123,6 +123,7 @@ class EventPage(Page):
             "db_user": whole.document.get("db_user"),
             "leaf_hash": bytes(whole.leaf.leaf_hash).hex() if whole.leaf else "",
             "root": bytes(whole.batch.merkle_root).hex() if whole.batch else "",
+            "older": searching.older_than(event.pk),
             "pii_sha256": whole.document.get("pii_sha256"),
         }
 

@@ -99,12 +99,13 @@ class LimitsPage(Page):
         rows, following = selectors.limits_page(
             scope=asked["scope"], key=None, limit=SHOWN, before=keyset(self.request)
         )
-        named = names_of(rows, by=self.person)
+        proposed = list(selectors.open_changes(at=now())[:SHOWN])
+        named = names_of([*rows, *proposed], by=self.person)
         return {
             **shown,
-            "rows": [(row, named[row.pk], UNITS[LimitKind(row.kind)], page_of(row)) for row in rows],
+            "rows": [(row, named[row.scope, row.key], UNITS[LimitKind(row.kind)], page_of(row)) for row in rows],
             "ceilings": [(each.kind.value, each.value, UNITS[each.kind]) for each in limits.ceilings()],
-            "changes": [(row, page_of(row)) for row in selectors.open_changes(at=now())[:SHOWN]],
+            "changes": [(row, named[row.scope, row.key], page_of(row)) for row in proposed],
             "older": older(self.request, following),
             "is_first": "before" not in self.request.GET,
         }
@@ -230,18 +231,14 @@ def owner_named(scope: LimitScope, text: str, *, by: Principal) -> Owner:
 
 def lines_of(owner: Owner) -> list[Line]:
     """Return every kind of limit as it stands for an owner."""
-    own = {
-        row.kind: row for row in selectors.limits_page(scope=owner.scope, key=owner.key, limit=SHOWN, before=None)[0]
-    }
-    platform = selectors.limits_page(scope=LimitScope.PLATFORM, key="", limit=SHOWN, before=None)[0]
+    own = {row.kind: row for row in _rows(owner.scope, owner.key)}
+    said: list[tuple[LimitKind, Decimal]] = [(limit.kind, limit.value) for limit in limits.ceilings()]
+    said += [(LimitKind(row.kind), row.value) for row in _rows(LimitScope.PLATFORM, "")]
     ceilings: dict[str, Decimal] = {}
-    for kind, value in [
-        *((each.kind, each.value) for each in limits.ceilings()),
-        *((r.kind, r.value) for r in platform),
-    ]:
-        held = ceilings.get(kind.value)
-        if held is None or is_tighter(kind, value, than=held):
-            ceilings[kind.value] = value
+    for each, value in said:
+        held = ceilings.get(each.value)
+        if held is None or is_tighter(each, value, than=held):
+            ceilings[each.value] = value
     return [_line(owner, kind, own.get(kind.value), ceilings.get(kind.value)) for kind in LimitKind]
 
 
@@ -261,17 +258,14 @@ def _line(owner: Owner, kind: LimitKind, own: Any, ceiling: Decimal | None) -> L
     return Line(kind.value, UNITS[kind], own, ceiling, tightest, url_of(owner, kind))
 
 
-def names_of(rows: Iterable[Any], *, by: Principal) -> dict[int, str]:
-    """Return whose limit each row is, as operators know it."""
-    held = list(rows)
-    keys = {scope: [int(row.key) for row in held if row.scope == scope] for scope in ("USER", "ACCOUNT")}
+def names_of(rows: Iterable[Any], *, by: Principal) -> dict[tuple[str, str], str]:
+    """Return whose limits rows are about, as operators know it, by scope and key."""
+    held = {(row.scope, row.key) for row in rows}
+    keys = {scope: [int(key) for each, key in held if each == scope] for scope in ("USER", "ACCOUNT")}
     users = people.users_by_id(keys["USER"]) if keys["USER"] else {}
     accounts = trading.accounts_of(by).in_bulk(keys["ACCOUNT"]) if keys["ACCOUNT"] else {}
     known: dict[str, Any] = {"USER": users, "ACCOUNT": accounts}
-    return {
-        row.pk: str(known.get(row.scope, {}).get(int(row.key), row.key)) if row.scope in known else row.key or "–"
-        for row in held
-    }
+    return {(scope, key): str(known[scope].get(int(key), key)) if scope in known else key or "–" for scope, key in held}
 
 
 def page_of(row: Any) -> str:

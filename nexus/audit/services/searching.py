@@ -17,7 +17,7 @@ from nexus.core.errors import NotFound
 
 Row = Event  # for who holds one and never the table
 PAGE = 50
-SIFTED = 20_000  # events of the leading index that one page looks through for the other criteria
+SIFTED = 10_000  # events of the leading index that one page looks through for the other criteria
 SLACK = timedelta(
     seconds=60
 )  # ids and times run together but for some seconds; what is beside it, the time itself says
@@ -102,6 +102,11 @@ def whole(event_id: int) -> Whole:
         raise NotFound(f"There is no event {event_id}.")
     leaf = Leaf.objects.select_related("batch").filter(event_id=event_id).first()
     return Whole(event, json.loads(event.canonical), leaf, leaf.batch if leaf else None)
+
+
+def older_than(event_id: int) -> int | None:
+    """Return the id of the event before this one."""
+    return Event.objects.filter(id__lt=event_id).order_by("-id").values_list("id", flat=True).first()
 
 
 def newest_about(actor_id: str, *, outcome: str, limit: int) -> tuple[Event, ...]:

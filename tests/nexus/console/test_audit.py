@@ -118,6 +118,8 @@ def test_an_event_shows_its_words_its_seal_and_no_personal_data(console):
     assert "before › role</dt><dd>TRADER" in page
     assert "kept apart, and not shown here" in page
     assert "203.0.113.99" not in page
+    older = Event.objects.filter(id__lt=event).latest("id").pk
+    assert f'href="{AT}events/{older}/" rel="next" data-next' in page
     assert console.get(f"{AT}events/{event + 10**9}/").status_code == 404
 
 

@@ -95,6 +95,7 @@ def test_more_room_takes_two(console, other_console, limit, someone):
 
     assert answer.status_code == 302
     assert in_force(someone) == 500
+    assert "USER someone@nexus.example, person-" in text(console.get("/admin/limits/"))  # among what waits
     asked = text(other_console.get(answer.url))  # whose limit it is about
     assert f"{LOSS}?key={someone.pk}" in asked
     assert "Whose limit</dt><dd>someone@nexus.example" in asked
@@ -107,6 +108,22 @@ def test_more_room_takes_two(console, other_console, limit, someone):
 def test_a_first_value_is_shown_beside_the_platforms(console, someone, settings):
     settings.DAILY_LOSS_LIMIT = Decimal(600)
     assert "no value of its own here: the platform&#x27;s 600 USD hold" in text(console.get(change(someone, "250")))
+
+
+def test_the_tightest_of_an_owners_the_platforms_and_the_settings_is_told(console, limit, someone, settings):
+    settings.DAILY_LOSS_LIMIT, settings.TRADE_VALUE_MIN = Decimal(600), Decimal(5)
+    for kind, value in (("DAILY_LOSS", 450), ("TRADE_VALUE_MIN", 20)):
+        changes.lower(
+            scope=LimitScope.PLATFORM, key="", kind=LimitKind(kind), value=Decimal(value), reason="All of them.",
+            actor=Actor.system("tests"), at=now(),
+        )  # fmt: skip
+    lines = {line.kind: line for line in console.get(f"/admin/limits/?scope=USER&key={someone.pk}").context["lines"]}
+
+    assert (lines["DAILY_LOSS"].own.value, lines["DAILY_LOSS"].ceiling, lines["DAILY_LOSS"].in_force) == (500, 450, 450)
+    assert (lines["TRADE_VALUE_MIN"].ceiling, lines["TRADE_VALUE_MIN"].in_force) == (
+        20,
+        20,
+    )
 
 
 def test_a_ceiling_of_the_platform_that_is_tighter_is_said_beforehand(console, limit, someone, settings):

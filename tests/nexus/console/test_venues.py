@@ -101,7 +101,7 @@ def test_positions_are_found_by_account_instrument_and_whether_they_are_open(con
     position = BrokerPosition.objects.get()
 
     def found(**given) -> list[BrokerPosition]:
-        return console.get(POSITIONS, given).context["rows"]
+        return list(console.get(POSITIONS, given).context["rows"])
 
     for client in (console, officer):
         page = text(client.get(POSITIONS))
