@@ -136,7 +136,7 @@ MATRIX: Mapping[Action, Rule] = {
     Action.LIMIT_CHANGE: Rule("Lower a limit, ask for one to be raised", _ALL, _NONE, _NONE, _NONE, step=Step.S0),
     Action.USER_READ: Rule("See users", _ALL, _ALL, _NONE, _NONE),
     Action.USER_CHANGE: Rule(
-        "Ask for a user to be created, given a role, deactivated, activated again, rid of a lost second factor or of a lost password",
+        "Ask for a user to be created, given a role, deactivated, activated or rid of a lost second factor or password",
         _ALL,
         _NONE,
         _NONE,
