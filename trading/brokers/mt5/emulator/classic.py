@@ -1,7 +1,7 @@
 """Serve the emulator to clients of the RPyC classic bridges, for tests of compatibility and for nothing else.
 
 Such a server runs any code that reaches it, as this user. So it binds loopback only, and refuses a broker whose time
-flows: paper trading goes through the gateway. Needs the package `rpyc`, which nothing else here needs.
+flows: paper trading goes through the gateway. Needs the package `rpyc`, which the tests alone install.
 """
 
 import importlib
@@ -37,6 +37,7 @@ class ClassicServer:
     def __enter__(self) -> Self:
         modules: dict[str, Any] = sys.modules
         modules[PACKAGE] = self._module
+        self._server._listen()  # its thread would, some time after we have told that it serves
         self._thread.start()
         return self
 

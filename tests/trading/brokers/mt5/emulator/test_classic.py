@@ -1,10 +1,10 @@
 """Clients of the classic bridges find the emulator behind `import MetaTrader5`; nobody else finds anything."""
 
-import importlib.util
 import sys
 from datetime import UTC, datetime
 
 import pytest
+import rpyc
 
 from tests.trading.brokers.mt5.emulator.world import PASSWORD, SERVER, TERMINAL, build
 from trading.brokers.mt5.emulator import constants as mt5
@@ -17,7 +17,6 @@ def test_refuses_to_stand_beside_paper_trading():
 
 
 def test_classic_client_trades_by_evaluated_text(hedger):
-    rpyc = pytest.importorskip("rpyc")
     with ClassicServer(hedger.broker, TERMINAL) as server:
         client = rpyc.classic.connect("127.0.0.1", server.port)
         client.execute("import MetaTrader5 as mt5\nimport datetime")
@@ -35,7 +34,7 @@ def test_classic_client_trades_by_evaluated_text(hedger):
     assert "MetaTrader5" not in sys.modules
 
 
-@pytest.mark.skipif(importlib.util.find_spec("rpyc") is not None, reason="the package is here")
-def test_server_needs_its_package(hedger):
+def test_server_needs_its_package(hedger, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rpyc", None)
     with pytest.raises(ImportError):
         ClassicServer(hedger.broker, TERMINAL)
