@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -14,13 +14,16 @@ from django.http import HttpRequest
 
 from accounts import selectors
 from accounts.models import ApiKey, RevokedToken, TokenFamily, User
-from accounts.services import entrances, lockout, notices, tokens
+from accounts.services import entrances, gates, lockout, notices, tokens
+from accounts.services.gates import Charge, Gate
 from accounts.services.tokens import TokenInvalid
 from accounts.states import NoticeKind, RevokeReason, TokenType
 from accounts.types import Claims, ClientInfo, Principal, TokenPair
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Outcome, Target
 from nexus.core.errors import Conflict, NotFound, Unauthenticated, Unavailable
+
+REFRESHES = Gate("refresh", most=30, window=timedelta(minutes=1), lock=timedelta(minutes=1))
 
 _USER_AGENT_LENGTH_MAX = 512
 _PURGE_BATCH = 5_000
@@ -158,9 +161,11 @@ def identify(*, token: str, at: datetime) -> tuple[User, Claims]:
 def refresh(*, token: str, client: ClientInfo, at: datetime) -> TokenPair:
     """Exchange a refresh token, which is used up by this. A second use ends the session.
 
-    Raises: TokenInvalid, TokenReused, both after what they mean has been committed.
+    Raises: TokenInvalid, TokenReused, both after what they mean has been committed; TooManyRequests.
     """
     claims = tokens.read(token, token_type=TokenType.REFRESH, at=at)
+    if wait := gates.charge([Charge(REFRESHES, str(claims.family_id))])[REFRESHES.kind]:
+        raise gates.shut(REFRESHES, wait)
     outcome = _rotate(claims=claims, client=client, at=at)
     if isinstance(outcome, TokenPair):
         return outcome

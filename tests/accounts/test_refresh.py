@@ -1,5 +1,6 @@
 """Refresh tokens: used once, and a second use ends the session."""
 
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
@@ -112,3 +113,16 @@ def test_a_session_never_outlives_its_family(user):
     assert pair.refresh_expires_at == family.absolute_expires_at
     with pytest.raises(tokens.TokenInvalid):
         sessions.refresh(token=pair.refresh_token, client=ClientInfo(), at=start + timedelta(hours=24))
+
+
+@pytest.mark.threat(27)
+@pytest.mark.django_db(transaction=True)
+def test_of_40_refreshes_of_a_session_within_a_minute_30_are_looked_at(user, api):
+    token = api.tokens["refresh_token"]
+    other = ApiClient().login(user)
+
+    answers = Counter(together(40, lambda _: _refresh(token).status_code))
+
+    assert answers == {200: 1, 401: 29, 429: 10}
+    assert int(_refresh(token)["Retry-After"]) <= 60
+    assert _refresh(other.tokens["refresh_token"]).status_code == 200

@@ -13,7 +13,7 @@ from nexus.api import api as machines
 from nexus.api import probe
 
 PUBLIC = {"api/v1/auth/login", "api/v1/auth/refresh", "api/auth/login", "api/auth/refresh", "docs"} | {
-    "api/v1/auth/enrol", "api/auth/enrol",
+    "api/v1/auth/enrol", "api/auth/enrol", "api/v1/auth/password/reset", "api/auth/password/reset",
 }  # fmt: skip
 PUBLIC_MACHINES = {"/health"}
 
