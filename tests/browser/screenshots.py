@@ -22,7 +22,10 @@ def main() -> int:
             for name, size in (("", DESKTOP), ("-phone", PHONE)):
                 _login(stage.new_tab(browser, ground, language=language, size=size), f"login-{language}{name}")
                 tab = stage.new_tab(browser, ground, language=language, size=size).login()
-                for page, path in _pages(filled["id"], waiting["id"], refused["id"]):
+                for page, path in [
+                    *_pages(filled["id"], waiting["id"], refused["id"]),
+                    ("account", f"/accounts/{ground.account}"),
+                ]:
                     tab.go(path)
                     _take(tab, f"{page}-{language}{name}")
                 _ticket(tab, f"ticket-{language}{name}", language=language)

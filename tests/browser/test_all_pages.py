@@ -19,6 +19,7 @@ def paths(ground: Stage) -> dict[str, str]:
     return {
         "overview": "/", "ticket": "/ticket", "positions": "/positions", "ledger": "/ledger", "security": "/security",
         "nothing": "/ledger?symbol=NOTHING", "refusals": "/help/refusals", "filled": f"/orders/{filled['id']}",
+        "account": f"/accounts/{ground.account}",
         "waiting": f"/orders/{waiting['id']}", "refused": f"/orders/{refused['id']}",
     }  # fmt: skip
 
