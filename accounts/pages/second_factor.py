@@ -25,6 +25,7 @@ def enrol(request: HttpRequest) -> HttpResponse:
     def begin(proof: dict[str, Any]) -> HttpResponse:
         begun = second_factor.begin(**proof)
         shown = {
+            "nav": "security",
             "form": CodeForm(),
             "secret": " ".join(begun.secret[i : i + 4] for i in range(0, len(begun.secret), 4)),
             "uri": begun.uri,
@@ -49,13 +50,15 @@ def confirm(request: HttpRequest) -> HttpResponse:
             shown = browsing.confirm_second_factor(
                 request=request, user=user, code=typed, client=client_of(request), at=at
             )
-            return pages.render(request, "nexus/recovery_codes.html", {"codes": shown, "is_new": True})
+            return pages.render(
+                request, "nexus/recovery_codes.html", {"nav": "security", "codes": shown, "is_new": True}
+            )
         except codes.OtpInvalid as exc:
             form.add_error("code", code_words(typed))
             status = exc.status
     elif form.is_bound:
         status = 400
-    return pages.render(request, "nexus/confirm_factor.html", {"form": form}, status=status)
+    return pages.render(request, "nexus/confirm_factor.html", {"form": form, "nav": "security"}, status=status)
 
 
 @page("SECOND_FACTOR_CHANGE", methods=("GET", "POST"))
@@ -64,7 +67,7 @@ def recovery_codes(request: HttpRequest) -> HttpResponse:
 
     def renew(proof: dict[str, Any]) -> HttpResponse:
         shown = second_factor.renew_recovery_codes(**proof)
-        return pages.render(request, "nexus/recovery_codes.html", {"codes": shown})
+        return pages.render(request, "nexus/recovery_codes.html", {"nav": "security", "codes": shown})
 
     return _proven(request, "renew", renew)
 
@@ -106,4 +109,6 @@ def _proven(request: HttpRequest, act: str, do: Prove) -> HttpResponse:
             status = exc.status
     elif form.is_bound:
         status = 400
-    return pages.render(request, "nexus/prove.html", {"form": form, "act": act, "is_on": is_on}, status=status)
+    return pages.render(
+        request, "nexus/prove.html", {"form": form, "act": act, "is_on": is_on, "nav": "security"}, status=status
+    )

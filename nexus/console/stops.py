@@ -90,7 +90,7 @@ class StopPage(Act):
         return Plan(
             title=gettext("Stop trading"),
             version="",
-            button="STOP",
+            button=gettext("STOP"),
             before="; ".join(stands) or gettext("Nothing is stopped: trading is ACTIVE everywhere."),
             after=gettext("What you choose is stopped as soon as you confirm, and stays so until two people ease it."),
             consequences=(
