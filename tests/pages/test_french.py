@@ -118,6 +118,7 @@ def test_no_words_stand_in_a_template_unmarked(name):
         "✓",
         "+",
         "manage.py link_account",
+        "python manage.py audit_verify",
         "Authorization: Bearer nxk_…",
         "English",
         "Français",

@@ -38,7 +38,10 @@ SPOKEN = {
 }  # fmt: skip
 # Locked for other systems or Pythons than the one that asks: as their own metadata has it.
 ELSEWHERE = {"async-timeout": "Apache 2", "metatrader5": "MIT", "tzdata": "Apache-2.0"}
-VENDORED = {"htmx-2.0.11.min.js": ("htmx", "2.0.11", "0BSD")}
+VENDORED = {
+    "chart-4.6.1.umd.min.js": ("Chart.js", "4.6.1", "MIT"),
+    "htmx-2.0.11.min.js": ("htmx", "2.0.11", "0BSD"),
+}
 
 
 class Part(NamedTuple):

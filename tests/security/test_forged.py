@@ -35,7 +35,8 @@ def test_no_act_of_the_console_is_done_without_the_token_of_its_form(places, con
         form = {"reason": "Another site would like this.", "scope": "SYSTEM", "level": "ACTIVE", "version": "1"}
         for headers in ({}, {"origin": "https://elsewhere.example"}, {"referer": "https://elsewhere.example/"}):
             answer = strict.post(address, form, headers=headers)
-            assert (answer.status_code, answer.json()["code"]) == (403, "csrf_failed"), name
+            assert answer.status_code == 403, name
+            assert "The form has expired" in answer.content.decode(), name
         tried += 1
 
     assert tried >= 10

@@ -98,7 +98,12 @@ def test_a_database_that_is_down_is_a_503(anonymous, monkeypatch):
 def test_a_form_without_its_token_is_refused(anonymous):
     anonymous.http.handler.enforce_csrf_checks = True
 
-    _assert_problem(anonymous.http.post("/admin/login/", {"username": "a", "password": "b"}), 403, "csrf_failed")
+    page = anonymous.http.post("/admin/login/", {"username": "a", "password": "b"})
+    program = http.csrf_failure(HttpRequest())
+
+    assert page.status_code == 403
+    assert "nothing was done" in page.content.decode()
+    assert (program.status_code, json.loads(program.content)["code"]) == (403, "csrf_failed")
 
 
 def test_an_unknown_host_is_refused(anonymous):
