@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -23,18 +24,23 @@ MARKED = re.compile(r"""{%\s*translate\s+(?:"([^"]+)"|'([^']+)')""")
 FUZZY = re.compile(r"^#,.*fuzzy", re.MULTILINE)
 BLOCK = re.compile(r"{% blocktranslate[^%]*%}(.*?){% endblocktranslate %}", re.DOTALL)
 ENTRY = re.compile(r'^msgid ((?:".*"\n)+)msgstr ((?:".*"\n?)+)', re.MULTILINE)
+COUNTED = re.compile(
+    r'^msgid ((?:".*"\n)+)msgid_plural ((?:".*"\n)+)msgstr\[0\] ((?:".*"\n)+)msgstr\[1\] ((?:".*"\n?)+)', re.MULTILINE
+)
 IN_CODE = (
     "accounts/services/pages.py", "accounts/pages/*.py", "trading/pages/**/*.py", "nexus/console/*.py",
-    "nexus/admin_site.py",
+    "nexus/admin_site.py", "nexus/core/charts.py",
 )  # fmt: skip
-CALLS = {"_", "gettext", "gettext_lazy"}
+CALLS = {"_", "gettext", "gettext_lazy", "gettext_noop", "ngettext"}
 
 
 def _in_templates() -> Iterator[str]:
     for path in (ROOT / "templates").rglob("*.html"):
         text = path.read_text(encoding="utf-8")
         yield from (first or second for first, second in MARKED.findall(text))
-        yield from (re.sub(r"{{ (\w+) }}", r"%(\1)s", block) for block in BLOCK.findall(text))
+        for block in BLOCK.findall(text):
+            singular, _sep, _plural = block.partition("{% plural %}")
+            yield re.sub(r"{{ (\w+) }}", r"%(\1)s", singular)
 
 
 def _in_code() -> Iterator[str]:
@@ -48,19 +54,30 @@ def _in_code() -> Iterator[str]:
                     yield str(node.args[0].value)
 
 
-def _written() -> dict[str, str]:
+def _written() -> dict[Any, str]:
     """Read the translations as people edit them."""
 
-    def joined(lines: str) -> str:
-        return "".join(ast.literal_eval(line) for line in lines.strip().splitlines())
-
     text = (FOLDER / "django.po").read_text(encoding="utf-8")
-    return {joined(source): joined(target) for source, target in ENTRY.findall(text)}
+    return {_joined(source): _joined(target) for source, target in ENTRY.findall(text)}
+
+
+def _counted() -> dict[Any, str]:
+    """Read those that differ for one and for many."""
+    text = (FOLDER / "django.po").read_text(encoding="utf-8")
+    return {
+        (_joined(source), number): _joined(target)
+        for source, _plural, *targets in COUNTED.findall(text)
+        for number, target in enumerate(targets)
+    }
+
+
+def _joined(lines: str) -> str:
+    return "".join(ast.literal_eval(line) for line in lines.strip().splitlines())
 
 
 def test_every_marked_text_has_its_french():
     marked = {*_in_templates(), *_in_code()}
-    written = _written()
+    written = _written() | {source: text for (source, _number), text in _counted().items() if text}
 
     assert len(marked) > 150
     assert {text for text in marked if not written.get(text)} == set()
@@ -74,7 +91,7 @@ def test_no_french_is_a_guess_of_the_tools():
 def test_what_is_filled_in_is_filled_in_in_both_languages():
     """A placeholder that only one of the two has is a page that fails, or a figure that is missing."""
     holes = re.compile(r"%\(\w+\)[sd]|{\w+}")
-    for source, target in _written().items():
+    for source, target in [*_written().items(), *((source, text) for (source, _number), text in _counted().items())]:
         if source:
             assert sorted(holes.findall(source)) == sorted(holes.findall(target)), source
 
@@ -84,7 +101,7 @@ def test_what_is_compiled_is_what_is_written():
         compiled = gettext.GNUTranslations(file)._catalog  # type: ignore[attr-defined]
 
     assert {name: text for name, text in compiled.items() if name} == {
-        name: text for name, text in _written().items() if name
+        name: text for name, text in (_written() | _counted()).items() if name
     }
 
 
@@ -116,6 +133,7 @@ def test_no_words_stand_in_a_template_unmarked(name):
         "≥",
         "≤",
         "✓",
+        "→",
         "+",
         "manage.py link_account",
         "python manage.py audit_verify",
