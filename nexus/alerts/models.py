@@ -46,6 +46,11 @@ class Alert(models.Model):
         return f"{self.severity} {self.kind}: {self.text}"
 
     @property
+    def is_over_when_taken(self) -> bool:
+        """Whether it tells of what has happened and does not go on, so that nothing else would close it."""
+        return rules.has_happened(self.kind)
+
+    @property
     def explained(self) -> Runbook:
         """Return where it is written what to do."""
         return rules.runbook(self.kind)

@@ -31,6 +31,8 @@ RUNBOOKS: Mapping[str, str] = {
     **dict.fromkeys(("AUDIT_SEAL_LATE", "AUDIT_ANCHOR_LATE", "AUDIT_NOT_CLEAN", "AUDIT_UNVERIFIED"), "audit"),
     **dict.fromkeys(("ALERT_NOT_DELIVERED", "API_KEY_ADDRESS"), "people"),
 }  # fmt: skip
+# What has happened and does not go on: nothing ends it, so it is over once somebody has taken it in hand.
+HAPPENED = frozenset({"LATE_FILL", "OVERFILL", "EXTERNAL_FILL", "HIGH_SLIPPAGE", "ACCOUNT_REFUSED", "API_KEY_ADDRESS"})
 FAMILIES: Mapping[str, str] = {"STOP_": "stops", "SUSPICION_": "people"}  # kinds with a name behind it: one section
 
 
@@ -48,6 +50,11 @@ class Runbook:
 
 
 INDEX = Runbook("README", "")
+
+
+def has_happened(kind: str) -> bool:
+    """Tell whether an alert of this kind tells of something that does not go on."""
+    return kind in HAPPENED or kind.startswith("SUSPICION_")
 
 
 def runbook(kind: str) -> Runbook:

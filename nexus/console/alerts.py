@@ -75,7 +75,11 @@ class TakePage(Act):
             before=gettext("%(holder)s has it in hand: %(note)s") % {"holder": holder, "note": row.note}
             if holder
             else gettext("Nobody has it in hand."),
-            after=gettext("You have it in hand, with what you write below. It stays open until its cause is gone."),
+            after=gettext(
+                "You have it in hand, with what you write below. It closes with that: it tells of what has happened."
+            )
+            if row.is_over_when_taken
+            else gettext("You have it in hand, with what you write below. It stays open until its cause is gone."),
             back=reverse("admin:console_alerts"),
             barred=gettext("%(holder)s has it in hand already.") % {"holder": holder} if holder else "",
         )

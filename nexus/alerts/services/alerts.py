@@ -5,6 +5,7 @@ from datetime import datetime
 import structlog
 from django.db import connection, transaction
 
+from nexus.alerts import rules
 from nexus.alerts.models import Alert
 from nexus.alerts.services import outbox
 from nexus.alerts.states import Severity, Word
@@ -64,11 +65,16 @@ def open_about(*, kind: str) -> list[str]:
 
 @transaction.atomic
 def acknowledge(*, alert_id: int, by: str, note: str, at: datetime) -> Alert:
-    """Say that somebody has taken an alert in hand: it is not escalated. The first one stays. Raises: NotFound."""
+    """Say that somebody has taken an alert in hand: it is not escalated. The first one stays.
+
+    It stays open until its cause is gone, but one of what has only happened closes with it. Raises: NotFound.
+    """
     alert = Alert.objects.select_for_update().filter(pk=alert_id).first()
     if alert is None:
         raise NotFound(f"There is no alert {alert_id}.")
     if alert.acknowledged_at is None:
         alert.acknowledged_at, alert.acknowledged_by, alert.note = at, by, note[:500]
-        alert.save(update_fields=["acknowledged_at", "acknowledged_by", "note"])
+        if alert.closed_at is None and rules.has_happened(alert.kind):
+            alert.closed_at = at
+        alert.save(update_fields=["acknowledged_at", "acknowledged_by", "note", "closed_at"])
     return alert
