@@ -104,6 +104,7 @@ def test_what_would_be_refused_cannot_be_sent_and_says_why(browser, account, tra
     assert "/ticket/send" not in text
     assert 'href="/help/refusals#DAILY_LOSS_EXCEEDS_LIMIT"' in text
     assert "The day&#x27;s loss could become too large" in text
+    assert "Show a code" not in text, "a code would not help"
 
 
 def test_a_refused_order_says_its_reasons_and_offers_another_try(browser, account, trader, paper):

@@ -64,7 +64,7 @@ def _show(request: HttpRequest, form: TicketForm, *, preview: Preview | None = N
         "failed": [row for row in rows if not row.check.passed],
         "limits": words.limits_of(preview.verdict.checks) if preview else [],
         "key": new_key(),
-        "needs_code": any(row.check.reason == "STEP_UP_REQUIRED" for row in rows),
+        "needs_code": any(row.check.reason == "STEP_UP_REQUIRED" and not row.check.passed for row in rows),
     }
     template = "trading/parts/answer.html" if pages.is_fragment(request) else "trading/ticket.html"
     # htmx shows no answer that is a failure, and this one is only unfinished.
