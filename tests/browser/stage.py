@@ -129,6 +129,11 @@ class Tab:
         """Load a page."""
         self.page.goto(self.stage.base + path, wait_until="load")
 
+    def follow(self, selector: str) -> None:
+        """Click what leads to another page, and wait until that one is loaded: a click by itself returns before."""
+        with self.page.expect_navigation(wait_until="load"):
+            self.page.click(selector)
+
     def login(self, role: str = "trader") -> "Tab":
         """Go on with the session of an earlier login, or log in through the form, with a code."""
         if role in self.stage.sessions:
@@ -264,7 +269,8 @@ def running(**settings: str) -> Iterator[Stage]:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Start the system's own browser."""
+    """Start the system's own browser. What a test expects may take a while: CI is slower than a desk."""
+    expect.set_options(timeout=WAIT_MS)
     with sync_playwright() as play:
         browser = launch(play)
         yield browser

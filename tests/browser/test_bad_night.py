@@ -60,23 +60,22 @@ def confirm(page: Page, *, code: str = "") -> None:
     expect(page.locator(".messagelist")).to_be_visible()
 
 
-def follow(page: Page, pattern: str) -> None:
+def follow(mine: Tab, pattern: str) -> None:
     """Follow the first link to such an address."""
-    href = next(
-        found for found in page.locator("#content a").evaluate_all("all => all.map(each => each.getAttribute('href'))")
-        if found and re.search(pattern, found)
-    )  # fmt: skip
-    page.click(f"#content a[href='{href}']")
+    links = mine.page.locator("#content a")
+    shown = links.evaluate_all("all => all.map(each => each.getAttribute('href'))")
+    href = next(found for found in shown if found and re.search(pattern, found))
+    mine.follow(f"#content a[href='{href}']")
 
 
 def release(first: Tab, second: Tab, path: str, night: Stage, mark: str) -> None:
     """Bring one stop to its end: the first proposes, the second approves when everything holds."""
     until(first, path, "section.panel .mark-late", gone=True)
     first.show(f"{mark}-what-must-hold")
-    follow(first.page, "/propose/$")
+    follow(first, "/propose/$")
     confirm(first.page, code=night.code("operator"))
     second.go(path)
-    follow(second.page, "/approve/$")
+    follow(second, "/approve/$")
     second.show(f"{mark}-second-person")
     confirm(second.page, code=night.code("second"))
 
@@ -94,27 +93,27 @@ def test_an_operators_bad_night(tab: Callable[..., Tab], night: Stage, language:
     # The alert arrives, and is taken in hand.
     until(first, "/admin/alerts/", "text=DISCREPANCY_STOPPED")
     first.show(f"{mark}-02-alert")
-    follow(first.page, "/take/$")
+    follow(first, "/take/$")
     confirm(first.page)
 
     # The difference is claimed, looked at, and decided: it is too large for one.
     first.go("/admin/reviews/")
     first.show(f"{mark}-03-queue")
-    first.page.click("#content tbody a")
+    first.follow("#content tbody a")
     review = first.page.url
-    follow(first.page, "/claim/$")
+    follow(first, "/claim/$")
     confirm(first.page)
     expect(first.page.locator(".differs").first).to_be_visible()
     first.show(f"{mark}-04-both-sides")
-    follow(first.page, "/decide/ACCEPT_BROKER/$")
+    follow(first, "/decide/ACCEPT_BROKER/$")
     first.show(f"{mark}-05-decision")
     confirm(first.page, code=night.code("operator"))
 
     second: Tab = tab(language=language, size=size).enter_console("second")
     second.go("/admin/approvals/")
-    second.page.click("#content tbody a")
+    second.follow("#content tbody a")
     second.show(f"{mark}-06-approval")
-    follow(second.page, "/approve/$")
+    follow(second, "/approve/$")
     confirm(second.page, code=night.code("second"))
     first.go(review.removeprefix(night.base))
     assert first.page.locator("#content a[href*='/decide/']").count() == 0

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser.stage import DESKTOP, PHONE, ROOT, Stage, Tab
 
@@ -55,9 +56,10 @@ def operator(tab: Tab) -> Tab:
 def assert_drawn(tab: Tab, *, count: int) -> None:
     """See that every chart has been painted, and that its table can be opened."""
     plots = tab.page.locator(".plot:not([hidden])")
-    assert plots.count() == tab.page.locator(".chart-table").count() == count
+    expect(plots).to_have_count(count)
+    expect(tab.page.locator(".chart-table")).to_have_count(count)
     for number in range(count):
-        assert plots.nth(number).evaluate(PAINTED)
+        tab.page.wait_for_function(PAINTED, arg=plots.nth(number).element_handle())
     assert tab.overflow() <= 0
     tab.page.locator(".chart-table summary").first.click()
     assert tab.page.locator(".chart-table table").first.is_visible()
@@ -68,12 +70,12 @@ def assert_drawn(tab: Tab, *, count: int) -> None:
 def test_the_trader_sees_his_account_over_time(tab, history, size, dark):
     mine = tab(size=size, dark=dark).login()
     mine.go("/")
-    mine.page.click(f"a[href='/accounts/{history.account}']")
+    mine.follow(f"a[href='/accounts/{history.account}']")
 
     assert_drawn(mine, count=3)
     assert mine.findings() == []
     assert mine.page.locator(".chart-table td[colspan]").first.inner_text().endswith("nothing was seen")
-    mine.page.click("text=30 days")
+    mine.follow("text=30 days")
     assert_drawn(mine, count=3)
 
 
@@ -83,7 +85,7 @@ def test_the_operator_sees_all_accounts_and_one(tab, history, size, dark):
     mine.go("/admin/charts/?over=6h")
 
     assert_drawn(mine, count=4)
-    mine.page.click(f"a[href='/admin/charts/{history.account}/']")
+    mine.follow(f"a[href='/admin/charts/{history.account}/']")
     assert_drawn(mine, count=5)
     assert [each for each in mine.findings() if 'class="role"' not in each] == []
 
@@ -105,12 +107,14 @@ def test_an_alert_s_link_leads_to_its_section_below_the_strip(tab, history, size
 def test_a_theme_that_is_changed_draws_anew(tab, history):
     mine = operator(tab())
     mine.go("/admin/charts/")
-    before = mine.page.locator(".plot canvas").first.evaluate("(canvas) => canvas.toDataURL()")
+    first = mine.page.locator(".plot:not([hidden])").first
+    mine.page.wait_for_function(PAINTED, arg=first.element_handle())
+    before = first.locator("canvas").evaluate("(canvas) => canvas.toDataURL()")
 
     mine.page.evaluate("document.documentElement.dataset.theme = 'dark'")
 
-    after = mine.page.locator(".plot canvas").first.evaluate("(canvas) => canvas.toDataURL()")
-    assert before != after
+    anew = "(before) => document.querySelector('.plot canvas').toDataURL() !== before"
+    mine.page.wait_for_function(anew, arg=before)
 
 
 def test_without_scripts_the_tables_say_the_same(tab, history, browser):
