@@ -1,4 +1,6 @@
-"""Setting the stop switch to any level, as tests need it: easing it takes two people, or this."""
+"""Stopping as an operator does, and setting the switch to any level: easing it takes two people, or this."""
+
+from typing import Any
 
 from django.db import transaction
 from django.utils.timezone import now
@@ -6,11 +8,21 @@ from django.utils.timezone import now
 from nexus.audit.types import Actor
 from risk.services import control, sights
 from risk.services.control import Switch
-from risk.states import ControlScope, StopLevel
+from risk.states import ControlScope, StopLevel, Sweep
 from trading.models import TradingAccount
-from trading.services import watch
+from trading.services import emergency, watch
+from trading.services.emergency import Stopped
 
 TESTER = Actor.system("tests")
+
+
+def stop(**changes: Any) -> Stopped:
+    """Stop as an operator does, in the whole system but for what `changes` says."""
+    usual: dict[str, Any] = {
+        "scope": ControlScope.SYSTEM, "key": "", "level": StopLevel.HALTED, "sweep": Sweep.NONE, "reason": "A test.",
+        "actor": Actor.user("tests"), "at": now(),
+    }  # fmt: skip
+    return emergency.stop(**(usual | changes))
 
 
 def put(level: StopLevel, *, scope: ControlScope = ControlScope.SYSTEM, key: str = "") -> Switch | None:

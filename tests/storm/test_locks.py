@@ -152,7 +152,7 @@ def test_a_stop_does_not_wait_for_the_queue_of_one_user(trader, account, execute
         with transaction.atomic():
             stats.lock(user_id=trader.pk, trading_date=now().date())
             is_held.set()
-            over.wait(10)
+            over.wait(25)
         connections.close_all()
 
     outcomes: list[Counter[str]] = []
@@ -162,11 +162,10 @@ def test_a_stop_does_not_wait_for_the_queue_of_one_user(trader, account, execute
     assert is_held.wait(10)
     queue.start()
     wait_until(lambda: waiting_for_locks() == 8)
-    started = time.monotonic()
 
     halt()
 
-    assert time.monotonic() - started < control.LOCK_WAIT_MS / 1000
+    assert holder.is_alive()
     assert '"has_lock": true' in Event.objects.filter(action="control.level_set").latest("pk").canonical
     over.set()
     queue.join()

@@ -18,11 +18,15 @@ from risk.models import TradingControl
 from risk.services import changes, sights
 from risk.states import ControlScope, LimitKind, LimitScope, StopLevel
 from tests import invariants
+from tests.client import ApiClient
 from tests.factories.accounts import UserFactory
 from tests.fakes import paper as paper_broker
-from tests.fakes.paper import Paper
+from tests.fakes.paper import LOGIN, Paper
+from tests.trading.desk import LIMIT, MARKET, place
+from tests.trading.sweeps import books
 from trading.brokers import registry
 from trading.brokers.mt5 import session
+from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import TradeLedger, TradingAccount
 from trading.services import accounts, orders
 from trading.states import Side
@@ -114,6 +118,25 @@ def brief(**changes: Any) -> OrderIntent:
         "take_profit": Decimal("1.0900"),
     }
     return OrderIntent(**(usual | changes))
+
+
+@pytest.fixture
+def client(trader: User) -> ApiClient:
+    """The trader, logged in to the API."""
+    return ApiClient().login(trader)
+
+
+@pytest.fixture
+def busy(client: ApiClient, paper: Paper, account: TradingAccount, settings: Any) -> TradingAccount:
+    """An account with two positions and two working orders, one of each not ours."""
+    settings.MAX_POSITION_SIZE = Decimal(10**9)
+    settings.DAILY_LOSS_LIMIT = Decimal(10**6)
+    place(client, MARKET)
+    place(client, LIMIT)
+    paper.control.manual_trade(LOGIN, "EURUSD", mt5.ORDER_TYPE_SELL, "0.5", sl="1.09")
+    paper.control.manual_order(LOGIN, "EURUSD", mt5.ORDER_TYPE_BUY_LIMIT, "0.2", "1.05")
+    assert books(paper) == (2, 2)
+    return account
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from risk.states import ChangeState, ControlScope, LimitKind, LimitScope, StopLe
 from tests import stops
 from tests.client import ApiClient
 from tests.factories.accounts import UserFactory
+from tests.stops import stop
 from tests.threads import together
 from tests.trading.conftest import TESTER
-from tests.trading.test_emergency import stop
 from trading.models import AccountFigures, OrderDecision, TradeLedger
 from trading.services import decisions, resuming
 from trading.services.decisions import NotUndecided

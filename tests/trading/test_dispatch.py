@@ -7,14 +7,9 @@ import pytest
 from django.utils.timezone import now
 
 from tests.client import ApiClient
-from tests.trading.test_resting_orders import LIMIT, MARKET, place
+from tests.trading.desk import LIMIT, MARKET, place
 from trading.models import TradeLedger
 from trading.services import dispatch, instruments
-
-
-@pytest.fixture
-def client(trader) -> ApiClient:
-    return ApiClient().login(trader)
 
 
 def accepted(client: ApiClient, body: dict[str, Any]) -> TradeLedger:

@@ -12,23 +12,14 @@ from django.db import OperationalError, connections, transaction
 from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
-from nexus.audit.types import Actor
 from risk.models import TradingControl
 from risk.services import control
 from risk.states import ControlScope, StopLevel, Sweep
+from tests.stops import stop
 from tests.trading.conftest import TESTER, brief
 from trading.models import SweepRun, TradeLedger
 from trading.services import coverage, emergency, facts
-from trading.services.emergency import Stopped
 from trading.states import Delivery
-
-
-def stop(**changes: Any) -> Stopped:
-    usual: dict[str, Any] = {
-        "scope": ControlScope.SYSTEM, "key": "", "level": StopLevel.HALTED, "sweep": Sweep.NONE, "reason": "A test.",
-        "actor": Actor.user("tests"), "at": now(),
-    }  # fmt: skip
-    return emergency.stop(**(usual | changes))
 
 
 @contextmanager

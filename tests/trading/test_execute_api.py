@@ -20,11 +20,6 @@ BRIEF = (
 )
 
 
-@pytest.fixture
-def client(trader) -> ApiClient:
-    return ApiClient().login(trader)
-
-
 def send(client: ApiClient, body: str, *, key: str | None = None, **headers):
     return client.post("/trading/execute", body, idempotency_key=key or uuid.uuid4().hex, **headers)
 

@@ -5,16 +5,11 @@ from typing import Any
 import pytest
 
 from tests.client import ApiClient
-from tests.trading.test_resting_orders import LIMIT, MARKET, act, ask_about_everything, place, position_of
+from tests.trading.desk import LIMIT, MARKET, act, ask_about_everything, place, position_of
 from trading.models import TradeLedger
 
 THREE = LIMIT | {"quantity": "0.03"}  # R = (1.08400 − 1.07900·0.9995)·3000 + 0.21 of fees = 16.83
 OTHER = MARKET | {"quantity": "0.01"}
-
-
-@pytest.fixture
-def client(trader) -> ApiClient:
-    return ApiClient().login(trader)
 
 
 def fill_a_third(client: ApiClient, paper) -> None:

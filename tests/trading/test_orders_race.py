@@ -7,7 +7,6 @@ from decimal import Decimal
 import pytest
 
 from risk.states import LimitKind
-from tests.client import ApiClient
 from tests.threads import together
 from tests.trading.conftest import brief, limit
 from trading.models import Fill, TradeLedger
@@ -18,11 +17,6 @@ BODY = (
     '"take_profit": 1.0900}'
 )
 RISK = Decimal("5.83")  # of 0.01 lots: ceil_cent((1.08522 − 1.07946)·1000 + 0.07)
-
-
-@pytest.fixture
-def client(trader) -> ApiClient:
-    return ApiClient().login(trader)
 
 
 @pytest.mark.parametrize("most", [3 * RISK, 4 * RISK - Decimal("0.01")])

@@ -1,16 +1,13 @@
 """Orders that wait, and what can be done about what stands: cancel, close, move the stops. Through the doors."""
 
-import json
 import uuid
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from django.db.models import F
 from django.utils.timezone import now
 
-from nexus.alerts.models import Alert
 from risk.models import RiskAdjustment
 from risk.services import control
 from risk.states import ControlScope, LimitKind, StopLevel
@@ -18,48 +15,9 @@ from tests.client import ApiClient
 from tests.factories.accounts import UserFactory
 from tests.fakes.paper import LOGIN
 from tests.trading.conftest import TESTER, limit
-from trading.models import BrokerPosition, ChangeRequest, TradeLedger
-from trading.services import changes, coverage, dispatch, resolution, terms, watch
-
-LIMIT = {
-    "symbol": "EURUSD", "action": "BUY", "quantity": "0.01", "type": "LIMIT", "limit_price": "1.08400",
-    "stop_loss": "1.07900", "take_profit": "1.09000",
-}  # fmt: skip
-MARKET = {"symbol": "EURUSD", "action": "BUY", "quantity": "0.03", "stop_loss": "1.0800"}
-
-
-@pytest.fixture
-def client(trader) -> ApiClient:
-    return ApiClient().login(trader)
-
-
-def place(client: ApiClient, body: dict[str, Any], **headers: str) -> dict[str, Any]:
-    answer = client.post("/trading/execute", body, idempotency_key=uuid.uuid4().hex, **headers)
-    assert answer.status_code in (201, 202), answer.json()
-    order: dict[str, Any] = answer.json()
-    return order
-
-
-def act(client: ApiClient, path: str, body: dict[str, Any] | None = None, *, method: str = "post") -> Any:
-    headers = {"authorization": f"Bearer {client.tokens['access_token']}", "idempotency-key": uuid.uuid4().hex}
-    send = getattr(client.http, method)
-    return send(f"/api/v1{path}", json.dumps(body or {}), content_type="application/json", headers=headers)
-
-
-def reread(client: ApiClient, order: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = client.get(f"/trading/ledger/{order['id']}").json()
-    return found
-
-
-def position_of(client: ApiClient) -> dict[str, Any]:
-    (row,) = client.get("/trading/positions").json()["results"]
-    found: dict[str, Any] = row
-    return found
-
-
-def ask_about_everything() -> None:
-    for order_id in resolution.due():
-        resolution.resolve(order_id=order_id, at=now())
+from tests.trading.desk import LIMIT, MARKET, act, ask_about_everything, place, position_of, reread
+from trading.models import ChangeRequest, TradeLedger
+from trading.services import changes, coverage, dispatch, terms, watch
 
 
 def test_a_limit_order_waits_and_fills_at_its_price(client, paper, account):
@@ -282,102 +240,6 @@ def test_an_accepted_order_can_be_canceled_before_it_is_sent(client, paper):
     assert paper.deals() == []
 
 
-def test_close_in_two_parts(client, paper):
-    place(client, MARKET)
-    position = position_of(client)
-
-    part = act(client, f"/trading/positions/{position['id']}/close", {"quantity": "0.01"})
-    assert (part.status_code, part.json()["status"], part.json()["action"]) == (201, "FILLED", "SELL")
-    assert position_of(client)["quantity"] == "0.02"
-    rest = act(client, f"/trading/positions/{position['id']}/close")
-
-    assert (rest.json()["status"], rest.json()["quantity"], rest.json()["risk"]) == ("FILLED", "0.02", "0")
-    assert client.get("/trading/positions").json()["results"] == []
-    assert BrokerPosition.objects.get().quantity == 0
-    assert act(client, f"/trading/positions/{position['id']}/close").status_code == 409
-    assert [deal["entry"] for deal in paper.deals()] == [0, 1, 1]
-
-
-def test_a_repeated_close_answers_what_the_first_one_did(client, paper):
-    place(client, MARKET)
-    path = f"/trading/positions/{position_of(client)['id']}/close"
-    answers = [client.post(path, {"quantity": "0.02"}, idempotency_key="close-it-once") for _ in range(2)]
-    assert [answer.headers.get("Idempotency-Replayed") for answer in answers] == [None, "true"]
-    assert answers[0].json()["id"] == answers[1].json()["id"]
-    assert len(paper.deals()) == 2
-
-
-def test_a_lost_close_blocks_new_exposure(client, paper):
-    place(client, MARKET)
-    paper.control.inject("timeout_before_accept")
-    lost = act(client, f"/trading/positions/{position_of(client)['id']}/close").json()
-    assert (lost["delivery"], lost["reserved"]) == ("UNKNOWN", "0")
-    assert place(client, MARKET)["reason"] == "UNKNOWN_ORDER_ON_INSTRUMENT"
-
-
-def test_a_close_never_exceeds_the_position(client):
-    place(client, MARKET)
-    position = position_of(client)
-
-    answer = act(client, f"/trading/positions/{position['id']}/close", {"quantity": "0.04"})
-
-    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/quantity")
-
-
-@pytest.mark.parametrize(("level", "status"), [(StopLevel.REDUCE_ONLY, "FILLED"), (StopLevel.HALTED, "REJECTED")])
-def test_what_a_stop_lets_close(client, level, status):
-    place(client, MARKET)
-    control.set_level(scope=ControlScope.SYSTEM, key="", level=level, reason="A test.", actor=TESTER, at=now())
-
-    answer = act(client, f"/trading/positions/{position_of(client)['id']}/close")
-
-    assert answer.json()["status"] == status
-
-
-def test_closing_needs_no_room_in_the_limits(client, trader):
-    place(client, MARKET)
-    limit(LimitKind.DAILY_LOSS, "0.01", user=trader)
-    limit(LimitKind.TRADE_VALUE_MAX, "0.01", user=trader)
-
-    assert act(client, f"/trading/positions/{position_of(client)['id']}/close").json()["status"] == "FILLED"
-
-
-def test_tightening_a_stop_is_done_at_once(client, trader, paper):
-    place(client, MARKET)
-    limit(LimitKind.DAILY_LOSS, "0.01", user=trader)
-    position = position_of(client)
-
-    answer = act(client, f"/trading/positions/{position['id']}", {"stop_loss": "1.0830"}, method="patch")
-
-    assert (answer.status_code, answer.json()["state"]) == (200, "DONE")
-    assert answer.json()["before"] == {"stop_loss": "1.08", "take_profit": None}
-    assert position_of(client)["stop_loss"] == "1.083"
-    (held,) = paper.truth()["positions"]
-    assert held["sl"] == 108300
-
-
-def test_widening_a_stop_needs_room_in_the_daily_loss(client, trader, paper):
-    place(client, MARKET)
-    path = f"/trading/positions/{position_of(client)['id']}"
-    assert act(client, path, {"stop_loss": "1.0700"}, method="patch").json()["state"] == "DONE"
-    limit(LimitKind.DAILY_LOSS, "50", user=trader)
-
-    answer = act(client, path, {"stop_loss": "1.0600"}, method="patch")
-
-    assert (answer.status_code, answer.json()["code"]) == (422, "change_refused")
-    assert "DAILY_LOSS_EXCEEDS_LIMIT" in answer.json()["detail"]
-    assert position_of(client)["stop_loss"] == "1.07"
-    assert ChangeRequest.objects.count() == 1
-
-
-def test_a_stop_loss_may_not_be_taken_away(client):
-    place(client, MARKET)
-
-    answer = act(client, f"/trading/positions/{position_of(client)['id']}", {"stop_loss": None}, method="patch")
-
-    assert (answer.status_code, answer.json()["code"]) == (422, "change_refused")
-
-
 def test_somebody_elses_orders_and_positions_do_not_exist(client, paper):
     order = place(client, LIMIT)
     place(client, MARKET)
@@ -397,22 +259,6 @@ def test_a_pending_order_that_filled_while_nobody_looked_is_found_by_the_watch(c
     watch.look(account_id=account.pk, at=now())
 
     assert reread(client, order)["status"] == "FILLED"
-
-
-def test_two_opposite_positions_close_by_each_other(client, paper):
-    place(client, MARKET)
-    place(client, MARKET | {"action": "SELL", "quantity": "0.02", "stop_loss": "1.0900"})
-    bought, sold = sorted(client.get("/trading/positions").json()["results"], key=lambda row: row["side"])
-    path = f"/trading/positions/{bought['id']}/close"
-
-    assert act(client, path, {"against": bought["id"]}).status_code == 422
-    answer = act(client, path, {"against": sold["id"]})
-
-    order = answer.json()
-    assert (answer.status_code, order["status"], order["filled_quantity"]) == (201, "FILLED", "0.02")
-    assert position_of(client)["quantity"] == "0.01"
-    assert {row.quantity for row in BrokerPosition.objects.all()} == {Decimal("0.01"), Decimal(0)}
-    assert not Alert.objects.exclude(kind__startswith="SUSPICION_").exists()
 
 
 def test_a_price_that_jumps_is_not_believed(client, paper):

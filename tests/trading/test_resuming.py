@@ -20,9 +20,9 @@ from risk.services.releases import NotStopped, ReleaseDecided, ReleasePending, S
 from risk.states import ChangeState, ControlScope, LimitKind, StopLevel, Sweep
 from tests import stops
 from tests.factories.accounts import UserFactory
+from tests.stops import stop
 from tests.threads import together
 from tests.trading.conftest import limit
-from tests.trading.test_emergency import stop
 from trading.models import AccountFigures, ChangeRequest, SweepRun, TradeLedger, TradingAccount
 from trading.services import resuming, sweeping
 from trading.services.resuming import NotReleasable, StopSetAnew

@@ -4,15 +4,9 @@ from typing import Any
 
 import pytest
 
-from tests.client import ApiClient
-from tests.trading.test_resting_orders import MARKET, act, place, position_of
+from tests.trading.desk import MARKET, act, place, position_of
 from trading.models import ChangeRequest
 from trading.services import changes, facts
-
-
-@pytest.fixture
-def client(trader) -> ApiClient:
-    return ApiClient().login(trader)
 
 
 @pytest.fixture

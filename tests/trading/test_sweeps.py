@@ -1,71 +1,26 @@
 """The sweep of a stop ends flat, by the broker's own view, whatever is in its way; and never says so without proof."""
 
 import json
-import socket
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import connections
-from django.utils.timezone import now
 
-from accounts.models import User
 from nexus.alerts.models import Alert
 from risk.states import ControlScope, StopLevel, Sweep
-from tests import stops
-from tests.client import ApiClient
-from tests.factories.accounts import UserFactory
-from tests.fakes import paper as paper_broker
 from tests.fakes.paper import LOGIN
-from tests.threads import together
+from tests.stops import stop
 from tests.trading.conftest import brief
-from tests.trading.test_emergency import stop
-from tests.trading.test_resting_orders import LIMIT, MARKET, place
+from tests.trading.desk import LIMIT, MARKET, place
+from tests.trading.sweeps import books, flatten, sweep_now
 from trading.brokers.mt5 import adapter
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
-from trading.models import BrokerPosition, Fill, SweepRun, TradableInstrument, TradeLedger, TradingAccount
-from trading.services import accounts, cancels, facts, orders, resolution, sweepers, sweeping, sweeps, watch
+from trading.models import SweepRun, TradableInstrument, TradeLedger
+from trading.services import cancels, orders, resolution, sweeping, sweeps
 from trading.states import Delivery, OrderStatus, SweepState
-
-
-@pytest.fixture
-def client(trader) -> ApiClient:
-    return ApiClient().login(trader)
-
-
-@pytest.fixture
-def busy(client, paper, account, settings) -> Any:
-    """An account with two positions and two working orders, one of each not ours."""
-    settings.MAX_POSITION_SIZE = Decimal(10**9)
-    settings.DAILY_LOSS_LIMIT = Decimal(10**6)
-    place(client, MARKET)
-    place(client, LIMIT)
-    paper.control.manual_trade(LOGIN, "EURUSD", mt5.ORDER_TYPE_SELL, "0.5", sl="1.09")
-    paper.control.manual_order(LOGIN, "EURUSD", mt5.ORDER_TYPE_BUY_LIMIT, "0.2", "1.05")
-    assert books(paper) == (2, 2)
-    return account
-
-
-def books(paper: Any) -> tuple[int, int]:
-    """Return how many orders work and how many positions are held, in the broker's own books."""
-    truth = paper.truth()
-    return len(truth["working"]), len(truth["positions"])
-
-
-def flatten(**changes: Any) -> None:
-    stop(sweep=Sweep.FLATTEN, **changes)
-
-
-def sweep_now(sweep: SweepRun | None = None) -> SweepRun:
-    """Give a sweep its rounds, whenever the next is due."""
-    chosen = sweep or SweepRun.objects.get()
-    sweeping.run(sweep_id=chosen.pk, at=now())
-    return SweepRun.objects.get(pk=chosen.pk)
 
 
 def test_flatten_cancels_and_closes_everything_and_proves_it(busy, paper, new_events):
@@ -313,46 +268,6 @@ def test_what_lasts_wakes_people_until_it_is_proven(execute, paper, account, set
     assert alert.closed_at is not None
 
 
-def test_two_workers_on_one_sweep_close_once(busy, paper):
-    flatten()
-    sweep_id = SweepRun.objects.get().pk
-
-    together(4, lambda _: sweeping.run(sweep_id=sweep_id, at=now()))
-
-    assert sweep_now().state == SweepState.PROVEN
-    assert books(paper) == (0, 0)
-    assert TradeLedger.objects.exclude(venue_position_id="").count() == 2
-
-
-def test_one_account_is_swept_by_one_at_a_time(busy, monkeypatch):
-    """Also where two stops cover it: whoever comes second leaves it to the first."""
-    flatten()
-    flatten(scope=ControlScope.ACCOUNT, key=str(busy.pk))
-    first, second = SweepRun.objects.order_by("pk")
-    real = sweeping._resolve
-    found: list[SweepRun | None] = []
-
-    def resolve(this: Any) -> None:
-        if not found:
-            with ThreadPoolExecutor(1) as other:
-                found.append(other.submit(_elsewhere, second.pk).result())
-        real(this)
-
-    monkeypatch.setattr(sweeping, "_resolve", resolve)
-
-    assert sweep_now(first).state == SweepState.PROVEN
-    assert found == [None]
-    assert SweepRun.objects.get(pk=second.pk).rounds == 0
-    assert sweep_now(second).state == SweepState.PROVEN
-
-
-def _elsewhere(sweep_id: int) -> SweepRun | None:
-    try:
-        return sweeping.run(sweep_id=sweep_id, at=now())
-    finally:
-        connections.close_all()
-
-
 def test_what_is_asked_while_the_broker_is_looked_at_is_not_proven_by_that_look(execute, paper, account, monkeypatch):
     """A cancel finds nothing to cancel, and a flatten comes as it looks: the position is still closed."""
     execute()
@@ -367,16 +282,6 @@ def test_what_is_asked_while_the_broker_is_looked_at_is_not_proven_by_that_look(
     monkeypatch.setattr(sweeping, "_covered", covered)
 
     assert sweep_now().state == SweepState.RUNNING
-    assert sweep_now().state == SweepState.PROVEN
-    assert books(paper) == (0, 0)
-
-
-def test_another_account_of_the_same_user_that_hangs_holds_up_no_close(execute, paper, account):
-    execute()
-    other = frozen_account("http://127.0.0.1:1", number=1)
-    TradingAccount.objects.filter(pk=other.pk).update(user=account.user)
-    flatten(scope=ControlScope.ACCOUNT, key=str(account.pk))
-
     assert sweep_now().state == SweepState.PROVEN
     assert books(paper) == (0, 0)
 
@@ -405,45 +310,6 @@ def test_a_trader_closes_nothing_more_while_it_is_halted(busy, client, paper):
     assert (order["reason"], closed["reason"]) == ("TRADING_HALTED", "TRADING_HALTED")
 
 
-@pytest.fixture
-def frozen() -> Iterator[str]:
-    """A gateway that takes connections and never answers."""
-    with socket.create_server(("127.0.0.1", 0), backlog=50) as server:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
-
-
-def frozen_account(url: str, *, number: int) -> TradingAccount:
-    user: User = UserFactory.create()
-    return TradingAccount.objects.create(
-        user=user, name="Frozen", venue="mt5", venue_account=str(9000 + number), server=paper_broker.SERVER,
-        gateway_url=url, currency="USD", mode="HEDGING", created_at=now(),
-    )  # fmt: skip
-
-
-def test_a_gateway_that_hangs_holds_up_nobody_else(busy, paper, frozen, settings):
-    """Six accounts behind a frozen gateway come first; the healthy one is flat long before they give up."""
-    settings.BROKER_DEADLINE_S = 3
-    hanging = [frozen_account(frozen, number=number) for number in range(6)]
-    flatten()
-    SweepRun.objects.filter(account__in=hanging).update(due_at=SweepRun.objects.get(account=busy).started_at)
-    began = time.monotonic()
-
-    sweepers.run_due(at=now(), turn_s=2)
-
-    taken_s = time.monotonic() - began
-    assert SweepRun.objects.get(account=busy).state == SweepState.PROVEN
-    assert books(paper) == (0, 0)
-    assert taken_s < 2.9
-    assert len([g for g in sweepers._busy.values() if g == frozen]) == settings.SWEEP_THREADS_A_GATEWAY
-    deadline = time.monotonic() + 30
-    while sweepers._busy and time.monotonic() < deadline:
-        time.sleep(0.05)
-    tried = SweepRun.objects.filter(account__in=hanging, failures__gt=0)
-    assert tried.count() == settings.SWEEP_THREADS_A_GATEWAY
-    assert {row.state for row in tried} == {SweepState.RUNNING}
-    assert all(row.detail.startswith("The broker cannot be asked") for row in tried)
-
-
 def test_its_steps_are_in_the_black_box_with_what_they_did(busy, paper, new_events):
     flatten()
     sweep_now()
@@ -459,101 +325,3 @@ def test_the_level_of_a_sweep_is_halted(account):
     flatten()
 
     assert stop().switch.level == StopLevel.HALTED
-
-
-def look(account: TradingAccount) -> None:
-    watch.look(account_id=account.pk, at=now())
-
-
-@pytest.mark.parametrize(("kind", "again"), [(Sweep.FLATTEN, True), (Sweep.CANCEL, False)])
-def test_a_position_that_somebody_opens_after_the_proof_is_swept_as_well(busy, paper, new_events, kind, again):
-    stop(sweep=kind)
-    first = sweep_now()
-    assert first.state == SweepState.PROVEN
-    look(busy)
-    assert SweepRun.objects.count() == 1  # nothing that the sweep is about stands there
-    paper.control.manual_trade(LOGIN, "EURUSD", mt5.ORDER_TYPE_BUY, "0.3", sl="1.08")
-
-    look(busy)
-    look(busy)
-
-    assert SweepRun.objects.exclude(pk=first.pk).count() == again
-    if again:
-        assert sweep_now(SweepRun.objects.latest("pk")).state == SweepState.PROVEN
-        assert books(paper) == (0, 0)
-        assert [event.action for event in new_events()].count("sweep.started") == 2
-
-
-def test_a_look_from_before_the_proof_begins_no_sweep(busy, paper):
-    snapshot, read_at = accounts.broker_of(busy).snapshot(symbols=[]), facts.database_clock()
-    flatten()
-    assert sweep_now().state == SweepState.PROVEN
-
-    sweeps.renew(busy, snapshot, read_at=read_at, at=now())
-
-    assert SweepRun.objects.count() == 1
-
-
-def test_what_was_eased_is_not_swept_again(busy, paper):
-    flatten()
-    sweep_now()
-    stops.put(StopLevel.ACTIVE)
-    paper.control.manual_trade(LOGIN, "EURUSD", mt5.ORDER_TYPE_BUY, "0.3", sl="1.08")
-
-    look(busy)
-
-    assert SweepRun.objects.count() == 1
-
-
-def test_an_account_that_is_taken_up_under_a_stop_is_swept(paper, account):
-    TradingAccount.objects.update(is_active=False)
-    flatten()
-    assert not SweepRun.objects.exists()
-    paper.control.manual_trade(LOGIN, "EURUSD", mt5.ORDER_TYPE_BUY, "0.3", sl="1.08")
-    TradingAccount.objects.update(is_active=True)
-
-    look(account)
-
-    assert SweepRun.objects.get().state == SweepState.RUNNING
-
-
-def test_an_account_that_was_put_aside_is_swept_while_our_books_hold_something(busy, paper):
-    TradingAccount.objects.update(is_active=False)
-
-    flatten()
-
-    assert sweep_now().state == SweepState.PROVEN
-    assert books(paper) == (0, 0)
-
-
-def test_an_account_that_is_named_is_swept_whatever_is_known_of_it(paper, account):
-    TradingAccount.objects.update(is_active=False)
-    paper.control.manual_trade(LOGIN, "EURUSD", mt5.ORDER_TYPE_BUY, "0.3", sl="1.08")
-
-    flatten(scope=ControlScope.ACCOUNT, key=str(account.pk))
-
-    assert sweep_now().state == SweepState.PROVEN
-    assert books(paper) == (0, 0)
-
-
-def test_a_position_that_the_broker_shows_late_is_not_taken_for_none(execute, paper, account):
-    paper.control.inject("positions_delay", seconds=2, times=None)
-    assert execute().status == OrderStatus.FILLED
-
-    flatten()
-    swept = sweep_now()
-
-    assert (swept.state, books(paper)) == (SweepState.RUNNING, (0, 1))
-    assert swept.detail.startswith("In our books, and not shown by the broker: position")
-    while sweep_now().state == SweepState.RUNNING:  # until it shows: then it is closed, and gone
-        time.sleep(0.2)
-    assert books(paper) == (0, 0)
-
-
-def test_a_position_that_somebody_else_closed_meanwhile_is_looked_for_by_its_deal(execute, paper, account):
-    order = execute()
-    paper.control.manual_close(LOGIN, int(Fill.objects.get(order=order).venue_position_id))
-    flatten()
-
-    assert sweep_now().state == SweepState.PROVEN
-    assert BrokerPosition.objects.get().closed_at is not None

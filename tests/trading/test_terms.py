@@ -11,7 +11,7 @@ from risk.models import UserDailyStats
 from risk.states import LimitKind
 from tests.client import ApiClient
 from tests.trading.conftest import limit
-from tests.trading.test_resting_orders import LIMIT, MARKET, act, place
+from tests.trading.desk import LIMIT, MARKET, act, place
 from trading.models import ChangeRequest, TradeLedger, TradingAccount
 from trading.services import changes, facts, terms
 
@@ -20,11 +20,6 @@ SELL = {
     "symbol": "EURUSD", "action": "SELL", "quantity": "0.01", "type": "LIMIT", "limit_price": "1.08600",
     "stop_loss": "1.09500", "take_profit": "1.08000",
 }  # fmt: skip
-
-
-@pytest.fixture
-def client(trader) -> ApiClient:
-    return ApiClient().login(trader)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from risk.states import ControlScope, LimitKind, LimitScope, StopLevel, Sweep, T
 from tests import stops
 from tests.client import ApiClient
 from tests.trading.conftest import TESTER, brief, limit
-from tests.trading.test_resting_orders import LIMIT, MARKET, act, place, position_of
+from tests.trading.desk import LIMIT, MARKET, act, place, position_of
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import AccountFigures, Fill, TradeLedger

@@ -1,7 +1,6 @@
 """What went wrong once, or nearly: each of these lost something before it was mended."""
 
 import threading
-import time
 import uuid
 from datetime import timedelta
 from decimal import Decimal
@@ -123,19 +122,18 @@ def test_a_stop_is_written_though_a_submitter_hangs(floor):
         with transaction.atomic():
             control.lock_shared()
             held.set()
-            over.wait(10)
+            over.wait(60)
         connections.close_all()
 
     thread = threading.Thread(target=hang)
     thread.start()
-    held.wait(10)
-    began = time.monotonic()
+    assert held.wait(60)
 
     control.set_level(
         scope=ControlScope.SYSTEM, key="", level=StopLevel.HALTED, reason="A test.", actor=Actor.system("t"), at=now()
     )
 
-    assert time.monotonic() - began < 1.5
+    assert thread.is_alive()  # it hangs on
     assert TradingControl.objects.get(scope=ControlScope.SYSTEM).level == StopLevel.HALTED
     over.set()
     thread.join()

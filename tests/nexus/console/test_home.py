@@ -14,7 +14,7 @@ from nexus.console import words
 from nexus.console.home import Queue
 from risk.states import ControlScope, StopLevel, Sweep
 from tests.factories.accounts import UserFactory
-from tests.trading.test_emergency import stop
+from tests.stops import stop
 
 
 def _text(response):

@@ -9,8 +9,8 @@ from risk.states import StopLevel
 from tests import stops
 from tests.factories.accounts import UserFactory
 from tests.nexus.console.people import code_of, enter
+from tests.stops import stop
 from tests.threads import together
-from tests.trading.test_emergency import stop
 from trading.services import resuming
 
 REASON = "The prices are right again."

@@ -31,7 +31,7 @@ from tests.factories.accounts import UserFactory
 from tests.nexus.console.people import enter, text
 from tests.reconciliation.conftest import a_week_later, paper, quiet, reconcile
 from tests.reconciliation.test_acting import shift_average
-from tests.trading.test_emergency import stop
+from tests.stops import stop
 from trading.models import TradeLedger, TradingAccount
 from trading.services import resuming
 

