@@ -12,9 +12,9 @@ from nexus.metrics import metrics
 from nexus.openapi import schema_view
 
 people: list[URLPattern | URLResolver] = [
+    path("trading/", include("trading.api.urls")),
     path("auth/", include("accounts.api.urls")),
     *accounts.beside,
-    path("trading/", include("trading.api.urls")),
     path("trading/", include("reconciliation.api.urls")),
 ]
 machines: list[URLPattern | URLResolver] = api.urls[0]
@@ -26,11 +26,12 @@ if settings.NEXUS_ENV == "production":
     docs = staff_member_required(docs)
     schema = staff_member_required(schema)
 
+# Whoever comes first is found soonest: all of these are tried in turn, and an order is in more of a hurry than a page.
 urlpatterns = [
-    path("", include("accounts.pages.urls")),
-    path("", include("trading.pages.urls")),
     path("api/v1/", include(doors)),
     path("api/", include(doors)),
+    path("", include("accounts.pages.urls")),
+    path("", include("trading.pages.urls")),
     *probe.urls[0],
     path("metrics", metrics),
     path("docs", docs),
