@@ -202,3 +202,25 @@ def test_counts_only_what_may_add_risk(journal):
         journal.claim(name, request, called_utc=1.0)
 
     assert journal.orders_since(0) == 3
+
+
+def test_every_step_but_the_first_waits_for_the_disk(journal):
+    """How the file is written cannot be seen from outside: SQLite is asked what it was told before each change."""
+    told: list[str] = []
+    journal._database.set_trace_callback(told.append)
+    receive(journal)
+    with pytest.raises(TypeError):
+        journal.receive("i2", {"price": object()}, correlation_id="c")
+    journal.claim("i1", REQUEST, called_utc=1.0)
+    journal.finish("i1", {"ok": True})
+    journal.settle("i3")
+
+    is_full, waited = True, {}
+    for statement in told:
+        if statement.startswith("PRAGMA"):
+            is_full = statement.endswith("FULL")
+        elif not statement.startswith("SELECT"):
+            waited[statement.split("'")[1]] = is_full
+
+    assert waited == {"i1": False, "CALLING": True, "RESULT": True, "i3": True}
+    assert journal._database.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL, and not EXTRA or NORMAL

@@ -1,15 +1,20 @@
 """The gateway's memory of every intent: what was asked, whether the terminal was called, what it answered.
 
-One SQLite file, every change on disk before anything else happens. An intent moves
-RECEIVED → CALLING → RESULT, or RECEIVED → REFUSED (never called, final), or RECEIVED or nothing → TOMBSTONE (never
-called, and never will be). What ended long ago becomes FORGOTTEN: its words are gone, its name can never be used again.
-No other move exists, so an intent is called at most once, crashes included.
+One SQLite file, every change on disk before anything else happens, but for one: that an intent was received is on disk
+with the change after it, at the latest the one that takes the right to call. What is lost before that was never called,
+and nothing at all means the same.
+
+An intent moves RECEIVED → CALLING → RESULT, or RECEIVED → REFUSED (never called, final), or RECEIVED or nothing →
+TOMBSTONE (never called, and never will be). What ended long ago becomes FORGOTTEN: its words are gone, its name can
+never be used again. No other move exists, so an intent is called at most once, crashes included.
 """
 
 import json
 import sqlite3
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -66,7 +71,10 @@ class Record:
 
 
 class Journal:
-    """The file. Safe to share between threads; each method is one transaction, on disk when it returns."""
+    """The file. Safe to share between threads; each method is one transaction, and on disk when it returns.
+
+    `receive` alone does not wait for the disk.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +103,7 @@ class Journal:
 
     def receive(self, intent_id: str, request: dict[str, Any], *, correlation_id: str) -> Record:
         """Note the intent, or return how it stands. One that was received and never called takes the new request."""
-        with self._lock:
+        with self._lock, self._unhurried():
             self._database.execute(
                 "INSERT INTO intents (intent_id, state, request, correlation_id, received_at)"
                 " VALUES (?, 'RECEIVED', ?, ?, ?) ON CONFLICT (intent_id) DO UPDATE SET request = excluded.request,"
@@ -177,6 +185,15 @@ class Journal:
         """Return the server's last known offset and when it was last seen."""
         with self._lock:
             return self._offset()
+
+    @contextmanager
+    def _unhurried(self) -> Iterator[None]:
+        """Leave it to the next change to bring this one to the disk: each wait for the disk is a wait of the order."""
+        self._database.execute("PRAGMA synchronous = NORMAL")
+        try:
+            yield
+        finally:
+            self._database.execute("PRAGMA synchronous = FULL")
 
     def _offset(self) -> tuple[int, float] | None:
         row = self._database.execute("SELECT offset_s, seen FROM clock ORDER BY rowid DESC LIMIT 1").fetchone()
