@@ -125,6 +125,7 @@ class AccountSnapshot:
     quotes: dict[str, Quote]
     orders: tuple[VenueOrder, ...] = ()
     margin_asked: Decimal | None = None  # what `MarginQuestion` asked, where the venue answers it in the same unit
+    profit_asked: Decimal | None = None  # likewise of `ProfitQuestion`
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,17 @@ class MarginQuestion:
     side: Side
     quantity: Decimal
     price: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProfitQuestion:
+    """What would a trade earn? Without a `price_open`, opened at the market's price of the moment that it is read."""
+
+    symbol: str
+    side: Side
+    quantity: Decimal  # lots
+    price_open: Decimal | None
+    price_close: Decimal
 
 
 @dataclass(frozen=True, slots=True)
