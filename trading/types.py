@@ -36,7 +36,8 @@ class Instrument:
     """What can be traded and in which steps.
 
     Units: quantities in lots, `contract_size` in base units a lot (1 where the venue counts units, such as shares),
-    `tick_size` and `stops_distance_min` in price, `commission_per_lot` in USD for a round trip.
+    `tick_size` and `stops_distance_min` in price, `commission_per_lot` in USD for a round trip; `one_way_max` is
+    the most lots that may be held and wait on one side together.
     """
 
     symbol: str
@@ -56,6 +57,7 @@ class Instrument:
     times_in_force: frozenset[TimeInForce] = frozenset({TimeInForce.IOC, TimeInForce.FOK})
     takes_stops: bool = True  # its positions carry a stop and a target; else an order that asks for one is refused
     commission_per_lot: Decimal | None = None  # None where the venue does not say: the setting counts
+    one_way_max: Decimal | None = None  # None where the venue sets no such limit
 
 
 @dataclass(frozen=True, slots=True)

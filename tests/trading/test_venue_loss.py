@@ -144,7 +144,8 @@ def test_new_terms_are_judged_by_the_larger_figure(trader, monkeypatch):
     def profit(_: Mt5Broker, **words: Any) -> Decimal:
         asked.append(words)
         lots: Decimal = words["quantity"]
-        return lots * (words["price_open"] - words["price_close"]) * 100_000 * Decimal("1.02")
+        moved: Decimal = words["price_open"] - words["price_close"]
+        return lots * moved * 100_000 * Decimal("1.02")
 
     monkeypatch.setattr(Mt5Broker, "profit", profit)
     assert act(client, path, {"stop_loss": "1.09600"}, method="patch").json()["state"] == "DONE"

@@ -289,6 +289,10 @@ def _exposure(q: Question, known: Books, *, worst: Reservation | Unknown) -> Exp
         margin_required=margin.required,
         margin_working=margin.working,
         margin_free=margin.free,
+        venue_one_way_max=q.instrument.one_way_max,
+        one_way_now=exposure.one_way(
+            q.facts, account=q.account, in_doubt=in_doubt, symbol=q.intent.symbol, side=q.intent.side
+        ),
     )
 
 
