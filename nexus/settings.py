@@ -351,6 +351,8 @@ GAP_ALLOWANCE = env.decimal("GAP_ALLOWANCE", "0.0005", zero=True, most="1")  # h
 COMMISSION_PER_LOT = env.decimal("COMMISSION_PER_LOT", "7", zero=True)  # USD, round trip, counted into the worst case
 MARGIN_BUFFER = env.decimal("MARGIN_BUFFER", "0.1", zero=True, most="1")  # of the free margin, kept free
 MARGIN_FROM_BROKER = env.boolean("MARGIN_FROM_BROKER", default=True)  # else notional / leverage, one question less
+LOSS_FROM_BROKER = env.boolean("LOSS_FROM_BROKER", default=True)  # the larger of its figure and ours counts; else ours
+LOSS_FIGURES_APART = env.decimal("LOSS_FIGURES_APART", "0.02", most="1")  # more than this above ours: refused
 SNAPSHOT_AGE_MAX_S = env.integer("SNAPSHOT_AGE_MAX_S", 10, least=1)  # of the account's figures
 RECONCILIATION_AGE_MAX_S = env.integer("RECONCILIATION_AGE_MAX_S", 180, least=1)  # since the last complete run
 DUPLICATE_WINDOW_S = env.integer("DUPLICATE_WINDOW_S", 0)  # 0: off, for every order has a key of its own

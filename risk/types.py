@@ -103,7 +103,7 @@ class Market:
 class Exposure:
     """What one order adds to everything that stands beside it (groups 7 to 10).
 
-    Units: USD; `position_*` in base units, `*quantity` in lots, `positions_now` counted.
+    Units: USD; `position_*` in base units, `*quantity` and `*one_way*` in lots, `positions_now` counted.
     """
 
     order_quantity: Decimal
@@ -119,6 +119,8 @@ class Exposure:
     margin_required: Figure
     margin_working: Figure
     margin_free: Figure
+    venue_one_way_max: Decimal | None = None  # None where the venue sets none
+    one_way_now: Figure = Decimal(0)  # on one account: held and waiting, less what the order would first close
 
 
 @dataclass(frozen=True, slots=True)

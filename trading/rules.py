@@ -157,24 +157,27 @@ def reserve(
     gap: Decimal,
     unstopped_move: Decimal | None,
     commission_per_lot: Decimal,
+    venue_loss: Decimal = ZERO,
 ) -> Reservation | None:
     """Return the worst an order can cost, or None when its loss is not bounded.
 
-    R = ceil_cent(max(0, dir·(P_worst − S_worst))·Q·CS·FX + c·Q); without a stop, R = m·N(Q, P_worst) + c·Q.
+    R = ceil_cent(max(0, dir·(P_worst − S_worst))·max(Q·CS·FX, v) + c·Q); without a stop, R = m·P_worst·max(…) + c·Q.
     Value limits price both sides at the ask. `usd` is the rate of the profit currency; the commission is in USD.
+    Takes: `venue_loss` v, the USD that the venue itself says are lost for each unit of price; nothing when it does not.
     """
     entry = worst_entry(intent, quote=quote, deviation=deviation)
     units = intent.quantity * instrument.contract_size
     fees = commission_per_lot * intent.quantity
     if intent.stop_loss is not None:
         stop = worst_exit(intent.stop_loss, side=intent.side, gap=gap)
-        loss = max(ZERO, intent.side.direction * (entry - stop)) * units * usd
+        moved = max(ZERO, intent.side.direction * (entry - stop))
     elif unstopped_move is not None:
-        loss = unstopped_move * units * entry * usd
+        moved = unstopped_move * entry
     else:
         return None
     value = money.ceil_to(units * max(quote.ask, entry) * usd, CENT)
-    return Reservation(risk=money.ceil_to(loss + fees, CENT), value=value, units=units, deviation=deviation)
+    risk = money.ceil_to(moved * max(units * usd, venue_loss) + fees, CENT)
+    return Reservation(risk=risk, value=value, units=units, deviation=deviation)
 
 
 def reserved_for(risk: Decimal, *, leaves: Decimal, quantity: Decimal) -> Decimal:

@@ -36,7 +36,8 @@ class Instrument:
     """What can be traded and in which steps.
 
     Units: quantities in lots, `contract_size` in base units a lot (1 where the venue counts units, such as shares),
-    `tick_size` and `stops_distance_min` in price, `commission_per_lot` in USD for a round trip.
+    `tick_size` and `stops_distance_min` in price, `commission_per_lot` in USD for a round trip; `one_way_max` is
+    the most lots that may be held and wait on one side together.
     """
 
     symbol: str
@@ -56,6 +57,7 @@ class Instrument:
     times_in_force: frozenset[TimeInForce] = frozenset({TimeInForce.IOC, TimeInForce.FOK})
     takes_stops: bool = True  # its positions carry a stop and a target; else an order that asks for one is refused
     commission_per_lot: Decimal | None = None  # None where the venue does not say: the setting counts
+    one_way_max: Decimal | None = None  # None where the venue sets no such limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,7 @@ class AccountSnapshot:
     quotes: dict[str, Quote]
     orders: tuple[VenueOrder, ...] = ()
     margin_asked: Decimal | None = None  # what `MarginQuestion` asked, where the venue answers it in the same unit
+    profit_asked: Decimal | None = None  # likewise of `ProfitQuestion`
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,17 @@ class MarginQuestion:
     side: Side
     quantity: Decimal
     price: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProfitQuestion:
+    """What would a trade earn? Without a `price_open`, opened at the market's price of the moment that it is read."""
+
+    symbol: str
+    side: Side
+    quantity: Decimal  # lots
+    price_open: Decimal | None
+    price_close: Decimal
 
 
 @dataclass(frozen=True, slots=True)

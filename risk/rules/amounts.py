@@ -43,6 +43,25 @@ def position_size(e: Evidence) -> Check:
     return at_most(e.limits, LimitKind.POSITION_SIZE, used=e.exposure.position_now, asked=e.exposure.position_order)
 
 
+def one_way(e: Evidence) -> Check:
+    """Hold what one account has and what waits on one side, with this order, against the venue's own maximum."""
+    most, now, asked = e.exposure.venue_one_way_max, e.exposure.one_way_now, e.exposure.order_quantity
+    if most is None:
+        return Check("ONE_WAY_QUANTITY", "", passed=True, detail="the venue sets no limit")
+    total = plus(now, asked)
+    return Check(
+        name="ONE_WAY_QUANTITY",
+        reason=total.reason if isinstance(total, Unknown) else "ONE_WAY_QUANTITY_EXCEEDS_LIMIT",
+        passed=isinstance(total, Decimal) and total <= most,
+        limit=most,
+        used=None if isinstance(now, Unknown) else now,
+        asked=asked,
+        unit="lots",
+        scope=LimitScope.INSTRUMENT.value,
+        detail=total.detail if isinstance(total, Unknown) else "",
+    )
+
+
 def position_count(e: Evidence) -> Check:
     """Count open positions and working orders: each may become one more."""
     return at_most(e.limits, LimitKind.POSITION_COUNT, used=e.exposure.positions_now, asked=ONE)

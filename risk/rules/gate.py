@@ -51,6 +51,7 @@ GATE: tuple[Rule, ...] = (
     Rule(Group.ORDER_SIZE, "TRADE_VALUE_MAX", amounts.value_max, holds_reducing=False),
     Rule(Group.POSITION, "REDUCTION", amounts.reduction, holds_change=False),
     Rule(Group.POSITION, "POSITION_SIZE", amounts.position_size, holds_reducing=False, holds_change=False),
+    Rule(Group.POSITION, "ONE_WAY_QUANTITY", amounts.one_way, holds_reducing=False, holds_change=False),
     Rule(Group.POSITION, "POSITION_COUNT", amounts.position_count, holds_reducing=False, holds_change=False),
     Rule(Group.DAILY, "BOUNDED_LOSS", amounts.bounded_loss, holds_reducing=False),
     Rule(Group.DAILY, "DAILY_LOSS", amounts.daily_loss, holds_reducing=False),
@@ -76,8 +77,8 @@ REAL_MONEY_GATE = (
 
 # What `GET /trading/limits` shows: every check that has a limit to use up.
 LIMITS = (
-    "ORDER_QUANTITY_MAX", "TRADE_VALUE_MIN", "TRADE_VALUE_MAX", "PRICE_COLLAR", "POSITION_SIZE", "POSITION_COUNT",
-    "DAILY_LOSS", "DAILY_QUANTITY", "DAILY_VALUE", "ORDERS_PER_DAY", "ORDERS_PER_HOUR", "MARGIN",
+    "ORDER_QUANTITY_MAX", "TRADE_VALUE_MIN", "TRADE_VALUE_MAX", "PRICE_COLLAR", "POSITION_SIZE", "ONE_WAY_QUANTITY",
+    "POSITION_COUNT", "DAILY_LOSS", "DAILY_QUANTITY", "DAILY_VALUE", "ORDERS_PER_DAY", "ORDERS_PER_HOUR", "MARGIN",
     "ORDERS_PER_SECOND", "COOLDOWN",
 )  # fmt: skip
 

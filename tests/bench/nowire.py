@@ -22,6 +22,7 @@ from trading.brokers.base import (
     OrderRequest,
     OrderType,
     PositionMode,
+    ProfitQuestion,
     Quote,
     Side,
     StopsChange,
@@ -57,7 +58,9 @@ class NoWireBroker:
     def close(self) -> None:
         """Let go of nothing."""
 
-    def snapshot(self, *, symbols: Sequence[str], margin: MarginQuestion | None = None) -> AccountSnapshot:
+    def snapshot(
+        self, *, symbols: Sequence[str], margin: MarginQuestion | None = None, profit: ProfitQuestion | None = None
+    ) -> AccountSnapshot:
         """Return an account that can afford everything, and the one price."""
         at = datetime.now(UTC)
         return AccountSnapshot(
@@ -155,10 +158,12 @@ class NoWireBroker:
 class FarBroker(NoWireBroker):
     """The same, at the end of a long wire: each question takes its time."""
 
-    def snapshot(self, *, symbols: Sequence[str], margin: MarginQuestion | None = None) -> AccountSnapshot:
+    def snapshot(
+        self, *, symbols: Sequence[str], margin: MarginQuestion | None = None, profit: ProfitQuestion | None = None
+    ) -> AccountSnapshot:
         """Return the account, after a while."""
         time.sleep(FAR_S)
-        return super().snapshot(symbols=symbols, margin=margin)
+        return super().snapshot(symbols=symbols, margin=margin, profit=profit)
 
     def fills_since(self, at: datetime) -> Sequence[FillReport]:
         """Return nothing, after a while."""

@@ -6,6 +6,7 @@ from tests.contracts import alpaca_faults, conformance
 from tests.contracts.playing import Fault
 from tests.trading.brokers.alpaca.emulator.faults import NAMES
 from trading.brokers.base import VenueState
+from trading.brokers.mt5 import search
 from trading.brokers.mt5.emulator.faults import KINDS
 
 # The rows that are short enough for every run; `make conformance` plays them all, in every serving mode.
@@ -24,6 +25,16 @@ def test_tells_the_truth_under_a_fault(fault):
     outcome = conformance.run("hedging", fault)
 
     assert outcome.faults_of(fault) == ""
+
+
+@pytest.mark.parametrize("knows_the_clock", [True, False])
+def test_a_fill_is_confirmed_although_the_pipe_breaks_behind_it(knows_the_clock, monkeypatch):
+    if not knows_the_clock:  # then the short look at the deals of these moments is not taken
+        monkeypatch.setattr(search, "_filled", lambda *_, **__: None)
+
+    outcome = conformance.run("hedging", Fault("pipe_cut", {"point": "after"}))
+
+    assert (outcome.told, outcome.faults_of(Fault("pipe_cut"))) == ("FILLED", "")
 
 
 def test_the_table_plays_every_fault_that_the_alpaca_emulator_knows():

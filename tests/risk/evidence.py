@@ -36,7 +36,7 @@ PASSING = Evidence(
         order_quantity=Decimal("0.1"), venue_quantity_max=Decimal(100), order_value=Decimal("10852.20"),
         order_risk=Decimal("58.30"), position_order=Decimal(10000), position_now=Decimal(0), positions_now=Decimal(0),
         loss_today=Decimal(0), open_risk=Decimal(0), reserved=Decimal(0), margin_required=Decimal("108.53"),
-        margin_working=Decimal(0), margin_free=Decimal(100_000),
+        margin_working=Decimal(0), margin_free=Decimal(100_000), venue_one_way_max=Decimal(1000),
     ),
     usage=Usage(
         orders_today=Decimal(0), orders_this_hour=Decimal(0), orders_last_second=Decimal(0),

@@ -13,6 +13,7 @@ from tests.risk.evidence import PASSING, check_of, evidence
 
 D = Decimal
 COOLING = {"usage__failures": 3}
+ONE_WAY = {"exposure__venue_one_way_max": D(5)}
 WINDOW = {"policy__duplicate_window_s": 2}
 
 # name of the check, facts at the limit (passes), facts just beyond it (fails), reason
@@ -54,6 +55,8 @@ EDGES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("REDUCTION", {}, {"shape__reduction_fault": "QUANTITY_EXCEEDS_POSITION"}, "QUANTITY_EXCEEDS_POSITION"),
     ("POSITION_SIZE", {"exposure__position_now": D(0)}, {"exposure__position_now": D("0.00000001")},
      "POSITION_SIZE_EXCEEDS_LIMIT"),
+    ("ONE_WAY_QUANTITY", ONE_WAY | {"exposure__one_way_now": D("4.9")}, ONE_WAY | {"exposure__one_way_now": D("4.91")},
+     "ONE_WAY_QUANTITY_EXCEEDS_LIMIT"),
     ("POSITION_COUNT", {"exposure__positions_now": D(199)}, {"exposure__positions_now": D(200)},
      "POSITION_COUNT_EXCEEDS_LIMIT"),
     ("BOUNDED_LOSS", {}, {"exposure__order_risk": Unknown("STOP_LOSS_REQUIRED")}, "STOP_LOSS_REQUIRED"),
@@ -160,7 +163,7 @@ def test_a_fact_that_nobody_knows_refuses_with_its_own_reason_and_never_crashes(
 
 
 def test_there_are_facts_that_can_be_missing():
-    assert len(UNKNOWABLE) == 15
+    assert len(UNKNOWABLE) == 16
 
 
 def test_nothing_known_at_all_is_a_refusal_with_every_check_in_it():

@@ -18,6 +18,7 @@ from trading.types import (
     OrderChange,
     OrderReport,
     OrderRequest,
+    ProfitQuestion,
     Quote,
     StopsChange,
     VenueOrder,
@@ -41,6 +42,7 @@ __all__ = [
     "OrderRequest",
     "OrderType",
     "PositionMode",
+    "ProfitQuestion",
     "Quote",
     "Side",
     "StopsChange",
@@ -57,10 +59,13 @@ class Broker(Protocol):
     Raises: Refused, Unreachable or OutcomeUnknown (`nexus.core.errors`), and nothing else.
     """
 
-    def snapshot(self, *, symbols: Sequence[str], margin: MarginQuestion | None = None) -> AccountSnapshot:
+    def snapshot(
+        self, *, symbols: Sequence[str], margin: MarginQuestion | None = None, profit: ProfitQuestion | None = None
+    ) -> AccountSnapshot:
         """Read the account, its positions and orders and the quotes of `symbols` as one unit, or raise.
 
-        Takes: a question on `margin` about one of `symbols`, which a venue may leave to the method of that name.
+        Takes: questions on `margin` and `profit` about one of `symbols`, which a venue may leave to the methods of
+        those names.
         """
         ...
 

@@ -77,6 +77,7 @@ class TradableInstrument(models.Model):
     times_in_force = models.JSONField(default=list)
     takes_stops = models.BooleanField(default=True, help_text="its positions carry a stop and a target")
     commission_per_lot = columns.money(null=True, help_text="USD, round trip; empty where the setting counts")
+    one_way_max = columns.quantity(null=True, help_text="lots held and waiting on one side; empty for no limit")
     usd_symbol = models.CharField(max_length=32, blank=True, help_text="the pair that turns its profit into USD")
     usd_is_base = models.BooleanField(default=False)
     last_mid = columns.price(null=True, help_text="the last price that could be trusted")

@@ -43,6 +43,7 @@ CHECKS: dict[str, Promise] = {
     "TRADE_VALUE_MAX": _("Value of one order"),
     "REDUCTION": _("Only reduces"),
     "POSITION_SIZE": _("Position size"),
+    "ONE_WAY_QUANTITY": _("Lots on one side"),
     "POSITION_COUNT": _("Open positions"),
     "BOUNDED_LOSS": _("Loss has a bound"),
     "DAILY_LOSS": _("Loss of the day"),

@@ -36,6 +36,7 @@ from trading.services import books, exposure
 from trading.services.books import Books
 from trading.services.facts import Facts, Missing
 from trading.services.usage import Counts
+from trading.services.venues import UNASKED, Said
 from trading.states import Delivery
 from trading.types import Conversion, OrderIntent, Quote, Reservation
 
@@ -48,7 +49,7 @@ class Question:
     """What is judged: an order of somebody on an account, and what is known of the world around it.
 
     `reduction` is the position that an order says it reduces: once verified, it passes
-    the limits on exposure. `venue_margin` is the venue's own figure in account currency, where it was asked.
+    the limits on exposure. `said` is what the venue itself says of the order, where it was asked.
     """
 
     user: Principal
@@ -60,7 +61,7 @@ class Question:
     at: datetime
     context: Context = NOBODY
     reduction: Reduction | None = None
-    venue_margin: Figure | None = None
+    said: Said = UNASKED
 
     @property
     def missing(self) -> Unknown | None:
@@ -117,9 +118,30 @@ def worst_case(q: Question) -> Reservation | Unknown:
         gap=settings.GAP_ALLOWANCE,
         unstopped_move=settings.UNSTOPPED_MOVE or ONE,
         commission_per_lot=q.instrument.commission(settings.COMMISSION_PER_LOT),
+        venue_loss=_venue_loss(q, rates=q.facts.quotes),
     )
     assert reservation is not None
     return reservation
+
+
+def _venue_loss(q: Question, *, rates: Mapping[str, Quote]) -> Decimal:
+    """Return what the venue says that the order loses for each unit of price, in USD; nothing where it does not say."""
+    owed = _rate(q.account.conversion, rates)
+    return ZERO if q.said.loss_a_price is None or owed is None else q.said.loss_a_price * owed
+
+
+def _apart(q: Question) -> Unknown | None:
+    """Return that the venue reckons a larger loss than rounding and rates explain: then we misread the instrument, and
+    what its positions risk would be too little as well.
+    """
+    if isinstance(q.facts, Missing):
+        return None
+    usd, theirs = _rate(q.instrument.conversion, q.facts.quotes), _venue_loss(q, rates=q.facts.quotes)
+    ours = None if usd is None else q.intent.quantity * q.instrument.contract_size * usd
+    if ours is None or theirs <= ours * (ONE + settings.LOSS_FIGURES_APART):
+        return None
+    figures = f"ours {money.as_text(money.ceil_to(ours, CENT))}, theirs {money.as_text(money.ceil_to(theirs, CENT))}"
+    return Unknown("LOSS_FIGURES_APART", f"USD for a price that moves by 1: {figures}")
 
 
 def _no_risk(q: Question) -> Reservation:
@@ -249,7 +271,7 @@ def _exposure(q: Question, known: Books, *, worst: Reservation | Unknown) -> Exp
     in_doubt = known.in_doubt
     stands = exposure.standing(q.facts, in_doubt=in_doubt, starts=known.starts, at=q.at)
     margin = exposure.margin(
-        q.facts, account=q.account, in_doubt=in_doubt, reservation=worst, venue_margin=q.venue_margin
+        q.facts, account=q.account, in_doubt=in_doubt, reservation=worst, venue_margin=q.said.margin
     )
     is_bounded = q.intent.stop_loss is not None or settings.UNSTOPPED_MOVE is not None
     risk: Figure = worst.risk if isinstance(worst, Reservation) else worst
@@ -257,7 +279,7 @@ def _exposure(q: Question, known: Books, *, worst: Reservation | Unknown) -> Exp
         order_quantity=q.intent.quantity,
         venue_quantity_max=q.instrument.quantity_max,
         order_value=worst.value if isinstance(worst, Reservation) else worst,
-        order_risk=risk if is_bounded else Unknown("STOP_LOSS_REQUIRED"),
+        order_risk=(_apart(q) or risk) if is_bounded else Unknown("STOP_LOSS_REQUIRED"),
         position_order=worst.units if isinstance(worst, Reservation) else worst,
         position_now=exposure.position(q.facts, in_doubt=in_doubt, symbol=q.intent.symbol, side=q.intent.side),
         positions_now=stands.positions,
@@ -267,6 +289,10 @@ def _exposure(q: Question, known: Books, *, worst: Reservation | Unknown) -> Exp
         margin_required=margin.required,
         margin_working=margin.working,
         margin_free=margin.free,
+        venue_one_way_max=q.instrument.one_way_max,
+        one_way_now=exposure.one_way(
+            q.facts, account=q.account, in_doubt=in_doubt, symbol=q.intent.symbol, side=q.intent.side
+        ),
     )
 
 

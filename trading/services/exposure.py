@@ -96,6 +96,32 @@ def position(facts: Facts | Missing, *, in_doubt: list[TradeLedger], symbol: str
     return held
 
 
+def one_way(
+    facts: Facts | Missing, *, account: TradingAccount, in_doubt: list[TradeLedger], symbol: str, side: Side
+) -> Figure:
+    """Return the lots held and waiting on one side of an instrument at one account, as `position`.
+
+    Where positions are netted, an order first closes what is held on the other side: that is taken off.
+    """
+    if isinstance(facts, Missing):
+        return Unknown(facts.reason, facts.detail)
+    mine = next((each for each in facts.accounts if each.account.pk == account.pk), None)
+    if mine is None:
+        return Unknown("ACCOUNT_NOT_USABLE")
+    doubtful = {order.client_order_id: order for order in in_doubt}
+    _, counted = _split(mine, doubtful)
+    same = [p.quantity for p in counted if p.symbol == symbol and p.side is side]
+    same += [
+        order.quantity
+        for order in in_doubt
+        if (order.account_id, order.symbol, order.side) == (account.pk, symbol, side) and not order.venue_position_id
+    ]
+    if mine.snapshot.mode is PositionMode.HEDGING:
+        return sum(same, start=ZERO)
+    against = (p.quantity for p in mine.snapshot.positions if p.symbol == symbol and p.side is not side)
+    return sum(same, start=ZERO) - sum(against, start=ZERO)
+
+
 def margin(
     facts: Facts | Missing,
     *,

@@ -5,16 +5,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import LiteralString
 
-from django.conf import settings
 from django.db import connection
 
 from nexus.core import statements
 from nexus.core.errors import Invalid, OutsideError, Unavailable, Unreachable
-from risk.types import Figure, Unknown
-from trading import rules
 from trading.models import TradableInstrument, TradingAccount
 from trading.services import accounts, instruments
-from trading.types import AccountSnapshot, MarginQuestion, OrderIntent, Quote
+from trading.types import AccountSnapshot, MarginQuestion, ProfitQuestion, Quote
 
 OWNED: LiteralString = (
     "SELECT {columns}, clock_timestamp() FROM trading_account"
@@ -48,6 +45,17 @@ class Owned:
     accounts: tuple[TradingAccount, ...]
     instruments: dict[tuple[int, str], TradableInstrument]
     read_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """What a venue is asked about one order while its account is read."""
+
+    margin: MarginQuestion | None = None
+    profit: ProfitQuestion | None = None
+
+
+NOTHING = Questions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +100,12 @@ def read(
     symbol: str | None,
     at: datetime,
     owned: Owned | None = None,
-    intent: OrderIntent | None = None,
+    questions: Questions = NOTHING,
 ) -> Facts | Missing:
     """Read every active account of the trader live, with the quotes needed to judge an order on `symbol`, if any.
 
     One account that cannot be read leaves the whole picture missing: its losses would be invisible. Takes: `owned` from
-    whoever has read it just now; the `intent` whose margin is to be asked for in the same unit.
+    whoever has read it just now; the `questions` that the order's own account is asked in the same unit.
     """
     assert not connection.in_atomic_block
     owned = owned or owned_by(user_id)
@@ -108,7 +116,7 @@ def read(
                 each,
                 owned,
                 symbols=wanted if each == account else set(),
-                margin=_margin_question(intent) if intent and each == account else None,
+                questions=questions if each == account else NOTHING,
                 at=at,
             )
             for each in owned.accounts
@@ -126,42 +134,15 @@ def read(
     return Facts(tuple(taken), known, quotes, owned.read_at)
 
 
-def venue_margin(*, account: TradingAccount, intent: OrderIntent, facts: Facts | Missing) -> Figure | None:
-    """Ask the venue how much margin the order would take, in account currency. Network, as `read`.
-
-    Returns unknown when it cannot say; None when it is not to be asked, or there is no price to ask about.
-    """
-    assert not connection.in_atomic_block
-    quote = None if isinstance(facts, Missing) else facts.quotes.get(intent.symbol)
-    if quote is None or isinstance(facts, Missing) or _margin_question(intent) is None:
-        return None
-    asked = next((each.snapshot.margin_asked for each in facts.accounts if each.account == account), None)
-    if asked is not None:
-        return asked
-    price = rules.worst_entry(intent, quote=quote, deviation=rules.ZERO)
-    try:
-        return accounts.broker_of(account).margin(
-            symbol=intent.symbol, side=intent.side, quantity=intent.quantity, price=price
-        )
-    except OutsideError as exc:
-        return Unknown("MARGIN_UNKNOWN", str(exc))
-
-
-def _margin_question(intent: OrderIntent) -> MarginQuestion | None:
-    """Return what to ask of the order's margin, at the price that `rules.worst_entry` names without a deviation."""
-    if intent.is_reducing or not settings.MARGIN_FROM_BROKER:
-        return None
-    price = intent.limit_price if intent.limit_price is not None else intent.stop_price
-    return MarginQuestion(intent.symbol, intent.side, intent.quantity, price)
-
-
 def _read_account(
-    account: TradingAccount, owned: Owned, *, symbols: set[str], margin: MarginQuestion | None, at: datetime
+    account: TradingAccount, owned: Owned, *, symbols: set[str], questions: Questions, at: datetime
 ) -> tuple[AccountSnapshot, dict[str, TradableInstrument]]:
     """Read one account; a position in an instrument we have not met is learned and the account read again."""
     broker = accounts.broker_of(account)
     met = {name: row for (account_id, name), row in owned.instruments.items() if account_id == account.pk}
-    snapshot = broker.snapshot(symbols=sorted(symbols | _conversions(account, met.values())), margin=margin)
+    margin, profit = questions.margin, questions.profit
+    names = sorted(symbols | _conversions(account, met.values()))
+    snapshot = broker.snapshot(symbols=names, margin=margin, profit=profit)
     strangers = {position.symbol for position in snapshot.positions} - set(met)
     if not strangers:
         return snapshot, met
@@ -170,7 +151,8 @@ def _read_account(
             met[name] = instruments.get(account=account, broker=broker, symbol=name, at=at)
         except (Invalid, Unavailable) as exc:
             raise Unreachable(f"A position in {name} cannot be valued: {exc}") from exc
-    return broker.snapshot(symbols=sorted(symbols | _conversions(account, met.values())), margin=margin), met
+    names = sorted(symbols | _conversions(account, met.values()))
+    return broker.snapshot(symbols=names, margin=margin, profit=profit), met
 
 
 def _conversions(account: TradingAccount, met: Iterable[TradableInstrument]) -> set[str]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 
 from django.db import transaction
 
@@ -73,6 +74,7 @@ def _exposure(
 ) -> Exposure:
     in_doubt = known.in_doubt
     stands = exposure.standing(found, in_doubt=in_doubt, starts=known.starts, at=at)
+    one_way = partial(exposure.one_way, found, account=account, in_doubt=in_doubt, symbol=symbol or "")
     margin = exposure.margin(found, account=account, in_doubt=in_doubt, reservation=NOTHING, venue_margin=None)
     instrument = found.instruments.get((account.pk, symbol or "")) if isinstance(found, Facts) else None
     return Exposure(
@@ -89,6 +91,8 @@ def _exposure(
         margin_required=margin.required,
         margin_working=margin.working,
         margin_free=margin.free,
+        venue_one_way_max=None if instrument is None else instrument.one_way_max,
+        one_way_now=_larger([one_way(side=side) for side in Side]),
     )
 
 
@@ -97,5 +101,9 @@ def _larger_side(found: Facts | Missing, *, in_doubt: list[TradeLedger], symbol:
     if not symbol:
         return Unknown("SYMBOL_NOT_NAMED")
     sides = [exposure.position(found, in_doubt=in_doubt, symbol=symbol, side=side) for side in Side]
+    return _larger(sides)
+
+
+def _larger(sides: list[Figure]) -> Figure:
     known = [side for side in sides if isinstance(side, Decimal)]
     return max(known) if len(known) == len(sides) else next(side for side in sides if isinstance(side, Unknown))

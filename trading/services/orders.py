@@ -23,7 +23,7 @@ from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
 from risk.services import stats
 from risk.states import StopLevel
-from risk.types import Context, Figure
+from risk.types import Context
 from trading.models import TradableInstrument, TradeLedger, TradingAccount
 from trading.rules import ZERO
 from trading.services import (
@@ -37,10 +37,12 @@ from trading.services import (
     shapes,
     storing,
     triggers,
+    venues,
 )
 from trading.services.evidence import NOBODY, Question
 from trading.services.facts import Facts, Missing, Owned
 from trading.services.storing import Mark
+from trading.services.venues import Said
 from trading.states import QUEUED, REJECTED, SENDING, Delivery, RejectedBy, State, VenueState
 from trading.types import OrderIntent, OrderReport, OrderRequest
 
@@ -132,14 +134,15 @@ def _take(
     instrument = instruments.fresh(known, account=account, broker=broker, symbol=intent.symbol, at=at)
     owned.instruments[(account.pk, intent.symbol)] = instrument
     shapes.refuse_misshapen(intent, instrument=instrument.as_instrument(), at=at)
+    asked = venues.questions(intent, instrument=instrument)
     began = time.monotonic()
-    read = facts.read(user_id=user.pk, account=account, symbol=intent.symbol, at=at, owned=owned, intent=intent)
-    margin = facts.venue_margin(account=account, intent=intent, facts=read)
+    read = facts.read(user_id=user.pk, account=account, symbol=intent.symbol, at=at, owned=owned, questions=asked)
+    said = venues.told(account=account, intent=intent, asked=asked, facts=read)
     judged_at = at + timedelta(seconds=time.monotonic() - began)  # a slow read makes a quote older, not newer
     while True:
         try:
             order, is_new = _admit(
-                user=user, account=account, instrument=instrument, intent=intent, read=read, margin=margin, key=key,
+                user=user, account=account, instrument=instrument, intent=intent, read=read, said=said, key=key,
                 to=to, context=context, at=judged_at,
             )  # fmt: skip
         except storing.StopCame:  # as we judged; judged once more, it is seen
@@ -155,7 +158,7 @@ def _admit(
     instrument: TradableInstrument,
     intent: OrderIntent,
     read: Facts | Missing,
-    margin: Figure | None,
+    said: Said,
     key: RequestKey,
     to: State,
     context: Context,
@@ -182,7 +185,7 @@ def _admit(
         at=at,
         context=context,
         reduction=reduction.read(account=account, intent=intent, facts=read),
-        venue_margin=margin,
+        said=said,
     )
     judgement = admission.judge(question)
     actor = SWEEP if context.is_sweep else actor_of(user)

@@ -17,7 +17,7 @@ from risk.rules import gate
 from risk.services import stats
 from risk.types import Context, Unknown, Verdict
 from trading.models import TradableInstrument, TradingAccount
-from trading.services import accounts, evidence, facts, instruments, reduction, shapes
+from trading.services import accounts, evidence, facts, instruments, reduction, shapes, venues
 from trading.services.evidence import NOBODY, Question
 from trading.types import OrderIntent, Quote, Reservation
 
@@ -64,9 +64,10 @@ def read(
     instrument = instruments.fresh(known, account=account, broker=broker, symbol=intent.symbol, at=at)
     owned.instruments[(account.pk, intent.symbol)] = instrument
     shapes.refuse_misshapen(intent, instrument=instrument.as_instrument(), at=at)
+    asked = venues.questions(intent, instrument=instrument)
     began = time.monotonic()
-    found = facts.read(user_id=user.pk, account=account, symbol=intent.symbol, at=at, owned=owned, intent=intent)
-    margin = facts.venue_margin(account=account, intent=intent, facts=found)
+    found = facts.read(user_id=user.pk, account=account, symbol=intent.symbol, at=at, owned=owned, questions=asked)
+    said = venues.told(account=account, intent=intent, asked=asked, facts=found)
     judged_at = at + timedelta(seconds=time.monotonic() - began)  # a slow read makes a quote older, not newer
     with transaction.atomic(durable=True):
         question = Question(
@@ -79,7 +80,7 @@ def read(
             at=judged_at,
             context=context,
             reduction=reduction.read(account=account, intent=intent, facts=found),
-            venue_margin=margin,
+            said=said,
         )
         gathered, _ = evidence.gather(question)
         worst = evidence.worst_case(question)

@@ -27,7 +27,7 @@ from risk.states import StopLevel
 from risk.types import Context, Verdict
 from trading import rules
 from trading.models import ChangeRequest, TradeLedger
-from trading.services import accounts, admission, arming, facts, identifiers, instruments, shapes, triggers
+from trading.services import accounts, admission, arming, facts, identifiers, instruments, shapes, triggers, venues
 from trading.services.cancels import NotCancelable
 from trading.services.changes import ChangeInFlight, ChangeRefused
 from trading.services.evidence import NOBODY, Question
@@ -74,7 +74,8 @@ def change(
     wanted = replace(shown, **named)
     priced = replace(wanted, expires_at=None, time_in_force=None)  # the time stays as it was accepted
     shapes.refuse_misshapen(priced, instrument=instrument.as_instrument(), at=at)
-    margin = facts.venue_margin(account=account, intent=wanted, facts=read)
+    asked = venues.questions(wanted, instrument=instrument)
+    said = venues.ask(account=account, intent=wanted, asked=asked, facts=read)
     question = Question(
         user=user,
         account=account,
@@ -84,7 +85,7 @@ def change(
         day=stats.Day(),
         at=at + timedelta(seconds=time.monotonic() - began),
         context=context,
-        venue_margin=margin,
+        said=said,
     )
     request = _claim(order_id=order_id, shown=shown, question=question, read=read, reason=reason)
     return _send(request, order=order, wanted=wanted)

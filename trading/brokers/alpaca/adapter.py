@@ -24,6 +24,7 @@ from trading.brokers.base import (
     OrderReport,
     OrderRequest,
     OrderType,
+    ProfitQuestion,
     Side,
     StopsChange,
     TimeInForce,
@@ -54,7 +55,9 @@ class AlpacaBroker:
         """Close the connections."""
         self._session.client.close()
 
-    def snapshot(self, *, symbols: Sequence[str], margin: MarginQuestion | None = None) -> AccountSnapshot:
+    def snapshot(
+        self, *, symbols: Sequence[str], margin: MarginQuestion | None = None, profit: ProfitQuestion | None = None
+    ) -> AccountSnapshot:
         """Read the account, its positions and orders and the quotes of `symbols`.
 
         Alpaca has no reading of it all at once. Orders are read before positions, so that what fills meanwhile is seen

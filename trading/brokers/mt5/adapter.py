@@ -22,6 +22,7 @@ from trading.brokers.base import (
     OrderReport,
     OrderRequest,
     OrderType,
+    ProfitQuestion,
     Quote,
     Side,
     StopsChange,
@@ -57,16 +58,16 @@ class Mt5Broker:
         """Close the connections to the gateway."""
         self._session.close()
 
-    def snapshot(self, *, symbols: Sequence[str], margin: MarginQuestion | None = None) -> AccountSnapshot:
-        """Read the account, its positions and orders and the quotes of `symbols` as one unit, and answer `margin`."""
+    def snapshot(
+        self, *, symbols: Sequence[str], margin: MarginQuestion | None = None, profit: ProfitQuestion | None = None
+    ) -> AccountSnapshot:
+        """Read the account, its positions and orders and the quotes of `symbols` as one unit, with what is asked."""
         session = self._session
         session.learn_clock(symbols)
         names = ("account_info", "terminal_info", "positions_get", "orders_get")
-        asked = (
-            [] if margin is None else [readings.margin_call(margin, tick=5 + 2 * list(symbols).index(margin.symbol))]
-        )
+        asked = readings.questions(margin, profit, ticks={name: 5 + 2 * place for place, name in enumerate(symbols)})
         began = time.monotonic()
-        batch = session.batch([*map(readings.call, names), *readings.quote_calls(symbols), *asked])
+        batch = session.batch([*map(readings.call, names), *readings.quote_calls(symbols), *asked.values()])
         with readings.reading():
             readings.require_connected(batch.result(1))
             self._require_mode(batch.result(0))
@@ -79,7 +80,7 @@ class Mt5Broker:
                 orders=session.working(batch.result(3)),
                 quotes=session.quotes(symbols, batch, first=4),
                 name=self._profile.account,
-                margin_asked=wire.number(batch.answers[-1]["result"]) if asked and batch.answers[-1]["ok"] else None,
+                **readings.figures(asked, batch),
             )
         session.compared("account", batch)
         self._quotes |= {symbol: (began, quote) for symbol, quote in snapshot.quotes.items()}

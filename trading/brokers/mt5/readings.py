@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from nexus.core.errors import Refused, Unreachable
-from trading.brokers.base import MarginQuestion, Side
+from trading.brokers.base import MarginQuestion, ProfitQuestion, Side
 from trading.brokers.mt5 import wire
 
 NOT_FOUND = frozenset({1, -1, -4})  # with these the terminal says that a symbol does not exist
@@ -57,10 +58,40 @@ def terms_calls(symbol: str) -> list[dict[str, Any]]:
 
 def margin_call(question: MarginQuestion, *, tick: int) -> dict[str, Any]:
     """Describe the call that answers a question on margin. Takes: `tick`, the place of the call for the price."""
-    field = "ask" if question.side is Side.BUY else "bid"
-    price: object = {"of_call": tick, "field": field} if question.price is None else float(question.price)
-    action = wire.BUY if question.side is Side.BUY else wire.SELL
-    return call("order_calc_margin", action, question.symbol, float(question.quantity), price)
+    price = _price(question.price, side=question.side, tick=tick)
+    return call("order_calc_margin", _action(question.side), question.symbol, float(question.quantity), price)
+
+
+def profit_call(question: ProfitQuestion, *, tick: int) -> dict[str, Any]:
+    """Describe the call that answers a question on profit. Takes: `tick`, as for the margin."""
+    prices = (_price(question.price_open, side=question.side, tick=tick), float(question.price_close))
+    return call("order_calc_profit", _action(question.side), question.symbol, float(question.quantity), *prices)
+
+
+def questions(
+    margin: MarginQuestion | None, profit: ProfitQuestion | None, *, ticks: Mapping[str, int]
+) -> dict[str, dict[str, Any]]:
+    """Describe the calls that answer what is asked about an order, by the name of the figure that each gives."""
+    calls = {}
+    if margin is not None:
+        calls["margin_asked"] = margin_call(margin, tick=ticks[margin.symbol])
+    if profit is not None:
+        calls["profit_asked"] = profit_call(profit, tick=ticks[profit.symbol])
+    return calls
+
+
+def figures(asked: Mapping[str, object], batch: Batch) -> dict[str, Decimal]:
+    """Return the figures of `questions`, whose answers end the unit; what the venue could not say is left out."""
+    answers = zip(asked, batch.answers[len(batch.answers) - len(asked) :], strict=True)
+    return {name: wire.number(answer["result"]) for name, answer in answers if answer["ok"] is True}
+
+
+def _price(price: Decimal | None, *, side: Side, tick: int) -> object:
+    return float(price) if price is not None else {"of_call": tick, "field": "ask" if side is Side.BUY else "bid"}
+
+
+def _action(side: Side) -> int:
+    return wire.BUY if side is Side.BUY else wire.SELL
 
 
 def require_selected(symbol: str, answer: wire.Plain) -> None:

@@ -17,12 +17,17 @@ NEAR_S = 120  # a server's clock may be a minute off beside its zone, and a deal
 def confirm(session: Session, document: wire.Plain, trail: evidence.Trail, since_s: float) -> OrderReport:
     """Find the deals of an order that was accepted; one that shows none yet is working.
 
-    Raises: Unreachable when the search was not complete.
+    A pipe that broke behind the order costs one call: the gateway connects anew for the next, so a look that fails is
+    taken once more. Raises: Unreachable when the search was not complete.
     """
     with readings.reading():
         trail, until_s = _by_ticket(trail, document), float(document["gateway_utc"])
         report = _filled(session, trail, since_s=since_s, until_s=until_s)
-        report = report or search(session, trail, since_s=since_s, until_s=until_s)
+        if report is None:
+            try:
+                report = search(session, trail, since_s=since_s, until_s=until_s)
+            except Unreachable:
+                report = search(session, trail, since_s=since_s, until_s=until_s)
     return report or answers.accepted(trail.client_order_id, document)
 
 

@@ -102,6 +102,7 @@ def instrument(entry: wire.Plain) -> Instrument:
             freeze_distance=wire.number(wire.integer(entry["trade_freeze_level"]) * terms.point),
             order_types=terms.order_types,
             times_in_force=terms.times_in_force,
+            one_way_max=wire.number(entry["volume_limit"]) or None,
         )
 
 

@@ -120,6 +120,7 @@ def snapshot(
     quotes: dict[str, Quote],
     name: str,
     margin_asked: Decimal | None = None,
+    profit_asked: Decimal | None = None,
 ) -> AccountSnapshot:
     """Return the account as one unit with its positions, orders and quotes."""
     with understanding():
@@ -142,6 +143,7 @@ def snapshot(
             quotes=quotes,
             orders=orders,
             margin_asked=margin_asked,
+            profit_asked=profit_asked,
         )
 
 

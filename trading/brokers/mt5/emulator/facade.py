@@ -5,14 +5,14 @@ from typing import Any, NoReturn
 from trading.brokers.mt5.emulator import constants
 from trading.brokers.mt5.emulator.broker import Broker
 from trading.brokers.mt5.emulator.calls.connection import ConnectionCalls
+from trading.brokers.mt5.emulator.calls.depth import DepthCalls
 from trading.brokers.mt5.emulator.calls.history import HistoryCalls
-from trading.brokers.mt5.emulator.calls.market import MarketCalls
 from trading.brokers.mt5.emulator.calls.trade import TradeCalls
 
 CONSTANTS = {name: value for name, value in vars(constants).items() if name.isupper() and isinstance(value, int)}
 
 
-class Module(ConnectionCalls, MarketCalls, TradeCalls, HistoryCalls):
+class Module(ConnectionCalls, DepthCalls, TradeCalls, HistoryCalls):
     """Offer every name of the package; nothing here leads to the broker's control."""
 
     __version__ = constants.VERSION

@@ -114,6 +114,12 @@ class Tick(Structure):
     FIELDS = _fields("time bid:f ask:f last:f volume time_msc flags volume_real:f")
 
 
+class BookInfo(Structure):
+    __module__ = "builtins"
+    __slots__ = ()
+    FIELDS = _fields("type price:f volume volume_dbl:f")
+
+
 class AccountInfo(Structure):
     __module__ = "builtins"
     __slots__ = ()

@@ -15,6 +15,7 @@ class Terminal:
 
     path: str
     selected: set[str] = field(default_factory=set)
+    depth: set[str] = field(default_factory=set)  # symbols whose market depth was opened
     login: int | None = None
     is_investor: bool = False
     is_taken: bool = False  # a person has switched the account
@@ -37,6 +38,7 @@ class Terminal:
         """Stop and start: pipes are lost and requests are counted anew."""
         self.cut_pipe()
         self.requests = 0
+        self.depth.clear()
 
     def calm(self) -> None:
         """Forget every trouble. Where a person had switched the account, who uses the terminal has to log in anew."""

@@ -187,6 +187,7 @@ def symbol(
     if quote is not None:
         values |= {name: amounts.as_float(getattr(quote, name), row.digits) for name in ("bid", "ask", "last")}
         values |= {"spread": quote.ask - quote.bid, "time": server_s(broker, quote.time_ms * 1_000)}
+        values["ticks_bookdepth"] = quote.levels if quote.bid_vol or quote.ask_vol else 0
         values |= _tick_values(broker, profile, row) | _day_values(broker, row, quote)
     return structures.build(structures.SymbolInfo, values)
 

@@ -207,9 +207,16 @@ def test_naive_dates_are_read_in_the_zone_of_the_host():
         ("order_calc_margin", (2, "EURUSD", 1.0, 1.0), None, (-2, "Terminal: Invalid params")),
         ("order_calc_profit", (0, "EURUSD", 1.0, 1.0), None, INVALID_COUNT),
         ("order_calc_profit", (0, "EURUSD", 1.0, 1.0, float("nan")), None, (-2, "Terminal: Invalid params")),
-        ("copy_rates_from_pos", ("EURUSD", 1, 0, 10), None, (-1, "Terminal: Call failed")),
+        ("copy_rates_from_pos", ("EURUSD", 7, 0, 10), None, (-2, "Terminal: Invalid params")),
+        ("copy_rates_from_pos", ("EURUSD", 1, -1, 10), None, (-2, "Terminal: Invalid params")),
+        ("copy_rates_from_pos", ("EURUSD", 1, 0, 0), None, (-2, "Terminal: Invalid params")),
+        ("copy_rates_from_pos", ("NOSUCH", 1, 0, 1), None, (-4, "Terminal: Not found")),
+        ("copy_rates_from", ("EURUSD", 1, 1, 0), None, (-2, "Terminal: Invalid params")),
+        ("copy_rates_range", ("EURUSD", 1, 1), None, INVALID_COUNT),
         ("copy_ticks_from", ("EURUSD", 1, 0, -1), None, (-2, "Terminal: Invalid params")),
         ("market_book_add", ("EURUSD",), False, (-1, "Terminal: Call failed")),
+        ("market_book_get", ("EURUSD",), None, (-1, "Terminal: Call failed")),
+        ("market_book_release", ("EURUSD",), False, (-1, "Terminal: Call failed")),
     ],
 )
 def test_functions_answer_bad_arguments_with_their_failure(hedger, function, args, failure, error):

@@ -12,7 +12,7 @@ from trading.brokers.mt5.emulator.structures import Structure, TradeDeal, TradeR
 WHEEL_DIGEST = "d7de17a5e558f0a10afd43624e300669a9be0f07fb4cafec4d5052bf0bef2f51"
 FIELD_COUNTS = {
     "TradePosition": 19, "TradeOrder": 24, "TradeDeal": 18, "TradeRequest": 17, "OrderSendResult": 11,
-    "OrderCheckResult": 9, "Tick": 8, "AccountInfo": 28, "TerminalInfo": 22, "SymbolInfo": 96,
+    "OrderCheckResult": 9, "Tick": 8, "AccountInfo": 28, "TerminalInfo": 22, "SymbolInfo": 96, "BookInfo": 4,
 }  # fmt: skip
 
 

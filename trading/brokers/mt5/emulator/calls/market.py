@@ -22,7 +22,7 @@ TICK_COLUMNS = (
 
 
 class MarketCalls(Calls):
-    """The functions about symbols, ticks, bars and market depth."""
+    """The functions about symbols and ticks."""
 
     @answering()
     def symbols_total(self) -> int:
@@ -93,40 +93,6 @@ class MarketCalls(Calls):
         since_s, until_s = self._dates.read(since, 1), self._dates.read(until, 2)
         self._enter("copy_ticks_range")
         return self._ticks(name, since_s, until_s, None, flags)
-
-    @answering()
-    def copy_rates_from(self, *args: Any, **named: Any) -> object:
-        """Fail as the terminal does without history: this broker keeps no bars."""
-        return self._no_history("copy_rates_from")
-
-    @answering()
-    def copy_rates_from_pos(self, *args: Any, **named: Any) -> object:
-        """Fail as the terminal does without history."""
-        return self._no_history("copy_rates_from_pos")
-
-    @answering()
-    def copy_rates_range(self, *args: Any, **named: Any) -> object:
-        """Fail as the terminal does without history."""
-        return self._no_history("copy_rates_range")
-
-    @answering(failure=False)
-    def market_book_add(self, *args: Any, **named: Any) -> object:
-        """Fail as the terminal does for symbols without market depth."""
-        return self._no_history("market_book_add")
-
-    @answering()
-    def market_book_get(self, *args: Any, **named: Any) -> object:
-        """Fail as the terminal does for symbols without market depth."""
-        return self._no_history("market_book_get")
-
-    @answering(failure=False)
-    def market_book_release(self, *args: Any, **named: Any) -> object:
-        """Fail as the terminal does for symbols without market depth."""
-        return self._no_history("market_book_release")
-
-    def _no_history(self, function: str) -> object:
-        self._enter(function)
-        raise CallError(mt5.RES_E_FAIL)
 
     def _symbol(self, login: int, name: str) -> structures.SymbolInfo:
         selected = name in self._terminal.selected
