@@ -95,6 +95,20 @@ def test_a_close_that_was_refused_is_tried_again_and_not_every_few_seconds(execu
     assert protection.due() == []
 
 
+def test_a_close_is_the_process_s_own_act_and_waits_for_no_owner(execute, paper, account, new_events):
+    order = bare(execute, paper)
+    paper.control.inject("retcode", times=2, **SLTP_REFUSED)
+    protect(order)
+    protect(order)
+    type(account.user).objects.filter(pk=account.user_id).update(is_active=False)
+
+    protect(order)
+
+    assert paper.truth()["positions"] == []
+    *_, admitted = [event for event in new_events() if event.action == "order.admitted"]
+    assert (admitted.actor_type, admitted.actor_id) == ("system", "protection")
+
+
 def test_what_has_been_closed_is_not_closed_again_when_its_key_is_forgotten(execute, paper):
     order = bare(execute, paper)
     TradeLedger.objects.filter(pk=order.pk).update(filled_quantity=Decimal("0.04"))

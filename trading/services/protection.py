@@ -15,6 +15,7 @@ from nexus.audit.types import Actor
 from nexus.core.errors import NexusError, OutsideError
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
+from risk.types import Context
 from trading.models import BrokerPosition, ChangeRequest, TradeLedger
 from trading.rules import ZERO
 from trading.services import accounts, changes, closes
@@ -27,6 +28,7 @@ KIND = "STOPS_MISSING"
 TRIES = 2  # refusals by the broker before a position is closed instead
 PAUSE_S, PAUSE_S_MAX = 5, 600  # after one refusal to close, and at most
 PROTECTION = Actor.system("protection")
+BY_PROTECTION = Context(process=PROTECTION.id)
 
 
 def due() -> list[int]:
@@ -101,7 +103,9 @@ def _close(order: TradeLedger, position: BrokerPosition, *, at: datetime) -> Non
         key=f"{order.public_id}-{position.venue_position_id}-{made['count']}",
         fingerprint=records.fingerprint(method="PROTECT", path=position.venue_position_id, body={}),
     )
-    closing = closes.close(user=order.account.user, position=position, quantity=quantity, key=key, at=at)
+    closing = closes.close(
+        user=order.account.user, position=position, quantity=quantity, key=key, at=at, context=BY_PROTECTION
+    )
     if not closing.is_replay:
         log.warning(
             "trading.order.closed_unprotected", order_id=str(order.public_id), close=str(closing.order.public_id),
