@@ -34,12 +34,14 @@ class Context:
     """What the door knows of the caller, beside who it is. A door that knows nothing says nothing.
 
     `network` is the address the request came from; `stepped_up` tells that the second factor was shown just now;
-    `is_sweep` that the sweep of a stop closes a position, which nothing but the market may hold back.
+    `is_sweep` that the sweep of a stop closes a position, which nothing but the market may hold back. `process` names
+    what of ours asks, and nobody's hand: it only takes risk away, whatever its owner may do now.
     """
 
     network: str | None = None
     stepped_up: bool = False
     is_sweep: bool = False
+    process: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ It is latched: `set_level` only ever makes it stricter, and `ease` is what two p
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, LiteralString
 
 import structlog
@@ -28,6 +28,7 @@ Switch = TradingControl  # for those above, who hold a row and never the table
 # One number for the whole installation: an advisory lock lives in the database, not in a table.
 STOP_LOCK = 0x4E45585553
 LOCK_WAIT_MS = 500
+ALERT = "TRADING_STOPPED"
 
 # True after waiting for the stop lock, or a failure when a stop covers the order: what a statement that marks one asks.
 PASSED: LiteralString = (
@@ -157,15 +158,7 @@ def set_level(
         row.level, row.sweep = max(level, before), stronger
         row.reason, row.set_by, row.set_at = reason[:REASON_LENGTH_MAX], actor.id, at
     row.version, row.in_flight, row.listed_at = row.version + 1, [], None
-    alerts.open_alert(
-        severity=Severity.CRITICAL,
-        kind="TRADING_STOPPED",
-        dedupe_key=_alert_key(scope, key),
-        text=f"Trading is {StopLevel(row.level).name} for {row.place}. {reason}",
-        object_type="trading_control",
-        object_id=row.place,
-        at=at,
-    )
+    _alert(row, reason=reason, at=at)
     _put(row, trail.event(**_said(row, "control.level_set", before=before, reason=reason, actor=actor, at=at)))
     if not row.has_lock:
         log.error("risk.control.stopped_without_lock", scope=scope.value, key=key)
@@ -195,7 +188,7 @@ def ease(
     row.refresh_from_db()
     trail.record(**_said(row, "control.level_eased", before=before, reason=reason, actor=actor, at=at))
     if level is StopLevel.ACTIVE:
-        alerts.close_alert(dedupe_key=_alert_key(ControlScope(row.scope), row.key), at=at)
+        alerts.close_about(kind=ALERT, object_id=row.place, at=at)
     return row
 
 
@@ -311,5 +304,18 @@ def _target(row: TradingControl) -> Target:
     return Target("trading_control", f"{row.scope}:{row.key}")
 
 
-def _alert_key(scope: ControlScope, key: str) -> str:
-    return f"stop:{scope}:{key}"
+def _alert(row: TradingControl, *, reason: str, at: datetime) -> None:
+    """Tell people of a stop: each time it gets stricter by an alert of its own, which waits for no earlier one."""
+    since = row.set_at.astimezone(UTC)  # who repeats a stop leaves this as it is, and so its alert
+    dedupe_key = f"stop:{row.scope}:{row.key}:{since:%Y%m%dT%H%M%S.%f}"
+    alerts.close_about(kind=ALERT, object_id=row.place, but=dedupe_key, at=at)
+    swept = "" if row.sweep == Sweep.NONE else f", and {row.sweep} is done,"
+    alerts.open_alert(
+        severity=Severity.CRITICAL,
+        kind=ALERT,
+        dedupe_key=dedupe_key,
+        text=f"Trading is {StopLevel(row.level).name}{swept} for {row.place}. {reason}",
+        object_type="trading_control",
+        object_id=row.place,
+        at=at,
+    )

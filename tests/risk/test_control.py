@@ -106,6 +106,32 @@ def test_a_stop_wakes_people_until_it_is_eased():
     assert alert.closed_at is not None
 
 
+def test_a_stop_that_gets_stricter_wakes_people_anew():
+    """Whoever was told that closing is still allowed must hear that nothing is any more."""
+    halt(level=StopLevel.REDUCE_ONLY)
+    halt(actor=BEN, reason="Worse.", sweep=Sweep.FLATTEN, at=NOON + timedelta(minutes=1))
+    halt(actor=BEN, reason="Once more.", sweep=Sweep.FLATTEN, at=NOON + timedelta(minutes=2))
+
+    first, second = Alert.objects.order_by("pk")
+
+    assert (first.closed_at, second.closed_at) == (NOON + timedelta(minutes=1), None)
+    assert second.text == "Trading is HALTED, and FLATTEN is done, for ACCOUNT 7. Worse."
+    assert second.seen_count == 2
+
+
+def test_a_stop_that_was_eased_and_is_set_again_is_told_at_once():
+    """A key that people have just been told of has to wait (`ALERT_THROTTLE_S`); a new stop is another key."""
+    halt()
+    stops.put(StopLevel.ACTIVE, scope=ControlScope.ACCOUNT, key="7")
+    halt(at=NOON + timedelta(minutes=1))
+
+    first, second = Alert.objects.order_by("pk")
+
+    assert first.closed_at is not None
+    assert second.closed_at is None
+    assert first.dedupe_key != second.dedupe_key
+
+
 def test_a_stop_that_was_set_anew_is_not_eased():
     row = halt()
     halt(reason="Again.")

@@ -13,7 +13,7 @@ from tests.fakes.paper import LOGIN
 from tests.trading.conftest import brief
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import AccountFigures, CashMovement
-from trading.services import balances, corrections, watch
+from trading.services import accounts, balances, corrections, watch
 from trading.services.corrections import Origin
 from trading.states import CorrectionKind
 
@@ -100,6 +100,42 @@ def test_the_sum_grows_to_what_the_books_hold_in_all(stopped_out, paper, account
     look(account)
 
     assert grown == AccountFigures.objects.get().explained == 100_000 - 60 + 500 - 20
+
+
+@pytest.mark.parametrize("during", ["snapshot", "news"])
+def test_money_that_moves_during_a_look_is_no_loss(stopped_out, paper, account, monkeypatch, during):
+    """Equity from before a deposit, held against a day that has it already, would stop the account for its size."""
+    deposit_before(during, paper, account, monkeypatch)
+
+    look(account)
+
+    assert AccountDay.objects.get().cash_flow == 5000
+    assert AccountFigures.objects.get().loss_today == 60
+
+
+@pytest.mark.parametrize("during", ["snapshot", "news"])
+def test_money_that_moves_during_the_day_s_first_look_counts_once(paper, account, monkeypatch, during):
+    deposit_before(during, paper, account, monkeypatch)
+
+    look(account)
+    look(account)
+
+    day = AccountDay.objects.get()
+    assert day.equity_start + day.cash_flow == 105_000
+    assert AccountFigures.objects.get().loss_today == 0
+
+
+def deposit_before(during, paper, account, monkeypatch):
+    """Let 5,000 be paid in just before the broker is asked for something, once."""
+    broker = type(accounts.broker_of(account))
+    asked, left = getattr(broker, during), ["5000"]
+
+    def pay_first(self, **given):
+        if left:
+            paper.control.balance(LOGIN, left.pop())
+        return asked(self, **given)
+
+    monkeypatch.setattr(broker, during, pay_first)
 
 
 def find(account, amount):

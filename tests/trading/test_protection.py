@@ -1,10 +1,12 @@
 """A position without the stops its order asked for is given them, or closed; it never stands there silently."""
 
+from datetime import timedelta
 from decimal import Decimal
 
 from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
+from nexus.idempotency.models import IdempotencyRecord
 from risk.states import StopLevel
 from tests import stops
 from trading.brokers.mt5.emulator import constants as mt5
@@ -24,8 +26,12 @@ def bare(execute, paper):
     return order
 
 
-def protect(order):
-    protection.protect(order_id=order.pk, at=now())
+def protect(order, *, later_s=0):
+    protection.protect(order_id=order.pk, at=now() + timedelta(seconds=later_s))
+
+
+def closes():
+    return list(TradeLedger.objects.exclude(venue_position_id="").order_by("pk").values_list("status", flat=True))
 
 
 def test_the_stops_are_set_as_they_were_asked_for_and_the_alert_ends(execute, paper):
@@ -69,6 +75,51 @@ def test_only_as_much_is_closed_as_the_order_has_made(execute, paper, monkeypatc
 
     assert [Decimal(each["volume"]).scaleb(-8) for each in paper.truth()["positions"]] == [Decimal("0.06")]
     assert protection.due() == [order.pk]  # it still stands there: people are told
+    TradeLedger.objects.filter(pk=order.pk).update(filled_quantity=Decimal("0.1"))
+
+
+def test_a_close_that_was_refused_is_tried_again_and_not_every_few_seconds(execute, paper):
+    order = bare(execute, paper)
+    paper.control.inject("retcode", times=3, **SLTP_REFUSED)  # the stops twice, and the first close
+
+    for _ in range(5):
+        protect(order)
+    assert closes() == [OrderStatus.REJECTED]
+    assert len(paper.truth()["positions"]) == 1
+
+    for _ in range(3):
+        protect(order, later_s=protection.PAUSE_S + 1)
+
+    assert closes() == [OrderStatus.REJECTED, OrderStatus.FILLED]
+    assert paper.truth()["positions"] == []
+    assert protection.due() == []
+
+
+def test_a_close_is_the_process_s_own_act_and_waits_for_no_owner(execute, paper, account, new_events):
+    order = bare(execute, paper)
+    paper.control.inject("retcode", times=2, **SLTP_REFUSED)
+    protect(order)
+    protect(order)
+    type(account.user).objects.filter(pk=account.user_id).update(is_active=False)
+
+    protect(order)
+
+    assert paper.truth()["positions"] == []
+    *_, admitted = [event for event in new_events() if event.action == "order.admitted"]
+    assert (admitted.actor_type, admitted.actor_id) == ("system", "protection")
+
+
+def test_what_has_been_closed_is_not_closed_again_when_its_key_is_forgotten(execute, paper):
+    order = bare(execute, paper)
+    TradeLedger.objects.filter(pk=order.pk).update(filled_quantity=Decimal("0.04"))
+    paper.control.inject("retcode", times=2, **SLTP_REFUSED)
+    for _ in range(3):
+        protect(order)
+
+    IdempotencyRecord.objects.all().delete()
+    protect(order)
+
+    assert [Decimal(each["volume"]).scaleb(-8) for each in paper.truth()["positions"]] == [Decimal("0.06")]
     TradeLedger.objects.filter(pk=order.pk).update(filled_quantity=Decimal("0.1"))
 
 

@@ -6,8 +6,10 @@ from decimal import Decimal
 from accounts.types import Principal
 from nexus.core.errors import Conflict, FieldError, Invalid
 from nexus.idempotency.services.records import RequestKey
+from risk.types import Context
 from trading.models import BrokerPosition
 from trading.services import orders
+from trading.services.evidence import NOBODY
 from trading.services.orders import Execution
 from trading.states import Side
 from trading.types import OrderIntent
@@ -46,7 +48,13 @@ def close_by(
 
 
 def close(
-    *, user: Principal, position: BrokerPosition, quantity: Decimal | None, key: RequestKey, at: datetime
+    *,
+    user: Principal,
+    position: BrokerPosition,
+    quantity: Decimal | None,
+    key: RequestKey,
+    at: datetime,
+    context: Context = NOBODY,
 ) -> Execution:
     """Close a position, or `quantity` lots of it, at the market. Safe to repeat with the same key.
 
@@ -67,4 +75,4 @@ def close(
         quantity=held if quantity is None else quantity,
         venue_position_id=position.venue_position_id,
     )
-    return orders.execute(user=user, account=position.account, intent=intent, key=key, at=at)
+    return orders.execute(user=user, account=position.account, intent=intent, key=key, at=at, context=context)

@@ -190,10 +190,11 @@ def _access(q: Question, known: Books, *, worst: Reservation | Unknown) -> Acces
     knows = None
     if is_large and q.context.network is not None:  # nobody asks about small trades
         knows = people.knows_network(user_id=q.user.pk, ip=q.context.network, at=q.at)
+    is_rescue = bool(q.context.process) and q.reduction is not None
     return Access(
-        user_is_active=known.user_is_active or q.context.is_sweep,
+        user_is_active=known.user_is_active or is_rescue,
         may_trade=q.user.role in TRADERS,
-        account_is_usable=(q.account.is_active or q.context.is_sweep)
+        account_is_usable=(q.account.is_active or is_rescue)
         and (q.account.user_id == q.user.pk or q.reduction is not None),
         account_is_live=q.account.is_live,
         stepped_up=q.context.stepped_up,

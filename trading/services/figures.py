@@ -34,13 +34,21 @@ def symbols_of(account: TradingAccount) -> list[str]:
 
 
 @transaction.atomic(durable=True)
-def note(account: TradingAccount, snapshot: AccountSnapshot, *, read_at: datetime, at: datetime) -> AccountFigures:
+def note(
+    account: TradingAccount,
+    snapshot: AccountSnapshot,
+    *,
+    starts: Mapping[int, Decimal],
+    read_at: datetime,
+    at: datetime,
+) -> AccountFigures:
     """Keep what a complete look at an account has shown.
 
-    What cannot be known is empty, and says why. Takes: `read_at`, the database's clock before the look.
+    What cannot be known is empty, and says why. Takes: `starts`, what the day's loss was measured from when the look
+    began, nothing when it is the day's first; `read_at`, the database's clock before the look.
     """
     read = _facts(account, snapshot, read_at=read_at)
-    loss, risk = _standing(account, read, at=at)
+    loss, risk = _standing(account, read, starts=starts, at=at)
     faults = [each for each in (loss, risk) if isinstance(each, Unknown)]
     AccountFigures.objects.get_or_create(account=account)
     row = AccountFigures.objects.select_for_update(of=("self",), no_key=True).get(account=account)
@@ -170,11 +178,13 @@ def _facts(account: TradingAccount, snapshot: AccountSnapshot, *, read_at: datet
     return Facts((AccountFacts(account, snapshot),), met, snapshot.quotes, read_at)
 
 
-def _standing(account: TradingAccount, read: Facts, *, at: datetime) -> tuple[Figure, Figure]:
+def _standing(
+    account: TradingAccount, read: Facts, *, starts: Mapping[int, Decimal], at: datetime
+) -> tuple[Figure, Figure]:
     """Return what the account has lost today and what its positions may still lose, as the gate reckons them."""
     if not read.accounts[0].snapshot.equity.is_finite():
         return Unknown("EQUITY_NOT_FINITE"), Unknown("EQUITY_NOT_FINITE")
-    starts = stats.equity_at_start(account_ids=[account.pk], trading_date=at.date())
+    starts = starts or stats.equity_at_start(account_ids=[account.pk], trading_date=at.date())
     stands = exposure.standing(read, in_doubt=[], starts=starts, at=at)
     return stands.loss_today, stands.open_risk
 

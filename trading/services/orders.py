@@ -46,8 +46,6 @@ from trading.services.venues import Said
 from trading.states import QUEUED, REJECTED, SENDING, Delivery, RejectedBy, State, VenueState
 from trading.types import OrderIntent, OrderReport, OrderRequest
 
-SWEEP = Actor.system("sweep")
-
 log = structlog.get_logger(__name__)
 
 
@@ -128,7 +126,7 @@ def _take(
     except Refused as exc:
         raise Unavailable(f"This account cannot be traded now: {exc}") from exc
     owned = owned or facts.owned_by(user.pk)
-    if context.is_sweep:
+    if context.process:
         owned = facts.only(owned, account)  # another account's broker does not hold up what is to be closed here
     known = owned.instruments.get((account.pk, intent.symbol))
     instrument = instruments.fresh(known, account=account, broker=broker, symbol=intent.symbol, at=at)
@@ -188,7 +186,7 @@ def _admit(
         said=said,
     )
     judgement = admission.judge(question)
-    actor = SWEEP if context.is_sweep else actor_of(user)
+    actor = Actor.system(context.process) if context.process else actor_of(user)
     name = identifiers.of(beginning.number)
     order = _draft(question, public_id=public_id, name=name)
     if judgement.verdict.allowed:

@@ -3,27 +3,32 @@
 Source: MetaTrader reference §7. The open alert is the queue: what is not protected yet is looked at every few seconds.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import structlog
 from django.db import connection
+from django.db.models import Count, Max, Q, Sum
 
 from nexus.alerts.services import alerts
 from nexus.audit.types import Actor
 from nexus.core.errors import NexusError, OutsideError
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
+from risk.types import Context
 from trading.models import BrokerPosition, ChangeRequest, TradeLedger
+from trading.rules import ZERO
 from trading.services import accounts, changes, closes
-from trading.states import ChangeKind, ChangeState
+from trading.states import ChangeKind, ChangeState, OrderStatus
 from trading.types import VenuePosition
 
 log = structlog.get_logger(__name__)
 
 KIND = "STOPS_MISSING"
 TRIES = 2  # refusals by the broker before a position is closed instead
+PAUSE_S, PAUSE_S_MAX = 5, 600  # after one refusal to close, and at most
 PROTECTION = Actor.system("protection")
+BY_PROTECTION = Context(process=PROTECTION.id)
 
 
 def due() -> list[int]:
@@ -68,17 +73,49 @@ def _mend(order: TradeLedger, held: VenuePosition, *, at: datetime) -> None:
             reason=f"Order {order.client_order_id} asked for them.",
         )  # fmt: skip
         return
+    _close(order, ours, at=at)
+
+
+def _close(order: TradeLedger, position: BrokerPosition, *, at: datetime) -> None:
+    """Close what an order has made of a position, less what was closed since; a refusal is tried again, ever later.
+
+    A position may hold more than the order has made: others may have added to it. What was closed is counted by the
+    orders that did it: their keys are forgotten after a day.
+    """
+    earlier = TradeLedger.objects.filter(
+        account=order.account, venue_position_id=position.venue_position_id, created_at__gte=order.created_at
+    )
+    if earlier.open().exists():
+        return  # on its way, or nobody knows
+    made = earlier.aggregate(
+        count=Count("pk"), closed=Sum("filled_quantity"),
+        refused=Count("pk", filter=Q(status=OrderStatus.REJECTED)),
+        refused_at=Max("closed_at", filter=Q(status=OrderStatus.REJECTED)),
+    )  # fmt: skip
+    if made["refused"] and at - made["refused_at"] < _pause(made["refused"]):
+        return
+    quantity = min(abs(position.quantity), order.filled_quantity - (made["closed"] or ZERO))
+    if quantity <= 0:
+        return
     key = RequestKey(
         principal="protection",
         account=str(order.account.public_id),
-        key=f"{order.public_id}-{held.venue_position_id}",
-        fingerprint=records.fingerprint(method="PROTECT", path=held.venue_position_id, body={}),
+        key=f"{order.public_id}-{position.venue_position_id}-{made['count']}",
+        fingerprint=records.fingerprint(method="PROTECT", path=position.venue_position_id, body={}),
     )
-    # A position may hold more than this order has made: others may have added to it.
-    quantity = min(abs(ours.quantity), order.filled_quantity)
-    made = closes.close(user=order.account.user, position=ours, quantity=quantity, key=key, at=at)
-    if not made.is_replay:
-        log.warning("trading.order.closed_unprotected", order_id=str(order.public_id), close=str(made.order.public_id))
+    closing = closes.close(
+        user=order.account.user, position=position, quantity=quantity, key=key, at=at, context=BY_PROTECTION
+    )
+    if not closing.is_replay:
+        log.warning(
+            "trading.order.closed_unprotected", order_id=str(order.public_id), close=str(closing.order.public_id),
+            status=closing.order.status, reason=closing.order.reason,
+        )  # fmt: skip
+
+
+def _pause(refusals: int) -> timedelta:
+    """Return how long to wait after so many refusals in a row: a market that is closed is not asked all weekend."""
+    return timedelta(seconds=min(PAUSE_S * 2 ** min(refusals - 1, 10), PAUSE_S_MAX))
 
 
 def _missing(order: TradeLedger, held: VenuePosition) -> dict[str, Decimal | None]:

@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 SWEEP_LOCK = 0x53574550  # the space of advisory locks whose second number is an account
 ROUNDS_AT_ONCE = 4
 ROUND_S_MAX = 20.0  # then what is left waits for the next round, so that others have their turn
-BY_SWEEP = Context(is_sweep=True)
+BY_SWEEP = Context(is_sweep=True, process="sweep")
 PACED = "ORDERS_PER_SECOND"  # a refusal for going too fast: the next round goes on
 
 

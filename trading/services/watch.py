@@ -23,6 +23,7 @@ reader = Reader()
 
 WATCHED = timedelta(hours=24)
 CASH_WINDOW = timedelta(hours=26)  # a day and what a server's clock may be off
+LOOKS = 3  # at one account, until no money has moved meanwhile
 NEVER = datetime.min.replace(tzinfo=UTC)
 OVERLAP = timedelta(hours=1)  # history may list a fill late; booking it twice is impossible
 NEWEST = 100  # of the fills that were booked last, one is as new as any: what is told late stands among them alone
@@ -42,10 +43,11 @@ def watched() -> list[int]:
 def look(*, account_id: int, at: datetime) -> int:
     """Read one account, keep its figures, book its new fills, stop what they ask for; return how many fills were new.
 
-    Of its history only what is new since the last look of this process is read, and once a minute all of a day.
-    A broker that cannot be asked changes nothing but what is known of it: the next look sees what this one missed. What
-    our own books say of trouble is looked at all the same. A look compares nothing, so it is no sight: only a complete
-    reconciliation says that the account is known.
+    Of its history only what is new since the last look of this process is read, and once a minute all of a day. Where
+    money has moved meanwhile it is looked at again: what is lost is a difference of the equity and of what was paid in,
+    and both have to be of one moment. A broker that cannot be asked changes nothing but what is known of it: the next
+    look sees what this one missed. What our own books say of trouble is looked at all the same. A look compares
+    nothing, so it is no sight: only a complete reconciliation says that the account is known.
     """
     account = TradingAccount.objects.get(pk=account_id)
     clock = facts.database_clock()
@@ -54,20 +56,28 @@ def look(*, account_id: int, at: datetime) -> int:
     known = Fill.objects.filter(account=account, booked_at__lte=sights.seen_at(account_id=account.pk) or NEVER)
     newest = max(known.order_by("-booked_at").values_list("filled_at", flat=True)[:NEWEST], default=None)
     since = min([newest or account.created_at, *_watch_list(account, at=at)]) - OVERLAP
+    new_fills = 0
     try:
         broker = accounts.broker_of(account)
-        snapshot = broker.snapshot(symbols=figures.symbols_of(account))
-        news = reader.read(broker, symbols=[], since=min(since, at - CASH_WINDOW), clock=clock)
+        for _ in range(LOOKS):
+            starts = stats.equity_at_start(account_ids=[account.pk], trading_date=at.date())
+            snapshot = broker.snapshot(symbols=figures.symbols_of(account))
+            news = reader.read(broker, symbols=[], since=min(since, at - CASH_WINDOW), clock=clock)
+            has_moved = _book_cash(account, _since_we_began(account, news.cash), at=at)
+            new_fills += _book_fills(account, news.fills, at=at)
+            if selectors.are_booked(account, (each for each in news.fills if each.filled_at >= begins_at(account))):
+                reader.keep(broker, news, clock=clock)
+            # An equity from before a deposit, held against a day that has it, would be a loss of its size.
+            if not has_moved and starts == stats.equity_at_start(account_ids=[account.pk], trading_date=at.date()):
+                break
     except OutsideError as exc:
         log.warning("trading.account.not_read", account_id=account_id, error=str(exc))
         figures.note_failure(account, fault=str(exc), clock=clock, at=at)
-        return 0
-    new_fills = book(account, snapshot, reports=news.fills, moved=news.cash, at=at)
-    if selectors.are_booked(account, (each for each in news.fills if each.filled_at >= begins_at(account))):
-        reader.keep(broker, news, clock=clock)
+        return new_fills
+    _open_day(account, snapshot, at=at)
     resolution.note_resting(account, snapshot, clock=clock)
     sweeps.renew(account, snapshot, read_at=clock, at=at)
-    row = figures.note(account, snapshot, read_at=clock, at=at)
+    row = figures.note(account, snapshot, starts=starts, read_at=clock, at=at)
     lost, limit = figures.judge(account, row, at=at)
     readings.keep(row, lost=lost, limit=limit, at=at)  # last of all: nothing that protects waits for a chart
     return new_fills
@@ -87,9 +97,18 @@ def book(
     at: datetime,
 ) -> int:
     """Book what was read of an account, each thing once, and return how many fills were new."""
+    _book_cash(account, _since_we_began(account, moved), at=at)
+    _open_day(account, snapshot, at=at)  # its first equity has what was booked before it, and counts it no more
+    return _book_fills(account, reports, at=at)
+
+
+def _since_we_began(account: TradingAccount, moved: Sequence[CashReport]) -> list[CashReport]:
     begins = begins_at(account)
-    _open_day(account, snapshot, at=at)
-    _book_cash(account, [each for each in moved if each.moved_at >= begins], at=at)
+    return [each for each in moved if each.moved_at >= begins]
+
+
+def _book_fills(account: TradingAccount, reports: Sequence[FillReport], *, at: datetime) -> int:
+    begins = begins_at(account)
     return fills.ingest(account=account, reports=[each for each in reports if each.filled_at >= begins], at=at)
 
 
@@ -99,8 +118,12 @@ def _watch_list(account: TradingAccount, *, at: datetime) -> list[datetime]:
 
 
 @transaction.atomic(durable=True)
-def _book_cash(account: TradingAccount, reports: Sequence[CashReport], *, at: datetime) -> None:
-    """Book money that moved without a trade, once each, and let the day's loss be measured without it."""
+def _book_cash(account: TradingAccount, reports: Sequence[CashReport], *, at: datetime) -> bool:
+    """Book money that moved without a trade, once each, and let the day's loss be measured without it.
+
+    Tells whether some of it was paid in or out, and new.
+    """
+    has_moved = False
     known = CashMovement.objects.filter(account=account, venue_cash_id__in=[each.venue_cash_id for each in reports])
     booked = set(known.values_list("venue_cash_id", flat=True))
     for report in (each for each in reports if each.venue_cash_id not in booked):
@@ -116,6 +139,7 @@ def _book_cash(account: TradingAccount, reports: Sequence[CashReport], *, at: da
             },
         )
         if is_new and report.kind in PAID:
+            has_moved = True
             stats.note_cash_flow(account_id=account.pk, amount=report.amount, at=report.moved_at)
         if is_new:
             trail.record(
@@ -125,6 +149,7 @@ def _book_cash(account: TradingAccount, reports: Sequence[CashReport], *, at: da
                 detail={"venue_cash_id": report.venue_cash_id, "kind": report.kind, "amount": report.amount},
                 occurred_at=report.moved_at,
             )
+    return has_moved
 
 
 @transaction.atomic(durable=True)

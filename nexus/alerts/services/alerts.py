@@ -57,6 +57,12 @@ def close_alert(*, dedupe_key: str, at: datetime) -> None:
     Alert.objects.filter(dedupe_key=dedupe_key, closed_at__isnull=True).update(closed_at=at)
 
 
+def close_about(*, kind: str, object_id: str, at: datetime, but: str = "") -> None:
+    """Close every open alert of a kind about an object, whatever its key, `but` the one with that key."""
+    rows = Alert.objects.filter(kind=kind, object_id=object_id, closed_at__isnull=True)
+    rows.exclude(dedupe_key=but).update(closed_at=at)
+
+
 def open_about(*, kind: str) -> list[str]:
     """Return the ids of the objects that open alerts of a kind are about, the oldest first."""
     rows = Alert.objects.filter(kind=kind, closed_at__isnull=True).order_by("pk")
