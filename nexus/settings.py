@@ -61,7 +61,8 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "nexus.core.logs.CorrelationMiddleware",
-    "nexus.core.http.PolicyMiddleware",
+    "nexus.core.headers.PolicyMiddleware",
+    "nexus.core.http.SizeMiddleware",
     "nexus.core.http.TlsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

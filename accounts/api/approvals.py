@@ -174,7 +174,7 @@ class Approve(APIView):
         )
         shown = dict(decided.executed.shown) if decided.executed else {}
         view = ApprovalView(selectors.approval(approval_id)).data
-        return Response({**view, "result": shown}, headers={"Cache-Control": "no-store"})
+        return Response({**view, "result": shown})
 
 
 class Reject(APIView):

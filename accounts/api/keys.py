@@ -199,7 +199,7 @@ def _idempotent(
 def _shown(made: Made) -> Response:
     status, headers = (201, {}) if made.text else (200, {"Idempotency-Replayed": "true"})
     body = {**KeyView(made.key).data, "secret": made.text or None}
-    return Response(body, status=status, headers={"Cache-Control": "no-store", **headers})
+    return Response(body, status=status, headers=headers)
 
 
 def _read(form_class: type[StrictSerializer], data: Any) -> dict[str, Any]:

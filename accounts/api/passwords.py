@@ -81,4 +81,4 @@ class PasswordChange(APIView):
             client=client_of(request),
             at=now(),
         )
-        return Response(TokenPairOutput(pair).data, headers={"Cache-Control": "no-store"})
+        return Response(TokenPairOutput(pair).data)

@@ -22,7 +22,6 @@ from nexus.core.wire import StrictSerializer
 CODE = OpenApiParameter(
     HEADER, str, OpenApiParameter.HEADER, description="A fresh code, where there is a second factor already."
 )
-_NOT_STORED = {"Cache-Control": "no-store"}
 
 
 class ProofInput(StrictSerializer):
@@ -88,7 +87,7 @@ class Enrol(APIView):
     def post(self, request: Request) -> Response:
         """Begin with a new device; one that exists goes on until the new one is confirmed."""
         proof = _proof(request)
-        return Response(EnrolmentOutput(second_factor.begin(**proof)).data, status=201, headers=_NOT_STORED)
+        return Response(EnrolmentOutput(second_factor.begin(**proof)).data, status=201)
 
 
 class Confirm(APIView):
@@ -104,7 +103,7 @@ class Confirm(APIView):
         confirmed = second_factor.confirm(
             user=_user(request), code=_code(request), claims=_claims(request), client=client_of(request), at=now()
         )
-        return Response(ConfirmedOutput(confirmed).data, headers=_NOT_STORED)
+        return Response(ConfirmedOutput(confirmed).data)
 
 
 class Verify(APIView):
@@ -134,7 +133,7 @@ class Remove(APIView):
     def post(self, request: Request) -> Response:
         """Remove the second factor. Every other session and every API key ends."""
         pair = second_factor.remove(**_proof(request), claims=_claims(request))
-        return Response(TokenPairOutput(pair).data, headers=_NOT_STORED)
+        return Response(TokenPairOutput(pair).data)
 
 
 class RecoveryCodes(APIView):
@@ -149,7 +148,7 @@ class RecoveryCodes(APIView):
     def post(self, request: Request) -> Response:
         """Make ten new codes; the old ones are void."""
         shown = second_factor.renew_recovery_codes(**_proof(request))
-        return Response(RecoveryOutput({"recovery_codes": shown}).data, headers=_NOT_STORED)
+        return Response(RecoveryOutput({"recovery_codes": shown}).data)
 
 
 def _proof(request: Request) -> dict[str, Any]:

@@ -101,7 +101,7 @@ class Profile(APIView):
     @extend_schema(responses={200: ProfileOutput}, operation_id="auth_profile", tags=["auth"])
     def get(self, request: Request) -> Response:
         """Return the account behind the token."""
-        return Response(ProfileOutput(request.user).data, headers={"Cache-Control": "no-store"})
+        return Response(ProfileOutput(request.user).data)
 
 
 def _session(request: Request) -> tuple[User, Claims]:
@@ -115,4 +115,4 @@ def _client(request: Request) -> ClientInfo:
 
 
 def _tokens(pair: TokenPair) -> Response:
-    return Response(TokenPairOutput(pair).data, headers={"Cache-Control": "no-store"})
+    return Response(TokenPairOutput(pair).data)

@@ -1,10 +1,13 @@
 """Sessions of the dashboard: a browser's, in a cookie, beside the tokens of the API."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 import django_otp
+from django.conf import settings
 from django.contrib import auth
 from django.http import HttpRequest
+from django.utils import timezone
 
 from accounts.models import User
 from accounts.services import codes, entrances, second_factor
@@ -14,6 +17,9 @@ from nexus.audit.services import trail
 from nexus.audit.types import Actor, Outcome, Target
 
 STEPPED_UP = "stepped_up_at"  # in the session, seconds since 1970: when a code was last accepted in it
+ACTED = "acted_at"  # likewise: when its person last did something at the console, within `NOTED_EVERY`
+IDLE = timedelta(minutes=15)  # at the console; then it asks who you are
+NOTED_EVERY = timedelta(seconds=30)
 
 
 def enter(*, request: HttpRequest, email: str, password: str, code: str, client: ClientInfo, at: datetime) -> User:
@@ -91,7 +97,28 @@ def _go_on(request: HttpRequest, user: User) -> None:
         django_otp.login(request, device)
 
 
-def leave(*, request: HttpRequest, user: User, client: ClientInfo) -> None:
+def begun(sender: Any, request: HttpRequest, user: User, **_rest: Any) -> None:
+    """Give a browser's new session its end, which nothing that happens in it puts off. Django's signal of a login."""
+    session = getattr(request, "session", None)
+    if session is None or not session.modified:  # a login of the API, or of a command
+        return
+    at = timezone.now()
+    session.set_expiry(at + timedelta(seconds=settings.SESSION_COOKIE_AGE))
+    session[ACTED] = at.timestamp()
+
+
+def is_idle(request: HttpRequest, *, at: datetime) -> bool:
+    """Tell whether nobody has done anything in this session for so long that the console must ask who it is."""
+    return not 0 <= at.timestamp() - request.session.get(ACTED, 0) < IDLE.total_seconds()
+
+
+def note_act(request: HttpRequest, *, at: datetime) -> None:
+    """Keep that somebody is there; a page that reads itself anew is nobody."""
+    if at.timestamp() - request.session.get(ACTED, 0) >= NOTED_EVERY.total_seconds():
+        request.session[ACTED] = at.timestamp()
+
+
+def leave(*, request: HttpRequest, user: User, client: ClientInfo, door: str = "dashboard", is_idle: bool = False) -> None:
     """End this browser's session."""
     auth.logout(request)
     trail.record_denied(
@@ -99,6 +126,6 @@ def leave(*, request: HttpRequest, user: User, client: ClientInfo) -> None:
         actor=Actor.user(user.public_id),
         target=Target("session", ""),
         outcome=Outcome.SUCCESS,
-        detail={"door": "dashboard"},
+        detail={"door": door, **({"idle": True} if is_idle else {})},
         pii=client.as_pii(),
     )

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from django.contrib.auth import authenticate
+from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -12,6 +14,8 @@ from accounts.models import User, normalized_email
 from accounts.services import codes, lockout, notices
 from accounts.states import NoticeKind, Role
 from accounts.types import ClientInfo
+from nexus.alerts.services import alerts
+from nexus.alerts.states import Severity
 from nexus.audit.services import trail
 from nexus.audit.types import ANONYMOUS, Actor, Outcome, Target
 from nexus.core.errors import Denied, Unauthenticated
@@ -117,6 +121,24 @@ def enter_command(*, email: str, password: str, command: str, code: str | None =
     _note_entry(user, door=command, client=client, methods=methods)
     lockout.came_in(request, user)
     return user
+
+
+@transaction.atomic(durable=True)
+def note_break_glass(sender: Any, request: HttpRequest, user: User, **_rest: Any) -> None:
+    """Keep that the break-glass account came in, and wake people. Django's signal of a login, through whatever door."""
+    if not user.is_superuser:
+        return
+    at, who = timezone.now(), str(user.public_id)
+    trail.record(action="auth.break_glass.entered", actor=Actor.user(user.public_id), target=Target("user", who))
+    alerts.open_alert(
+        severity=Severity.CRITICAL,
+        kind="BREAK_GLASS",
+        dedupe_key=f"break-glass:{who}:{at.isoformat()}",  # each time by itself
+        text=f"The break-glass account {user.email} has come in. Whoever did it is to say why.",
+        object_type="user",
+        object_id=who,
+        at=at,
+    )
 
 
 def _note_entry(

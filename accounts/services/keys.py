@@ -20,7 +20,7 @@ from accounts import selectors
 from accounts.models import ApiKey, User
 from accounts.rules import MATRIX as RULES
 from accounts.rules import Action, Reach
-from accounts.services import notices
+from accounts.services import notices, standing
 from accounts.services.tokens import TokenInvalid
 from accounts.states import KeyMode, NoticeKind, Role, Scope
 from accounts.types import KeyPrincipal, NewKey, Principal
@@ -129,7 +129,7 @@ def _create(*, new: NewKey, request: RequestKey, by: Principal, at: datetime) ->
     if made is not None:
         return Made(ApiKey.objects.get(public_id=UUID(made)))
     records.close(object_id=str(own), at=at)
-    owner = User.objects.locked().get(pk=by.pk)  # one creation at a time counts this owner's keys
+    owner = standing.locked(by)  # one creation at a time counts this owner's keys
     _make_room(owner, at=at)
     return _store(new, owner=owner, public_id=own, rotated_from=None, actor=Actor.user(by.public_id), at=at)
 
@@ -142,7 +142,7 @@ def rotate(*, public_id: UUID, overlap: timedelta, request: RequestKey, by: Prin
     if made is not None:
         return Made(ApiKey.objects.get(public_id=UUID(made)))
     records.close(object_id=str(own), at=at)
-    owner = User.objects.locked().get(pk=by.pk)
+    owner = standing.locked(by)
     old = _live(public_id, by=by, at=at)
     if not timedelta(0) <= overlap <= OVERLAP_MAX:
         raise Invalid(

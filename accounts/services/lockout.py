@@ -23,7 +23,7 @@ from accounts.states import NoticeKind
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
 from nexus.core import statements
-from nexus.core.errors import Conflict, FieldError, Invalid
+from nexus.core.errors import Conflict, Denied, FieldError, Invalid
 from nexus.core.http import TooManyRequests, answer, client_ip
 
 QUARTER, HOUR = timedelta(minutes=15), timedelta(hours=1)
@@ -55,6 +55,13 @@ class NotLocked(Conflict):
 
     code = "login_not_locked"
     title = "It is not locked any more"
+
+
+class OwnLock(Denied):
+    """Whoever opens their own lock may guess for ever."""
+
+    code = "own_lock"
+    title = "Nobody unlocks himself"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,20 +151,25 @@ def locked_answer(request: HttpRequest, _response: HttpResponse | None, _credent
 def unlock(*, email: str, reason: str, actor: Actor, at: datetime, must_be_locked: bool = False) -> int:
     """Let a name try again from everywhere. Returns how many gates were shut.
 
-    Raises: Invalid without a reason; NotLocked, and nothing is done, where it must be locked and is not.
+    Raises: Invalid without a reason; NotLocked, and nothing is done, where it must be locked and is not; OwnLock, after
+    it was kept: a stolen session could try codes for ever.
     """
     if not reason.strip():
         raise Invalid("Give a reason.", errors=[FieldError("/reason", "required", "a reason is required")])
     username = normalized_email(email)
+    user = User.objects.filter(email=username).first()
+    target = Target("user", "" if user is None else str(user.public_id))
+    if user is not None and actor == Actor.user(user.public_id):
+        trail.record_denied(action="auth.login.unlocked", actor=actor, target=target, detail={"code": OwnLock.code})
+        raise OwnLock("This is your own login. Another operator unlocks it.")
     with transaction.atomic(durable=True):
         opened = gates.open_again(subjects=[username])
         _require_locked(opened, must_be_locked=must_be_locked)
         AccessAttempt.objects.filter(username=username).delete()
-        user = User.objects.filter(email=username).first()
         trail.record(
             action="auth.login.unlocked",
             actor=actor,
-            target=Target("user", "" if user is None else str(user.public_id)),
+            target=target,
             detail={"reason": reason, "gates_opened": opened},
             pii={"email": username},
             occurred_at=at,

@@ -22,7 +22,7 @@ from accounts.services import lockout
 from accounts.types import ClientInfo
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Outcome, Target
-from nexus.core import http
+from nexus.core import headers, http
 from nexus.core.errors import Denied, NexusError, NotFound
 from nexus.core.http import MethodNotAllowed
 
@@ -203,14 +203,8 @@ def _to_login(request: HttpRequest) -> HttpResponse:
 
 
 def sealed(request: HttpRequest, response: Answer) -> Answer:
-    """Let the page run and show nothing but what we serve, keep it out of caches and out of other sites."""
-    listens = "" if events_url(request).startswith("/") else " " + events_url(request).removesuffix("/events")
-    response.headers.setdefault(
-        "Content-Security-Policy",
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; manifest-src 'self'; "
-        f"connect-src 'self'{listens}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    )
-    response.headers.setdefault("Cache-Control", "no-store")
-    response.headers.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
+    """Let the page run and show nothing but what we serve, and say what it depends on."""
+    where = events_url(request)
+    headers.as_page(response, listens="" if where.startswith("/") else where.removesuffix("/events"))
     response.headers["Vary"] = "Cookie, Accept-Language, HX-Request"
     return response

@@ -6,7 +6,7 @@ from django.db import transaction
 from django.http import HttpRequest
 
 from accounts.models import User
-from accounts.services import codes, entrances, notices, sessions, users
+from accounts.services import codes, entrances, notices, sessions, standing, users
 from accounts.states import NoticeKind
 from accounts.types import Claims, ClientInfo, TokenPair
 from nexus.audit.services import trail
@@ -33,7 +33,7 @@ def change(
         codes.check(user=user, code=code, purpose="password", client=client, at=at)
     kept = users.hashed(user, new)
     with transaction.atomic(durable=True):
-        locked = User.objects.locked().get(pk=user.pk)
+        locked = standing.locked(user)
         User.objects.filter(pk=user.pk).update(password=kept)
         trail.record(
             action="accounts.password.changed",

@@ -14,7 +14,7 @@ from django.http import HttpRequest
 
 from accounts.models import RecoveryCode, TotpDevice, User
 from accounts.models.second_factor import DIGITS, STEP_S
-from accounts.services import codes, entrances, notices, sessions
+from accounts.services import codes, entrances, notices, sessions, standing
 from accounts.states import NoticeKind
 from accounts.types import Claims, ClientInfo, TokenPair
 from nexus.audit.services import trail
@@ -97,7 +97,7 @@ def prepare(*, user: User, at: datetime, actor: Actor | None = None) -> Enrolmen
     """Do what `begin` does for somebody who has proven who it is already."""
     secret = b32encode(secrets.token_bytes(SEED_SIZE)).decode("ascii")
     with transaction.atomic(durable=True):
-        User.objects.locked().get(pk=user.pk)
+        standing.locked(user)
         TotpDevice.objects.filter(user=user, confirmed=False).delete()
         TotpDevice.objects.create(user=user, name="totp", confirmed=False, seed=ciphers.seal(secret), created_at=at)
         _record("accounts.second_factor.begun", user, actor=actor)
@@ -133,7 +133,7 @@ def _take_into_use(
     at: datetime,
     actor: Actor | None,
 ) -> Confirmed:
-    locked = User.objects.locked().get(pk=user.pk)
+    locked = standing.locked(user)
     TotpDevice.objects.filter(user=locked, confirmed=True).delete()
     if not TotpDevice.objects.filter(pk=device.pk, confirmed=False).update(confirmed=True, confirmed_at=at):
         raise NoEnrolment("Another device was begun meanwhile. Begin again.")
@@ -162,7 +162,7 @@ def remove(
         raise NoSecondFactor("There is no second factor to remove.")
     _prove(request=request, user=user, password=password, code=code, purpose="remove", client=client, at=at)
     with transaction.atomic(durable=True):
-        locked = User.objects.locked().get(pk=user.pk)
+        locked = standing.locked(user)
         forget(locked, actor=Actor.user(user.public_id), at=at)
         return _go_on(user=locked, claims=claims, client=client, at=at)
 
@@ -184,7 +184,7 @@ def renew_recovery_codes(
     _prove(request=request, user=user, password=password, code=code, purpose="recovery_codes", client=client, at=at)
     made = _made_codes(user)
     with transaction.atomic(durable=True):
-        shown = _replace_codes(User.objects.locked().get(pk=user.pk), made)
+        shown = _replace_codes(standing.locked(user), made)
         _record("accounts.second_factor.recovery_codes_renewed", user)
         notices.tell(user_id=user.pk, kind=NoticeKind.RECOVERY_CODES_NEW, at=at)
     return shown

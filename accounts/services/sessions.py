@@ -316,9 +316,13 @@ def end_all(*, user_id: int, actor: Actor, client: ClientInfo, at: datetime) -> 
 def end_others(*, user: User, claims: Claims, client: ClientInfo, at: datetime, is_fresh: bool = False) -> TokenPair:
     """End every session but this one, which goes on with new tokens and ends no later than it would have.
 
-    In the caller's transaction, with the user's row locked. Takes: `is_fresh` when a code was accepted just now.
+    In the caller's transaction, with the user's row locked. Takes: `is_fresh` when a code was accepted just now. Raises:
+    TokenInvalid when this one has ended since the request came: nothing brings it back to life.
     """
-    ends_at = TokenFamily.objects.values_list("absolute_expires_at", flat=True).get(pk=claims.family_id, user=user)
+    this = TokenFamily.objects.live(at=at).filter(pk=claims.family_id, user=user).first()
+    if this is None:
+        raise TokenInvalid
+    ends_at = this.absolute_expires_at
     end_all(user_id=user.pk, actor=Actor.user(user.public_id), client=client, at=at)
     family = TokenFamily.objects.create(
         id=uuid.uuid4(),

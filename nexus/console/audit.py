@@ -20,6 +20,7 @@ from nexus.console.pages import Page, keyset, older
 
 SHOWN = 30
 TEXT_LENGTH_MAX = 200
+YEAR_MIN, YEAR_MAX = 1970, 9000
 
 
 class UtcField(forms.DateTimeField):
@@ -30,9 +31,12 @@ class UtcField(forms.DateTimeField):
         super().__init__(required=False, widget=widget, **kwargs)
 
     def to_python(self, value: Any) -> datetime | None:
-        """Read a time."""
+        """Read a time. Raises: ValidationError, also for one with which nobody can reckon."""
         with timezone.override(UTC):
-            return super().to_python(value)
+            found = super().to_python(value)
+        if found is not None and not YEAR_MIN <= found.year <= YEAR_MAX:
+            raise forms.ValidationError(self.error_messages["invalid"], code="invalid")
+        return found
 
     def prepare_value(self, value: Any) -> Any:
         """Show a time as it was typed."""

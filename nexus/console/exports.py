@@ -73,6 +73,7 @@ class ExportPart(ExportPage):
     """The part of it that the page's script reads anew. It counts as no act of the person's."""
 
     template = "console/export_live.html"
+    is_act: ClassVar = False
 
 
 class AskForm(ActForm):

@@ -88,6 +88,7 @@ class LivePart(HomePage):
     """The part of the front page that its script replaces. It counts as no act of the person's."""
 
     template = "console/live.html"
+    is_act: ClassVar = False
 
 
 def queues(*, at: datetime) -> Sequence[Queue]:

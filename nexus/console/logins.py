@@ -7,6 +7,7 @@ from django.utils.timezone import now
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from accounts import selectors as people
 from accounts.rules import Action
 from accounts.services import locked, lockout
 from accounts.services.lockout import NotLocked
@@ -66,10 +67,14 @@ class UnlockPage(Act):
                 gettext("Make sure by another way that it is this person: whoever guesses may try again too."),
             ),
             back=reverse("admin:console_logins"),
-            barred=""
-            if lock.can_open
-            else gettext("Nobody kept its name. It opens by itself, or by `manage.py unlock_login`."),
+            barred=self._barred(lock),
         )
+
+    def _barred(self, lock: locked.Lock) -> str:
+        if not lock.can_open:
+            return gettext("Nobody kept its name. It opens by itself, or by `manage.py unlock_login`.")
+        is_own = people.user_by_email(lock.username) == self.person if lock.username else False
+        return gettext("This is your own login. Another operator unlocks it.") if is_own else ""
 
     def act(self, words: dict[str, Any], plan: Plan, **kwargs: Any) -> Done:
         """Unlock it, if it still is locked."""

@@ -30,6 +30,7 @@ class Page(View):
     action: ClassVar[Action]
     template: ClassVar[str]
     title: ClassVar[str | Promise] = ""
+    is_act: ClassVar[bool] = True  # of a person; what a page reads by itself keeps no session awake
     http_method_names = ["get", "head"]  # noqa: RUF012 - as the parent declares it
     site: AdminSite | None = None
 

@@ -10,10 +10,12 @@ from django.http.response import HttpResponseBase
 from django.template.response import SimpleTemplateResponse, TemplateResponse
 from django.urls import URLPattern, URLResolver, path
 from django.utils import translation
+from django.utils.timezone import now
 from django.utils.translation import gettext
 
+from accounts.models import User
 from accounts.rules import Action, may
-from accounts.services import pages
+from accounts.services import browsing, pages
 from nexus.console import urls
 from nexus.console.home import HomePage
 from nexus.core.operator import RecordAdmin
@@ -36,6 +38,23 @@ def spoken(view: View) -> View:
     return answer
 
 
+def attended(view: View, *, is_act: bool) -> View:
+    """Ask who it is once nobody was there for a while. Takes: `is_act`, False for what a page reads by itself."""
+
+    @wraps(view)
+    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        at, user = now(), request.user
+        if isinstance(user, User):
+            if browsing.is_idle(request, at=at):
+                client = pages.client_of(request)
+                browsing.leave(request=request, user=user, client=client, door="console", is_idle=True)
+            elif is_act:
+                browsing.note_act(request, at=at)
+        return cast("HttpResponseBase", view(request, *args, **kwargs))
+
+    return answer
+
+
 class ConsoleSite(AdminSite):
     """Django's site with our front page. Whom it lets in, `nexus.admin_site` says."""
 
@@ -49,7 +68,8 @@ class ConsoleSite(AdminSite):
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:  # noqa: FBT001, FBT002 — as the parent declares it
         """Let nobody in who may not, and answer in the language of whoever looks, under the policy of all our pages."""
-        return spoken(super().admin_view(view, cacheable))
+        is_act = getattr(getattr(view, "view_class", None), "is_act", True)
+        return spoken(attended(super().admin_view(view, cacheable), is_act=is_act))
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the door."""

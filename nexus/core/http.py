@@ -210,35 +210,22 @@ class ProblemMiddleware:
         return response
 
 
-class PolicyMiddleware:
-    """Say to browsers what they may do with an answer: nothing, but for the console and the API's pages of documents.
+class SizeMiddleware:
+    """Refuse a body that is too large before a byte of it is read.
 
-    The dashboard's pages say so themselves, and stricter. Source: security reference §11; what asks for `unsafe-eval`
-    there is a skin that Nexus does not have.
+    Django counts what a form writes, but not the files in it: it would store them, of anybody and however large.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Answer as the inner layers do, with the headers that they have not set."""
-        response = self.get_response(request)
-        policy = next((policy for start, policy in _POLICIES.items() if request.path.startswith(start)), _NOTHING)
-        response.headers.setdefault("Content-Security-Policy", policy)
-        response.headers.setdefault("Permissions-Policy", _NO_DEVICES)
-        return response
-
-
-_NOTHING = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-_OWN = (
-    "default-src 'none'; script-src 'self'; style-src 'self'{styles}; img-src 'self' data:; font-src 'self'; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
-_POLICIES = {
-    "/admin/": _OWN.format(styles=""),
-    "/docs": _OWN.format(styles=" 'unsafe-inline'"),  # Swagger's page styles itself; it shows our document and no data
-}
-_NO_DEVICES = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
+        """Answer 413; a body without its length is read by nobody: Django takes it for empty."""
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        if limit is not None and length.isdecimal() and int(length[:20]) > limit:
+            return answer(BodyTooLarge("The body may hold 64 KiB at most."))
+        return self.get_response(request)
 
 
 class TlsMiddleware:

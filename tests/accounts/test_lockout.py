@@ -259,3 +259,19 @@ def test_a_purge_leaves_what_is_shut(user):
     assert list(LoginGate.objects.values_list("kind", flat=True)) == ["pair"]
     lockout.unlock(email=user.email, reason="Test.", actor=Actor.system("tests"), at=now())
     assert not LoginGate.objects.exists()
+
+
+@pytest.mark.threat(12)
+@pytest.mark.django_db
+def test_nobody_unlocks_himself(new_events):
+    """A stolen session would try five codes, open the lock, and try five more."""
+    operator = UserFactory.create(role=Role.OPERATOR)
+    client = ApiClient().login(operator)
+    for _ in range(6):
+        attempt(operator.email)
+
+    answer = client.post("/auth/unlock", {"email": operator.email.upper(), "reason": "It is I, believe me."})
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "own_lock")
+    assert attempt(operator.email, PASSWORD).status_code == 429
+    assert [event.outcome for event in new_events() if event.action == "auth.login.unlocked"] == ["denied"]

@@ -3,12 +3,16 @@
 import json
 
 import pytest
+from django.test import Client
 
 from accounts.models import TokenFamily, User
+from accounts.services import entrances
 from accounts.states import RevokeReason, Role
+from nexus.alerts.models import Alert
 from nexus.audit.models import Pii
 from tests.client import ApiClient
 from tests.factories.accounts import PASSWORD, UserFactory
+from tests.factories.second_factor import fresh_code
 from tests.hashers import CountedArgon2
 
 pytestmark = pytest.mark.django_db
@@ -112,3 +116,29 @@ def test_a_role_that_is_not_one_of_four_is_refused_by_the_database(user):
         User.objects.filter(pk=user.pk).update(is_superuser=True)
     user.refresh_from_db()
     assert user.role == Role.TRADER
+
+
+@pytest.mark.parametrize("door", ["api", "dashboard", "console", "command"])
+def test_the_break_glass_account_wakes_people_each_time_through_every_door(transactional_db, new_events, door):
+    glass = UserFactory.create(role=Role.OPERATOR)
+
+    def come_in() -> None:
+        words = {"password": PASSWORD, "code": fresh_code(glass)}
+        match door:
+            case "api":
+                ApiClient().login(glass)
+            case "dashboard":
+                assert Client().post("/login", words | {"email": glass.email}).status_code == 302
+            case "console":
+                assert Client().post("/admin/login/", words | {"username": glass.email}).status_code == 302
+            case "command":
+                entrances.enter_command(email=glass.email, password=PASSWORD, command="stop")
+
+    come_in()
+    assert not Alert.objects.exists()
+    User.objects.filter(pk=glass.pk).update(is_superuser=True)
+    come_in()
+    come_in()
+
+    assert [(alert.kind, alert.severity) for alert in Alert.objects.all()] == [("BREAK_GLASS", "CRITICAL")] * 2
+    assert [event.action for event in new_events()].count("auth.break_glass.entered") == 2

@@ -1,10 +1,14 @@
 """The console: for staff, to read."""
 
+import re
+from html import unescape
+
 import pytest
 from django.apps import apps
 from django.contrib import admin
 from django.core.management import call_command
 from django.test import Client
+from django.urls import reverse
 
 from accounts.models import RevokedToken, User
 from accounts.states import Role
@@ -101,6 +105,21 @@ def test_every_list_opens_and_searches_and_no_hash_is_shown(operator):
     assert 'name="_save"' not in page.content.decode()
     assert client.post(f"/admin/audit/event/{event.pk}/change/", {"action": "x"}).status_code == 403
     assert client.post(f"/admin/audit/event/{event.pk}/delete/", {"post": "yes"}).status_code == 403
+
+
+@pytest.mark.threat(21)
+def test_an_address_filters_by_what_stands_beside_a_table_and_never_by_a_hash(operator):
+    """`password__startswith=` would read a hash letter by letter, and anybody at the console could ask."""
+    console = _enter(operator)
+
+    for model, page in admin.site._registry.items():
+        path = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+        for field in model._meta.concrete_fields:
+            assert console.get(f"{path}?{field.name}__startswith=a").status_code == 400, (path, field.name)
+        links = re.findall(r'href="(\?[^"]*)"', console.get(path).content.decode())
+        beside = {unescape(link) for link in links if "__" in link}
+        assert bool(beside) == bool(page.list_filter), path
+        assert {console.get(path + link).status_code for link in beside} <= {200}, path
 
 
 def test_personal_data_has_no_page(operator):

@@ -25,6 +25,7 @@ def test_an_answer_for_programs_shows_and_runs_nothing(client, path):
     assert answer["Referrer-Policy"] == "same-origin"
     assert answer["Cross-Origin-Opener-Policy"] == "same-origin"
     assert "camera=()" in answer["Permissions-Policy"]
+    assert answer["Cache-Control"] == "no-store"
     assert "Access-Control-Allow-Origin" not in answer
 
 
@@ -52,3 +53,24 @@ def test_the_api_is_not_spoken_to_in_clear(settings, user):
     assert safe.status_code == 200
     assert Client().get("/health").status_code == 200
     assert Client().get("/admin/login/")["Location"].startswith("https://")
+
+
+class Unread:
+    """A body of which nobody may read."""
+
+    def read(self, *_: object) -> bytes:
+        raise AssertionError("it was read")
+
+    readline = read
+
+
+@pytest.mark.threat(27)
+@pytest.mark.parametrize("path", ["/login", "/admin/login/", "/api/v1/auth/login", "/health", "/nothing"])
+def test_a_body_that_is_too_large_is_refused_before_it_is_read(client, path):
+    """Django counts a form's words and not its files, which it would store for anybody."""
+    kinds = ("multipart/form-data; boundary=x", "application/json", "application/x-www-form-urlencoded")
+
+    for kind in kinds:
+        size = {"CONTENT_LENGTH": str(64 * 1024 + 1), "wsgi.input": Unread()}
+        answer = client.generic("POST", path, content_type=kind, **size)
+        assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large"), kind

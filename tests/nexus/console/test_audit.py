@@ -64,6 +64,13 @@ def test_half_an_object_and_a_time_that_runs_backwards_are_said_and_find_nothing
     assert console.get(AT, {"before": "x"}).status_code == 422
 
 
+@pytest.mark.parametrize("year", ["0001", "9999"])
+def test_a_time_with_which_nobody_can_reckon_is_said(console, year):
+    for asked in (f"from_at={year}-01-01T00:00", f"to_at={year}-12-31T23:59:59"):
+        page = console.get(f"{AT}?{asked}")
+        assert (page.status_code, "Enter a valid date/time" in text(page)) == (200, True), asked
+
+
 def test_a_time_takes_the_events_of_its_own_and_no_others(floor, monkeypatch):
     monkeypatch.setattr(searching, "SLACK", timedelta(0))
     ids = [record(1, action="tests.time")[0] for _ in range(6)]
