@@ -7,7 +7,8 @@ from django.utils import timezone
 from ninja.security import HttpBearer
 
 from accounts.rules import Action
-from accounts.services import keys, permissions, sessions
+from accounts.services import keys, permissions, rates, sessions
+from accounts.services.tokens import TokenInvalid
 from accounts.types import Claims, KeyPrincipal
 from nexus.core.http import client_ip
 
@@ -22,6 +23,22 @@ class MachineBearer(HttpBearer):
         super().__init__()
         self.action = action
 
+    def __call__(self, request: HttpRequest) -> Any:
+        """Return the claims, or None where the header is missing. Who lets nobody in is counted, but at the brake.
+
+        Raises: as `authenticate`, and TooManyRequests.
+        """
+        is_counted = self.action not in rates.BRAKE
+        try:
+            claims = super().__call__(request)
+        except TokenInvalid as exc:
+            if is_counted:
+                rates.count_refused(request, exc)
+            raise
+        if claims is None and is_counted:
+            rates.count_stranger(request)
+        return claims
+
     def authenticate(self, request: HttpRequest, token: str) -> Claims | KeyPrincipal:
         """Return the claims. Raises: TokenInvalid, Denied, Unavailable."""
         user: Any
@@ -34,6 +51,8 @@ class MachineBearer(HttpBearer):
         request.user = user
         request.auth = claims  # type: ignore[attr-defined]  # for the step-up; ninja sets it again
         if self.action is not None:
+            if request.method in permissions.SAFE:
+                rates.count_read(permissions.actor_of(user), role=user.role, action=self.action)
             permissions.require(user, self.action)
             permissions.check_step_up(request, self.action)
         return claims

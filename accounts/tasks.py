@@ -4,7 +4,7 @@ import structlog
 from celery import shared_task
 from django.utils import timezone
 
-from accounts.services import approvals, gates, lockout, notices, sessions
+from accounts.services import approvals, gates, lockout, notices, rates, sessions
 
 log = structlog.get_logger(__name__)
 
@@ -15,6 +15,7 @@ def purge_tokens(**_future: object) -> None:
     at = timezone.now()
     purged = sessions.purge(at=at)
     gates.purge(at=at)
+    rates.purge(at=at)
     gates.forget_pairs(before=at - lockout.KNOWN)
     notices.purge(at=at)
     lockout.purge_attempts(before=at - gates.PURGED_AFTER)

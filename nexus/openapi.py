@@ -5,8 +5,9 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from drf_spectacular.generators import SchemaGenerator
 
+from accounts.services import rates
 from nexus.api import api
-from nexus.core.http import PROBLEM_TYPE
+from nexus.core.http import PROBLEM_TYPE, TooManyRequests, answer
 
 PREFIX = "/api/v1/"
 
@@ -86,5 +87,10 @@ def _finish(operation: dict[str, Any]) -> None:
 
 
 def schema_view(request: HttpRequest) -> HttpResponse:
-    """Answer the document."""
+    """Answer the document, to strangers so many times a minute: it is made anew each time."""
+    if not request.user.is_authenticated:
+        try:
+            rates.count_stranger(request)
+        except TooManyRequests as exc:
+            return answer(exc)
     return JsonResponse(document())

@@ -180,6 +180,8 @@ ACCESS_TOKEN_LIFETIME = timedelta(minutes=env.integer("ACCESS_TOKEN_EXPIRE_MINUT
 REFRESH_TOKEN_LIFETIME = timedelta(hours=env.integer("REFRESH_TOKEN_EXPIRE_HOURS", 12, least=1))
 TOKEN_FAMILY_LIFETIME = timedelta(hours=env.integer("TOKEN_FAMILY_EXPIRE_HOURS", 24, least=1))
 TOKEN_FAMILIES_MAX = 5
+READS_PER_MINUTE = env.integer("READS_PER_MINUTE", 300, least=1)  # of a person or a key, at the API
+ANONYMOUS_PER_MINUTE = env.integer("ANONYMOUS_PER_MINUTE", 60, least=1)  # of an address that shows nobody we know
 
 # --- The doors --------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {

@@ -6,7 +6,6 @@ from typing import Any, ClassVar, cast
 from django.utils.timezone import now
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -15,6 +14,7 @@ from accounts import selectors
 from accounts.models import EMAIL_LENGTH_MAX, ApprovalRequest, User
 from accounts.rules import Action
 from accounts.services import approvals, enrolments, staffing
+from accounts.services.permissions import Anybody
 from accounts.services.users import PASSWORD_LENGTH_MAX
 from accounts.states import ApprovalState, ApprovalVerdict, Role
 from accounts.types import Principal
@@ -281,7 +281,7 @@ class Enrol(APIView):
     """Come in for the first time."""
 
     authentication_classes = ()
-    permission_classes = (AllowAny,)
+    permission_classes = (Anybody,)
 
     @extend_schema(operation_id="auth_enrol", request=EnrolInput, responses={204: None}, tags=["auth"])
     def post(self, request: Request) -> Response:

@@ -8,7 +8,7 @@ from rest_framework.authentication import BaseAuthentication, get_authorization_
 from rest_framework.request import Request
 
 from accounts.models import User
-from accounts.services import keys, sessions
+from accounts.services import keys, rates, sessions
 from accounts.services.tokens import TokenInvalid
 from accounts.types import Claims, KeyPrincipal
 from nexus.core.http import client_ip
@@ -18,18 +18,19 @@ class BearerAuthentication(BaseAuthentication):
     """Set `request.user` to the user and `request.auth` to the token's claims."""
 
     def authenticate(self, request: Request) -> tuple[User, Claims] | tuple[KeyPrincipal, KeyPrincipal] | None:
-        """Return None without the header. Raises: TokenInvalid, Unavailable."""
+        """Return None without the header. Raises: TokenInvalid, TooManyRequests, Unavailable."""
         scheme, _, token = get_authorization_header(request).partition(b" ")
         if scheme.lower() != b"bearer":
             return None
+        text = token.strip().decode("ascii", errors="replace")
         try:
-            text = token.strip().decode("ascii")
-        except UnicodeDecodeError as exc:
-            raise TokenInvalid from exc
-        if text.startswith(keys.PREFIX):
-            _, principal = keys.identify(text=text, ip=client_ip(request._request), at=timezone.now())
-            return principal, principal
-        return sessions.identify(token=text, at=timezone.now())
+            if text.startswith(keys.PREFIX):
+                _, principal = keys.identify(text=text, ip=client_ip(request._request), at=timezone.now())
+                return principal, principal
+            return sessions.identify(token=text, at=timezone.now())
+        except TokenInvalid as exc:
+            rates.count_refused(request._request, exc)
+            raise
 
     def authenticate_header(self, request: Request) -> str:
         """Name the scheme: it makes a missing token a 401."""

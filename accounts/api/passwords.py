@@ -5,7 +5,6 @@ from typing import ClassVar, cast
 from django.utils.timezone import now
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -16,6 +15,7 @@ from accounts.api.second_factor import CODE
 from accounts.models import User
 from accounts.rules import Action
 from accounts.services import passwords, resets
+from accounts.services.permissions import Anybody
 from accounts.services.step_up import HEADER
 from accounts.services.users import PASSWORD_LENGTH_MAX
 from accounts.types import Claims
@@ -40,7 +40,7 @@ class PasswordReset(APIView):
     """A lost password."""
 
     authentication_classes = ()
-    permission_classes = (AllowAny,)
+    permission_classes = (Anybody,)
 
     @extend_schema(
         operation_id="auth_password_reset", request=ResetInput, responses={204: None}, parameters=[CODE], tags=["auth"]

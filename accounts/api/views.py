@@ -12,7 +12,8 @@ from rest_framework.views import APIView
 from accounts.api.forms import LoginInput, LogoutInput, ProfileOutput, RefreshInput, RevokedOutput, TokenPairOutput
 from accounts.models import User
 from accounts.rules import Action
-from accounts.services import sessions
+from accounts.services import rates, sessions
+from accounts.services.tokens import TokenInvalid
 from accounts.types import Claims, ClientInfo, TokenPair
 from nexus.audit.types import Actor
 from nexus.core.http import client_ip
@@ -50,8 +51,12 @@ class Refresh(APIView):
         """Exchange a refresh token for a new pair. Each is used once: a second use ends the session."""
         form = RefreshInput(data=request.data)
         form.is_valid(raise_exception=True)
-        pair = sessions.refresh(token=form.validated_data["refresh_token"], client=_client(request), at=timezone.now())
-        return _tokens(pair)
+        token = form.validated_data["refresh_token"]
+        try:
+            return _tokens(sessions.refresh(token=token, client=_client(request), at=timezone.now()))
+        except TokenInvalid as exc:
+            rates.count_refused(request._request, exc)
+            raise
 
 
 class Logout(APIView):

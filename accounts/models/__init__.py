@@ -1,7 +1,7 @@
 """The tables of who you are, one subject a module."""
 
 from accounts.models.approvals import ApprovalDecision, ApprovalRequest, Enrolment
-from accounts.models.gates import KnownPair, LoginGate
+from accounts.models.gates import KnownPair, LoginGate, RequestRate
 from accounts.models.keys import ApiKey
 from accounts.models.notices import Notice
 from accounts.models.second_factor import RecoveryCode, TotpDevice
@@ -26,6 +26,7 @@ __all__ = [
     "LoginGate",
     "Notice",
     "RecoveryCode",
+    "RequestRate",
     "RevokedToken",
     "TokenFamily",
     "TokenFamilyQuerySet",

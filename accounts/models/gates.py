@@ -28,6 +28,20 @@ class LoginGate(models.Model):
         return f"{self.kind} {bytes(self.bucket).hex()[:16]}"
 
 
+class RequestRate(models.Model):
+    """How often somebody has asked in the minute that began then. Unlogged, and written by `services.rates` alone."""
+
+    bucket = models.BinaryField(primary_key=True, max_length=32, help_text="SHA-256 of who asks")
+    window_started_at = models.DateTimeField()
+    used = models.IntegerField()
+
+    class Meta:
+        db_table = "request_rate"
+
+    def __str__(self) -> str:
+        return bytes(self.bucket).hex()[:16]
+
+
 class KnownPair(models.Model):
     """A name and a network from which its owner has come in: strangers cannot lock the owner out there."""
 

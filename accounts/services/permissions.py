@@ -3,16 +3,18 @@
 from typing import Any, cast
 
 from django.http import HttpRequest
-from rest_framework.permissions import IsAuthenticated
+from rest_framework.permissions import AllowAny, IsAuthenticated
 from rest_framework.request import Request
 
 from accounts.rules import MATRIX, Action, may
-from accounts.services import step_up
+from accounts.services import rates, step_up
 from accounts.states import Scope
 from accounts.types import KeyPrincipal, Principal
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, ActorType, Target
 from nexus.core.errors import Denied
+
+SAFE = frozenset({"GET", "HEAD"})
 
 
 class ScopeMissing(Denied):
@@ -33,8 +35,9 @@ class AsDeclared(IsAuthenticated):
     """Let in whom the matrix lets do what the view declares in `actions`, by method. No declaration, nobody."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        """Tell whether the caller may. Raises: Denied, after that was kept."""
+        """Tell whether the caller may. Raises: Denied, after that was kept; TooManyRequests, before it is asked."""
         if not super().has_permission(request, view):
+            rates.count_stranger(request._request)
             return False
         method = request.method or ""
         if method == "OPTIONS" or not hasattr(view, method.lower()):
@@ -42,9 +45,21 @@ class AsDeclared(IsAuthenticated):
         action = declared_by(view, method)
         if action is None:
             return False
-        require(cast("Principal", request.user), action, keeps=not getattr(view, "keeps_refusals", False))
+        user = cast("Principal", request.user)
+        if method in SAFE:
+            rates.count_read(actor_of(user), role=user.role, action=action)
+        require(user, action, keeps=not getattr(view, "keeps_refusals", False))
         if not getattr(view, "replays", False):  # such a view asks once it knows that the request is no repetition
             check_step_up(request._request, action)
+        return True
+
+
+class Anybody(AllowAny):
+    """Let in whoever comes, so many times a minute from one address."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        """Let them in. Raises: TooManyRequests."""
+        rates.count_stranger(request._request)
         return True
 
 

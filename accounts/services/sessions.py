@@ -154,7 +154,7 @@ def identify(*, token: str, at: datetime) -> tuple[User, Claims]:
             "Who you are cannot be checked now. Nothing was executed.", headers={"Retry-After": "1"}
         ) from exc
     if user is None:
-        raise TokenInvalid
+        raise TokenInvalid(claims.family_id)
     return user, claims
 
 
@@ -169,7 +169,7 @@ def refresh(*, token: str, client: ClientInfo, at: datetime) -> TokenPair:
     outcome = _rotate(claims=claims, client=client, at=at)
     if isinstance(outcome, TokenPair):
         return outcome
-    raise TokenReused if outcome is RevokeReason.REFRESH_REUSE else TokenInvalid
+    raise TokenReused if outcome is RevokeReason.REFRESH_REUSE else TokenInvalid(claims.family_id)
 
 
 @transaction.atomic(durable=True)

@@ -26,13 +26,17 @@ _REQUIRED = ("iss", "aud", "sub", "exp", "iat", "jti", "token_type", "sid", "tv"
 
 
 class TokenInvalid(Unauthenticated):
-    """The token is not ours, not of this kind, expired or revoked: from outside these look the same."""
+    """The token is not ours, not of this kind, expired or revoked: from outside these look the same.
+
+    Keeps, for whoever counts refusals, the session of a token that we did sign.
+    """
 
     code = "token_invalid"
     title = "The token is not valid"
 
-    def __init__(self) -> None:
+    def __init__(self, family_id: UUID | None = None) -> None:
         super().__init__("The token is not valid or no longer valid.")
+        self.family_id = family_id
         self.headers["WWW-Authenticate"] = 'Bearer realm="nexus", error="invalid_token"'
 
 
@@ -127,7 +131,7 @@ def read(text: str, *, token_type: TokenType, at: datetime) -> Claims:
     except (jwt.InvalidTokenError, ValueError, TypeError, KeyError, OverflowError, OSError) as exc:
         raise TokenInvalid from exc
     if claims.token_type != token_type or claims.expires_at <= at or claims.issued_at > at + LEEWAY:
-        raise TokenInvalid
+        raise TokenInvalid(claims.family_id)
     return claims
 
 

@@ -162,9 +162,11 @@ def test_a_token_ends_at_its_second_without_leeway(user):
         tokens.read(issued.text, token_type=TokenType.ACCESS, at=at + timedelta(minutes=15))
 
 
-def test_the_check_is_one_query(api, django_assert_num_queries):
-    with django_assert_num_queries(1):
+def test_the_check_is_one_query_and_the_count_of_reads_another(api, django_assert_num_queries):
+    with django_assert_num_queries(2) as run:
         assert api.get("/auth/profile").status_code == 200
+
+    assert ["request_rate" in query["sql"] for query in run.captured_queries] == [False, True]
 
 
 def test_a_database_that_is_down_is_a_503_and_never_a_yes(api, monkeypatch):
