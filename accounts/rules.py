@@ -52,6 +52,7 @@ class Action(StrEnum):
     APPROVAL_READ = "APPROVAL_READ"
     APPROVAL_DECIDE = "APPROVAL_DECIDE"
     AUDIT_READ = "AUDIT_READ"
+    AUDIT_VERIFY = "AUDIT_VERIFY"
     AUDIT_EXPORT = "AUDIT_EXPORT"
     LIMIT_CHANGE = "LIMIT_CHANGE"
     USER_READ = "USER_READ"
@@ -132,6 +133,7 @@ MATRIX: Mapping[Action, Rule] = {
     Action.AUDIT_READ: Rule(
         "Read the audit log, without personal data, and its verification", _ALL, _ALL, _NONE, _NONE
     ),
+    Action.AUDIT_VERIFY: Rule("Have the whole audit log verified now", _ALL, _ALL, _NONE, _NONE),
     Action.AUDIT_EXPORT: Rule("Export the audit log and take the bundle", _NONE, _ALL, _NONE, _NONE, step=Step.S0),
     Action.LIMIT_CHANGE: Rule("Lower a limit, ask for one to be raised", _ALL, _NONE, _NONE, _NONE, step=Step.S0),
     Action.USER_READ: Rule("See users", _ALL, _ALL, _NONE, _NONE),

@@ -126,6 +126,11 @@ def queue() -> QuerySet[Review]:
     return Review.objects.filter(state=ReviewState.OPEN).select_related("account").order_by(most, "opened_at", "pk")
 
 
+def open_of(account: Account) -> list[Review]:
+    """Return the differences of one account that wait for a person, the oldest first."""
+    return list(Review.objects.filter(account=account, state=ReviewState.OPEN).order_by("pk"))
+
+
 def queue_size() -> tuple[int, datetime | None]:
     """Return how many differences wait for a person, and since when the oldest does."""
     found = Review.objects.filter(state=ReviewState.OPEN).aggregate(count=Count("pk"), oldest=Min("opened_at"))

@@ -343,10 +343,21 @@ def instruments_met(owned: Iterable[TradingAccount]) -> dict[int, list[TradableI
 
 def seen_account(user: Principal, *, public_id: uuid.UUID) -> TradingAccount:
     """Return an account the person may see, with its owner. Raises: NotFound, also when it is somebody else's."""
-    account = accounts_of(user).filter(public_id=public_id).first()
+    account = accounts_of(user).select_related("user", "figures").filter(public_id=public_id).first()
     if account is None:
         raise NotFound("You have no such account.")
     return account
+
+
+def account_after(user: Principal, account: TradingAccount) -> TradingAccount | None:
+    """Return the next account that a person may see, in the order of the list: the newest first."""
+    return accounts_of(user).filter(pk__lt=account.pk).order_by("-pk").first()
+
+
+def newest_orders(account: TradingAccount, *, limit: int) -> list[TradeLedger]:
+    """Return an account's newest orders, by the index of its owner's."""
+    rows = TradeLedger.objects.filter(user_id=account.user_id, account=account).order_by("-pk")
+    return list(rows[:limit])
 
 
 def own_accounts(user: Principal) -> list[TradingAccount]:

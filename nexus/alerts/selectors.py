@@ -63,6 +63,12 @@ def alert(alert_id: int) -> Alert | None:
     return Alert.objects.filter(pk=alert_id).first()
 
 
+def open_about(object_type: str, object_id: str) -> list[Alert]:
+    """Return the open alerts about an object, the oldest first."""
+    rows = Alert.objects.filter(closed_at__isnull=True, object_type=object_type, object_id=object_id)
+    return list(rows.order_by("pk"))
+
+
 def about(*, object_type: str, object_id: str, limit: int) -> list[Alert]:
     """Return the alerts about an object, the oldest first."""
     return list(Alert.objects.filter(object_type=object_type, object_id=object_id).order_by("pk")[:limit])

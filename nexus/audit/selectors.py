@@ -5,10 +5,11 @@ from datetime import datetime, timedelta
 
 from django.db import connection, connections
 
-from nexus.audit.models import AnchorMark, Batch, Export, Verification
+from nexus.audit.models import AnchorMark, Batch, Event, Export, Verification
 from nexus.audit.rules.keys import INTRODUCED, KEY_OBJECT
 from nexus.core.errors import NotFound
 
+ASKED = "audit.verification_requested"
 LOOK_BACK = 50_000  # ids below the newest sealed event among which events may still be unsealed: late commits
 
 
@@ -108,6 +109,15 @@ def last_verification() -> Verification | None:
 def verifications(*, limit: int) -> list[Verification]:
     """Return the newest verifications of the whole log."""
     return list(Verification.objects.order_by("-pk")[:limit])
+
+
+def verification_asked() -> Event | None:
+    """Return the newest asking of a person for a verification, unless it has come meanwhile."""
+    asked = Event.objects.filter(action=ASKED).defer("canonical").order_by("-id").first()
+    if asked is None:
+        return None
+    came = Verification.objects.filter(asked_by=asked.actor_id[:64], finished_at__gte=asked.recorded_at)
+    return None if came.exists() else asked
 
 
 def log_began_at() -> datetime | None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from django import forms
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
@@ -13,9 +14,10 @@ from django.utils.translation import gettext_lazy
 from accounts import selectors as people
 from accounts.rules import Action
 from nexus.audit import selectors
-from nexus.audit.services import searching
+from nexus.audit.services import searching, verdicts
 from nexus.audit.services.searching import Found, Row, Search
-from nexus.audit.types import Outcome
+from nexus.audit.types import Actor, Outcome
+from nexus.console.acts import Act, Done, Plan, version_of
 from nexus.console.pages import Page, keyset, older
 
 SHOWN = 30
@@ -132,6 +134,37 @@ class EventPage(Page):
         }
 
 
+class VerifyPage(Act):
+    """Have the whole log verified now, by the worker that does so every night."""
+
+    action: ClassVar = Action.AUDIT_VERIFY
+
+    def plan(self, **kwargs: Any) -> Plan:
+        """Say what it does, and when it was done last."""
+        last, asked = selectors.last_verification(), selectors.verification_asked()
+        is_under_way = asked is not None and now() - asked.recorded_at < verdicts.GIVEN_UP_AFTER
+        shown = f"{last.finished_at:%Y-%m-%d %H:%M:%S} UTC: {last.verdict}" if last else _("never")
+        return Plan(
+            title=_("Verify the audit log now"),
+            version=version_of(last=last.pk if last else 0, asked=asked.pk if asked else 0),
+            button=_("Verify now"),
+            facts=((_("Last verified"), shown),),
+            before=_("It is verified every night after 02:00 UTC."),
+            after=_("The worker of the queue audit reads the whole log once and compares every seal, key and anchor."),
+            consequences=(
+                _("Nothing in the log is changed. A million events take about a minute."),
+                _("What it finds stands on the page of verifications, and a finding wakes people."),
+            ),
+            back=reverse("admin:console_verification"),
+            barred=_("Somebody has asked for it already. Wait for the answer.") if is_under_way else "",
+        )
+
+    def act(self, words: dict[str, Any], plan: Plan, **kwargs: Any) -> Done:
+        """Ask for it."""
+        verdicts.request(asked_by=Actor.user(self.person.public_id), reason=words["reason"], at=now())
+        return Done(_("Asked for. The verdict comes on this page."), plan.back)
+
+
 class VerificationPage(Page):
     """How the log verifies: the last verdicts, how far the sealer is, and where its seals are kept."""
 
@@ -142,12 +175,24 @@ class VerificationPage(Page):
         """Read the verdicts, the head and the anchors."""
         rows = selectors.verifications(limit=SHOWN)
         found = rows[0].findings[:SHOWN] if rows else []
+        asked = selectors.verification_asked()
+        who = people.names([*([asked.actor_id] if asked else []), *(row.asked_by for row in rows)])
         return {
             "title": _("Verification of the audit log"),
-            "rows": rows,
+            "rows": [(row, who.get(row.asked_by, row.asked_by)) for row in rows],
+            "asked": asked,
+            "asker": who.get(asked.actor_id, asked.actor_id) if asked else "",
+            "is_lost": asked is not None and now() - asked.recorded_at > verdicts.GIVEN_UP_AFTER,
+            "may_verify": self.may(Action.AUDIT_VERIFY),
             "findings": [" ".join(f"{name}: {text}" for name, text in each.items()) for each in found],
             **standing(at=now()),
         }
+
+
+class VerificationPart(VerificationPage):
+    """The part of it that the page's script reads anew while a verification is under way."""
+
+    template = "console/verification_live.html"
 
 
 def standing(*, at: datetime) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.rules import Action
 from nexus.console import (
+    account,
     alerts,
     approvals,
     audit,
@@ -87,6 +88,7 @@ PAGES: tuple[tuple[str, type[Page], str], ...] = (
     ("logins/", logins.LoginsPage, "console_logins"),
     ("logins/<str:bucket>/unlock/", logins.UnlockPage, "console_unlock"),
     ("venues/accounts/", venues.AccountsPage, "console_accounts"),
+    ("venues/accounts/<uuid:account_id>/", account.AccountPage, "console_account"),
     ("venues/positions/", venues.PositionsPage, "console_positions"),
     ("users/", users.UsersPage, "console_users"),
     ("users/new/", staff.NewPage, "console_new_user"),
@@ -104,6 +106,8 @@ PAGES: tuple[tuple[str, type[Page], str], ...] = (
     ("audit/", audit.AuditPage, "console_audit"),
     ("audit/events/<int:event_id>/", audit.EventPage, "console_event"),
     ("audit/verification/", audit.VerificationPage, "console_verification"),
+    ("audit/verification/live/", audit.VerificationPart, "console_verification_live"),
+    ("audit/verification/now/", audit.VerifyPage, "console_verify_now"),
     ("audit/exports/", exports.ExportsPage, "console_exports"),
     ("audit/exports/ask/", exports.AskPage, "console_ask_export"),
     ("audit/exports/<int:export_id>/", exports.ExportPage, "console_export"),

@@ -135,6 +135,13 @@ def key_of(email: str) -> int | None:
     return user.pk if user else NOBODY
 
 
+def standing_of(account: Account, *, clock: datetime, at: datetime) -> tuple[Standing, list[Switch]]:
+    """Return how one account stands, and every stop that covers it."""
+    switches, compared = control.stops(), reconciliation.compared([account])
+    row = _standing(account, compared.get(account.pk), switches, clock=clock, at=at)
+    return row, covering(account, switches)
+
+
 def standings(accounts: Iterable[Account], *, at: datetime) -> list[Standing]:
     """Return how accounts stand, in as many statements for fifty as for one."""
     held = list(accounts)
@@ -160,14 +167,19 @@ def _standing(account: Account, compared: Any, switches: list[Switch], *, clock:
 
 def strictest(account: Account, switches: Iterable[Switch]) -> tuple[StopLevel, str]:
     """Return how far an account may trade, and by whose stop: the system's, its broker's, its owner's or its own."""
-    covering = {
+    found = covering(account, switches)
+    if not found:
+        return StopLevel.ACTIVE, ""
+    most = max(found, key=lambda each: int(each.level))
+    return StopLevel(most.level), str(most.scope)
+
+
+def covering(account: Account, switches: Iterable[Switch]) -> list[Switch]:
+    """Return the stops that hold an account: the system's, its broker's, its owner's and its own."""
+    keys = {
         ControlScope.SYSTEM.value: "",
         ControlScope.BROKER.value: account.venue,
         ControlScope.USER.value: str(account.user_id),
         ControlScope.ACCOUNT.value: str(account.pk),
     }
-    found = [each for each in switches if covering.get(each.scope) == each.key]
-    if not found:
-        return StopLevel.ACTIVE, ""
-    most = max(found, key=lambda each: int(each.level))
-    return StopLevel(most.level), str(most.scope)
+    return [each for each in switches if keys.get(each.scope) == each.key]

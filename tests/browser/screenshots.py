@@ -3,47 +3,54 @@
 import sys
 from pathlib import Path
 
-from tests.browser import stage
+from playwright.sync_api import Browser
+
+from tests.browser import consoles, stage
 from tests.browser.stage import DESKTOP, PHONE, ROOT, Stage, Tab
 
 FOLDER = ROOT / "docs" / "screenshots"
+TALLEST = 1800  # pixels of a long page that are shown: the rest is more of the same
+KINDS = (("en", "", DESKTOP), ("en", "-phone", PHONE), ("fr", "", DESKTOP))
+FRENCH_PHONE = ("overview", "ticket")  # in French on a phone, too: these two are where it is narrowest
+NIGHT = ("home", "alerts", "stop", "reviews", "account", "runbook-reconciliation")  # in French and on a phone, too
+UNSHOWN = ("tables", "events")  # Django's own lists; "orders" shows what they look like
 
 
 def main() -> int:
-    """Render every page in both languages, some at phone width and one in the dark."""
+    """Render every page: the dashboard in both languages and on a phone, the console, and what a bad night shows."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     for old in FOLDER.glob("*.png"):
         old.unlink()
-    with stage.running() as ground, stage.chromium() as browser:
+    with stage.running(RECONCILIATION_INTERVAL="5") as ground, stage.chromium() as browser:
         filled = ground.trade(action="SELL", quantity="0.03", stop_loss="1.10000")
         waiting = ground.trade(type="LIMIT", limit_price="1.08300", quantity="0.05")
         refused = ground.trade(quantity="5")
-        for language in ("en", "fr"):
-            for name, size in (("", DESKTOP), ("-phone", PHONE)):
-                _login(stage.new_tab(browser, ground, language=language, size=size), f"login-{language}{name}")
-                tab = stage.new_tab(browser, ground, language=language, size=size).login()
-                for page, path in [
-                    *_pages(filled["id"], waiting["id"], refused["id"]),
-                    ("account", f"/accounts/{ground.account}"),
-                ]:
+        for language, name, size in (*KINDS, ("fr", "-phone", PHONE)):
+            _login(stage.new_tab(browser, ground, language=language, size=size), f"login-{language}{name}")
+            tab = stage.new_tab(browser, ground, language=language, size=size).login()
+            for page, path in _pages(ground, filled["id"], waiting["id"], refused["id"]).items():
+                if (language, name) in {each[:2] for each in KINDS} or page in FRENCH_PHONE:
                     tab.go(path)
                     _take(tab, f"{page}-{language}{name}")
-                _ticket(tab, f"ticket-{language}{name}", language=language)
-                tab.page.context.close()
+            _ticket(tab, f"ticket-{language}{name}", language=language)
+            tab.page.context.close()
         dark = stage.new_tab(browser, ground, dark=True).login()
         _take(dark, "overview-en-dark")
         _ticket(dark, "ticket-en-dark", language="en")
+        _night(browser, ground, filled["id"])
         _stopped(ground, dark)
     print(f"{len(list(FOLDER.glob('*.png')))} pictures in {FOLDER.relative_to(ROOT)}.")
     return 0
 
 
-def _pages(filled: str, waiting: str, refused: str) -> list[tuple[str, str]]:
-    return [
-        ("overview", "/"), ("positions", "/positions"), ("ledger", "/ledger"), ("security", "/security"),
-        ("refusals", "/help/refusals"), ("order-filled", f"/orders/{filled}"), ("order-waiting", f"/orders/{waiting}"),
-        ("order-refused", f"/orders/{refused}"),
-    ]  # fmt: skip
+def _pages(ground: Stage, filled: str, waiting: str, refused: str) -> dict[str, str]:
+    return {
+        "overview": "/", "positions": "/positions", "ledger": "/ledger", "account": f"/accounts/{ground.account}",
+        "security": "/security", "keys": "/security/keys", "key-new": "/security/keys/new",
+        "second-factor": "/security/second-factor", "refusals": "/help/refusals",
+        "order-filled": f"/orders/{filled}", "order-waiting": f"/orders/{waiting}",
+        "order-refused": f"/orders/{refused}",
+    }  # fmt: skip
 
 
 def _login(tab: Tab, name: str) -> None:
@@ -60,6 +67,44 @@ def _ticket(tab: Tab, name: str, *, language: str) -> None:
     _take(tab, name)
 
 
+def _night(browser: Browser, ground: Stage, order: str) -> None:
+    """Let somebody trade past us, and show the console as it is then."""
+    tab = stage.new_tab(browser, ground)
+    tab.go("/admin/")
+    _take(tab, "console-login-en")
+    tab.enter_console("operator")
+    ground.sessions["operator"] = tab.page.context.cookies()
+    _verify(tab)
+    ground.manage("paper", "trade", "buy", "BTCUSD", "0.01", "--late", "3600")
+    consoles.until(tab, "/admin/alerts/", "text=DISCREPANCY_STOPPED")
+    consoles.until(tab, "/admin/reviews/", "#content tbody a")
+    paths = consoles.pages(tab, order) | {
+        "review": consoles.first(tab, "/admin/reviews/", "/admin/reviews/[0-9a-f-]{36}/")
+    }
+    shown = {name: path for name, path in paths.items() if name not in UNSHOWN}
+    for name, path in shown.items():
+        tab.go(path)
+        _take(tab, f"console-{name}-en")
+    for language, mark, size in (("en", "-phone", PHONE), ("fr", "", DESKTOP)):
+        other = stage.new_tab(browser, ground, language=language, size=size).login("operator")
+        for name in NIGHT:
+            other.go(shown[name])
+            _take(other, f"console-{name}-{language}{mark}")
+        other.page.context.close()
+    officer = stage.new_tab(browser, ground).enter_console("compliance")
+    for name, path in consoles.OFFICERS.items():
+        officer.go(path)
+        _take(officer, f"console-{name}-en")
+
+
+def _verify(tab: Tab) -> None:
+    """Have the log verified, and wait for the verdict."""
+    tab.go("/admin/audit/verification/now/")
+    tab.page.fill("textarea[name=reason]", "A look at how it stands.")
+    tab.page.click("form.act button[type=submit]")
+    tab.page.wait_for_selector("#content .mark-ok:has-text('clean')", timeout=consoles.SOON_MS)
+
+
 def _stopped(ground: Stage, tab: Tab) -> None:
     """Stop the trader's own account, and show what his open page says."""
     tab.go("/")
@@ -70,9 +115,13 @@ def _stopped(ground: Stage, tab: Tab) -> None:
 
 
 def _take(tab: Tab, name: str) -> None:
+    """Keep a picture of the page, of a long one its beginning."""
     tab.settle()
-    is_long = "refusals" in name
-    tab.page.screenshot(path=Path(FOLDER, f"{name}.png"), full_page=not is_long)
+    size = tab.page.viewport_size
+    assert size is not None
+    tall = tab.page.evaluate("document.scrollingElement.scrollHeight")
+    clip = {"x": 0, "y": 0, "width": size["width"], "height": max(size["height"], min(int(tall), TALLEST))}
+    tab.page.screenshot(path=Path(FOLDER, f"{name}.png"), full_page=True, clip=clip)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

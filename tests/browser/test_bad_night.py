@@ -10,9 +10,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import stage
+from tests.browser.consoles import until
 from tests.browser.stage import DESKTOP, PHONE, Stage, Tab
 
-SOON_MS = 90_000
 REASON = "Somebody trades past us; seen on the broker's own statement."
 
 
@@ -38,16 +38,6 @@ def tab(night: Stage, browser: Browser) -> Iterator[Callable[..., Tab]]:
         assert each.complaints == []
         assert each.violations() == []
         each.page.context.close()
-
-
-def until(mine: Tab, path: str, selector: str, *, gone: bool = False) -> None:
-    """Load a page anew until something stands there, or stands there no more: what people do at night."""
-    for _ in range(SOON_MS // 1500):
-        mine.go(path)
-        if (mine.page.locator(selector).count() == 0) is gone:
-            return
-        mine.page.wait_for_timeout(1500)
-    raise AssertionError(f"{selector} on {path}:\n{mine.page.inner_text('#content')[:3000]}")
 
 
 def confirm(page: Page, *, code: str = "") -> None:

@@ -4,33 +4,23 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.browser import consoles
 from tests.browser.stage import DESKTOP, PHONE, Stage, Tab
-
-
-@pytest.fixture(scope="module")
-def paths(ground: Stage) -> dict[str, str]:
-    """Every page by its name, with something to see on most of them."""
-    order = ground.trade()
-    return {
-        "home": "/admin/", "stop": "/admin/stop/", "stops": "/admin/stops/", "reviews": "/admin/reviews/",
-        "unknown": "/admin/orders/unknown/", "approvals": "/admin/approvals/", "alerts": "/admin/alerts/",
-        "logins": "/admin/logins/", "order": f"/admin/orders/{order['id']}/", "tables": "/admin/tables/",
-        "orders": "/admin/trading/tradeledger/", "events": "/admin/audit/event/",
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize("language", ["en", "fr"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE])
 def test_every_page_of_the_console_is_sound(
-    tab: Callable[..., Tab], paths: dict[str, str], language: str, size: dict[str, int]
+    tab: Callable[..., Tab], ground: Stage, language: str, size: dict[str, int]
 ) -> None:
+    order = ground.trade()
     page = tab(language=language, size=size)
     page.go("/admin/login/")
     assert page.findings() == []
     page.login("operator")
     wrong = []
     width = "phone" if size == PHONE else "wide"
-    for name, path in paths.items():
+    for name, path in consoles.pages(page, order["id"]).items():
         page.go(path)
         page.shoot(f"console-{name}-{language}-{width}")
         wrong += [f"{name}: {each}" for each in page.findings()]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 
 from nexus.audit import providers, selectors
 from nexus.audit.models import Verification
@@ -15,10 +15,39 @@ from nexus.audit.rules.findings import Report
 from nexus.audit.services import anchored, keys, trail, verification
 from nexus.audit.services.anchored import AnchorUnreadable
 from nexus.audit.types import Actor, Outcome, Target
+from nexus.core.errors import Conflict
+from nexus.core.jobs import enqueue
 
 VERIFIER = Actor.system("verifier")
 FINDINGS_STORED = 100
 NIGHT_BEGINS_HOUR = 2  # UTC
+VERIFY = "audit.verify_log"
+ASKING_LOCK = 0x41564552  # one person at a time asks
+GIVEN_UP_AFTER = timedelta(minutes=30)  # a job that was lost is asked for anew
+
+
+class VerificationBusy(Conflict):
+    """Somebody has asked already, and has no answer yet."""
+
+    code = "audit_verification_busy"
+    title = "The log is being verified"
+
+
+@transaction.atomic(durable=True)
+def request(*, asked_by: Actor, reason: str, at: datetime) -> None:
+    """Have the whole log verified now, by a worker. Raises: VerificationBusy."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ASKING_LOCK])
+    asked = selectors.verification_asked()
+    if asked is not None and at - asked.recorded_at < GIVEN_UP_AFTER:
+        raise VerificationBusy("Somebody has asked for it already. The answer comes on the page of verifications.")
+    trail.record(
+        action=selectors.ASKED,
+        actor=asked_by,
+        target=Target("audit_verification", ""),
+        detail={"reason": reason},
+    )
+    enqueue(VERIFY, asked_by=asked_by.id)
 
 
 def verify_nightly(*, at: datetime, clock: Callable[[], datetime]) -> Verification | None:

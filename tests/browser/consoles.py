@@ -1,0 +1,50 @@
+"""Every page of the console by its name: what the tests visit, and what `make screenshots` renders."""
+
+import re
+
+from tests.browser.stage import Tab
+
+RUNBOOKS = ("accounts", "audit", "orders", "people", "reconciliation", "stops")
+FIXED = {
+    "home": "/admin/", "stop": "/admin/stop/", "stops": "/admin/stops/", "reviews": "/admin/reviews/",
+    "unknown": "/admin/orders/unknown/", "approvals": "/admin/approvals/", "alerts": "/admin/alerts/",
+    "logins": "/admin/logins/", "tables": "/admin/tables/", "orders": "/admin/trading/tradeledger/",
+    "events": "/admin/audit/event/", "accounts": "/admin/venues/accounts/", "positions": "/admin/venues/positions/",
+    "users": "/admin/users/", "user-new": "/admin/users/new/", "keys": "/admin/keys/", "limits": "/admin/limits/",
+    "limits-of": "/admin/limits/?scope=PLATFORM", "audit": "/admin/audit/",
+    "verification": "/admin/audit/verification/", "verify": "/admin/audit/verification/now/",
+    "exports": "/admin/audit/exports/",
+    "charts": "/admin/charts/?over=6h", "runbooks": "/admin/runbooks/",
+    **{f"runbook-{name}": f"/admin/runbooks/{name}/" for name in RUNBOOKS},
+}  # fmt: skip
+SOON_MS = 90_000
+OFFICERS = {"export-ask": "/admin/audit/exports/ask/"}  # an operator may not
+
+
+def pages(tab: Tab, order: str) -> dict[str, str]:
+    """Return the paths of all pages. Takes: a tab in the console, where what has no name of its own is looked up."""
+    user = first(tab, "/admin/users/", "/admin/users/[0-9a-f-]{36}/")
+    return FIXED | {
+        "order": f"/admin/orders/{order}/", "user": user, "user-role": f"{user}role/",
+        "limit": first(tab, "/admin/limits/?scope=PLATFORM", "/admin/limits/PLATFORM/.*"),
+        "event": first(tab, "/admin/audit/", "/admin/audit/events/[0-9]+/"),
+        "account": f"/admin/venues/accounts/{tab.stage.account}/",
+        "account-charts": f"/admin/charts/{tab.stage.account}/?over=6h",
+    }  # fmt: skip
+
+
+def first(tab: Tab, path: str, wanted: str) -> str:
+    """Return where the first link of a page leads that fits."""
+    tab.go(path)
+    links: list[str | None] = tab.page.locator("#content a").evaluate_all("all => all.map(a => a.getAttribute('href'))")
+    return next(link for link in links if link and re.fullmatch(wanted, link))
+
+
+def until(mine: Tab, path: str, selector: str, *, gone: bool = False) -> None:
+    """Load a page anew until something stands there, or stands there no more: what people do at night."""
+    for _ in range(SOON_MS // 1500):
+        mine.go(path)
+        if (mine.page.locator(selector).count() == 0) is gone:
+            return
+        mine.page.wait_for_timeout(1500)
+    raise AssertionError(f"{selector} on {path}:\n{mine.page.inner_text('#content')[:3000]}")
