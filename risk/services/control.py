@@ -307,13 +307,12 @@ def _target(row: TradingControl) -> Target:
 def _alert(row: TradingControl, *, reason: str, at: datetime) -> None:
     """Tell people of a stop: each time it gets stricter by an alert of its own, which waits for no earlier one."""
     since = row.set_at.astimezone(UTC)  # who repeats a stop leaves this as it is, and so its alert
-    dedupe_key = f"stop:{row.scope}:{row.key}:{since:%Y%m%dT%H%M%S.%f}"
-    alerts.close_about(kind=ALERT, object_id=row.place, but=dedupe_key, at=at)
     swept = "" if row.sweep == Sweep.NONE else f", and {row.sweep} is done,"
     alerts.open_alert(
         severity=Severity.CRITICAL,
         kind=ALERT,
-        dedupe_key=dedupe_key,
+        dedupe_key=f"stop:{row.scope}:{row.key}:{since:%Y%m%dT%H%M%S.%f}",
+        is_alone=True,
         text=f"Trading is {StopLevel(row.level).name}{swept} for {row.place}. {reason}",
         object_type="trading_control",
         object_id=row.place,

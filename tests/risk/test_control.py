@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from nexus.alerts.models import Alert
 from nexus.audit.types import Actor
@@ -117,6 +118,17 @@ def test_a_stop_that_gets_stricter_wakes_people_anew():
     assert (first.closed_at, second.closed_at) == (NOON + timedelta(minutes=1), None)
     assert second.text == "Trading is HALTED, and FLATTEN is done, for ACCOUNT 7. Worse."
     assert second.seen_count == 2
+
+
+def test_a_stop_asks_the_database_three_times():
+    """Amid a storm each round trip waits for a processor: the switch, the alert, and all else with the commit."""
+    halt(level=StopLevel.REDUCE_ONLY)
+
+    with CaptureQueriesContext(connection) as seen:
+        halt(reason="Worse.", at=NOON + timedelta(minutes=1))
+
+    assert len([each for each in seen if each["sql"] not in ("BEGIN", "COMMIT")]) == 3
+    assert Alert.objects.filter(closed_at=None).count() == 1
 
 
 def test_a_stop_that_was_eased_and_is_set_again_is_told_at_once():

@@ -24,6 +24,12 @@ ON CONFLICT (dedupe_key) WHERE closed_at IS NULL
 DO UPDATE SET seen_count = alert.seen_count + 1, last_seen_at = excluded.last_seen_at
 RETURNING id, xmax = 0
 """
+CLOSE_OTHERS = """
+WITH others AS (
+    UPDATE alert SET closed_at = %(at)s
+    WHERE kind = %(kind)s AND object_id = %(object_id)s AND closed_at IS NULL AND dedupe_key <> %(dedupe_key)s
+)"""
+OPEN_ALONE = CLOSE_OTHERS + OPEN
 
 
 def open_alert(
@@ -36,17 +42,19 @@ def open_alert(
     object_type: str = "",
     object_id: str = "",
     unheard: str = "",
+    is_alone: bool = False,
 ) -> None:
     """Open an alert, or count one more sighting of the open one with the same key. Runs in the caller's transaction.
 
-    Takes: in `unheard` the name of a channel that must not be used, since the alert is about it.
+    Takes: in `unheard` the name of a channel that must not be used, since the alert is about it; `is_alone` to close
+    what else of its kind is open about its object.
     """
     assert connection.in_atomic_block
     given = {
         "severity": severity.value, "kind": kind, "dedupe_key": dedupe_key, "text": text[:500],
         "object_type": object_type, "object_id": object_id, "at": at,
     }  # fmt: skip
-    alert_id, is_new = statements.fetch_only(OPEN, given)
+    alert_id, is_new = statements.fetch_only(OPEN_ALONE if is_alone else OPEN, given)
     if is_new:
         outbox.put(alert_id=alert_id, severity=severity, word=Word.OPENED, at=at, unheard=unheard)
         log.warning("alerts.opened", alert_id=alert_id, kind=kind, severity=severity.value, object_id=object_id)
@@ -57,10 +65,9 @@ def close_alert(*, dedupe_key: str, at: datetime) -> None:
     Alert.objects.filter(dedupe_key=dedupe_key, closed_at__isnull=True).update(closed_at=at)
 
 
-def close_about(*, kind: str, object_id: str, at: datetime, but: str = "") -> None:
-    """Close every open alert of a kind about an object, whatever its key, `but` the one with that key."""
-    rows = Alert.objects.filter(kind=kind, object_id=object_id, closed_at__isnull=True)
-    rows.exclude(dedupe_key=but).update(closed_at=at)
+def close_about(*, kind: str, object_id: str, at: datetime) -> None:
+    """Close every open alert of a kind about an object, whatever its key."""
+    Alert.objects.filter(kind=kind, object_id=object_id, closed_at__isnull=True).update(closed_at=at)
 
 
 def open_about(*, kind: str) -> list[str]:
