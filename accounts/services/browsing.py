@@ -118,7 +118,9 @@ def note_act(request: HttpRequest, *, at: datetime) -> None:
         request.session[ACTED] = at.timestamp()
 
 
-def leave(*, request: HttpRequest, user: User, client: ClientInfo, door: str = "dashboard", is_idle: bool = False) -> None:
+def leave(
+    *, request: HttpRequest, user: User, client: ClientInfo, door: str = "dashboard", is_idle: bool = False
+) -> None:
     """End this browser's session."""
     auth.logout(request)
     trail.record_denied(
