@@ -29,6 +29,7 @@ FORMAT = "nexus-audit-bundle v1"
 CLEAN, TAMPERED, USAGE = 0, 1, 3
 KEPT_MAX, CHUNK, HASH = 1_000, 1 << 20, 32
 SKEW, ANCHORED_WITHIN = timedelta(seconds=5), timedelta(seconds=60)
+DRIFT = timedelta(minutes=10) + SKEW  # what stands later in the log was recorded at most so much earlier
 PEM_END = b"-----END PUBLIC KEY-----"
 COLUMNS = ("id", "recorded_at", "occurred_at", "db_user", "action", "outcome", "actor_type", "actor_id", "object_type",
            "object_id", "request_id", "pii_sha256")  # fmt: skip
@@ -221,6 +222,7 @@ class Verifier:
         self.headers: dict[int, str] = {}  # number -> digest, kept when there are anchors
         self.batch: Header | None = None
         self.events = self.hidden = 0
+        self.is_past_low, self.doubtful = False, -1  # the first hidden event that only its lateness may excuse
         self.pii = iter(self.bundle.lines("pii.jsonl"))
         self.next_pii: Any = None
         self.csv: Reader | None = None
@@ -333,6 +335,8 @@ class Verifier:
             for offset in range(batch.count):
                 if offset in hidden:
                     self.hidden += 1
+                    if offset not in said["missing"]:
+                        self._doubt(batch.first + offset)
                     continue
                 canonical = next(events, None)
                 if canonical is None:
@@ -349,6 +353,20 @@ class Verifier:
             self._judge(batch, listed, computed)
         if next(events, None) is not None or leaves.read(1):
             self.report.add("leaf_count", "there are more events than the seals cover")
+
+    def _doubt(self, index: int) -> None:
+        """Note a hidden event: between two that are well inside the time, none lies outside it."""
+        is_timed = self.low is not None or self.high is not None
+        if is_timed and self.doubtful < 0 and (self.is_past_low or self.low is None):
+            self.doubtful = index
+
+    def _place(self, recorded_at: datetime) -> None:
+        """Judge by a shown event whether those that were hidden before it may have been recorded outside the time."""
+        if self.doubtful >= 0 and (self.high is None or recorded_at + DRIFT < self.high):
+            words = "from here on events are left out that were recorded within the time that was asked for"
+            self.report.add("event_hidden", words, log_index=self.doubtful)
+            self.doubtful = -1
+        self.is_past_low = self.is_past_low or (self.low is not None and recorded_at - DRIFT >= self.low)
 
     def _judge(self, batch: Header, listed: list[bytes], computed: list[bytes]) -> None:
         differing = [batch.first + at for at, (old, new) in enumerate(zip(listed, computed)) if old != new]  # noqa: B905
@@ -405,6 +423,8 @@ class Verifier:
         is_inside = (self.low is None or recorded_at >= self.low) and (self.high is None or recorded_at < self.high)
         if not is_inside or any(self.filter[name] not in ("", event[name]) for name in FILTERED_BY):
             self.report.add("outside_filter", "it is not what the manifest says was asked for", log_index=index)
+        if not self.is_filtered and (self.low is not None or self.high is not None):
+            self._place(recorded_at)
         if self.csv is not None:
             self._check_row(event, canonical, index, leaf)
         if self.next_pii is not None and self.next_pii.get("event_id") == number:
@@ -442,9 +462,29 @@ class Verifier:
         first, last = (min(self.headers), max(self.headers)) if self.headers else (None, None)
         if (self.manifest["from_batch"], self.manifest["to_batch"]) != (first, last):
             self.report.add("manifest_mismatch", f"the batches are {first} to {last}, the manifest says otherwise")
-        said = ("completeness", "sealed_through", "deployment")
+        if not self.is_filtered:
+            self._compare_ends(first, last)
+        said = ("completeness", "sealed_through", "deployment", "filter")
         self.report.facts |= found | {name: self.manifest[name] for name in said}
         self.report.facts |= {"from_batch": first, "to_batch": last}
+
+    def _compare_ends(self, first: int | None, last: int | None) -> None:
+        """Hold the batches against the time: without a beginning the log's first is there, without an end its last."""
+        if self.low is None and first != 0 and not (first is None and self.high is not None):
+            self.report.add("batches_missing", "no beginning was asked for, and the log's first batch is not there")
+        is_whole = last == self.manifest["sealed_through"]["batch_no"]
+        if self.high is None and not is_whole and not (last is None and self.low is not None):
+            self.report.add("batches_missing", "no end was asked for, and the last sealed batch is not there")
+        if self.high is None and self.doubtful >= 0:
+            words = "from here on events are left out that were recorded within the time that was asked for"
+            self.report.add("event_hidden", words, log_index=self.doubtful)
+
+    def _is_left_out(self, number: int, sealed_at: datetime) -> bool:
+        """Tell whether a batch that an anchor knows belongs to the time that was asked for, and is not here."""
+        if self.is_filtered or number in self.headers or number > self.manifest["sealed_through"]["batch_no"]:
+            return False
+        is_after = self.low is None or sealed_at >= self.low + SKEW
+        return is_after and (self.high is None or sealed_at < self.high - SKEW)
 
     def _compare_anchor(self, path: Path) -> None:
         """Hold every seal against what left the database when it was made."""
@@ -455,7 +495,10 @@ class Verifier:
             seen.add(number)
             if number in self.headers and sha256(header.encode()).hexdigest() != self.headers[number] and not is_lost:
                 self.report.add("history_rewritten", f"{name} has another batch of this number", batch_no=number)
-            is_due = number > newest and moment(header.split("\n")[7]) < made_at - ANCHORED_WITHIN
+            sealed_at = moment(header.split("\n")[7])
+            if self._is_left_out(number, sealed_at) and not is_lost:
+                self.report.add("batches_missing", f"{name} has this batch of the time asked for", batch_no=number)
+            is_due = number > newest and sealed_at < made_at - ANCHORED_WITHIN
             if is_due and not is_lost:
                 self.report.add("tail_truncated", f"{name} had this batch when the bundle was made", batch_no=number)
         for number in sorted(set(self.headers) - seen):
@@ -504,6 +547,10 @@ def words(report: Report) -> str:
     if "events" in facts:
         lines.append(f"{facts['events']} events, {facts['hidden']} more as hashes, of {facts['batches']} batches"
                      f" ({facts['from_batch']} to {facts['to_batch']}) of {facts['deployment']}")  # fmt: skip
+        lines.append(
+            "Asked for: "
+            + (", ".join(f"{name} {text}" for name, text in facts["filter"].items() if text) or "everything")
+        )
         lines.append("Complete: every event of these batches is here or counted as a hash."
                      if facts["completeness"] == "range"
                      else "Filtered: each event is authentic; that none was left out cannot be proven.")  # fmt: skip

@@ -316,8 +316,8 @@ def end_all(*, user_id: int, actor: Actor, client: ClientInfo, at: datetime) -> 
 def end_others(*, user: User, claims: Claims, client: ClientInfo, at: datetime, is_fresh: bool = False) -> TokenPair:
     """End every session but this one, which goes on with new tokens and ends no later than it would have.
 
-    In the caller's transaction, with the user's row locked. Takes: `is_fresh` when a code was accepted just now. Raises:
-    TokenInvalid when this one has ended since the request came: nothing brings it back to life.
+    In the caller's transaction, with the user's row locked. Takes: `is_fresh` when a code was accepted just now.
+    Raises: TokenInvalid when this one has ended since the request came: nothing brings it back to life.
     """
     this = TokenFamily.objects.live(at=at).filter(pk=claims.family_id, user=user).first()
     if this is None:

@@ -15,6 +15,7 @@ from accounts.rules import Action
 from accounts.services import locked
 from nexus.alerts import selectors as alerts
 from nexus.alerts.services import telling
+from nexus.audit import selectors as log
 from nexus.audit.services import looking
 from nexus.console import audit
 from nexus.console.pages import Page
@@ -78,7 +79,7 @@ class HomePage(Page):
             "venues": overview.venues(at=at),
             "lost_today": overview.lost_today(at=at),
             "may_audit": self.may(Action.AUDIT_READ),
-            "log": audit.standing(at=at),
+            "log": audit.standing(at=at, last=log.last_verification()),
             "denied": refused,
             "refusals": [(event, who.get(event.actor_id, event.actor_id)) for event in refused.newest],
         }

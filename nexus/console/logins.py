@@ -74,7 +74,7 @@ class UnlockPage(Act):
         if not lock.can_open:
             return gettext("Nobody kept its name. It opens by itself, or by `manage.py unlock_login`.")
         is_own = people.user_by_email(lock.username) == self.person if lock.username else False
-        return gettext("This is your own login. Another operator unlocks it.") if is_own else ""
+        return gettext("This is you. Nobody changes himself; another operator does.") if is_own else ""
 
     def act(self, words: dict[str, Any], plan: Plan, **kwargs: Any) -> Done:
         """Unlock it, if it still is locked."""

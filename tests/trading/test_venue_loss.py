@@ -14,7 +14,7 @@ from tests.client import ApiClient
 from tests.factories.accounts import UserFactory
 from tests.fakes import paper as paper_broker
 from tests.trading.conftest import brief, link
-from tests.trading.test_resting_orders import act, place
+from tests.trading.desk import act, place
 from tests.trading.test_terms import SELL
 from trading.brokers import registry
 from trading.brokers.mt5 import session

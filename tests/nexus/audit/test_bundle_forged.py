@@ -192,7 +192,7 @@ FORGERIES: dict[str, tuple[Change, set[tuple[str, int | None]]]] = {
     "a file gone": (
         _the_leaves_gone,
         {("file_missing", None), ("leaf_count", 0), ("manifest_mismatch", None), ("pii_modified", None),
-         ("csv_mismatch", None)},
+         ("csv_mismatch", None), ("batches_missing", None)},
     ),
     "a header's time": (lambda held: _replace(held, "batches.jsonl", b"Z\\n", b"1Z\\n"), {("bad_signature", 0),
                                                                                     ("chain_break", 2)}),
