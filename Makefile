@@ -14,7 +14,7 @@ BANDIT := $(BIN)/python -c 'import logging; logging.disable(logging.WARNING); fr
 WITH_SETTINGS := $(BIN)/python -m nexus.local with-settings
 
 .DEFAULT_GOAL := help
-.PHONY: help run code test test-browser screenshots translations crash storm fuzz bench conformance threats licences sbom secrets check format lock clean
+.PHONY: help run code test test-browser screenshots translations crash storm soak demo fuzz bench conformance threats licences sbom secrets check format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,14 @@ crash: $(VENV)/.dev-installed ## Kill real processes at every boundary of the or
 
 conformance: $(VENV)/.dev-installed ## Play every fault against every adapter, and keep the table in docs/brokers.md
 	@$(WITH_SETTINGS) $(BIN)/python -m tests.contracts.conformance --write docs/brokers.md
+
+soak: $(VENV)/.dev-installed ## Play RUNS stories (2000) against each invariant of the emulator, and kill its process KILLS times (50)
+	@exec env NEXUS_EMULATOR_RUNS="$(or $(RUNS),2000)" NEXUS_EMULATOR_KILLS="$(or $(KILLS),50)" $(BIN)/python -m nexus.local test \
+		tests/trading/brokers/mt5/emulator/test_invariants.py tests/trading/brokers/mt5/emulator/test_crashes.py -q
+
+demo: $(VENV)/.dev-installed ## Look at a demo account behind its gateway (DEMO_GATEWAY_URL …, docs/brokers.md); sends nothing
+	@test -n "$$DEMO_GATEWAY_URL" || { echo "DEMO_GATEWAY_URL names no gateway: see docs/brokers.md"; exit 2; }
+	@$(BIN)/python -m nexus.local test tests/contracts/test_looking.py -k real -q -n 0
 
 threats: $(VENV)/.dev-installed ## List each threat with the tests that are marked with it, in docs/security.md
 	@$(BIN)/python -m tests.security.threats

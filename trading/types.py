@@ -30,6 +30,11 @@ class Quote:
     ask: Decimal
     at: datetime
 
+    @property
+    def spread(self) -> Decimal:
+        """Return how far the sides are apart."""
+        return self.ask - self.bid
+
 
 @dataclass(frozen=True, slots=True)
 class Instrument:

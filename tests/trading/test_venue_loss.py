@@ -220,3 +220,29 @@ def test_a_question_on_profit_is_about_the_price_of_the_same_moment(paper, trade
     assert broker.snapshot(symbols=["EURUSD"], profit=question).profit_asked == Decimal(-820)
     dear = replace(question, price_open=Decimal("1.08900"))
     assert broker.snapshot(symbols=["EURUSD"], profit=dear).profit_asked == Decimal(-200)
+
+
+def test_a_future_whose_tick_is_worth_more_than_its_contract_size_says_is_refused(
+    floor, tmp_path: Path, settings, monkeypatch
+):
+    """Nobody speaks for the broker here: FUTX has a contract size of 1, and a tick of 1 is worth 2.50."""
+    monkeypatch.setattr(session, "CLOCK_WAIT_S", 0)
+    with paper_broker.paper(tmp_path, netting=True) as running:
+        settings.MT5_GATEWAY_URL = running.url
+        running.quote("FUTX", "12000", "12001")
+        user = UserFactory.create()
+        account = link(user)
+        accounts.broker_of(account).snapshot(symbols=["FUTX"])
+        running.quote("FUTX", "12000", "12001")
+        intent = brief(
+            symbol="FUTX", quantity=Decimal(1), entry_price=None, stop_loss=Decimal(11900), take_profit=None
+        )  # fmt: skip
+        try:
+            shown = previews.read(user=user, account=account, intent=intent, at=now())
+        finally:
+            registry.close()
+    check = next(each for each in shown.verdict.checks if each.name == "BOUNDED_LOSS")
+    assert (check.reason, check.detail) == (
+        "LOSS_FIGURES_APART", "USD for a price that moves by 1: ours 1, theirs 2.5",
+    )  # fmt: skip
+    assert shown.risk is None

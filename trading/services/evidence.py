@@ -1,7 +1,7 @@
 """The evidence for one judgement, part by part: who asks, what they ask, and what is known of the world around it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -121,7 +121,7 @@ def worst_case(q: Question) -> Reservation | Unknown:
         venue_loss=_venue_loss(q, rates=q.facts.quotes),
     )
     assert reservation is not None
-    return reservation
+    return replace(reservation, risk=reservation.risk + exposure.restopped(q.facts, account=q.account, intent=q.intent))
 
 
 def _venue_loss(q: Question, *, rates: Mapping[str, Quote]) -> Decimal:
@@ -231,7 +231,7 @@ def _shape(q: Question) -> Shape:
     entry = stops = fault or "QUOTE_MISSING"
     if quote is not None and not fault:
         entry = rules.entry_fault(q.intent, quote=quote, distance_min=q.instrument.stops_distance_min)
-        stops = rules.stops_fault(q.intent, quote=quote, distance_min=q.instrument.stops_distance_min)
+        stops = rules.stops_fault(q.intent, quote=quote, distance_min=q.instrument.stops_distance_min or quote.spread)
     prices = (q.intent.entry_price, q.intent.limit_price, q.intent.stop_price, q.intent.stop_loss, q.intent.take_profit)
     return Shape(
         symbol_fault=shape.symbol_fault(q.intent.symbol),

@@ -7,7 +7,7 @@ position cannot be told apart, and it is: too much, never too little.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -23,7 +23,7 @@ from trading.models import TradeLedger, TradingAccount
 from trading.rules import ZERO
 from trading.services.facts import AccountFacts, Facts, Missing
 from trading.states import Delivery, PositionMode, Side
-from trading.types import Reservation, VenueOrder, VenuePosition
+from trading.types import OrderIntent, Reservation, VenueOrder, VenuePosition
 
 UNCONVERTED = Unknown("CONVERSION_UNAVAILABLE")
 
@@ -120,6 +120,23 @@ def one_way(
         return sum(same, start=ZERO)
     against = (p.quantity for p in mine.snapshot.positions if p.symbol == symbol and p.side is not side)
     return sum(same, start=ZERO) - sum(against, start=ZERO)
+
+
+def restopped(facts: Facts, *, account: TradingAccount, intent: OrderIntent) -> Decimal:
+    """Return what a position can lose beyond what it can now once an order adds to it, in USD.
+
+    Where positions are netted, the stop of the order that adds becomes the whole position's, and none takes it away.
+    What has no bound counts nothing here: the order has none either, or what stands has none, and both are refused.
+    """
+    mine = next((each for each in facts.accounts if each.account.pk == account.pk), None)
+    if mine is None or mine.snapshot.mode is PositionMode.HEDGING or intent.is_reducing:
+        return ZERO
+    held = [p for p in mine.snapshot.positions if (p.symbol, p.side) == (intent.symbol, intent.side)]
+    now = _to_stops(mine, held, facts=facts)
+    then = _to_stops(mine, [replace(p, stop_loss=intent.stop_loss) for p in held], facts=facts)
+    if isinstance(now, Unknown) or isinstance(then, Unknown):
+        return ZERO
+    return money.ceil_to(max(ZERO, then - now), CENT)
 
 
 def margin(

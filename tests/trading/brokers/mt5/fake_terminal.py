@@ -19,7 +19,7 @@ SYMBOL = {
     "volume_min": 0.01, "volume_max": 100.0, "volume_step": 0.01, "volume_limit": 0.0, "trade_stops_level": 10,
     "trade_mode": 4, "order_mode": 127, "filling_mode": 3, "trade_exemode": 2, "currency_base": "EUR",
     "currency_profit": "USD", "currency_margin": "EUR", "trade_freeze_level": 5, "expiration_mode": 15,
-    "order_gtc_mode": 0,
+    "order_gtc_mode": 0, "bid": BID,
 }  # fmt: skip
 
 

@@ -47,6 +47,18 @@ def test_finds_nothing_unexpected_at_a_broker_as_we_know_it_and_sends_nothing(ru
     assert terminal.sent == []
 
 
+def test_says_which_instrument_is_worth_more_than_its_contract_size_says(run, terminal):
+    assert run()["symbols"]["EURUSD"]["worth_of_one"] == pytest.approx(100_000)
+    terminal.order_calc_profit = lambda _side, _symbol, lots, opened, closed: 250_000 * lots * (closed - opened)
+
+    (finding,) = run()["findings"]
+    assert finding.startswith(
+        "EURUSD: a price that moves by 1 is worth 250000 USD a lot, and its contract size says 100000:"
+    )
+    terminal.none_from.add("order_calc_profit")
+    assert run()["findings"] == []
+
+
 def test_says_what_a_person_must_look_at(run, terminal):
     account = terminal.account_info()
     terminal.account_info = lambda: account._replace(trade_allowed=False)

@@ -20,6 +20,7 @@ COMMENT_LENGTHS = (14, 26, 29, 30)
 COMMENT_LENGTH_MAX = 29
 REASONS = {0: "client", 1: "mobile", 2: "web", 3: "expert", 4: "stop loss", 5: "take profit", 6: "stop out"}
 OF_STOPS = frozenset({4, 5, 6})
+APART_MAX = 0.02  # as `LOSS_FIGURES_APART` has it by default
 
 ACCOUNT = (
     "login", "server", "company", "currency", "currency_digits", "trade_mode", "margin_mode", "leverage",
@@ -73,7 +74,22 @@ def _watched(desk: Desk) -> list[str]:
 
 def _symbol(desk: Desk, name: str) -> dict[str, Any] | None:
     selected, described = desk.make([Call("symbol_select", (name, True)), Call("symbol_info", (name,))])
-    return _some(described.result, SYMBOL) if selected.result is True and described.ok else None
+    if selected.result is not True or not described.ok:
+        return None
+    return _some(described.result, SYMBOL) | {"worth_of_one": _worth_of_one(desk, described.result)}
+
+
+def _worth_of_one(desk: Desk, entry: Mapping[str, Any]) -> float | None:
+    """Return what a price that moves by 1 is worth for a lot, in account currency, as the terminal reckons losses.
+
+    It is asked of the largest order over half the price, since amounts are rounded to cents. None when it cannot say.
+    """
+    opened, lots = entry["bid"], entry["volume_max"]
+    if not opened or not lots:
+        return None
+    closed = round(opened / 2, entry["digits"])
+    lost = desk.call("order_calc_profit", 0, entry["name"], float(lots), float(opened), float(closed))
+    return -lost.result / lots / (opened - closed) if lost.ok else None
 
 
 def _clock(desk: Desk, names: list[str]) -> dict[str, Any]:
@@ -143,6 +159,7 @@ def _findings(profile: Mapping[str, Any]) -> list[str]:
     ):  # fmt: skip
         if holder[name] is not wanted:
             findings.append(f"{name} is {holder[name]}: nothing can be sent")
+    findings += _misread(profile["symbols"], currency=account["currency"])
     if not checks:
         findings.append("no symbol has a price, so nothing could be checked")
         return findings
@@ -153,4 +170,20 @@ def _findings(profile: Mapping[str, Any]) -> list[str]:
             findings.append(f"a comment of {length} characters: {verdict}; we expect otherwise")
     if not checks["volume_as_integer"].startswith("refused by the package"):
         findings.append("an integer volume is taken: this is another package than the one we know")
+    return findings
+
+
+def _misread(symbols: Mapping[str, Any], *, currency: str) -> list[str]:
+    """Name the symbols whose losses are other than their contract size says, where no rate stands between."""
+    findings = []
+    for name, entry in symbols.items():
+        worth = None if entry is None else entry["worth_of_one"]
+        if worth is None or entry["currency_profit"] != currency:
+            continue
+        size = entry["trade_contract_size"]
+        if abs(worth - size) > APART_MAX * size:
+            findings.append(
+                f"{name}: a price that moves by 1 is worth {worth:.6g} {currency} a lot, and its contract size says"
+                f" {size:.6g}: where it is more, nothing is opened (LOSS_FIGURES_APART)"
+            )
     return findings

@@ -1,0 +1,97 @@
+"""On a netting account the stop of an order that adds becomes the whole position's: what that may cost is counted."""
+
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from django.utils.timezone import now
+
+from nexus.idempotency.services import records
+from nexus.idempotency.services.records import RequestKey
+from tests.factories.accounts import UserFactory
+from tests.fakes import paper as paper_broker
+from tests.trading.conftest import brief, link
+from trading.brokers import registry
+from trading.brokers.mt5 import session
+from trading.models import TradeLedger
+from trading.services import accounts, orders
+from trading.states import Side
+
+Place = Callable[..., TradeLedger]
+
+
+@pytest.fixture(params=["netting"])
+def place(request: pytest.FixtureRequest, floor, tmp_path: Path, settings, monkeypatch) -> Iterator[Place]:
+    """Order EURUSD at 1.08490 / 1.08500 on an account of a kind."""
+    monkeypatch.setattr(session, "CLOCK_WAIT_S", 0)
+    settings.MAX_POSITION_SIZE = Decimal(1_000_000)
+    with paper_broker.paper(tmp_path, netting=request.param == "netting") as running:
+        settings.MT5_GATEWAY_URL = running.url
+        running.quote("EURUSD", "1.08490", "1.08500")
+        user = UserFactory.create()
+        account = link(user)
+        venue = accounts.broker_of(account)
+        venue.snapshot(symbols=["EURUSD"])
+
+        def order(quantity: str, stop: str | None, side: Side = Side.BUY) -> TradeLedger:
+            running.quote("EURUSD", "1.08490", "1.08500")
+            venue.snapshot(symbols=["EURUSD"])
+            intent = brief(
+                side=side, quantity=Decimal(quantity), entry_price=None, take_profit=None,
+                stop_loss=None if stop is None else Decimal(stop),
+            )  # fmt: skip
+            key = RequestKey(
+                principal=str(user.public_id), account=str(account.public_id),
+                key=f"{TradeLedger.objects.count()}-of-it",
+                fingerprint=records.fingerprint(method="POST", path="/trading/execute", body={}),
+            )  # fmt: skip
+            return orders.execute(user=user, account=account, intent=intent, key=key, at=now()).order
+
+        yield order
+        registry.close()
+
+
+# Held: 0.5 lots, marked at 1.08490, whose stop at 1.0840 may fill at 1.083458: 72.10 USD. With the stop of the order
+# that adds, at 1.0500 that may fill at 1.049475: 1771.25. The order itself: 0.035745 on 1,000 units, and 0.07: 35.82.
+HELD, FAR, OWN, BESIDE = ("0.5", "1.0840"), ("0.01", "1.0500"), Decimal("35.82"), Decimal("1699.15")
+
+
+def test_a_small_order_that_moves_the_stop_of_a_large_position_is_held_against_the_days_loss(place, settings):
+    place(*HELD)
+
+    assert place(*FAR).reason == "DAILY_LOSS_EXCEEDS_LIMIT"
+    settings.DAILY_LOSS_LIMIT = Decimal(3000)
+    added = place(*FAR)
+    assert (added.status, added.risk) == ("FILLED", OWN + BESIDE)
+
+
+@pytest.mark.parametrize("place", ["hedging"], indirect=True)
+def test_where_each_position_keeps_its_stop_nothing_is_counted_beside(place):
+    place(*HELD)
+
+    assert (added := place(*FAR)).status == "FILLED"
+    assert added.risk == OWN
+
+
+def test_a_nearer_stop_and_the_other_side_count_nothing_beside(place):
+    place(*HELD)
+
+    # 1.0845 may fill at 1.08395775: 0.00126225 on 1,000 units; 1.0900 at 1.090545: from 1.08468, 0.005865.
+    assert place("0.01", "1.0845").risk == Decimal("1.34")
+    assert place("0.01", "1.0900", Side.SELL).risk == Decimal("5.94")
+
+
+def test_an_order_that_takes_the_stop_away_counts_the_assumed_move_of_the_whole(place, settings):
+    settings.UNSTOPPED_MOVE, settings.DAILY_LOSS_LIMIT = Decimal("0.05"), Decimal(10_000)
+    place(*HELD)
+
+    # 5 % of 1.08490 on 50,000 units, less what it can lose now; and 5 % of 1.08522 on 1,000, and 0.07.
+    assert place("0.01", None).risk == Decimal("2712.25") - Decimal("72.10") + Decimal("54.34")
+
+
+@pytest.mark.parametrize(("stop", "outcome"), [("1.08481", "STOP_LOSS_TOO_NEAR"), ("1.08480", "FILLED")])
+def test_a_broker_that_names_no_distance_is_given_stops_no_nearer_than_its_spread(place, stop, outcome):
+    order = place("0.01", stop)
+
+    assert (order.reason or order.status) == outcome
