@@ -32,7 +32,12 @@ RUNBOOKS: Mapping[str, str] = {
     **dict.fromkeys(("ALERT_NOT_DELIVERED", "API_KEY_ADDRESS"), "people"),
 }  # fmt: skip
 # What has happened and does not go on: nothing ends it, so it is over once somebody has taken it in hand.
-HAPPENED = frozenset({"LATE_FILL", "OVERFILL", "EXTERNAL_FILL", "HIGH_SLIPPAGE", "ACCOUNT_REFUSED", "API_KEY_ADDRESS"})
+HAPPENED = frozenset(
+    {
+        "LATE_FILL", "OVERFILL", "EXTERNAL_FILL", "HIGH_SLIPPAGE", "ACCOUNT_REFUSED", "STOP_ACCOUNT_REFUSED",
+        "API_KEY_ADDRESS",
+    }
+)  # fmt: skip
 FAMILIES: Mapping[str, str] = {"STOP_": "stops", "SUSPICION_": "people"}  # kinds with a name behind it: one section
 
 
