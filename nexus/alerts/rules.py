@@ -33,8 +33,11 @@ RUNBOOKS: Mapping[str, str] = {
 }  # fmt: skip
 # What has happened and does not go on: nothing ends it, so it is over once somebody has taken it in hand.
 HAPPENED = frozenset(
-    {"LATE_FILL", "OVERFILL", "EXTERNAL_FILL", "HIGH_SLIPPAGE", "ACCOUNT_REFUSED", "API_KEY_ADDRESS", "BREAK_GLASS"}
-)
+    {
+        "LATE_FILL", "OVERFILL", "EXTERNAL_FILL", "HIGH_SLIPPAGE", "ACCOUNT_REFUSED", "STOP_ACCOUNT_REFUSED",
+        "API_KEY_ADDRESS", "BREAK_GLASS",
+    }
+)  # fmt: skip
 FAMILIES: Mapping[str, str] = {"STOP_": "stops", "SUSPICION_": "people"}  # kinds with a name behind it: one section
 
 

@@ -151,8 +151,11 @@ def _fail(run: Run, *, detail: str, ended_at: datetime | None) -> int:
 
 
 @transaction.atomic(durable=True)
-def tell_fleet(*, at: datetime) -> None:
-    """Alert people that all trading was stopped for the sum of all discrepancies."""
+def tell_fleet(*, is_off: bool, at: datetime) -> None:
+    """Alert people that the sum of all discrepancies stops all trading, until it no longer would."""
+    if not is_off:
+        alerts.close_alert(dedupe_key=FLEET_KEY, at=at)
+        return
     alerts.open_alert(
         severity=Severity.CRITICAL, kind="FLEET_DISCREPANCY", dedupe_key=FLEET_KEY, at=at,
         text="All accounts together differ from their brokers by too much: all trading is stopped.",

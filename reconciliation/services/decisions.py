@@ -26,7 +26,7 @@ from reconciliation.models import Cycle, ReconciliationLog, Review, Sighting
 from reconciliation.services import cycles, reviews
 from reconciliation.states import Action, Decision, Entry, ReviewState, Status, Trigger
 from reconciliation.types import Outcome, from_evidence
-from trading.services import accounts, corrections
+from trading.services import accounts, comparison, corrections
 from trading.services.corrections import Origin
 from trading.states import CorrectionKind
 
@@ -206,6 +206,11 @@ def _require_current(row: Review, *, version: int, at: datetime) -> None:
     is_fresh = cycle is not None and cycle.succeeded_at is not None and at - cycle.succeeded_at <= age_max
     if version != row.version or not is_newest or not is_fresh:
         raise OldEvidence("The figures have changed, or are too old. Ask for a fresh run and look again.")
+    # A position that has moved refuses its correction; a balance has no such row of its own.
+    if "amount" in row.evidence and comparison.has_told_late(
+        accounts.get(account_id=row.account_id), since=row.seen_at
+    ):
+        raise OldEvidence("Money was booked since that may be this very difference. Ask for a fresh run.")
 
 
 def _accept(row: Review, *, reason: str, actor: Actor, at: datetime) -> list[str]:

@@ -26,9 +26,9 @@ def stop_for_failures(account: Account, *, reason: str, at: datetime) -> bool:
 
 
 def stop_when_fleet_is_off(*, at: datetime) -> bool:
-    """Stop all trading when the discrepancies of all accounts together are too much. Safe to repeat.
+    """Stop all trading when the discrepancies of all accounts together are too much, and tell whether they are.
 
-    An account that cannot be valued counts at least as much as stops it.
+    Safe to repeat. An account that cannot be valued counts at least as much as stops it.
     """
     found = Cycle.objects.filter(account__is_active=True).aggregate(
         valued=Sum("discrepancy_usd"), unvalued=Count("pk", filter=Q(is_unvalued=True))
@@ -37,7 +37,8 @@ def stop_when_fleet_is_off(*, at: datetime) -> bool:
     if total <= settings.MAX_DISCREPANCY_THRESHOLD:
         return False
     reason = f"All accounts together differ from their brokers by {total:.2f} USD."
-    return _stop(Trigger.DISCREPANCY, ControlScope.SYSTEM, "", reason=reason, at=at)
+    _stop(Trigger.DISCREPANCY, ControlScope.SYSTEM, "", reason=reason, at=at)
+    return True
 
 
 def _stop(trigger: Trigger, scope: ControlScope, key: str, *, reason: str, at: datetime) -> bool:

@@ -17,6 +17,7 @@ from reconciliation.states import Trigger
 from risk.models import AccountSight, TradingControl
 from risk.services import control
 from risk.states import ControlScope, StopLevel
+from tests import stops
 from tests.factories.accounts import UserFactory
 from tests.fakes.paper import LOGIN
 from tests.reconciliation.test_bad_day import books, delay_history, found, stop_of
@@ -333,6 +334,26 @@ def test_the_discrepancies_of_all_accounts_together_stop_the_system(execute, pap
     assert TradingControl.objects.get(scope=ControlScope.SYSTEM).level == StopLevel.REDUCE_ONLY
     assert stop_of(account) is None
     assert Alert.objects.filter(kind="FLEET_DISCREPANCY", closed_at=None).exists()
+
+    Cycle.objects.filter(pk=others[0].pk).update(discrepancy_usd=0)
+    reconcile()
+    assert not Alert.objects.filter(kind="FLEET_DISCREPANCY", closed_at=None).exists()
+
+
+def test_a_fleet_that_is_off_is_told_also_where_all_trading_is_stopped_already(execute, account, reconcile, quiet):
+    execute()
+    reconcile()
+    stops.put(StopLevel.HALTED)
+    shift_average("400")
+    row = TradingAccount.objects.get(pk=account.pk)
+    row.pk, row.public_id, row.venue_account = None, uuid.uuid4(), "other"
+    row.save()
+    Cycle.objects.create(account=row, due_at=now(), discrepancy_usd=601)
+
+    reconcile()
+
+    assert Alert.objects.filter(kind="FLEET_DISCREPANCY", closed_at=None).exists()
+    assert TradingControl.objects.get(scope=ControlScope.SYSTEM).level == StopLevel.HALTED
 
 
 def test_a_stricter_stop_is_not_eased(execute, paper, account, reconcile, quiet):

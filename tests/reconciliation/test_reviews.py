@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import transaction
 from django.utils.timezone import now
 
 from accounts.models import User
 from accounts.states import Role
+from nexus.audit.types import Actor
 from nexus.core.errors import Denied, Invalid, NotFound
 from reconciliation.models import ReconciliationLog, Review
 from reconciliation.services import decisions, reviews
@@ -21,8 +23,11 @@ from tests.factories.accounts import UserFactory
 from tests.fakes.paper import LOGIN
 from tests.reconciliation.test_acting import shift_average
 from tests.terminal import Terminal
-from trading.models import BookCorrection, BrokerPosition
-from trading.services.corrections import BooksMoved
+from trading.brokers.mt5.adapter import Mt5Broker
+from trading.models import BookCorrection, BrokerPosition, CashMovement
+from trading.services import comparison, corrections, watch
+from trading.services.corrections import BooksMoved, Origin
+from trading.states import CorrectionKind
 
 REASON = "Compared with the broker's statement."
 
@@ -95,6 +100,44 @@ def test_keeping_ours_changes_no_book_and_is_silent_until_the_figures_change(rev
 
     assert [action for _, action in changed.findings] == ["REVIEW"]
     assert changed.discrepancy_usd == 201
+
+
+def test_money_that_explains_itself_after_the_run_is_not_booked_once_more(
+    reconcile, paper, account, operator, quiet, monkeypatch
+):
+    """A deposit is in the balance, and its deal is told only after the run has seen the difference."""
+    paper.control.balance(LOGIN, "200", comment="mobile money")
+    with monkeypatch.context() as patch:
+        patch.setattr(Mt5Broker, "cash_since", lambda *_: [])
+        reconcile()
+    review = Review.objects.get(key="CASH")
+    watch.look(account_id=account.pk, at=now())
+    assert CashMovement.objects.filter(amount=200).exists()
+
+    with pytest.raises(OldEvidence):
+        decisions.preview(review_id=review.public_id, decision=Decision.ACCEPT_BROKER, at=now())
+    with pytest.raises(OldEvidence):
+        decide(review, Decision.ACCEPT_BROKER, operator)
+
+    assert not BookCorrection.objects.filter(kind="DECIDED").exists()
+    assert reconcile().status == "CLEAN"
+
+
+def test_money_that_moves_after_the_run_explains_nothing_of_it(reconcile, paper, account, operator, quiet, monkeypatch):
+    monkeypatch.setattr(comparison, "CLOCKS_MAY_DIFFER", timedelta(0))
+    with transaction.atomic():
+        origin = Origin(CorrectionKind.AUTOMATIC, "A test.", Actor.system("tests"), "a test")
+        corrections.restate_cash(account, Decimal(-200), balance=Decimal(0), origin=origin, at=now())
+    reconcile()
+    review = Review.objects.get(key="CASH")
+    paper.control.balance(LOGIN, "50")
+    watch.look(account_id=account.pk, at=now())
+    assert CashMovement.objects.filter(amount=50).exists()
+
+    decide(review, Decision.ACCEPT_BROKER, operator)
+
+    assert BookCorrection.objects.get(kind="DECIDED").amount == 200
+    assert reconcile().status == "CLEAN"
 
 
 def test_asking_for_a_fresh_run_runs_at_once_and_decides_nothing(review, operator):

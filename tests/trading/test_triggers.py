@@ -121,6 +121,39 @@ def test_a_trigger_that_is_off_only_tells(losing, trader, settings):
     assert Alert.objects.get().kind == "STOP_DAILY_LOSS"
 
 
+def test_what_a_trigger_that_is_off_has_told_is_over_with_its_cause(losing, trader, settings):
+    settings.STOP_ON = settings.STOP_ON | dict.fromkeys(("DAILY_LOSS", "MARGIN_LEVEL", "EQUITY_UNUSABLE"), "OFF")
+    settings.MARGIN_LEVEL_MIN = settings.MARGIN_LEVEL_ALARM = Decimal(10_000_000)
+    limit(LimitKind.DAILY_LOSS, "60", user=trader)
+    Alert.objects.all().delete()
+    for trigger in (Trigger.EQUITY_UNUSABLE, Trigger.MARGIN_LEVEL, Trigger.UNKNOWN_ORDERS):
+        triggers._tell_only(trigger, scope=ControlScope.ACCOUNT, key=str(losing.pk), reason="A test.", at=now())
+
+    look(losing)
+    assert open_stops() == ["STOP_DAILY_LOSS"]
+
+    watch.look(account_id=losing.pk, at=now() + timedelta(days=1))
+    assert open_stops() == []
+
+
+def test_a_trigger_that_is_switched_on_again_tells_by_its_stop(losing, trader, settings):
+    was = settings.STOP_ON
+    limit(LimitKind.DAILY_LOSS, "60", user=trader)
+    settings.STOP_ON = was | {"DAILY_LOSS": "OFF"}
+    look(losing)
+    settings.STOP_ON = was
+
+    look(losing)
+
+    assert open_stops() == []
+    assert Alert.objects.get(closed_at=None).kind == "TRADING_STOPPED"
+
+
+def open_stops() -> list[str]:
+    rows = Alert.objects.filter(kind__startswith="STOP_", closed_at=None).order_by("kind")
+    return list(rows.values_list("kind", flat=True))
+
+
 def test_a_trigger_never_eases(losing, trader, settings):
     settings.STOP_ON = settings.STOP_ON | {"DAILY_LOSS": "REDUCE_ONLY"}
     limit(LimitKind.DAILY_LOSS, "60", user=trader)

@@ -5,13 +5,13 @@ Reads only. Positions are compared by symbol where an account nets them, and by 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import LiteralString
 
 from nexus.core import money, statements
 from trading.brokers import registry
-from trading.models import BookCorrection, TradingAccount
+from trading.models import BookCorrection, CashMovement, TradingAccount
 from trading.states import CorrectionKind, PositionMode
 from trading.types import Conversion, Difference, VenuePosition
 
@@ -68,6 +68,7 @@ SELECT (SELECT coalesce(sum(quantity * price_open), 0) FROM broker_positions
         WHERE account_id = %(account)s AND venue_position_id <> '')
 """
 CENT = Decimal("0.01")
+CLOCKS_MAY_DIFFER = timedelta(minutes=1)  # ours and a venue's
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,12 @@ def is_cash_busy(account: TradingAccount, *, quiet_since: datetime) -> bool:
         {"account": account.pk, "since": quiet_since},
     )
     return bool(row[0])
+
+
+def has_told_late(account: TradingAccount, *, since: datetime) -> bool:
+    """Tell whether money that had moved by then was told only afterwards: what was missing then may be this."""
+    late = CashMovement.objects.filter(account=account, booked_at__gt=since)
+    return late.filter(moved_at__lte=since + CLOCKS_MAY_DIFFER).exists()
 
 
 def is_opened(account: TradingAccount) -> bool:

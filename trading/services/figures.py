@@ -113,11 +113,16 @@ def judge(account: TradingAccount, row: AccountFigures, *, at: datetime) -> tupl
         shown = "no number" if row.equity is None else f"{money.as_text(row.equity)} {row.currency}"
         words = f"The equity of {account} is {shown}: it must be above zero."
         triggers.pull(Trigger.EQUITY_UNUSABLE, scope=scope, key=key, reason=words, at=at)
+    else:
+        triggers.passed((Trigger.EQUITY_UNUSABLE, scope, key), at=at)
     _judge_margin(account, row, at=at)
     limit = limits.in_force(user_id=account.user_id, account_id=account.pk, symbol="").get(LimitKind.DAILY_LOSS)
     lost = loss_of(account.user_id, at=at)
     if limit is not None and lost >= limit.value:
         _stop_at_loss(account, lost=lost, limit=limit, at=at)
+    else:
+        user = (Trigger.DAILY_LOSS, ControlScope.USER, str(account.user_id))
+        triggers.passed((Trigger.DAILY_LOSS, scope, key), *([] if _has_own(limit) else [user]), at=at)
     return lost, limit
 
 
@@ -129,7 +134,7 @@ def loss_of(user_id: int, *, at: datetime) -> Decimal:
 
 def _stop_at_loss(account: TradingAccount, *, lost: Decimal, limit: Limit, at: datetime) -> None:
     """Stop whom the limit is for: the account that has one of its own, else the user with every account."""
-    is_own = limit.scope is LimitScope.ACCOUNT
+    is_own = _has_own(limit)
     scope = ControlScope.ACCOUNT if is_own else ControlScope.USER
     key = str(account.pk if is_own else account.user_id)
     words = (
@@ -138,6 +143,10 @@ def _stop_at_loss(account: TradingAccount, *, lost: Decimal, limit: Limit, at: d
     )
     sweep = Sweep(settings.DAILY_LOSS_SWEEP)
     triggers.pull(Trigger.DAILY_LOSS, scope=scope, key=key, reason=words, sweep=sweep, at=at)
+
+
+def _has_own(limit: Limit | None) -> bool:
+    return limit is not None and limit.scope is LimitScope.ACCOUNT
 
 
 def _judge_margin(account: TradingAccount, row: AccountFigures, *, at: datetime) -> None:
@@ -159,6 +168,8 @@ def _judge_margin(account: TradingAccount, row: AccountFigures, *, at: datetime)
     if level is not None and level < settings.MARGIN_LEVEL_MIN:
         words = f"The margin level of {account} is {level} %; below {settings.MARGIN_LEVEL_MIN} % it is stopped."
         triggers.pull(Trigger.MARGIN_LEVEL, scope=ControlScope.ACCOUNT, key=str(account.pk), reason=words, at=at)
+    else:
+        triggers.passed((Trigger.MARGIN_LEVEL, ControlScope.ACCOUNT, str(account.pk)), at=at)
 
 
 def by_account(accounts: list[TradingAccount]) -> Mapping[int, AccountFigures]:

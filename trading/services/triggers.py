@@ -38,6 +38,7 @@ def pull(
     if wanted == "OFF":
         _tell_only(trigger, scope=scope, key=key, reason=reason, at=at)
         return None
+    passed((trigger, scope, key), at=at)  # whoever has switched it on again is told by the stop
     level = StopLevel[wanted]
     row = control.find(scope=scope, key=key)
     sweep = sweep if level is StopLevel.HALTED else Sweep.NONE
@@ -48,6 +49,11 @@ def pull(
         scope=scope, key=key, level=level, sweep=sweep, reason=f"{trigger.value}: {reason}",
         actor=Actor.system(f"trigger:{trigger.value.lower()}"), at=at,
     )  # fmt: skip
+
+
+def passed(*pulled: tuple[Trigger, ControlScope, str], at: datetime) -> None:
+    """End what people were told of triggers that are off, and whose cause is gone. A stop stays: people ease it."""
+    alerts.close_alerts(dedupe_keys=[_told_key(*each) for each in pulled], at=at)
 
 
 def account_refused(account: TradingAccount, *, said: OrderReport | OutsideError, at: datetime) -> None:
@@ -79,13 +85,16 @@ def examine(account: TradingAccount, *, at: datetime, clock: datetime) -> None:
     row = control.find(scope=ControlScope.ACCOUNT, key=str(account.pk))
     if row is not None and row.changed_at is not None:
         since = max(since, row.changed_at)
-    for trigger, reason in (
-        (Trigger.UNKNOWN_ORDERS, _lost(account, since=since)),
-        (Trigger.REFUSALS, _refused(account, since=since)),
-        (Trigger.WRONG_FILL, _wrongly_filled(account, since=since)),
-    ):
+    scope, key = ControlScope.ACCOUNT, str(account.pk)
+    reasons = {
+        Trigger.UNKNOWN_ORDERS: _lost(account, since=since),
+        Trigger.REFUSALS: _refused(account, since=since),
+        Trigger.WRONG_FILL: _wrongly_filled(account, since=since),
+    }
+    passed(*((trigger, scope, key) for trigger, reason in reasons.items() if not reason), at=at)
+    for trigger, reason in reasons.items():
         if reason:
-            pull(trigger, scope=ControlScope.ACCOUNT, key=str(account.pk), reason=reason, at=at)
+            pull(trigger, scope=scope, key=key, reason=reason, at=at)
 
 
 def _lost(account: TradingAccount, *, since: datetime) -> str:
@@ -132,9 +141,13 @@ def _tell_only(trigger: Trigger, *, scope: ControlScope, key: str, reason: str, 
     alerts.open_alert(
         severity=Severity.CRITICAL,
         kind=f"STOP_{trigger.value}",
-        dedupe_key=f"trigger:{trigger.value}:{scope}:{key}",
+        dedupe_key=_told_key(trigger, scope, key),
         text=f"{reason} Its stop is switched off in the settings: nothing was stopped.",
         object_type="trading_control",
         object_id=f"{scope} {key}".strip(),
         at=at,
     )
+
+
+def _told_key(trigger: Trigger, scope: ControlScope, key: str) -> str:
+    return f"trigger:{trigger.value}:{scope}:{key}"

@@ -1,5 +1,6 @@
 """Opening, acknowledging and closing alerts. What is opened is told to people once its transaction has committed."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import structlog
@@ -62,7 +63,12 @@ def open_alert(
 
 def close_alert(*, dedupe_key: str, at: datetime) -> None:
     """Close the open alert with this key, when there is one: its condition has passed."""
-    Alert.objects.filter(dedupe_key=dedupe_key, closed_at__isnull=True).update(closed_at=at)
+    close_alerts(dedupe_keys=[dedupe_key], at=at)
+
+
+def close_alerts(*, dedupe_keys: Sequence[str], at: datetime) -> None:
+    """Close the open alerts with these keys, of which there may be none."""
+    Alert.objects.filter(dedupe_key__in=dedupe_keys, closed_at__isnull=True).update(closed_at=at)
 
 
 def close_about(*, kind: str, object_id: str, at: datetime) -> None:
@@ -87,7 +93,7 @@ def acknowledge(*, alert_id: int, by: str, note: str, at: datetime) -> Alert:
         raise NotFound(f"There is no alert {alert_id}.")
     if alert.acknowledged_at is None:
         alert.acknowledged_at, alert.acknowledged_by, alert.note = at, by, note[:500]
-        if alert.closed_at is None and rules.has_happened(alert.kind):
-            alert.closed_at = at
-        alert.save(update_fields=["acknowledged_at", "acknowledged_by", "note", "closed_at"])
+    if alert.closed_at is None and rules.has_happened(alert.kind):  # also one that was taken when nothing closed it
+        alert.closed_at = at
+    alert.save(update_fields=["acknowledged_at", "acknowledged_by", "note", "closed_at"])
     return alert

@@ -35,6 +35,16 @@ def test_what_goes_on_stays_open_until_its_cause_is_gone(kind):
     assert opened(kind).pk == first.pk
 
 
+def test_what_was_taken_before_anything_closed_it_closes_when_it_is_taken_again():
+    first = opened("LATE_FILL")
+    Alert.objects.filter(pk=first.pk).update(acknowledged_at=now(), acknowledged_by="somebody")
+
+    again = alerts.acknowledge(alert_id=first.pk, by="another", note="", at=now())
+
+    assert again.closed_at is not None
+    assert again.acknowledged_by == "somebody"
+
+
 def test_who_takes_it_second_changes_nothing():
     first = opened("LATE_FILL")
     alerts.acknowledge(alert_id=first.pk, by="somebody", note="Asked him.", at=now())
