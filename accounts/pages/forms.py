@@ -21,6 +21,7 @@ MODES = {
 }
 LIFETIMES = (7, 30, 90, 365)  # days
 FOREVER = ""
+OVERLAPS = (1, 6, 24)  # hours
 
 
 class LoginForm(forms.Form):
@@ -78,6 +79,23 @@ def _lifetimes() -> list[tuple[str, str]]:
     return [*days, (FOREVER, gettext("Without end (never for real money)"))]
 
 
+def _ends() -> list[tuple[str, str]]:
+    days = [(str(count), gettext("in %(count)d days") % {"count": count}) for count in LIFETIMES]
+    return [(FOREVER, gettext("when it would have")), ("1", gettext("in a day")), *days]
+
+
+def _overlaps() -> list[tuple[str, str]]:
+    hours = [(str(count * 3600), gettext("%(hours)d h") % {"hours": count}) for count in OVERLAPS]
+    return [("0", gettext("no longer: it ends at once")), *hours]
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    lines = tuple(line.strip() for line in text.splitlines() if line.strip())
+    if len(lines) > keys.NETWORKS_MAX:
+        raise forms.ValidationError(gettext("%(count)d addresses at most.") % {"count": keys.NETWORKS_MAX})
+    return lines
+
+
 class KeyForm(forms.Form):
     """What a new API key shall be."""
 
@@ -112,10 +130,7 @@ class KeyForm(forms.Form):
 
     def clean_networks(self) -> tuple[str, ...]:
         """Return one network a line."""
-        lines = tuple(line.strip() for line in self.cleaned_data["networks"].splitlines() if line.strip())
-        if len(lines) > keys.NETWORKS_MAX:
-            raise forms.ValidationError(gettext("%(count)d addresses at most.") % {"count": keys.NETWORKS_MAX})
-        return lines
+        return _networks(self.cleaned_data["networks"])
 
     def refuse(self, faults: Sequence[FieldError]) -> None:
         """Say at its field what a key may not be."""
@@ -132,6 +147,49 @@ class KeyForm(forms.Form):
             name = fault.pointer.split("/")[1]
             field = {"expires_at": "lifetime"}.get(name, name)
             self.add_error(field if field in self.fields else None, words.get((name, fault.code), fault.detail))
+
+
+class NarrowForm(forms.Form):
+    """What is left of a key: less of what it may do, fewer places it may come from, an earlier end."""
+
+    scopes = forms.MultipleChoiceField(
+        label=gettext_lazy("What it may still do"), widget=forms.CheckboxSelectMultiple, choices=list(SCOPES.items())
+    )
+    networks = forms.CharField(
+        label=gettext_lazy("Addresses it may still come from"),
+        required=False,
+        max_length=2000,
+        help_text=gettext_lazy("One in each line, each within those of now."),
+        widget=forms.Textarea(attrs={"rows": 3, "autocomplete": "off", "spellcheck": "false"}),
+    )
+    lifetime = forms.ChoiceField(label=gettext_lazy("It ends"), choices=_ends, required=False)
+    code = forms.CharField(
+        label=gettext_lazy("Code of your authenticator app"),
+        max_length=64,
+        widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "inputmode": "numeric"}),
+    )
+
+    def of(self, scopes: Sequence[str]) -> "NarrowForm":
+        """Offer what the key has, and nothing more."""
+        field = self.fields["scopes"]
+        assert isinstance(field, forms.MultipleChoiceField)
+        field.choices = [(scope, SCOPES[scope]) for scope in scopes]
+        return self
+
+    def clean_networks(self) -> tuple[str, ...]:
+        """Return one network a line."""
+        return _networks(self.cleaned_data["networks"])
+
+
+class RotateForm(forms.Form):
+    """How long the old key goes on beside the new one."""
+
+    overlap = forms.ChoiceField(label=gettext_lazy("The old key goes on for"), choices=_overlaps)
+    code = forms.CharField(
+        label=gettext_lazy("Code of your authenticator app"),
+        max_length=64,
+        widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "inputmode": "numeric"}),
+    )
 
 
 class RevokeForm(forms.Form):

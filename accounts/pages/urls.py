@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from accounts.pages import keys, second_factor, views
+from accounts.pages import key_changes, keys, second_factor, views
 
 urlpatterns = [
     path("login", views.login, name="page-login"),
@@ -17,5 +17,7 @@ urlpatterns = [
     path("security/second-factor/remove", second_factor.remove, name="page-second-factor-remove"),
     path("security/keys", keys.listing, name="page-keys"),
     path("security/keys/new", keys.create, name="page-key-new"),
+    path("security/keys/<uuid:key_id>/narrow", key_changes.narrow, name="page-key-narrow"),
+    path("security/keys/<uuid:key_id>/rotate", key_changes.rotate, name="page-key-rotate"),
     path("security/keys/<uuid:key_id>/revoke", keys.revoke, name="page-key-revoke"),
 ]

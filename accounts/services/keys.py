@@ -164,6 +164,21 @@ def narrow(*, public_id: UUID, changes: dict[str, Any], by: Principal, at: datet
     """Take something away from a key. Raises: KeyWidened, NotFound, Invalid."""
     key = _live(public_id, by=by, at=at)
     before = _plain(key)
+    scopes, networks, expires_at = check_narrower(key, changes)
+    key.scopes, key.networks, key.expires_at = sorted(set(scopes)), list(networks), expires_at
+    key.name = changes.get("name", key.name)
+    key.save(update_fields=["scopes", "networks", "expires_at", "name"])
+    _tell(
+        "accounts.api_key.narrowed",
+        key,
+        actor=Actor.user(by.public_id),
+        detail={"before": before, "after": _plain(key)},
+    )
+    return key
+
+
+def check_narrower(key: ApiKey, changes: dict[str, Any]) -> tuple[Sequence[str], Sequence[str], datetime | None]:
+    """Return the scopes, networks and end that are left of a key. Raises: KeyWidened, Invalid."""
     scopes = changes.get("scopes", key.scopes)
     networks = changes.get("networks", key.networks)
     expires_at = changes.get("expires_at", key.expires_at)
@@ -174,15 +189,14 @@ def narrow(*, public_id: UUID, changes: dict[str, Any], by: Principal, at: datet
         raise KeyWidened("Addresses can only be taken away. Make a new key for others.")
     if key.expires_at is not None and (expires_at is None or expires_at > key.expires_at):
         raise KeyWidened("A key can only end earlier. Make a new key to go on.")
-    key.scopes, key.networks, key.expires_at = sorted(set(scopes)), list(networks), expires_at
-    key.name = changes.get("name", key.name)
-    key.save(update_fields=["scopes", "networks", "expires_at", "name"])
-    _tell(
-        "accounts.api_key.narrowed",
-        key,
-        actor=Actor.user(by.public_id),
-        detail={"before": before, "after": _plain(key)},
-    )
+    return scopes, networks, expires_at
+
+
+def own(*, public_id: UUID, by: Principal, at: datetime) -> ApiKey:
+    """Return a key of one's own that can be used. Raises: NotFound."""
+    key: ApiKey | None = ApiKey.objects.live(at=at).filter(public_id=public_id, user_id=by.pk).first()
+    if key is None:
+        raise NotFound("You have no such key.")
     return key
 
 

@@ -27,6 +27,13 @@ class NotChangeable(Conflict):
     title = "This user cannot be changed so"
 
 
+class ChangedSince(Conflict):
+    """The user is another one than who asked has looked at."""
+
+    code = "changed_since"
+    title = "The user has changed since you looked"
+
+
 def ask_to_create(*, email: str, full_name: str, role: Role, reason: str, by: Principal, at: datetime) -> Request:
     """Ask for a new user. Raises: users.EmailTaken, ApprovalPending, Invalid, Denied."""
     approvals.expire(at=at)
@@ -50,29 +57,37 @@ def _ask_to_create(*, email: str, full_name: str, role: Role, reason: str, by: P
     )
 
 
-def ask_for_role(*, public_id: UUID, role: Role, reason: str, by: Principal, at: datetime) -> Request:
-    """Ask for a user to be given another role. Raises: NotFound, NotChangeable, ApprovalPending, Invalid, Denied."""
+def ask_for_role(
+    *, public_id: UUID, role: Role, reason: str, by: Principal, at: datetime, seen: int | None = None
+) -> Request:
+    """Ask for a user to be given another role.
+
+    Takes: `seen`, the token version of the user that was looked at, where one was; every change of a user moves it.
+    Raises: ChangedSince, NotFound, NotChangeable, ApprovalPending, Invalid, Denied.
+    """
     approvals.expire(at=at)
-    return _ask_for_role(public_id=public_id, role=role, reason=reason, by=by, at=at)
+    return _ask_for_role(public_id=public_id, role=role, reason=reason, by=by, at=at, seen=seen)
 
 
 @transaction.atomic(durable=True)
-def _ask_for_role(*, public_id: UUID, role: Role, reason: str, by: Principal, at: datetime) -> Request:
-    user = _changeable(public_id, by=by)
+def _ask_for_role(
+    *, public_id: UUID, role: Role, reason: str, by: Principal, at: datetime, seen: int | None
+) -> Request:
+    user = _changeable(public_id, by=by, seen=seen)
     if user.role == role:
         raise NotChangeable(f"The user is {role.label} already.")
     return approvals.ask(kind="USER_ROLE", target=_target(user), payload=_role(user, role), by=by, reason=reason, at=at)
 
 
-def ask_to_deactivate(*, public_id: UUID, reason: str, by: Principal, at: datetime) -> Request:
+def ask_to_deactivate(*, public_id: UUID, reason: str, by: Principal, at: datetime, seen: int | None = None) -> Request:
     """Ask for a user to be shut out. Raises: as `ask_for_role`."""
     approvals.expire(at=at)
-    return _ask_to_deactivate(public_id=public_id, reason=reason, by=by, at=at)
+    return _ask_to_deactivate(public_id=public_id, reason=reason, by=by, at=at, seen=seen)
 
 
 @transaction.atomic(durable=True)
-def _ask_to_deactivate(*, public_id: UUID, reason: str, by: Principal, at: datetime) -> Request:
-    user = _changeable(public_id, by=by)
+def _ask_to_deactivate(*, public_id: UUID, reason: str, by: Principal, at: datetime, seen: int | None) -> Request:
+    user = _changeable(public_id, by=by, seen=seen)
     if not user.is_active:
         raise NotChangeable("The user is deactivated already.")
     return approvals.ask(
@@ -80,15 +95,15 @@ def _ask_to_deactivate(*, public_id: UUID, reason: str, by: Principal, at: datet
     )
 
 
-def ask_to_activate(*, public_id: UUID, reason: str, by: Principal, at: datetime) -> Request:
+def ask_to_activate(*, public_id: UUID, reason: str, by: Principal, at: datetime, seen: int | None = None) -> Request:
     """Ask for a user to be let in again, who was shut out. Raises: as `ask_for_role`."""
     approvals.expire(at=at)
-    return _ask_to_activate(public_id=public_id, reason=reason, by=by, at=at)
+    return _ask_to_activate(public_id=public_id, reason=reason, by=by, at=at, seen=seen)
 
 
 @transaction.atomic(durable=True)
-def _ask_to_activate(*, public_id: UUID, reason: str, by: Principal, at: datetime) -> Request:
-    user = _changeable(public_id, by=by)
+def _ask_to_activate(*, public_id: UUID, reason: str, by: Principal, at: datetime, seen: int | None) -> Request:
+    user = _changeable(public_id, by=by, seen=seen)
     if user.is_active:
         raise NotChangeable("The user is active already.")
     return approvals.ask(
@@ -96,15 +111,15 @@ def _ask_to_activate(*, public_id: UUID, reason: str, by: Principal, at: datetim
     )
 
 
-def ask_to_reset(*, public_id: UUID, reason: str, by: Principal, at: datetime) -> Request:
+def ask_to_reset(*, public_id: UUID, reason: str, by: Principal, at: datetime, seen: int | None = None) -> Request:
     """Ask for a second factor that is lost to be removed. Raises: NoSecondFactor, as `ask_for_role`."""
     approvals.expire(at=at)
-    return _ask_to_reset(public_id=public_id, reason=reason, by=by, at=at)
+    return _ask_to_reset(public_id=public_id, reason=reason, by=by, at=at, seen=seen)
 
 
 @transaction.atomic(durable=True)
-def _ask_to_reset(*, public_id: UUID, reason: str, by: Principal, at: datetime) -> Request:
-    user = _changeable(public_id, by=by)
+def _ask_to_reset(*, public_id: UUID, reason: str, by: Principal, at: datetime, seen: int | None) -> Request:
+    user = _changeable(public_id, by=by, seen=seen)
     payload = _device(user)
     if payload is None:
         raise second_factor.NoSecondFactor("The user has no second factor.")
@@ -261,11 +276,14 @@ CREATE, ROLE, DEACTIVATE, ACTIVATE, RESET = _Create(), _Role(), _Deactivate(), _
 PASSWORD_RESET = _PasswordReset()
 
 
-def _changeable(public_id: UUID, *, by: Principal) -> User:
+def _changeable(public_id: UUID, *, by: Principal, seen: int | None = None) -> User:
+    """Lock the user: what is asked for is what stands in the payload, and nobody changes it in between."""
     approvals.require_operator(by)
-    user = User.objects.filter(public_id=public_id).first()
+    user: User | None = User.objects.locked().filter(public_id=public_id).first()
     if user is None:
         raise NotFound("There is no such user.")
+    if seen is not None and user.token_version != seen:
+        raise ChangedSince("Somebody was faster: the user has changed since you looked. Nothing was asked for.")
     if user.pk == by.pk:
         detail = "Nobody asks for a change of himself."
         raise Invalid(detail, errors=[FieldError("/user", "own", detail)])

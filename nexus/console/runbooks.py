@@ -8,14 +8,18 @@ import markdown
 from django.conf import settings
 from django.urls import reverse
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import get_language
 
 from accounts.rules import Action
 from nexus.console.pages import Page
 from nexus.core.errors import NotFound
 
 INDEX = "README"
+TRANSLATED = frozenset({"fr"})  # folders of docs/runbooks/ with the same files
 NAME = re.compile(r"[a-z]+|README")
-LINK = re.compile(r'<a href="(?P<up>\.\./)?(?P<name>[A-Za-z]+)\.md(?P<anchor>#[a-z_-]+)?">(?P<words>.*?)</a>')
+LINK = re.compile(
+    r'<a href="(?P<up>(?:\.\./)*)(?P<name>[A-Za-z]+)(?:\.fr)?\.md(?P<anchor>#[a-z_-]+)?">(?P<words>.*?)</a>'
+)
 
 
 class RunbooksPage(Page):
@@ -27,31 +31,36 @@ class RunbooksPage(Page):
     def context(self, **kwargs: Any) -> dict[str, Any]:
         """Read the file that is asked for, or the list."""
         name = kwargs.get("name", INDEX)
-        found = read(name)
+        found = read(name, (get_language() or "en")[:2])
         if found is None:
             raise NotFound("There is no such runbook.")
-        title, text = found
-        return {"title": title, "text": text, "name": kwargs.get("name", "")}
+        title, text, language = found
+        return {"title": title, "text": text, "language": language, "name": kwargs.get("name", "")}
 
 
 class RunbookPage(RunbooksPage):
     """One of them."""
 
 
-@lru_cache(maxsize=16)
-def read(name: str) -> tuple[str, SafeString] | None:
-    """Return a runbook's title and its text as a page, or None where there is none.
+@lru_cache(maxsize=32)
+def read(name: str, language: str = "en") -> tuple[str, SafeString, str] | None:
+    """Return a runbook's title, its text as a page, and the language of both; None where there is none.
 
-    The files come with the code, as its templates do; nobody writes into them from outside.
+    Where it is not translated, it is shown in English. The files come with the code, as its templates do; nobody
+    writes into them from outside.
     """
-    path = settings.BASE_DIR / "docs" / "runbooks" / f"{name}.md"
-    if not NAME.fullmatch(name) or not path.is_file():
+    if not NAME.fullmatch(name):
         return None
+    folder = settings.BASE_DIR / "docs" / "runbooks"
+    path = folder / language / f"{name}.md" if language in TRANSLATED else folder / f"{name}.md"
+    if not path.is_file():
+        return None if language not in TRANSLATED else read(name)
     title, _sep, text = path.read_text(encoding="utf-8").partition("\n")
     shown = markdown.markdown(text, extensions=["tables", "fenced_code", "toc", "sane_lists"], output_format="html")
     shown = LINK.sub(_link, shown).replace("<th>", '<th scope="col">')
     shown = shown.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
-    return title.lstrip("# "), mark_safe(shown)  # noqa: S308  # nosec B308 B703  # our own documents
+    spoken = language if language in TRANSLATED else "en"
+    return title.lstrip("# "), mark_safe(shown), spoken  # noqa: S308  # nosec B308 B703  # our own documents
 
 
 def _link(found: re.Match[str]) -> str:

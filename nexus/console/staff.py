@@ -84,6 +84,7 @@ class _Change(Act):
             back=reverse("admin:console_user", args=[user.public_id]),
             barred=self._never(user) or barred,
             is_grave=True,
+            more={"seen": user.token_version},  # of the user whose version was compared; read again, it is another
             **words_of,
         )
 
@@ -119,7 +120,12 @@ class RolePage(_Change):
         """Ask for it."""
         return waits(
             staffing.ask_for_role(
-                public_id=kwargs["user_id"], role=Role(words["role"]), reason=words["reason"], by=self.person, at=now()
+                public_id=kwargs["user_id"],
+                role=Role(words["role"]),
+                reason=words["reason"],
+                by=self.person,
+                at=now(),
+                seen=plan.more["seen"],
             )
         )
 
@@ -146,7 +152,7 @@ class DeactivatePage(_Change):
     def act(self, words: dict[str, Any], plan: Plan, **kwargs: Any) -> Done:
         """Ask for it."""
         asked = staffing.ask_to_deactivate(
-            public_id=kwargs["user_id"], reason=words["reason"], by=self.person, at=now()
+            public_id=kwargs["user_id"], reason=words["reason"], by=self.person, at=now(), seen=plan.more["seen"]
         )
         return waits(asked)
 
@@ -172,7 +178,9 @@ class ActivatePage(_Change):
 
     def act(self, words: dict[str, Any], plan: Plan, **kwargs: Any) -> Done:
         """Ask for it."""
-        asked = staffing.ask_to_activate(public_id=kwargs["user_id"], reason=words["reason"], by=self.person, at=now())
+        asked = staffing.ask_to_activate(
+            public_id=kwargs["user_id"], reason=words["reason"], by=self.person, at=now(), seen=plan.more["seen"]
+        )
         return waits(asked)
 
 
@@ -200,7 +208,9 @@ class ResetPage(_Change):
 
     def act(self, words: dict[str, Any], plan: Plan, **kwargs: Any) -> Done:
         """Ask for it."""
-        asked = staffing.ask_to_reset(public_id=kwargs["user_id"], reason=words["reason"], by=self.person, at=now())
+        asked = staffing.ask_to_reset(
+            public_id=kwargs["user_id"], reason=words["reason"], by=self.person, at=now(), seen=plan.more["seen"]
+        )
         return waits(asked)
 
 

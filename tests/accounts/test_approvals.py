@@ -1,12 +1,16 @@
 """Four eyes: nothing dangerous happens before another person agrees to exactly that, and then it happens once."""
 
 import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connection, connections, transaction
 from django.utils.timezone import now
 
 from accounts.models import ApprovalDecision, ApprovalRequest, User
@@ -21,6 +25,7 @@ from accounts.states import ApprovalState, Role
 from nexus.core.errors import Denied, Invalid, NexusError, NotFound
 from tests.client import ApiClient
 from tests.factories.accounts import PASSWORD, UserFactory
+from tests.factories.second_factor import enrolled
 from tests.threads import together
 
 AT = datetime.fromisoformat("2026-01-05T12:00:00+00:00")
@@ -290,3 +295,47 @@ def test_operators_and_compliance_see_what_waits(people, trader):
         assert answer.status_code == status
         if status == 200:
             assert [row["id"] for row in answer.json()["results"]] == [str(request.public_id)]
+
+
+WAITS_FOR_ME = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+
+
+def until_somebody_waits_for_me() -> None:
+    """Wait until another connection waits for a lock that this one holds."""
+    deadline = time.monotonic() + 30
+    with connection.cursor() as cursor:
+        cursor.execute(WAITS_FOR_ME)
+        while cursor.fetchone() == (0,):
+            assert time.monotonic() < deadline, "nobody waits"
+            time.sleep(0.01)
+            cursor.execute(WAITS_FOR_ME)
+
+
+@pytest.mark.parametrize("asking", ["role", "deactivate", "reset"])
+def test_who_asks_about_a_user_who_changes_at_that_moment_is_told_and_has_asked_for_nothing(people, trader, asking):
+    """One changes the user, on one connection; another asks for more on what he has seen, on another."""
+    enrolled(trader)
+    seen = User.objects.get(pk=trader.pk).token_version
+    asks: dict[str, Callable[..., ApprovalRequest]] = {
+        "role": partial(staffing.ask_for_role, role=Role.OPERATOR),
+        "deactivate": staffing.ask_to_deactivate,
+        "reset": staffing.ask_to_reset,
+    }
+
+    def other() -> ApprovalRequest:
+        try:
+            return asks[asking](public_id=trader.public_id, reason="He moved.", by=people[2], at=now(), seen=seen)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        with transaction.atomic():
+            User.objects.locked().get(pk=trader.pk)
+            answer = pool.submit(other)
+            until_somebody_waits_for_me()
+            User.objects.filter(pk=trader.pk).update(role=Role.COMPLIANCE, token_version=seen + 1)
+        with pytest.raises(staffing.ChangedSince):
+            answer.result(timeout=60)
+
+    assert not ApprovalRequest.objects.exists()
+    assert asks[asking](public_id=trader.public_id, reason="He moved.", by=people[2], at=now(), seen=seen + 1)

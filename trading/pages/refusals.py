@@ -42,6 +42,12 @@ def title_of(code: str) -> str:
     return found.title if found else code
 
 
+def says(code: str) -> str:
+    """Return what a code means in a few words, "" where nothing explains it."""
+    found = known().get(code)
+    return found.title if found else ""
+
+
 def known() -> Mapping[str, Refusal]:
     """Return every code that is explained, in the reader's language."""
     return read(FILES.get((get_language() or "en")[:2], "refusals.md"))
