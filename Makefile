@@ -91,6 +91,7 @@ format: $(VENV)/.dev-installed ## Format the code and mend what the linter can
 lock: $(VENV)/.dev-installed ## Compile requirements*.in into requirements*.txt, with exact versions and hashes
 	$(LOCK) requirements.in --output-file requirements.txt
 	$(LOCK) requirements-alpaca.in --output-file requirements-alpaca.txt
+	$(LOCK) requirements-parquet.in --output-file requirements-parquet.txt
 	$(LOCK) requirements-dev.in --output-file requirements-dev.txt
 
 clean: ## Remove the local data, the virtual environment and the caches

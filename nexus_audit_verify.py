@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Verify an exported bundle of a Nexus audit log, offline. Needs this file, Python 3.11 and `cryptography`.
 
+What an events.parquet says is compared too, where `pyarrow` is installed; else the verdict says that it was not.
+
     python nexus_audit_verify.py BUNDLE.zip --public-key audit-public.pem [--anchor anchors.jsonl] [--json]
 
 Exit code 0: everything in the bundle is what was sealed. 1: it is not, and each finding says what and where. 3: usage.
@@ -9,6 +11,7 @@ Docs: docs/audit.md. It shares no code with the program that writes bundles.
 
 import argparse
 import csv
+import importlib
 import io
 import json
 import struct
@@ -27,9 +30,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 FORMAT = "nexus-audit-bundle v1"
 CLEAN, TAMPERED, USAGE = 0, 1, 3
-KEPT_MAX, CHUNK, HASH = 1_000, 1 << 20, 32
+KEPT_MAX, CHUNK, HASH, PARQUET_ROWS = 1_000, 1 << 20, 32, 1_000
 SKEW, ANCHORED_WITHIN = timedelta(seconds=5), timedelta(seconds=60)
 DRIFT = timedelta(minutes=10) + SKEW  # what stands later in the log was recorded at most so much earlier
+UNREADABLE = (IndexError, KeyError, MemoryError, OSError, RuntimeError, TypeError, ValueError)  # what pyarrow raises
 PEM_END = b"-----END PUBLIC KEY-----"
 COLUMNS = ("id", "recorded_at", "occurred_at", "db_user", "action", "outcome", "actor_type", "actor_id", "object_type",
            "object_id", "request_id", "pii_sha256")  # fmt: skip
@@ -121,6 +125,35 @@ class Bundle:
 
     def exactly(self, name: str) -> "Reader":
         return Reader(self.chunks(name) if name in self.places else iter(()))
+
+
+class Window(io.RawIOBase):
+    """A member as a file of its own, for a reader that jumps about in it."""
+
+    def __init__(self, bundle: Bundle, name: str) -> None:
+        super().__init__()
+        self.bundle, self.at = bundle, 0
+        self.start, self.size, _ = bundle.places[name]
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
+        self.at = max(0, {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: self.size}[whence] + place)
+        return self.at
+
+    def tell(self) -> int:
+        return self.at
+
+    def readinto(self, buffer: Any) -> int:
+        self.bundle.file.seek(self.start + self.at)
+        held = self.bundle.file.read(max(0, min(len(buffer), self.size - self.at)))
+        buffer[: len(held)] = held
+        self.at += len(held)
+        return len(held)
 
 
 class Reader:
@@ -226,15 +259,20 @@ class Verifier:
         self.pii = iter(self.bundle.lines("pii.jsonl"))
         self.next_pii: Any = None
         self.csv: Reader | None = None
+        self.parquet: Iterator[dict[str, Any]] | None = None
+        self.damaged: set[str] = set()
 
     def run(self, anchors: list[Path]) -> None:
         self._read_manifest()
         self._read_statements()
         self._begin_csv()
+        self._begin_parquet()
         self._step_pii()
         (self._check_filtered if self.is_filtered else self._check_range)()
         if self.csv is not None and self.csv.read(1):
             self.report.add("csv_mismatch", "events.csv has more rows than there are events")
+        if self.parquet is not None and self._next_of_parquet() is not None:
+            self.report.add("parquet_mismatch", "events.parquet has more rows than there are events")
         if self.next_pii is not None:
             self.report.add("pii_modified", f"personal data of event {self.next_pii.get('event_id')} belongs to none")
         self._compare_counts()
@@ -267,6 +305,7 @@ class Verifier:
                 found, is_whole = bundle.digest(name)
                 if not is_whole or found != said["sha256"] or bundle.places[name][1] != said["size"]:
                     report.add("file_damaged", f"{name} is not what was exported")
+                    self.damaged.add(name)
 
     def _read_statements(self) -> None:
         """Know the keys that known keys vouch for, and what signed statements say was lost in a recovery."""
@@ -427,6 +466,8 @@ class Verifier:
             self._place(recorded_at)
         if self.csv is not None:
             self._check_row(event, canonical, index, leaf)
+        if self.parquet is not None:
+            self._check_parquet(event, canonical, index, leaf)
         if self.next_pii is not None and self.next_pii.get("event_id") == number:
             held = bytes.fromhex(self.next_pii["salt"]) + self.next_pii["data"].encode()
             if sha256(held).hexdigest() != committed:
@@ -454,6 +495,36 @@ class Verifier:
         if self.csv.read(len(row)) != row:
             self.report.add("csv_mismatch", "the row of events.csv says something else than the event", log_index=index)
             self.csv = None  # where the next row begins is not known any more
+
+    def _begin_parquet(self) -> None:
+        """Read the rows of events.parquet, where Parquet can be read. It is no proof by itself: nothing signs it."""
+        if "events.parquet" not in set(self.bundle.places) - self.damaged:  # what is found already, no reader is asked
+            return
+        try:
+            parquet = importlib.import_module("pyarrow.parquet")
+        except ImportError:
+            self.report.facts["not_compared"] = ["events.parquet"]
+            return
+        try:
+            file = parquet.ParquetFile(Window(self.bundle, "events.parquet"))
+            self.parquet = (row for rows in file.iter_batches(batch_size=PARQUET_ROWS) for row in rows.to_pylist())
+        except UNREADABLE as exc:
+            self.report.add("parquet_mismatch", f"events.parquet cannot be read: {type(exc).__name__}")
+
+    def _next_of_parquet(self) -> dict[str, Any] | None:
+        assert self.parquet is not None
+        try:
+            return next(self.parquet, None)
+        except UNREADABLE as exc:
+            return {"unreadable": type(exc).__name__}
+
+    def _check_parquet(self, event: Any, canonical: bytes, index: int, leaf: bytes) -> None:
+        cells = {name: None if event.get(name) is None else str(event[name]) for name in COLUMNS}
+        expected = {"log_index": index, "leaf_sha256": leaf.hex(), **cells, "canonical": canonical.decode()}
+        if self._next_of_parquet() != expected:
+            words = "the row of events.parquet says something else than the event"
+            self.report.add("parquet_mismatch", words, log_index=index)
+            self.parquet = None
 
     def _compare_counts(self) -> None:
         found = {"events": self.events, "hidden": self.hidden, "batches": len(self.headers)}
@@ -556,6 +627,8 @@ def words(report: Report) -> str:
                      else "Filtered: each event is authentic; that none was left out cannot be proven.")  # fmt: skip
     if "manifest_sha256" in facts:
         lines.append(f"SHA-256 of manifest.json: {facts['manifest_sha256']}; the log's event audit.exported names it")
+    if "not_compared" in facts:
+        lines.append("NOT COMPARED: events.parquet. Nothing is known of its rows; comparing them needs pyarrow.")
     lines.append("TAMPERED: " + ", ".join(f"{name} {n}" for name, n in sorted(report.counts.items()))
                  if report.counts else "CLEAN")  # fmt: skip
     return "\n".join(lines)

@@ -1,7 +1,11 @@
 """Accounts on the console: seen by staff, changed by services. Hashes are never displayed."""
 
+from collections.abc import Sequence
+from typing import Any, cast
+
 from axes.models import AccessAttempt
 from django.contrib import admin
+from django.http import HttpRequest
 
 from accounts.models import (
     ApiKey,
@@ -13,7 +17,35 @@ from accounts.models import (
     TotpDevice,
     User,
 )
+from accounts.services import disclosures
+from nexus.audit.types import Target
 from nexus.core.operator import RecordAdmin
+
+
+class PersonalAdmin(RecordAdmin):
+    """A table with personal data: whoever is shown some of it, in a list or one by one, stands in the audit log."""
+
+    personal: tuple[str, ...] = ()
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        """Show the list, and keep who has seen it where it shows personal data."""
+        response = super().changelist_view(request, extra_context)
+        shown = [name for name in self.personal if name in self.list_display]
+        rows = response.context_data["cl"].result_list if shown and hasattr(response, "context_data") else ()
+        if rows:
+            self._note(request, "", shown, [row.pk for row in rows])
+        return response
+
+    def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> Any:
+        """Show one record, and keep who has seen it."""
+        response = super().change_view(request, object_id, form_url, extra_context)
+        if response.status_code == 200:
+            self._note(request, object_id, self.personal, [object_id])
+        return response
+
+    def _note(self, request: HttpRequest, object_id: str, fields: Sequence[str], ids: Sequence[object]) -> None:
+        target = Target(str(self.opts.model_name), object_id)
+        disclosures.note(by=cast("User", request.user), target=target, fields=fields, ids=ids)
 
 
 @admin.register(User)
@@ -29,8 +61,10 @@ class UserAdmin(RecordAdmin):
 
 
 @admin.register(TokenFamily)
-class TokenFamilyAdmin(RecordAdmin):
+class TokenFamilyAdmin(PersonalAdmin):
     """Sessions of the API, newest end first."""
+
+    personal = ("ip", "user_agent")
 
     list_display = ("id", "user", "created_at", "last_seen_at", "absolute_expires_at", "revoked_at", "revoke_reason")
     list_select_related = ("user",)
@@ -82,8 +116,10 @@ class ApprovalDecisionAdmin(RecordAdmin):
 
 
 @admin.register(AccessAttempt)
-class AccessAttemptAdmin(RecordAdmin):
+class AccessAttemptAdmin(PersonalAdmin):
     """Failed logins of the last day. `manage.py unlock_login` and `POST /auth/unlock` open what they shut."""
+
+    personal = ("username", "ip_address", "user_agent")
 
     list_display = ("username", "ip_address", "failures_since_start", "attempt_time", "user_agent", "path_info")
     fields = list_display

@@ -252,7 +252,7 @@ DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", "nexus@localhost")
 AUDIT_SIGNING_KEY_FILE = env.text("AUDIT_SIGNING_KEY_FILE", "")  # the sealer's alone
 AUDIT_PUBLIC_KEY_FILE = env.text("AUDIT_PUBLIC_KEY_FILE", "")  # what verification trusts; else the log's first key
 AUDIT_EXPORT_DIR = Path(env.text("AUDIT_EXPORT_DIR", str(DATA_DIR / "exports"))).resolve()
-AUDIT_EXPORT_KEEP_HOURS = env.integer("AUDIT_EXPORT_KEEP_HOURS", 72, least=1)
+AUDIT_EXPORT_KEEP_HOURS = env.integer("AUDIT_EXPORT_KEEP_HOURS", 24, least=1)
 AUDIT_ANCHORS = env.secret_words("AUDIT_ANCHORS")  # where seals are kept: file:/path, log:, https://…
 
 # --- Jobs -------------------------------------------------------------------------------------------------------------

@@ -9,10 +9,9 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
 
-from accounts import selectors
 from accounts.models import User, normalized_email
 from accounts.services import codes, lockout, notices
-from accounts.states import NoticeKind, Role
+from accounts.states import Role
 from accounts.types import ClientInfo
 from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
@@ -56,22 +55,27 @@ def check_password(*, request: HttpRequest, email: str, password: str, client: C
         lockout.remember(request, user)
         return user
     locked = lockout.refusal(request)
-    if locked is not None:
-        _tell_of_lock(request, email=email)
-    note_failure(email=email, client=client, door=door, is_locked=locked is not None)
+    _note(email=email, client=client, door=door, is_locked=locked is not None, tells=_is_of_name(request))
     raise locked or InvalidCredentials()
 
 
-def _tell_of_lock(request: HttpRequest, *, email: str) -> None:
-    """Tell the owner of a name that it is locked; what an address did to itself is nobody else's news."""
-    attempt, user = lockout.attempt_of(request), selectors.user_by_email(email)
-    if user is not None and attempt is not None and attempt.shut is not lockout.ADDRESS:
-        notices.tell(user_id=user.pk, kind=NoticeKind.LOGIN_LOCKED, at=timezone.now(), quiet=True)
+def _is_of_name(request: HttpRequest) -> bool:
+    """Tell whether a name is locked; what an address did to itself is nobody else's news."""
+    attempt = lockout.attempt_of(request)
+    return attempt is not None and attempt.shut is not None and attempt.shut is not lockout.ADDRESS
 
 
-def note_failure(*, email: str, client: ClientInfo, door: str, is_locked: bool = False) -> None:
+def note_failure(*, email: str, client: ClientInfo, door: str) -> None:
     """Keep that somebody was not let in."""
-    trail.record_denied(
+    _note(email=email, client=client, door=door, is_locked=False, tells=False)
+
+
+@transaction.atomic(durable=True)
+def _note(*, email: str, client: ClientInfo, door: str, is_locked: bool, tells: bool) -> None:
+    """Keep a failure, and tell the owner of a locked name, if it has one: the same statements for all."""
+    if tells:
+        notices.tell_of_lock(email=normalized_email(email), at=timezone.now())
+    trail.record(
         action="auth.login.locked" if is_locked else "auth.login.failed",
         actor=ANONYMOUS,
         target=Target("session", ""),

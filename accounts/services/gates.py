@@ -118,14 +118,9 @@ def open_again(*, subjects: Sequence[str] = (), buckets: Sequence[bytes] = ()) -
 
 def shut(gate: Gate, retry_after_s: int, refusal: type[TooManyRequests] = TooManyRequests) -> TooManyRequests:
     """Return the refusal of a try at a shut gate, with when to come back."""
-    return refusal(
-        "Too many attempts. Come back when `Retry-After` says.",
-        headers={
-            "Retry-After": str(retry_after_s),
-            "RateLimit-Policy": f'"{gate.kind}";q={gate.most};w={int(gate.window.total_seconds())}',
-            "RateLimit": f'"{gate.kind}";r=0;t={retry_after_s}',
-        },
-    )
+    words = "Too many attempts. Come back when `Retry-After` says."
+    wait = timedelta(seconds=retry_after_s)
+    return refusal.until(words, policy=gate.kind, most=gate.most, window=gate.window, wait=wait)
 
 
 @transaction.atomic(durable=True)

@@ -36,7 +36,7 @@ from nexus.idempotency.services.records import RequestKey
 
 PREFIX = "nxk_"
 KEYS_MAX = 10
-CREATED_A_DAY_MAX = 10
+A_DAY, CREATED_A_DAY_MAX = timedelta(days=1), 10  # of one person, rotated ones too: security reference §12
 LIVE_LIFETIME_MAX = timedelta(days=90)
 OVERLAP_MAX = timedelta(hours=24)
 USED_NOTED_EVERY = timedelta(minutes=1)
@@ -234,8 +234,13 @@ def _make_room(owner: User, *, at: datetime) -> None:
     mine = ApiKey.objects.filter(user=owner)
     if mine.live(at=at).count() >= KEYS_MAX:
         raise TooManyKeys(f"You have {KEYS_MAX} keys, and more are not allowed. Revoke one first.")
-    if mine.filter(created_at__gt=at - timedelta(days=1)).count() >= CREATED_A_DAY_MAX:
-        raise TooManyRequests(f"At most {CREATED_A_DAY_MAX} keys are made in a day.", headers={"Retry-After": "3600"})
+    recent = mine.filter(created_at__gt=at - A_DAY).order_by("-created_at").values_list("created_at", flat=True)
+    oldest = recent[CREATED_A_DAY_MAX - 1 : CREATED_A_DAY_MAX].first()
+    if oldest is not None:
+        raise TooManyRequests.until(
+            f"At most {CREATED_A_DAY_MAX} keys are made in a day.",
+            policy="api_keys", most=CREATED_A_DAY_MAX, window=A_DAY, wait=oldest + A_DAY - at,
+        )  # fmt: skip
 
 
 def _store(

@@ -1,6 +1,7 @@
 """Tell people what happened to their own accounts, by e-mail. The row is the queue: what is lost is sent again."""
 
 from datetime import datetime, timedelta
+from typing import LiteralString
 
 import structlog
 from django.conf import settings
@@ -10,6 +11,7 @@ from django.db.models import F
 
 from accounts.models import Notice, User
 from accounts.states import NoticeKind
+from nexus.core import statements
 from nexus.core.jobs import enqueue
 
 SEND = "accounts.send_notices"
@@ -35,6 +37,14 @@ TEXTS: dict[NoticeKind, str] = {
 }
 ADVICE = "If this was not you, end all sessions, change the password and tell your operator."
 
+TELL_OF_LOCK: LiteralString = """
+INSERT INTO account_notice (user_id, kind, text, created_at, next_at, attempts, fault)
+SELECT users.id, %(kind)s, %(text)s, %(at)s, %(at)s, 0, '' FROM users
+ WHERE email = %(email)s AND NOT EXISTS (
+   SELECT FROM account_notice told
+    WHERE told.user_id = users.id AND told.kind = %(kind)s AND told.created_at > %(quiet_since)s)
+"""
+
 log = structlog.get_logger(__name__)
 
 
@@ -45,10 +55,24 @@ def tell(*, user_id: int, kind: NoticeKind, at: datetime, detail: str = "", quie
     """
     if quiet and Notice.objects.filter(user_id=user_id, kind=kind, created_at__gt=at - QUIET).exists():
         return
-    lines = [TEXTS[kind], f"Time: {at:%Y-%m-%d %H:%M:%S} UTC"]
-    text = "\n".join([*lines, detail, "", ADVICE] if detail else [*lines, "", ADVICE])
-    Notice.objects.create(user_id=user_id, kind=kind, text=text, created_at=at, next_at=at)
+    Notice.objects.create(user_id=user_id, kind=kind, text=_text(kind, detail, at=at), created_at=at, next_at=at)
     enqueue(SEND)
+
+
+def tell_of_lock(*, email: str, at: datetime) -> None:
+    """Keep a message to the owner of a locked name, in the caller's transaction. The clock of this app sends it.
+
+    One statement, whether the name has an owner or not, and no job: whoever locks names learns nothing by how long it
+    takes.
+    """
+    kind = NoticeKind.LOGIN_LOCKED
+    statements.fetch(TELL_OF_LOCK, {"email": email, "kind": kind.value, "text": _text(kind, "", at=at), "at": at,
+                                    "quiet_since": at - QUIET})  # fmt: skip
+
+
+def _text(kind: NoticeKind, detail: str, *, at: datetime) -> str:
+    lines = [TEXTS[kind], f"Time: {at:%Y-%m-%d %H:%M:%S} UTC"]
+    return "\n".join([*lines, detail, "", ADVICE] if detail else [*lines, "", ADVICE])
 
 
 def send_due(*, at: datetime) -> int:

@@ -139,6 +139,7 @@ class Export(models.Model):
     object_id = models.CharField(max_length=200, blank=True)
     with_csv = models.BooleanField()
     with_pii = models.BooleanField()
+    with_parquet = models.BooleanField(default=False, db_default=False)
     state = models.CharField(max_length=8, default=ExportState.QUEUED)
     attempts = models.IntegerField(default=0)
     lease_until = models.DateTimeField(null=True)
@@ -168,11 +169,12 @@ class Export(models.Model):
             object_id=self.object_id,
             with_csv=self.with_csv,
             with_pii=self.with_pii,
+            with_parquet=self.with_parquet,
         )
 
     @property
     def progress(self) -> float:
         """Return how far it is, from 0 to 1."""
-        if self.state in {ExportState.READY, ExportState.EXPIRED}:
+        if self.state in {ExportState.READY, ExportState.TAKEN, ExportState.EXPIRED}:
             return 1.0
         return min(self.done / self.total, 1.0) if self.total else 0.0

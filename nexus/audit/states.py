@@ -10,4 +10,5 @@ class ExportState(StrEnum):
     RUNNING = "RUNNING"
     READY = "READY"
     FAILED = "FAILED"
+    TAKEN = "TAKEN"  # its file was handed over, and removed
     EXPIRED = "EXPIRED"  # its file was removed

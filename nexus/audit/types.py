@@ -89,6 +89,12 @@ class Selection:
     object_id: str = ""
     with_csv: bool = False
     with_pii: bool = False
+    with_parquet: bool = False
+
+    @property
+    def needs_rows(self) -> bool:
+        """Tell whether more of each event is asked for than its sealed text."""
+        return self.with_csv or self.with_pii or self.with_parquet
 
     @property
     def is_filtered(self) -> bool:

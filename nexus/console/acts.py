@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 from django import forms
 from django.contrib import messages
@@ -60,7 +60,7 @@ class Done:
     url: str
     level: int = messages.SUCCESS
     shown_once: Mapping[str, str] = field(default_factory=dict)
-    file: Path | None = None  # the answer itself, where the act is to hand something over
+    file: BinaryIO | None = None  # the answer itself, where the act is to hand something over
 
 
 def version_of(**state: object) -> str:
@@ -135,7 +135,7 @@ class Act(Page):
             assert error is not None
             return self._again(error, form, **kwargs)
         if done.file is not None:
-            return FileResponse(done.file.open("rb"), as_attachment=True, filename=done.file.name)
+            return FileResponse(done.file, as_attachment=True, filename=Path(done.file.name).name)
         if done.shown_once:  # never into a message: those are kept in a cookie until they are read
             return self.show("console/shown_once.html", title=done.words, done=done)
         messages.add_message(request, done.level, done.words)

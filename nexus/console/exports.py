@@ -86,12 +86,20 @@ class AskForm(ActForm):
     object_type = text_field(gettext_lazy("Kind of object"))
     object_id = text_field(gettext_lazy("Id of the object"))
     with_csv = forms.BooleanField(label=gettext_lazy("A table (CSV) beside it"), required=False)
+    with_parquet = forms.BooleanField(
+        label=gettext_lazy("A table as Parquet"),
+        required=False,
+        help_text=gettext_lazy("Only where the worker has the packages of requirements-parquet.txt."),
+    )
     with_pii = forms.BooleanField(
         label=gettext_lazy("Personal data too"),
         required=False,
         help_text=gettext_lazy("Addresses, user agents and unknown names. Only where the auditor's role is set up."),
     )
-    field_order = ("from_at", "to_at", "act", "actor", "object_type", "object_id", "with_csv", "with_pii", "reason")
+    field_order = (
+        "from_at", "to_at", "act", "actor", "object_type", "object_id", "with_csv", "with_parquet", "with_pii",
+        "reason",
+    )  # fmt: skip
 
 
 class AskPage(Act):
@@ -132,7 +140,8 @@ class AskPage(Act):
         found = people.user_by_email(actor) if "@" in actor else None
         selection = Selection(
             action=words["act"], actor_id=str(found.public_id) if found else actor,
-            **{name: words[name] for name in ("from_at", "to_at", "object_type", "object_id", "with_csv", "with_pii")},
+            **{name: words[name] for name in ("from_at", "to_at", "object_type", "object_id")},
+            **{name: words[name] for name in ("with_csv", "with_parquet", "with_pii")},
         )  # fmt: skip
         by = Actor.user(self.person.public_id)
         row = exports.request(selection=selection, asked_by=by, reason=words["reason"], at=now())
@@ -162,16 +171,19 @@ class TakePage(Act):
                 *filter_of(row),
             ),
             before=_("The file lies on the server."),
-            after=_("You have the file, and the log says so."),
-            consequences=(_("Whoever has it can read it. Keep it where only those do who may."),),
+            after=_("You have the file, the server has it no more, and the log says so."),
+            consequences=(
+                _("It is taken once. If it does not arrive whole, ask for another one."),
+                _("Whoever has it can read it. Keep it where only those do who may."),
+            ),
             back=reverse("admin:console_export", args=[row.pk]),
             barred="" if is_ready else _("It has no file: it is %(state)s.") % {"state": row.state},
         )
 
     def act(self, words: dict[str, Any], plan: Plan, **kwargs: Any) -> Done:
         """Hand it over."""
-        path = exports.take(export_id=kwargs["export_id"], by=Actor.user(self.person.public_id))
-        return Done("", plan.back, file=path)
+        file = exports.take(export_id=kwargs["export_id"], by=Actor.user(self.person.public_id))
+        return Done("", plan.back, file=file)
 
 
 def filter_of(row: Any) -> list[tuple[str, object]]:

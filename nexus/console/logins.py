@@ -1,5 +1,6 @@
 """Locked logins: who is shut out now, and an operator's key."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django.urls import reverse
@@ -9,9 +10,11 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts import selectors as people
 from accounts.rules import Action
-from accounts.services import locked, lockout
+from accounts.services import disclosures, locked, lockout
+from accounts.services.locked import Lock
 from accounts.services.lockout import NotLocked
-from nexus.audit.types import Actor
+from accounts.types import Principal
+from nexus.audit.types import Actor, Target
 from nexus.console.acts import Act, Done, Plan
 from nexus.console.pages import Page
 from nexus.console.words import stamp
@@ -35,6 +38,7 @@ class LoginsPage(Page):
         """Read the locks."""
         at = now()
         rows = [(lock, KINDS.get(lock.kind, lock.kind)) for lock in locked.every(at=at)]
+        _note(self.person, "", [lock for lock, _ in rows])
         return {"rows": rows, "at": at, "may_unlock": self.may(Action.LOGIN_UNLOCK)}
 
 
@@ -48,6 +52,7 @@ class UnlockPage(Act):
         lock = locked.one(kwargs["bucket"], at=now())
         if lock is None:
             raise NotLocked(gettext("It is not locked any more: it ran out, or somebody opened it."))
+        _note(self.person, lock.bucket, [lock])
         return Plan(
             title=gettext("Unlock %(name)s") % {"name": lock.username or lock.ip or gettext("a login")},
             version=f"{lock.failures}.{lock.until.isoformat()}",
@@ -85,3 +90,10 @@ class UnlockPage(Act):
             email=lock.username, ip=lock.ip, reason=words["reason"], actor=Actor.user(self.person.public_id), at=now()
         )
         return Done(gettext("Unlocked: %(name)s.") % {"name": lock.username or lock.ip}, plan.back)
+
+
+def _note(person: Principal, bucket: str, locks: Sequence[Lock]) -> None:
+    """Keep who was shown whose names and addresses."""
+    shown = [lock.bucket for lock in locks if lock.username or lock.ip]
+    if shown:
+        disclosures.note(by=person, target=Target("login_lock", bucket), fields=("username", "ip"), ids=shown)

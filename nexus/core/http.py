@@ -1,9 +1,11 @@
 """The one face of every answer that is not a success: problem documents (RFC 9457), from both doors and beyond."""
 
 import ipaddress
+import math
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from datetime import timedelta
+from typing import Any, Self
 
 import structlog
 from django.conf import settings
@@ -50,6 +52,17 @@ class TooManyRequests(NexusError):
     status = 429
     code = "rate_limited"
     title = "Too many requests"
+
+    @classmethod
+    def until(cls, detail: str, *, policy: str, most: int, window: timedelta, wait: timedelta) -> Self:
+        """Say how many are allowed in which window, and for how long there are none."""
+        wait_s = max(1, math.ceil(wait.total_seconds()))
+        headers = {
+            "Retry-After": str(wait_s),
+            "RateLimit-Policy": f'"{policy}";q={most};w={int(window.total_seconds())}',
+            "RateLimit": f'"{policy}";r=0;t={wait_s}',
+        }
+        return cls(detail, headers=headers)
 
 
 class TlsRequired(Denied):

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
@@ -220,6 +221,22 @@ def test_ten_keys_and_not_one_more_however_many_ask_at_once(trader, client, with
     assert (answer.status_code, answer.json()["code"]) == (409, "too_many_api_keys")
     ApiKey.objects.update(revoked_at=now(), revoke_reason="x")
     assert make(client).status_code == 429  # and ten a day
+
+
+def test_ten_are_made_in_a_day_however_many_ask_at_once(client, without_codes, monkeypatch):
+    monkeypatch.setattr(keys, "KEYS_MAX", 100)
+
+    answers = together(14, lambda _: make(client))
+
+    assert Counter(each.status_code for each in answers) == {201: 10, 429: 4}
+    refused = next(each for each in answers if each.status_code == 429)
+    assert (refused["Content-Type"], refused.json()["code"]) == ("application/problem+json", "rate_limited")
+    assert 86_000 < int(refused["Retry-After"]) <= 86_400
+    assert refused["RateLimit-Policy"] == '"api_keys";q=10;w=86400'
+    first = ApiKey.objects.order_by("created_at", "pk").first()
+    assert first is not None
+    ApiKey.objects.filter(pk=first.pk).update(created_at=now() - timedelta(days=1))
+    assert [make(client).status_code for _ in range(2)] == [201, 429]
 
 
 @pytest.mark.parametrize(

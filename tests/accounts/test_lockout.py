@@ -245,7 +245,7 @@ def test_charges_and_gifts_in_every_order_never_wait_for_each_other():
 
     together(8, act)
 
-    assert LoginGate.objects.filter(kind="ip").get().failures <= 100
+    assert LoginGate.objects.get(kind="ip").failures == 0
 
 
 @pytest.mark.django_db

@@ -21,6 +21,7 @@ BEGIN, END = "<!-- licences: written by `make licences` -->", "<!-- end -->"
 LOCKED = (
     "requirements.txt",
     "requirements-alpaca.txt",
+    "requirements-parquet.txt",
 )  # what is installed to serve; tools of the gate are not shipped
 STATIC = ROOT / "nexus" / "static"
 

@@ -11,6 +11,7 @@ from nexus.audit.types import Selection
 FORMAT = "nexus-audit-bundle v1"
 EVENTS, BATCHES, LEAVES, PROOFS = "events.jsonl", "batches.jsonl", "leaves.bin", "proofs.jsonl"
 STATEMENTS, TABLE, PII, MANIFEST = "statements.jsonl", "events.csv", "pii.jsonl", "manifest.json"
+PARQUET = "events.parquet"
 
 COLUMNS = (
     "id", "recorded_at", "occurred_at", "db_user", "action", "outcome", "actor_type", "actor_id", "object_type",
@@ -33,12 +34,18 @@ def filter_of(selection: Selection) -> dict[str, str | None]:
     }
 
 
-def row(*, log_index: int, leaf: bytes, document: Any, canonical: str) -> list[str]:
-    """Return an event's row of the table. The sealed text stands in it as it is; nothing else may be a formula."""
+def cells(*, log_index: int, leaf: bytes, document: Any, canonical: str) -> list[Any]:
+    """Return an event's cells as `TABLE_HEAD` names them: its index, and text, None for what the event does not say."""
     said = document if isinstance(document, dict) else {}
-    cells = ("" if said.get(name) is None else str(said[name]) for name in COLUMNS)
-    safe = (f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells)
-    return [str(log_index), leaf.hex(), *safe, canonical]
+    texts = (None if said.get(name) is None else str(said[name]) for name in COLUMNS)
+    return [log_index, leaf.hex(), *texts, canonical]
+
+
+def row(found: Sequence[Any]) -> list[str]:
+    """Return such cells as a row of the table. The sealed text stands in it as it is; nothing else may be a formula."""
+    index, leaf, *texts, canonical = found
+    said = ("" if text is None else text for text in texts)
+    return [str(index), leaf, *(f"'{text}" if text.startswith(_FORMULA) else text for text in said), canonical]
 
 
 def table(rows: Iterable[Sequence[str]]) -> bytes:

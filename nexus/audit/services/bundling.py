@@ -24,6 +24,7 @@ from nexus.audit.rules import bundle, evidence, header, keys, merkle
 from nexus.audit.services import chosen, walking
 from nexus.audit.services.anchoring import header_of
 from nexus.audit.services.chosen import Stretch
+from nexus.audit.services.columns import Columns
 from nexus.audit.services.container import Container
 from nexus.audit.services.recovery import RECOVERED
 from nexus.audit.types import Selection
@@ -69,7 +70,7 @@ def write(
     """Write a bundle to `file`. Takes: in `folder` where drafts of its parts may stand; `progress`, told of the leaves
     done and of all that there are, and stopping everything by what it raises.
 
-    Raises: NothingSealed, PiiForbidden.
+    Raises: NothingSealed, ParquetMissing, PiiForbidden.
     """
     if selection.with_pii and not walking.may_read_pii(using):
         raise PiiForbidden("The role of AUDIT_DATABASE_URL must be the auditor's to export personal data.")
@@ -84,6 +85,7 @@ def write(
         writer = _Writer(selection, made, drafts, using)
         container.add(bundle.EVENTS, writer.events(stretch, progress))
         container.add(bundle.STATEMENTS, _statements(using))
+        drafts.close()
         for name, draft in drafts.files.items():
             draft.seek(0)
             container.add(name, iter(partial(draft.read, COPIED_AT_ONCE), b""))
@@ -99,13 +101,19 @@ class _Drafts:
     def __init__(self, selection: Selection, make: Callable[[], IO[bytes]]) -> None:
         names = [bundle.BATCHES, bundle.PROOFS if selection.is_filtered else bundle.LEAVES]
         names += [bundle.TABLE] if selection.with_csv else []
+        names += [bundle.PARQUET] if selection.with_parquet else []
         names += [bundle.PII] if selection.with_pii else []
         self.files = {name: make() for name in names}
+        self.columns = Columns(self.files[bundle.PARQUET]) if selection.with_parquet else None
         if selection.with_csv:
             self.files[bundle.TABLE].write(bundle.table([bundle.TABLE_HEAD]))
 
     def write(self, name: str, chunk: bytes) -> None:
         self.files[name].write(chunk)
+
+    def close(self) -> None:
+        if self.columns is not None:
+            self.columns.close()
 
 
 class _Writer:
@@ -138,7 +146,7 @@ class _Writer:
             hidden += piece.hidden
             missing += piece.missing
             self._made.events += piece.end - piece.first - len(piece.hidden)
-            if self._selection.with_csv or self._selection.with_pii:
+            if self._selection.needs_rows:
                 self._beside(list(chosen.rows(self._selection, piece.first, piece.end, using=self._using)))
             done(piece.end - piece.first)
         for batch in group:
@@ -176,9 +184,11 @@ class _Writer:
         made.key_ids.add(batch.key_id)
 
     def _beside(self, rows: list[chosen.Row]) -> None:
-        """Write the table's rows and the personal data of these events."""
+        """Write the tables' rows and the personal data of these events."""
         if self._selection.with_csv:
-            self._drafts.write(bundle.TABLE, bundle.table(_row(row) for row in rows))
+            self._drafts.write(bundle.TABLE, bundle.table(bundle.row(_cells(row)) for row in rows))
+        if self._drafts.columns is not None:
+            self._drafts.columns.write(map(_cells, rows))
         if self._selection.with_pii:
             self._write_pii(rows)
 
@@ -196,14 +206,14 @@ def _of(batch: Batch, indexes: list[int]) -> list[int]:
     return [index - first for index in indexes[bisect_left(indexes, first) : bisect_left(indexes, end)]]
 
 
-def _row(row: chosen.Row) -> list[str]:
+def _cells(row: chosen.Row) -> list[Any]:
     canonical = row.canonical or ""
     try:
         document = orjson.loads(canonical)
     except orjson.JSONDecodeError:
         document = None
     leaf = merkle.leaf_hash(canonical.encode())
-    return bundle.row(log_index=row.log_index, leaf=leaf, document=document, canonical=canonical)
+    return bundle.cells(log_index=row.log_index, leaf=leaf, document=document, canonical=canonical)
 
 
 def _statements(using: str) -> Iterator[bytes]:

@@ -1,13 +1,14 @@
-"""Exports as jobs: asked for, written with progress by one worker at a time, kept for a while, and taken away.
+"""Exports as jobs: asked for, written with progress by one worker at a time, kept for a while, and handed over once.
 
 The row is the queue: a job that is lost, or whose worker died, is handed out again once its lease is over.
 """
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import structlog
 from django.conf import settings
@@ -22,6 +23,7 @@ from nexus.audit.services.bundling import Bundle
 from nexus.audit.states import ExportState
 from nexus.audit.types import Actor, Outcome, Selection, Target
 from nexus.core.errors import Conflict, Invalid, NexusError
+from nexus.core.http import TooManyRequests
 from nexus.core.jobs import enqueue
 
 EXPORT = "audit.export"
@@ -51,7 +53,7 @@ class ExportNotReady(Conflict):
 
 
 class ExportBusy(Conflict):
-    """Whoever asks has one that is not done yet, or has asked too often."""
+    """Whoever asks has one that is not done yet."""
 
     code = "audit_export_busy"
     title = "You have exports enough for now"
@@ -65,7 +67,7 @@ class _Superseded(Exception):
 def request(*, selection: Selection, asked_by: Actor, reason: str, at: datetime) -> Export:
     """Ask for a bundle. Whether they may, with personal data or without, is for the door to know.
 
-    Raises: SelectionEmpty, ExportBusy.
+    Raises: SelectionEmpty, ExportBusy, TooManyRequests.
     """
     check(selection, reason=reason)
     _require_room(asked_by, at=at)
@@ -86,14 +88,19 @@ def request(*, selection: Selection, asked_by: Actor, reason: str, at: datetime)
 
 
 def _require_room(asked_by: Actor, *, at: datetime) -> None:
-    """Let a person have one export at a time, and so many an hour. Raises: ExportBusy."""
+    """Let a person have one export at a time, and so many an hour. Raises: ExportBusy, TooManyRequests."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [ASKING_LOCK, asked_by.id])
     own = Export.objects.filter(asked_by=asked_by.id[:64])
     if own.filter(state__in=(ExportState.QUEUED, ExportState.RUNNING)).exists():
         raise ExportBusy("Your last export is not done yet. Wait for it; you may ask for the next one then.")
-    if own.filter(asked_at__gt=at - AN_HOUR).count() >= ASKED_AN_HOUR_MAX:
-        raise ExportBusy(f"You have asked for {ASKED_AN_HOUR_MAX} exports within an hour. Ask for wider ones, or wait.")
+    recent = own.filter(asked_at__gt=at - AN_HOUR).order_by("-asked_at").values_list("asked_at", flat=True)
+    oldest = recent[ASKED_AN_HOUR_MAX - 1 : ASKED_AN_HOUR_MAX].first()
+    if oldest is not None:
+        raise TooManyRequests.until(
+            f"You have asked for {ASKED_AN_HOUR_MAX} exports within an hour. Ask for wider ones, or wait.",
+            policy="exports", most=ASKED_AN_HOUR_MAX, window=AN_HOUR, wait=oldest + AN_HOUR - at,
+        )  # fmt: skip
 
 
 def check(selection: Selection, *, reason: str) -> None:
@@ -131,22 +138,41 @@ def sweep(*, at: datetime) -> None:
     for export_id in due(at=at):
         enqueue(EXPORT, expires_s=int(HANDED_OUT_AGAIN.total_seconds()), export_id=export_id)
     kept_since = at - timedelta(hours=settings.AUDIT_EXPORT_KEEP_HOURS)
-    for row in Export.objects.filter(state=ExportState.READY, finished_at__lt=kept_since).order_by("pk")[:DUE_MAX]:
-        _path(row).unlink(missing_ok=True)
-        Export.objects.filter(pk=row.pk, state=ExportState.READY).update(state=ExportState.EXPIRED)
+    over = Export.objects.filter(state__in=(ExportState.READY, ExportState.TAKEN), finished_at__lt=kept_since)
+    for row in over.order_by("pk")[:DUE_MAX]:
+        _path(row).unlink(missing_ok=True)  # also what a crash between taking and removing has left
+        Export.objects.filter(pk=row.pk, state=row.state).update(state=ExportState.EXPIRED)
+
+
+def take(*, export_id: int, by: Actor) -> BinaryIO:
+    """Hand a finished bundle over, open, and write down to whom. It is taken once: its file is gone from then on.
+
+    Raises: NotFound, ExportNotReady.
+    """
+    path = _path(selectors.export(export_id))
+    with ExitStack() as unless_taken:
+        try:
+            file = unless_taken.enter_context(path.open("rb"))
+        except FileNotFoundError:  # none yet, not any more, in another machine's folder, or somebody has tidied up
+            file = None
+        _mark_taken(export_id, by=by, is_there=file is not None)
+        assert file is not None
+        unless_taken.pop_all()
+    path.unlink(missing_ok=True)  # whoever has it open reads on
+    return file
 
 
 @transaction.atomic(durable=True)
-def take(*, export_id: int, by: Actor) -> Path:
-    """Return where a finished bundle lies, and write down who takes it. Raises: NotFound, ExportNotReady."""
-    row = selectors.export(export_id)
+def _mark_taken(export_id: int, *, by: Actor, is_there: bool) -> None:
+    row = Export.objects.select_for_update(no_key=True).get(pk=export_id)
     if row.state != ExportState.READY:
         raise ExportNotReady(f"Export {export_id} is {row.state}.")
-    if not _path(row).is_file():  # another machine's folder, or somebody has tidied up
+    if not is_there:
         raise ExportNotReady(f"The file of export {export_id} is not where AUDIT_EXPORT_DIR says.")
+    row.state = ExportState.TAKEN
+    row.save(update_fields=["state"])
     detail = {"manifest_sha256": row.manifest_sha256, "with_pii": row.with_pii}
     trail.record(action="audit.export_taken", actor=by, target=Target("audit_export", str(row.pk)), detail=detail)
-    return _path(row)
 
 
 def note(

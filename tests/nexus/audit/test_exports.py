@@ -17,7 +17,7 @@ from nexus.audit.types import Actor, Selection
 from nexus.celery import app
 from nexus.core.errors import NotFound
 from tests.nexus.audit.bundles import members, verify
-from tests.nexus.audit.sealed import seal
+from tests.nexus.audit.sealed import record, seal
 from tests.threads import together
 
 pytestmark = pytest.mark.django_db
@@ -43,15 +43,20 @@ def test_a_bundle_that_was_asked_for_is_written_and_every_step_stands_in_the_log
 
     row.refresh_from_db()
     assert (row.state, row.progress, row.events, row.attempts, row.fault) == ("READY", 1.0, 14, 1, "")
-    path = exports.take(export_id=row.pk, by=PERSON)
-    assert [each.name for each in folder.iterdir()] == [path.name]
+    (path,) = folder.iterdir()
+    mode, size = path.stat().st_mode, path.stat().st_size
+    with exports.take(export_id=row.pk, by=PERSON) as file:
+        bundle = file.read()
+    assert list(folder.iterdir()) == []
+    row.refresh_from_db()
+    assert (row.state, row.progress) == ("TAKEN", 1.0)
     assert selectors.exports() == [selectors.export(row.pk)] == [row]
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert row.size == path.stat().st_size
-    report = verify(path.read_bytes(), tmp_path)
+    assert mode & 0o777 == 0o600
+    assert row.size == size == len(bundle)
+    report = verify(bundle, tmp_path)
     assert report.findings == []
     assert report.facts["manifest_sha256"] == row.manifest_sha256
-    manifest = json.loads(members(path.read_bytes())["manifest.json"])
+    manifest = json.loads(members(bundle)["manifest.json"])
     assert manifest["asked_by"] == "the-auditor"
     events = [(event.action, event.actor_id, event.outcome) for event in new_events()]
     assert events == [
@@ -174,6 +179,44 @@ def test_a_lost_job_is_handed_out_again(log, monkeypatch):
     assert handed == []
     exports.sweep(at=row.asked_at + timedelta(seconds=61))
     assert handed == [("audit.export", row.pk)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_six_who_take_it_at_once_one_has_it(folder, new_events):
+    record(3)
+    seal()
+    row = ask()
+    exports.run(export_id=row.pk, clock=now)
+
+    def take(_number: int) -> bytes | str:
+        try:
+            with exports.take(export_id=row.pk, by=PERSON) as file:
+                return file.read()
+        except ExportNotReady as exc:
+            return exc.code
+
+    answers = together(6, take)
+
+    refused = [each for each in answers if isinstance(each, str)]
+    assert refused == ["audit_export_not_ready"] * 5
+    (bundle,) = (each for each in answers if isinstance(each, bytes))
+    assert len(bundle) == Export.objects.get(pk=row.pk).size
+    assert [each.action for each in new_events()].count("audit.export_taken") == 1
+    assert list(folder.iterdir()) == []
+
+
+def test_what_a_crash_left_of_a_taken_file_is_removed_with_the_others(log, folder, settings, monkeypatch):
+    row = ask()
+    exports.run(export_id=row.pk, clock=now)
+    (path,) = folder.iterdir()
+    exports.take(export_id=row.pk, by=PERSON).close()
+    path.write_bytes(b"left behind")
+
+    exports.sweep(at=now() + timedelta(hours=settings.AUDIT_EXPORT_KEEP_HOURS + 1))
+
+    assert list(folder.iterdir()) == []
+    row.refresh_from_db()
+    assert row.state == "EXPIRED"
 
 
 def test_a_file_is_removed_when_it_was_kept_long_enough(log, folder, settings):

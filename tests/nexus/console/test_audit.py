@@ -201,6 +201,9 @@ def test_compliance_asks_sees_how_far_it_is_and_takes_the_bundle_once_it_is_ther
     assert [each.action for each in new_events() if each.action.startswith("audit.export")] == [
         "audit.export_requested", "audit.exported", "audit.export_taken",
     ]  # fmt: skip
+    assert "It was taken, and its file is gone" in text(officer.get(answer.url))
+    assert "It has no file: it is TAKEN" in text(officer.get(f"{AT}exports/{row.pk}/take/"))
+    assert confirm(officer, f"{AT}exports/{row.pk}/take/", version="x").status_code == 409
     assert "Take the file…" not in text(console.get(answer.url))  # an operator sees it, and takes nothing
     assert confirm(console, f"{AT}exports/{row.pk}/take/", version="x").status_code == 403
     assert confirm(console, f"{AT}exports/ask/", version="x").status_code == 403
@@ -245,7 +248,7 @@ def test_five_an_hour_and_the_file_must_be_there(officer, asker):
         exports.run(export_id=rows[-1].pk, clock=now)
 
     answer = confirm(officer, f"{AT}exports/ask/")
-    assert answer.status_code == 409
+    assert answer.status_code == 429
     assert "within an hour" in text(answer)
     exports._path(rows[0]).unlink()
     answer = confirm(officer, f"{AT}exports/{rows[0].pk}/take/")

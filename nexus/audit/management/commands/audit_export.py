@@ -41,6 +41,9 @@ class Command(BaseCommand):
         for name in ("action", "actor-id", "object-type", "object-id"):
             parser.add_argument(f"--{name}", default="", metavar="WORD")
         parser.add_argument("--csv", dest="with_csv", action="store_true", help="a table for spreadsheets beside it")
+        parser.add_argument(
+            "--parquet", dest="with_parquet", action="store_true", help="and one as Parquet (requirements-parquet.txt)"
+        )
         parser.add_argument("--pii", dest="with_pii", action="store_true", help="personal data, as the auditor's role")
 
     def handle(self, *_args: Any, **options: Any) -> None:
