@@ -22,8 +22,20 @@ Account = TradingAccount  # for those above, who hold the row and never the tabl
 # link.
 VENUES: dict[str, tuple[str, dict[str, str]]] = {
     "alpaca": ("ALPACA_ENABLED", {"keys": "ALPACA_KEYS", "feed": "ALPACA_FEED"}),
-    "mt5": ("", {"url": "MT5_GATEWAY_URL", "token": "GATEWAY_TOKEN", "fillings": "MT5_FILLINGS"}),
+    "mt5": (
+        "",
+        {
+            "url": "MT5_GATEWAY_URL",
+            "token": "GATEWAY_TOKEN",
+            "fillings": "MT5_FILLINGS",
+            "ca": "MT5_GATEWAY_CA",
+            "cert": "MT5_GATEWAY_CERT",
+            "key": "MT5_GATEWAY_KEY",
+            "demo_servers": "MT5_DEMO_SERVERS",
+        },
+    ),
 }
+OPTIONAL = frozenset({"ca", "cert", "key", "demo_servers"})  # absent where the setting is empty
 
 
 class WrongKind(Conflict):
@@ -63,6 +75,8 @@ def link_of(account: TradingAccount) -> Link:
     )
     for name, setting in own.items():
         value = getattr(settings, setting)
+        if name in OPTIONAL and not value:
+            continue
         link.settings[name] = value if isinstance(value, str) else ",".join(value)
     if account.gateway_url:
         link.settings["url"] = account.gateway_url
