@@ -71,6 +71,9 @@ def test_an_account_is_linked_at_a_gateway_of_its_own_and_reached_by_certificate
 
     account = TradingAccount.objects.get()
     assert (account.gateway_url, account.is_live) == (secure(url), False)
+    link()  # said again without an address, it stays where it is
+    account.refresh_from_db()
+    assert account.gateway_url == secure(url)
     assert accounts.broker_of(account).snapshot(symbols=["EURUSD"]).quotes["EURUSD"].bid > 0
 
 
