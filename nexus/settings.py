@@ -414,8 +414,12 @@ BROKER_DEADLINE_S = env.integer("BROKER_DEADLINE_S", 5, least=1)
 BROKER_TAG = env.integer("BROKER_TAG", 1, least=1, most=2047)  # unique an installation: in each order's id
 MT5_GATEWAY_URL = env.text("MT5_GATEWAY_URL", "")
 GATEWAY_TOKEN = env.secret("GATEWAY_TOKEN") if MT5_GATEWAY_URL else ""
+MT5_GATEWAY_CA = env.text("MT5_GATEWAY_CA", "")  # files that `certificates` of the gateway has made, for https
+MT5_GATEWAY_CERT = env.text("MT5_GATEWAY_CERT") if MT5_GATEWAY_CA else ""
+MT5_GATEWAY_KEY = env.text("MT5_GATEWAY_KEY") if MT5_GATEWAY_CA else ""
 PAPER_CONTROLS = env.text("PAPER_CONTROLS", "")  # host:port of each paper broker, for `manage.py paper`
 PAPER_CONTROL_TOKEN = env.secret("PAPER_CONTROL_TOKEN") if PAPER_CONTROLS else ""
+MT5_DEMO_SERVERS = env.text("MT5_DEMO_SERVERS", "")  # names of brokers' own servers without real money
 MT5_FILLINGS = env.listing(
     "MT5_FILLINGS", "FOK,IOC", options=("FOK", "IOC", "RETURN")
 )  # in order of preference; without FOK an order may fill in part

@@ -180,7 +180,7 @@ def from_environment(given: Mapping[str, str]) -> Place | None:
     settings = {
         "url": given["DEMO_GATEWAY_URL"], "token": given["DEMO_GATEWAY_TOKEN"], "login": given["DEMO_LOGIN"],
         "server": given["DEMO_SERVER"], "tag": given.get("DEMO_TAG") or str(ids.TAG_MAX),
-        "mode": "paper" if given["DEMO_SERVER"].startswith("Paper-") else "live",
+        "mode": "paper", "demo_servers": given["DEMO_SERVER"],
     }  # fmt: skip
     files = {name: given.get(f"DEMO_{name.upper()}") for name in ("ca", "cert", "key")}
     settings |= {name: path for name, path in files.items() if path}

@@ -63,8 +63,8 @@ def test_the_environment_names_the_account() -> None:
     assert place is not None
     assert (place.symbol, place.link.account) == ("EURUSD.m", "12")
     assert place.link.settings == {
-        "url": "https://there:8765", "token": "t", "login": "12", "server": "B-Demo", "tag": "2047", "mode": "live",
-        "ca": "ca.pem", "cert": "c.pem", "key": "k.pem",
+        "url": "https://there:8765", "token": "t", "login": "12", "server": "B-Demo", "tag": "2047", "mode": "paper",
+        "demo_servers": "B-Demo",        "ca": "ca.pem", "cert": "c.pem", "key": "k.pem",
     }  # fmt: skip
     assert looking.from_environment({}) is None
 

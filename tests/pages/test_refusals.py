@@ -23,6 +23,7 @@ JUDGES = ("risk/rules/*.py", "trading/rules.py", "trading/services/*.py", "tradi
 NOT_REASONS = {
     "PRICE_COLLAR_EXCEEDS_LIMIT",  # said as PRICE_OUTSIDE_COLLAR
     "GATEWAY_TOKEN", "ALPACA_KEYS", "ALPACA_FEED", "ALPACA_ENABLED", "MT5_FILLINGS", "MT5_GATEWAY_URL",
+    "MT5_GATEWAY_CA", "MT5_GATEWAY_CERT", "MT5_GATEWAY_KEY", "MT5_DEMO_SERVERS",
 }  # fmt: skip
 
 

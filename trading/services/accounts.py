@@ -22,8 +22,20 @@ Account = TradingAccount  # for those above, who hold the row and never the tabl
 # link.
 VENUES: dict[str, tuple[str, dict[str, str]]] = {
     "alpaca": ("ALPACA_ENABLED", {"keys": "ALPACA_KEYS", "feed": "ALPACA_FEED"}),
-    "mt5": ("", {"url": "MT5_GATEWAY_URL", "token": "GATEWAY_TOKEN", "fillings": "MT5_FILLINGS"}),
+    "mt5": (
+        "",
+        {
+            "url": "MT5_GATEWAY_URL",
+            "token": "GATEWAY_TOKEN",
+            "fillings": "MT5_FILLINGS",
+            "ca": "MT5_GATEWAY_CA",
+            "cert": "MT5_GATEWAY_CERT",
+            "key": "MT5_GATEWAY_KEY",
+            "demo_servers": "MT5_DEMO_SERVERS",
+        },
+    ),
 }
+OPTIONAL = frozenset({"ca", "cert", "key", "demo_servers"})  # absent where the setting is empty
 
 
 class WrongKind(Conflict):
@@ -63,6 +75,8 @@ def link_of(account: TradingAccount) -> Link:
     )
     for name, setting in own.items():
         value = getattr(settings, setting)
+        if name in OPTIONAL and not value:
+            continue
         link.settings[name] = value if isinstance(value, str) else ",".join(value)
     if account.gateway_url:
         link.settings["url"] = account.gateway_url
@@ -89,18 +103,20 @@ def link(
     is_live: bool,
     actor: Actor,
     at: datetime,
-    gateway_url: str = "",
+    gateway_url: str | None = None,
 ) -> TradingAccount:
     """Link an account after asking the venue what it is. Safe to repeat: a linked account is returned as it is, reached
     where it is said to be now.
 
-    Takes: `gateway_url`, when it is not the one of the settings.
+    Takes: `gateway_url`, when it is not the one of the settings; an empty one goes back to that, and none leaves it.
 
     Raises: WrongKind when `is_live` is not what the venue says; what the broker raises when it cannot be asked.
     """
     existing = TradingAccount.objects.filter(venue=venue, server=server, venue_account=venue_account).first()
     if existing is not None:
-        return existing if existing.gateway_url == gateway_url else _move(existing, gateway_url, actor=actor, at=at)
+        if gateway_url is None or existing.gateway_url == gateway_url:
+            return existing
+        return _move(existing, gateway_url, actor=actor, at=at)
     account = TradingAccount(
         user_id=user_id,
         name=name,
@@ -109,7 +125,7 @@ def link(
         server=server,
         is_live=is_live,
         created_at=at,
-        gateway_url=gateway_url,
+        gateway_url=gateway_url or "",
     )
     broker = broker_of(account)
     snapshot = broker.snapshot(symbols=[])

@@ -37,7 +37,9 @@ class Profile:
             raise Refused(f"the link of {link.account} is misconfigured: {exc}", code="LINK_MISCONFIGURED") from exc
         if not 1 <= profile.tag <= ids.TAG_MAX:
             raise Refused(f"the tag of {link.account} is not within 1 to {ids.TAG_MAX}", code="LINK_MISCONFIGURED")
-        if profile.is_paper is not profile.server.startswith(PAPER_PREFIX):
+        demo_servers = {name.strip() for name in link.settings.get("demo_servers", "").split(",")}
+        is_pretend = profile.server.startswith(PAPER_PREFIX) or profile.server in demo_servers
+        if profile.is_paper is not is_pretend:
             kind = "paper" if profile.is_paper else "live"
             raise Refused(f"a {kind} link may not use the server {profile.server}", code="PAPER_AND_LIVE_MIXED")
         return profile

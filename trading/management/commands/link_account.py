@@ -26,6 +26,7 @@ class Command(BaseCommand):
         parser.add_argument("account", help="the account's number or login at the venue")
         parser.add_argument("server", help="the venue's server, as docs/brokers.md says")
         parser.add_argument("--name", default="", help="what the person calls it")
+        parser.add_argument("--gateway", help="where its gateway listens, when not at MT5_GATEWAY_URL")
         parser.add_argument("--live", action="store_true", help="it holds real money")
         parser.add_argument("--as", dest="operator", required=True, help="your operator's email")
 
@@ -45,6 +46,7 @@ class Command(BaseCommand):
                 venue_account=options["account"],
                 server=options["server"],
                 is_live=options["live"],
+                gateway_url=options["gateway"],
                 actor=Actor.user(entered.public_id),
                 at=now(),
             )
