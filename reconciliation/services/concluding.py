@@ -21,7 +21,7 @@ from reconciliation.services import policy, reviews, stops
 from reconciliation.states import Action, Entry, Impact, Status, Trigger
 from reconciliation.types import Finding, Outcome, Verdict
 from risk.services import sights
-from trading.services import corrections
+from trading.services import comparison, corrections
 from trading.services.accounts import Account
 from trading.services.corrections import BooksMoved, NoPrice, Origin
 from trading.states import CorrectionKind
@@ -174,6 +174,8 @@ def _act(run: Run, finding: Finding, action: Action, *, balance: Decimal) -> tup
     origin = Origin(CorrectionKind.AUTOMATIC, "The same in two complete runs.", run.actor, run.as_of)
     try:
         if finding.position is None:
+            if comparison.has_told_late(run.account, since=run.at):
+                return Action.EXCLUDED, "Money was booked meanwhile that may be this very difference.", []
             made = [corrections.restate_cash(run.account, finding.amount, balance=balance, origin=origin, at=run.at)]
         else:
             made = corrections.restate(run.account, finding.position, origin=origin, at=run.at)

@@ -15,7 +15,7 @@ from accounts.states import Role
 from nexus.audit.types import Actor
 from nexus.core.errors import Denied, Invalid, NotFound
 from reconciliation.models import ReconciliationLog, Review
-from reconciliation.services import decisions, reviews
+from reconciliation.services import concluding, decisions, reviews
 from reconciliation.services.decisions import OldEvidence
 from reconciliation.services.reviews import NotOpen, Taken
 from reconciliation.states import Decision
@@ -102,15 +102,22 @@ def test_keeping_ours_changes_no_book_and_is_silent_until_the_figures_change(rev
     assert changed.discrepancy_usd == 201
 
 
+def hide(patch: pytest.MonkeyPatch, amount: int) -> None:
+    """Let a run's list of movements lack one that is in the balance: it is listed late."""
+    real = Mt5Broker.cash_since
+    patch.setattr(Mt5Broker, "cash_since", lambda *asked: [each for each in real(*asked) if each.amount != amount])
+
+
 def test_money_that_explains_itself_after_the_run_is_not_booked_once_more(
     reconcile, paper, account, operator, quiet, monkeypatch
 ):
     """A deposit is in the balance, and its deal is told only after the run has seen the difference."""
     paper.control.balance(LOGIN, "200", comment="mobile money")
     with monkeypatch.context() as patch:
-        patch.setattr(Mt5Broker, "cash_since", lambda *_: [])
+        hide(patch, 200)
         reconcile()
     review = Review.objects.get(key="CASH")
+    assert review.evidence["amount"] == "200"
     watch.look(account_id=account.pk, at=now())
     assert CashMovement.objects.filter(amount=200).exists()
 
@@ -120,6 +127,27 @@ def test_money_that_explains_itself_after_the_run_is_not_booked_once_more(
         decide(review, Decision.ACCEPT_BROKER, operator)
 
     assert not BookCorrection.objects.filter(kind="DECIDED").exists()
+    assert reconcile().status == "CLEAN"
+
+
+def test_money_that_is_told_while_a_run_concludes_is_not_corrected_as_well(
+    reconcile, paper, account, quiet, monkeypatch
+):
+    paper.control.balance(LOGIN, "50")
+    conclude = concluding.conclude
+
+    def told_first(*given: Any, **named: Any) -> Any:
+        watch.look(account_id=account.pk, at=now())
+        return conclude(*given, **named)
+
+    with monkeypatch.context() as patch:
+        hide(patch, 50)
+        assert [action for _, action in reconcile().findings] == ["OBSERVED"]
+        patch.setattr(concluding, "conclude", told_first)
+        assert [action for _, action in reconcile().findings] == ["EXCLUDED"]
+
+    assert CashMovement.objects.filter(amount=50).exists()
+    assert not BookCorrection.objects.filter(kind="AUTOMATIC").exists()
     assert reconcile().status == "CLEAN"
 
 

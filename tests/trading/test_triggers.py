@@ -15,6 +15,7 @@ from nexus.alerts.models import Alert
 from risk.models import TradingControl
 from risk.services import changes, control
 from risk.states import ControlScope, LimitKind, LimitScope, StopLevel, Sweep, Trigger
+from risk.types import Unknown
 from tests import stops
 from tests.client import ApiClient
 from tests.trading.conftest import TESTER, brief, limit
@@ -22,7 +23,7 @@ from tests.trading.desk import LIMIT, MARKET, act, place, position_of
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import AccountFigures, Fill, TradeLedger
-from trading.services import triggers, watch
+from trading.services import figures, triggers, watch
 from trading.states import VenueState
 from trading.tasks import follow_stops
 from trading.types import OrderReport
@@ -152,6 +153,24 @@ def test_a_trigger_that_is_switched_on_again_tells_by_its_stop(losing, trader, s
 def open_stops() -> list[str]:
     rows = Alert.objects.filter(kind__startswith="STOP_", closed_at=None).order_by("kind")
     return list(rows.values_list("kind", flat=True))
+
+
+def test_an_account_that_answers_and_cannot_be_valued_wakes_people(losing, monkeypatch):
+    """Its loss is unknown, so no limit stops it: silence would look like safety."""
+    with monkeypatch.context() as patch:
+        patch.setattr(figures, "_standing", lambda *_, **__: (Unknown("CONVERSION_MISSING"), Unknown("-")))
+        look(losing)
+        assert not Alert.objects.filter(kind="ACCOUNT_NOT_WATCHED").exists()
+        AccountFigures.objects.update(failing_since=now() - timedelta(seconds=61))
+        look(losing)
+    told = Alert.objects.get(kind="ACCOUNT_NOT_WATCHED")
+    assert "cannot be valued. CONVERSION_MISSING" in told.text
+    assert told.closed_at is None
+
+    look(losing)
+
+    told.refresh_from_db()
+    assert told.closed_at is not None
 
 
 def test_a_trigger_never_eases(losing, trader, settings):

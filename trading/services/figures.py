@@ -61,9 +61,13 @@ def note(
     row.loss_today, row.open_risk = _known(loss), _known(risk)
     row.fault = "; ".join(f"{each.reason} {each.detail}".strip() for each in faults)[:300]
     row.exposure = readings.exposure_of(account, read)
-    row.read_at, row.failing_since = read_at, None
+    row.read_at = read_at
+    row.failing_since = (row.failing_since or read_at) if row.loss_today is None else None
     row.save()
-    alerts.close_alert(dedupe_key=_blind_key(account), at=at)
+    if row.failing_since is None:
+        alerts.close_alert(dedupe_key=_blind_key(account), at=at)
+    else:  # it answers, and nobody sees what it loses all the same
+        _tell_when_blind(account, f"cannot be valued. {row.fault}", since=row.failing_since, clock=read_at, at=at)
     return row
 
 
@@ -73,12 +77,16 @@ def note_failure(account: TradingAccount, *, fault: str, clock: datetime, at: da
     row, _ = AccountFigures.objects.get_or_create(account=account)
     since = row.failing_since or clock
     AccountFigures.objects.filter(pk=row.pk).update(fault=fault[:300], failing_since=since)
+    _tell_when_blind(account, f"cannot be read. {fault}", since=since, clock=clock, at=at)
+
+
+def _tell_when_blind(account: TradingAccount, words: str, *, since: datetime, clock: datetime, at: datetime) -> None:
     if clock - since >= timedelta(seconds=settings.WATCH_BLIND_S):
         alerts.open_alert(
             severity=Severity.CRITICAL,
             kind="ACCOUNT_NOT_WATCHED",
             dedupe_key=_blind_key(account),
-            text=f"{account} cannot be read since {since:%H:%M:%S} UTC: nobody sees what it loses. {fault}",
+            text=f"Since {since:%H:%M:%S} UTC nobody sees what {account} loses: it {words}",
             object_type="trading_account",
             object_id=str(account.public_id),
             at=at,
