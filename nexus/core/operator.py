@@ -126,7 +126,7 @@ class RecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         Django lets it filter by any column of the table: `password__startswith` reads a hash, one letter a request.
         """
         field, _, how = lookup.partition("__")
-        named = {each if isinstance(each, str) else each[0] for each in self.list_filter}
+        named = {each[0] if isinstance(each, list | tuple) else each for each in self.list_filter}
         return field in named and how in FILTERED_BY | {""}
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
