@@ -7,6 +7,7 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 
+from accounts.tasks import purge_tokens
 from nexus.audit.models import Event
 from tests.factories.accounts import PASSWORD, UserFactory
 
@@ -107,3 +108,15 @@ def test_a_login_of_the_api_prolongs_no_browsers_session(floor, pass_time):
 
     assert (answer.status_code, answer.cookies.keys()) == (200, {}.keys())
     assert list(Session.objects.values_list("session_data", "expire_date")) == [before]
+
+
+def test_what_has_ended_is_deleted_within_the_hour(console, other_console, pass_time):
+    pass_time(hours=8, minutes=1)
+    client = Client()
+    client.post("/login", {"email": UserFactory.create().email, "password": PASSWORD, "code": ""})
+    assert Session.objects.count() == 3
+
+    purge_tokens()
+
+    assert client.get("/security").status_code == 200
+    assert Session.objects.count() == 1
