@@ -1,6 +1,7 @@
 """The doors of four eyes: see what waits, say yes or no, ask for a change of who may come in."""
 
 import uuid
+from collections.abc import Callable
 from typing import Any, ClassVar, cast
 
 from django.utils.timezone import now
@@ -245,8 +246,7 @@ class UserDeactivate(APIView):
     @extend_schema(operation_id="users_deactivate", request=ReasonInput, responses={202: ApprovalView}, tags=["users"])
     def post(self, request: Request, user_id: uuid.UUID) -> Response:
         """Ask for a user to be deactivated; another operator decides."""
-        reason = _read(ReasonInput, request.data)["reason"]
-        return _asked(staffing.ask_to_deactivate(public_id=user_id, reason=reason, by=_person(request), at=now()))
+        return _ask(staffing.ask_to_deactivate, request, user_id)
 
 
 class UserReset(APIView):
@@ -259,8 +259,7 @@ class UserReset(APIView):
     )
     def post(self, request: Request, user_id: uuid.UUID) -> Response:
         """Ask for a user's second factor to be removed, because it is lost; another operator decides."""
-        reason = _read(ReasonInput, request.data)["reason"]
-        return _asked(staffing.ask_to_reset(public_id=user_id, reason=reason, by=_person(request), at=now()))
+        return _ask(staffing.ask_to_reset, request, user_id)
 
 
 class UserResetPassword(APIView):
@@ -273,8 +272,7 @@ class UserResetPassword(APIView):
     )
     def post(self, request: Request, user_id: uuid.UUID) -> Response:
         """Ask for a link with which a user sets another password; another operator decides."""
-        reason = _read(ReasonInput, request.data)["reason"]
-        return _asked(staffing.ask_to_reset_password(public_id=user_id, reason=reason, by=_person(request), at=now()))
+        return _ask(staffing.ask_to_reset_password, request, user_id)
 
 
 class Enrol(APIView):
@@ -289,6 +287,11 @@ class Enrol(APIView):
         asked = _read(EnrolInput, request.data)
         enrolments.enrol(token=asked["token"], password=asked["password"], at=now())
         return Response(status=204)
+
+
+def _ask(ask: Callable[..., ApprovalRequest], request: Request, user_id: uuid.UUID) -> Response:
+    reason = _read(ReasonInput, request.data)["reason"]
+    return _asked(ask(public_id=user_id, reason=reason, by=_person(request), at=now()))
 
 
 def _asked(made: ApprovalRequest) -> Response:

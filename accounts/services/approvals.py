@@ -16,7 +16,7 @@ from uuid import UUID
 from django.db import IntegrityError, connection, transaction
 from django.utils.module_loading import import_string
 
-from accounts.models import ApprovalDecision, ApprovalRequest
+from accounts.models import ApprovalDecision, ApprovalRequest, User
 from accounts.rules import Action, may
 from accounts.states import ApprovalState, ApprovalVerdict
 from accounts.types import Principal
@@ -189,7 +189,7 @@ def _decide(*, public_id: UUID, approve: bool, by: Principal, reason: str, at: d
 def _approve(request: Request, *, by: Principal, reason: str, at: datetime) -> Decided:
     kind = kind_of(request)
     payload = kind.payload(request)
-    if payload is None or digest(canonical(payload)) != bytes(request.payload_sha256):
+    if not _has_asker(request) or payload is None or digest(canonical(payload)) != bytes(request.payload_sha256):
         return _stale(request, by=by, at=at)
     refusal = kind.examine(request, by=by, at=at)
     if refusal is not None:
@@ -275,6 +275,13 @@ def _take(public_id: UUID) -> Request:
     if request is None:
         raise NotFound("There is no such request.")
     return request
+
+
+def _has_asker(request: Request) -> bool:
+    """Tell whether whoever asked may still ask: somebody who was shut out meanwhile is not the first of two."""
+    rows = User.objects.filter(pk=request.requested_by_id, is_active=True)
+    role = rows.values_list("role", flat=True).first()
+    return role is not None and may(role, Action.APPROVAL_DECIDE)
 
 
 def _stale(request: Request, *, by: Principal, at: datetime) -> Decided:

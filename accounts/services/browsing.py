@@ -6,6 +6,7 @@ from typing import Any
 import django_otp
 from django.conf import settings
 from django.contrib import auth
+from django.contrib.sessions.models import Session
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -116,6 +117,12 @@ def note_act(request: HttpRequest, *, at: datetime) -> None:
     """Keep that somebody is there; a page that reads itself anew is nobody."""
     if at.timestamp() - request.session.get(ACTED, 0) >= NOTED_EVERY.total_seconds():
         request.session[ACTED] = at.timestamp()
+
+
+def purge(*, at: datetime) -> int:
+    """Delete browsers' sessions that have ended. Returns how many."""
+    deleted, _ = Session.objects.filter(expire_date__lt=at).delete()
+    return deleted
 
 
 def leave(

@@ -197,39 +197,25 @@ class _Role(_Changing):
         return Executed(user)
 
 
-class _Deactivate(_Changing):
-    """How a user is shut out."""
+class _Activity(_Changing):
+    """How a user is shut out, or let in again with the role, password and second factor of before."""
+
+    def __init__(self, *, is_active: bool) -> None:
+        self.is_active = is_active
 
     def payload(self, request: Request) -> dict[str, Any] | None:
-        """Lock the user, and say that it is active."""
+        """Lock the user, and say whether it is active."""
         user = _locked(request)
         return None if user is None else _activity(user)
 
     def execute(self, request: Request, *, by: Principal, reason: str, at: datetime) -> Executed:
-        """Deactivate the user, and end all its sessions and keys."""
+        """Do it. All sessions and keys end, or have ended and stay dead."""
         user = _locked(request)
         assert user is not None
-        User.objects.filter(pk=user.pk).update(is_active=False)
-        _finish(
-            user, "accounts.user.deactivated", {"is_active": True}, {"is_active": False}, by=by, reason=reason, at=at
-        )
-        return Executed(user)
-
-
-class _Activate(_Changing):
-    """How a user who was shut out is let in again, with the role, password and second factor of before."""
-
-    def payload(self, request: Request) -> dict[str, Any] | None:
-        """Lock the user, and say that it is shut out."""
-        user = _locked(request)
-        return None if user is None else _activity(user)
-
-    def execute(self, request: Request, *, by: Principal, reason: str, at: datetime) -> Executed:
-        """Activate the user. Sessions and keys of before stay dead."""
-        user = _locked(request)
-        assert user is not None
-        User.objects.filter(pk=user.pk).update(is_active=True)
-        _finish(user, "accounts.user.activated", {"is_active": False}, {"is_active": True}, by=by, reason=reason, at=at)
+        User.objects.filter(pk=user.pk).update(is_active=self.is_active)
+        action = f"accounts.user.{'activated' if self.is_active else 'deactivated'}"
+        before, after = {"is_active": user.is_active}, {"is_active": self.is_active}
+        _finish(user, action, before, after, by=by, reason=reason, at=at)
         return Executed(user)
 
 
@@ -272,8 +258,8 @@ class _PasswordReset(_Changing):
         return Executed(user, {"user": str(user.public_id), "reset_token": token})
 
 
-CREATE, ROLE, DEACTIVATE, ACTIVATE, RESET = _Create(), _Role(), _Deactivate(), _Activate(), _Reset()
-PASSWORD_RESET = _PasswordReset()
+CREATE, ROLE, RESET, PASSWORD_RESET = _Create(), _Role(), _Reset(), _PasswordReset()
+DEACTIVATE, ACTIVATE = _Activity(is_active=False), _Activity(is_active=True)
 
 
 def _changeable(public_id: UUID, *, by: Principal, seen: int | None = None) -> User:

@@ -6,6 +6,7 @@ done: the answer is 409 and shows how things stand now. The services check the s
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,7 +96,7 @@ class ActForm(forms.Form):
         return self
 
 
-class Act(Page):
+class Act(Page, ABC):
     """One dangerous act. A GET shows its plan and does nothing; a POST does it, or says why not."""
 
     template = "console/act.html"
@@ -103,13 +104,13 @@ class Act(Page):
     form_class: ClassVar[type[ActForm]] = ActForm
     asks_reason: ClassVar[bool] = True
 
+    @abstractmethod
     def plan(self, **kwargs: Any) -> Plan:
         """Read what would be done, as things stand now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def act(self, words: dict[str, Any], plan: Plan, **kwargs: Any) -> Done:
         """Do it, by one call of a service. Takes: the form's `words`. Raises: NexusError, and nothing is done."""
-        raise NotImplementedError
 
     def get(self, request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
         """Show what would happen."""

@@ -1,6 +1,7 @@
 """API keys at the console: whose, for what, last used when; and the end of one."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django import forms
@@ -14,7 +15,7 @@ from accounts.rules import Action
 from accounts.services import keys
 from nexus.console.acts import Act, Done, Plan, version_of
 from nexus.console.audit import text_field
-from nexus.console.pages import Page, keyset, older
+from nexus.console.pages import SearchPage
 from nexus.core.errors import Conflict, NotFound
 
 SHOWN = 50
@@ -40,32 +41,25 @@ class SearchForm(forms.Form):
     )
 
 
-class KeysPage(Page):
+class KeysPage(SearchPage):
     """Every API key, the newest first."""
 
     action: ClassVar = Action.KEY_READ
     template = "console/keys.html"
+    title = gettext_lazy("API keys")
+    form_class: ClassVar = SearchForm
+
+    def search(self, asked: Mapping[str, Any], *, before: int | None, at: datetime) -> tuple[Any, object | None]:
+        """Find keys."""
+        return people.keys_found(
+            email=asked["email"], key_id=asked["key"], is_live=STANDING[asked["standing"]], limit=SHOWN, before=before,
+            at=at,
+        )  # fmt: skip
 
     def context(self, **kwargs: Any) -> dict[str, Any]:
         """Read one page of keys."""
-        at, form = now(), SearchForm(self.request.GET)
-        rows: Any = []
-        following = None
-        if form.is_valid():
-            asked = form.cleaned_data
-            rows, following = people.keys_found(
-                email=asked["email"], key_id=asked["key"], is_live=STANDING[asked["standing"]], limit=SHOWN,
-                before=keyset(self.request), at=at,
-            )  # fmt: skip
-        return {
-            "title": _("API keys"),
-            "form": form,
-            "keys": rows,
-            "older": older(self.request, following),
-            "is_first": "before" not in self.request.GET,
-            "at": at,
-            "may_revoke": self.may(Action.KEY_REVOKE),
-        }
+        found = super().context(**kwargs)
+        return {**found, "keys": found["rows"], "may_revoke": self.may(Action.KEY_REVOKE)}
 
 
 class RevokePage(Act):

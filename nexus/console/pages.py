@@ -4,14 +4,19 @@ A page answers a GET and changes nothing by it. What changes something is an `Ac
 """
 
 import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, ClassVar, cast
 
 import structlog
 from django.contrib.admin import AdminSite
 from django.db import InterfaceError, OperationalError
+from django.forms import Form
 from django.http import HttpRequest, HttpResponseBase
 from django.template.response import TemplateResponse
 from django.utils.functional import Promise
+from django.utils.timezone import now
 from django.views.generic import View
 
 from accounts.rules import Action, may
@@ -75,6 +80,32 @@ class Page(View):
         error = as_error(exc)
         assert error is not None
         return self.show("console/refused.html", status=error.status, title=error.title, error=error)
+
+
+class SearchPage(Page, ABC):
+    """A list that is searched by a form, a page at a time."""
+
+    form_class: ClassVar[type[Form]]
+
+    @abstractmethod
+    def search(self, asked: Mapping[str, Any], *, before: int | None, at: datetime) -> tuple[Any, object | None]:
+        """Return a page of what is asked for, and the key at which the next one begins, None for none."""
+
+    def context(self, **kwargs: Any) -> dict[str, Any]:
+        """Read one page."""
+        at, form = now(), self.form_class(self.request.GET)
+        rows: Any = []
+        following: object | None = None
+        if form.is_valid():
+            rows, following = self.search(form.cleaned_data, before=keyset(self.request), at=at)
+        return {
+            "title": self.title,
+            "form": form,
+            "rows": rows,
+            "older": older(self.request, following),
+            "is_first": "before" not in self.request.GET,
+            "at": at,
+        }
 
 
 def keyset(request: HttpRequest, name: str = "before") -> int | None:

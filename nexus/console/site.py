@@ -13,7 +13,6 @@ from django.utils import translation
 from django.utils.timezone import now
 from django.utils.translation import gettext
 
-from accounts.models import User
 from accounts.rules import Action, may
 from accounts.services import browsing, pages
 from nexus.console import urls
@@ -43,10 +42,11 @@ def attended(view: View, *, is_act: bool) -> View:
 
     @wraps(view)
     def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        at, user = now(), request.user
-        if isinstance(user, User):
+        at = now()
+        if request.user.is_authenticated:
             if browsing.is_idle(request, at=at):
                 client = pages.client_of(request)
+                user = pages.person(request)
                 browsing.leave(request=request, user=user, client=client, door="console", is_idle=True)
             elif is_act:
                 browsing.note_act(request, at=at)

@@ -1,6 +1,7 @@
 """Users at the console: who may come in, and everything about one of them. Hashes and seeds are read by nobody here."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django import forms
@@ -17,7 +18,7 @@ from nexus.audit.types import Outcome
 from nexus.console.approvals import words
 from nexus.console.audit import text_field
 from nexus.console.logins import KINDS
-from nexus.console.pages import Page, keyset, older
+from nexus.console.pages import Page, SearchPage
 from nexus.core.errors import NotFound
 from risk.services import control
 from risk.states import ControlScope, StopLevel
@@ -39,34 +40,26 @@ class SearchForm(forms.Form):
     )
 
 
-class UsersPage(Page):
+class UsersPage(SearchPage):
     """Who there is, the newest first."""
 
     action: ClassVar = Action.USER_READ
     template = "console/users.html"
+    title = gettext_lazy("Users")
+    form_class: ClassVar = SearchForm
+
+    def search(self, asked: Mapping[str, Any], *, before: int | None, at: datetime) -> tuple[Any, object | None]:
+        """Find users, each with whether there is a second factor and with how many sessions."""
+        rows, following = people.users_found(
+            email=asked["email"], role=asked["role"], is_active=STANDING[asked["standing"]], limit=SHOWN, before=before
+        )
+        ids = [row.pk for row in rows]
+        factors, sessions = people.with_second_factor(ids), people.live_sessions(ids, at=at)
+        return [(row, row.pk in factors, sessions.get(row.pk, 0)) for row in rows], following
 
     def context(self, **kwargs: Any) -> dict[str, Any]:
         """Read one page of users."""
-        at, form = now(), SearchForm(self.request.GET)
-        rows: Any = []
-        following = None
-        if form.is_valid():
-            asked = form.cleaned_data
-            rows, following = people.users_found(
-                email=asked["email"], role=asked["role"], is_active=STANDING[asked["standing"]], limit=SHOWN,
-                before=keyset(self.request),
-            )  # fmt: skip
-        ids = [row.pk for row in rows]
-        factors, sessions = people.with_second_factor(ids), people.live_sessions(ids, at=at)
-        return {
-            "title": _("Users"),
-            "form": form,
-            "rows": [(row, row.pk in factors, sessions.get(row.pk, 0)) for row in rows],
-            "older": older(self.request, following),
-            "is_first": "before" not in self.request.GET,
-            "at": at,
-            "may_change": self.may(Action.USER_CHANGE),
-        }
+        return {**super().context(**kwargs), "may_change": self.may(Action.USER_CHANGE)}
 
 
 class UserPage(Page):

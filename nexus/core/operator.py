@@ -1,6 +1,5 @@
 """What operators see: tables that they read and act on, and never edit."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
@@ -127,8 +126,7 @@ class RecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         Django lets it filter by any column of the table: `password__startswith` reads a hash, one letter a request.
         """
         field, _, how = lookup.partition("__")
-        filters: Sequence[Any] = self.list_filter
-        named = {each if isinstance(each, str) else each[0] for each in filters}
+        named = {each[0] if isinstance(each, list | tuple) else each for each in self.list_filter}
         return field in named and how in FILTERED_BY | {""}
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:

@@ -96,6 +96,18 @@ def test_nobody_agrees_to_his_own_request_through_the_api_or_by_sql(people, trad
     assert role_of(trader) == Role.TRADER
 
 
+@pytest.mark.threat(17)
+@pytest.mark.parametrize("change", [{"is_active": False}, {"role": Role.TRADER}], ids=["shut out", "another role"])
+def test_what_somebody_asked_for_who_may_no_longer_ask_is_not_done(people, trader, change):
+    request = ask(trader, people[0])
+    User.objects.filter(pk=people[0].pk).update(**change)
+
+    with pytest.raises(approvals.ApprovalStale):
+        approve(request, people[1])
+
+    assert (role_of(trader), state_of(request)) == (Role.TRADER, ApprovalState.STALE)
+
+
 @pytest.mark.threat(18)
 def test_what_changed_since_it_was_asked_for_is_not_done(people, trader):
     request = ask(trader, people[0])

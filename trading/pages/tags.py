@@ -1,5 +1,6 @@
 """Trading's words for templates (`{% load words %}`)."""
 
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 
 from django import template
@@ -15,34 +16,19 @@ register = template.Library()
 LONG = 4  # digits behind the point, beyond which a figure is shown to its cent
 
 
-@register.filter
-def side(value: str) -> Promise | str:
-    """Write a side."""
-    return words.SIDES.get(value, value)
+def _written(table: Mapping[str, Promise | str]) -> Callable[[str], Promise | str]:
+    """Return what writes a value of ours in words, and one that nobody knows as it stands."""
+    return lambda value: table.get(value, value)
 
 
-@register.filter
-def kind(value: str) -> Promise | str:
-    """Write an order's type."""
-    return words.TYPES.get(value, value)
-
-
-@register.filter
-def status(value: str) -> Promise | str:
-    """Write an order's status."""
-    return words.STATUSES.get(value, value)
-
-
-@register.filter
-def scope(value: str) -> Promise | str:
-    """Write what a stop covers."""
-    return words.SCOPES.get(value, value)
-
-
-@register.filter
-def lasting(value: str) -> Promise | str:
-    """Write how long an order works."""
-    return words.TIMES.get(value, value)
+for _name, _table in (
+    ("side", words.SIDES),
+    ("kind", words.TYPES),
+    ("status", words.STATUSES),
+    ("scope", words.SCOPES),  # of a stop
+    ("lasting", words.TIMES),
+):
+    register.filter(_name, _written(_table))
 
 
 @register.filter

@@ -7,7 +7,9 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 
-from nexus.audit.models import Event
+from accounts.tasks import purge_tokens
+from risk.models import TradingControl
+from risk.states import StopLevel
 from tests.factories.accounts import PASSWORD, UserFactory
 
 EXPORT = "/admin/audit/exports/1/live/"
@@ -55,14 +57,14 @@ def test_a_page_that_reads_itself_anew_keeps_nobody_in(console, pass_time, path)
     assert not is_in(console, path)
 
 
-def test_what_is_confirmed_too_late_is_not_done(console, pass_time, new_events):
+def test_what_is_confirmed_too_late_is_not_done(console, pass_time):
     pass_time(minutes=16)
 
     words = {"scope": "SYSTEM", "level": "HALTED", "sweep": "NONE", "reason": "It runs away."}
     answer = console.post("/admin/stop/", words)
 
-    assert answer.status_code == 302
-    assert not Event.objects.filter(action__startswith="trading.", id__gte=new_events()[0].pk).exists()
+    assert (answer.status_code, answer["Location"].startswith("/admin/login/")) == (302, True)
+    assert not TradingControl.objects.exclude(level=StopLevel.ACTIVE).exists()
 
 
 def test_eight_hours_after_the_login_it_ends_whatever_was_done_in_it(console, pass_time):
@@ -107,3 +109,15 @@ def test_a_login_of_the_api_prolongs_no_browsers_session(floor, pass_time):
 
     assert (answer.status_code, answer.cookies.keys()) == (200, {}.keys())
     assert list(Session.objects.values_list("session_data", "expire_date")) == [before]
+
+
+def test_what_has_ended_is_deleted_within_the_hour(console, other_console, pass_time):
+    pass_time(hours=8, minutes=1)
+    client = Client()
+    client.post("/login", {"email": UserFactory.create().email, "password": PASSWORD, "code": ""})
+    assert Session.objects.count() == 3
+
+    purge_tokens()
+
+    assert client.get("/security").status_code == 200
+    assert Session.objects.count() == 1
