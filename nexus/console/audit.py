@@ -1,6 +1,6 @@
 """The black box on the console: searched by what is indexed, read event by event, and how it verifies."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -181,7 +181,7 @@ class VerificationPage(Page):
             "is_lost": asked is not None and now() - asked.recorded_at > verdicts.GIVEN_UP_AFTER,
             "may_verify": self.may(Action.AUDIT_VERIFY),
             "findings": [" ".join(f"{name}: {text}" for name, text in each.items()) for each in found],
-            **standing(at=now()),
+            **standing(at=now(), rows=rows),
         }
 
 
@@ -191,14 +191,14 @@ class VerificationPart(VerificationPage):
     template = "console/verification_live.html"
 
 
-def standing(*, at: datetime) -> dict[str, Any]:
-    """Return how the log stands, as the front page says it too."""
+def standing(*, at: datetime, rows: Sequence[Any] | None = None) -> dict[str, Any]:
+    """Return how the log stands, as the front page says it too. Takes: the last verifications, where they were read."""
     return {
         "at": at,
         "head": selectors.head(),
         "lag": selectors.seal_lag(at=at),
         "anchors": selectors.anchor_lags(at=at),
-        "last": selectors.last_verification(),
+        "last": selectors.last_verification() if rows is None else next(iter(rows), None),
     }
 
 
