@@ -18,12 +18,22 @@ FIXED = {
     **{f"runbook-{name}": f"/admin/runbooks/{name}/" for name in RUNBOOKS},
 }  # fmt: skip
 SOON_MS = 90_000
+# A day of readings with a gap of two hours, and a limit that was lowered on the way.
+FILL = """
+from django.db import connection
+connection.cursor().execute('''
+INSERT INTO account_reading (account_id, minute, equity, equity_low, loss_today, lost, loss_limit)
+SELECT account.id, at, 10000 + 40 * sin(n / 90.0), 9990 + 40 * sin(n / 90.0), n / 10, n / 10, 1000 - 200 * (n / 700)
+FROM (SELECT id FROM trading_account ORDER BY id LIMIT 1) account, generate_series(1, 1400) n,
+     LATERAL (SELECT date_trunc('minute', now()) - (1400 - n) * interval '1 minute' AS at) timed
+WHERE n NOT BETWEEN 600 AND 720 ON CONFLICT DO NOTHING''')
+"""
 OFFICERS = {"export-ask": "/admin/audit/exports/ask/"}  # an operator may not
 
 
 def pages(tab: Tab, order: str) -> dict[str, str]:
     """Return the paths of all pages. Takes: a tab in the console, where what has no name of its own is looked up."""
-    user = first(tab, "/admin/users/", "/admin/users/[0-9a-f-]{36}/")
+    user = first(tab, "/admin/users/?role=TRADER", "/admin/users/[0-9a-f-]{36}/")
     return FIXED | {
         "order": f"/admin/orders/{order}/", "user": user, "user-role": f"{user}role/",
         "limit": first(tab, "/admin/limits/?scope=PLATFORM", "/admin/limits/PLATFORM/.*"),

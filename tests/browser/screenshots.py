@@ -13,7 +13,11 @@ TALLEST = 1800  # pixels of a long page that are shown: the rest is more of the 
 KINDS = (("en", "", DESKTOP), ("en", "-phone", PHONE), ("fr", "", DESKTOP))
 FRENCH_PHONE = ("overview", "ticket")  # in French on a phone, too: these two are where it is narrowest
 NIGHT = ("home", "alerts", "stop", "reviews", "account", "runbook-reconciliation")  # in French and on a phone, too
-UNSHOWN = ("tables", "events")  # Django's own lists; "orders" shows what they look like
+SHOWN = (
+    "home", "stop", "stops", "reviews", "review", "alerts", "order", "orders", "accounts", "account",
+    "positions", "users", "user", "user-role", "limits", "limit", "audit", "event", "verification",
+    "charts", "account-charts", "runbooks", "runbook-reconciliation",
+)  # fmt: skip
 
 
 def main() -> int:
@@ -22,6 +26,7 @@ def main() -> int:
     for old in FOLDER.glob("*.png"):
         old.unlink()
     with stage.running(RECONCILIATION_INTERVAL="5") as ground, stage.chromium() as browser:
+        ground.manage("shell", "-v0", "-c", consoles.FILL)
         filled = ground.trade(action="SELL", quantity="0.03", stop_loss="1.10000")
         waiting = ground.trade(type="LIMIT", limit_price="1.08300", quantity="0.05")
         refused = ground.trade(quantity="5")
@@ -81,14 +86,13 @@ def _night(browser: Browser, ground: Stage, order: str) -> None:
     paths = consoles.pages(tab, order) | {
         "review": consoles.first(tab, "/admin/reviews/", "/admin/reviews/[0-9a-f-]{36}/")
     }
-    shown = {name: path for name, path in paths.items() if name not in UNSHOWN}
-    for name, path in shown.items():
-        tab.go(path)
+    for name in SHOWN:
+        tab.go(paths[name])
         _take(tab, f"console-{name}-en")
     for language, mark, size in (("en", "-phone", PHONE), ("fr", "", DESKTOP)):
         other = stage.new_tab(browser, ground, language=language, size=size).login("operator")
         for name in NIGHT:
-            other.go(shown[name])
+            other.go(paths[name])
             _take(other, f"console-{name}-{language}{mark}")
         other.page.context.close()
     officer = stage.new_tab(browser, ground).enter_console("compliance")

@@ -7,18 +7,9 @@ import sys
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.consoles import FILL
 from tests.browser.stage import DESKTOP, PHONE, ROOT, Stage, Tab
 
-# A day of readings with a gap of two hours, and a limit that was lowered on the way.
-FILL = """
-from django.db import connection
-connection.cursor().execute('''
-INSERT INTO account_reading (account_id, minute, equity, equity_low, loss_today, lost, loss_limit)
-SELECT account.id, at, 10000 + 40 * sin(n / 90.0), 9990 + 40 * sin(n / 90.0), n / 10, n / 10, 1000 - 200 * (n / 700)
-FROM (SELECT id FROM trading_account ORDER BY id LIMIT 1) account, generate_series(1, 1400) n,
-     LATERAL (SELECT date_trunc('minute', now()) - (1400 - n) * interval '1 minute' AS at) timed
-WHERE n NOT BETWEEN 600 AND 720 ON CONFLICT DO NOTHING''')
-"""
 PAINTED = """(plot) => {
   const canvas = plot.querySelector("canvas");
   const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;

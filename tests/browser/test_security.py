@@ -53,9 +53,14 @@ def test_a_second_factor_is_replaced_and_a_key_made(
         assert bot.get("/trading/accounts").status_code == 200
         mine.go("/security/keys")
         assert key not in page.content()
+        for act in ("narrow", "rotate"):
+            page.click(f"article a[href$='/{act}']")
+            page.wait_for_url(f"**/{act}")
+            mine.show(f"{mark}-8-{act}")
+            mine.go("/security/keys")
         page.click("article summary")
         page.fill("input[name=reason]", "Retired.")
-        mine.show(f"{mark}-8-keys")
+        mine.show(f"{mark}-9-keys")
         page.click("article form button")
         expect(page.locator("article form")).to_have_count(0)
         assert bot.get("/trading/accounts").status_code == 401
