@@ -54,6 +54,7 @@ class Action(StrEnum):
     AUDIT_READ = "AUDIT_READ"
     AUDIT_VERIFY = "AUDIT_VERIFY"
     AUDIT_EXPORT = "AUDIT_EXPORT"
+    SEARCH_KEEP = "SEARCH_KEEP"
     LIMIT_CHANGE = "LIMIT_CHANGE"
     USER_READ = "USER_READ"
     USER_CHANGE = "USER_CHANGE"
@@ -135,6 +136,7 @@ MATRIX: Mapping[Action, Rule] = {
     ),
     Action.AUDIT_VERIFY: Rule("Have the whole audit log verified now", _ALL, _ALL, _NONE, _NONE),
     Action.AUDIT_EXPORT: Rule("Export the audit log and take the bundle", _NONE, _ALL, _NONE, _NONE, step=Step.S0),
+    Action.SEARCH_KEEP: Rule("Keep and forget one's own searches of the console", _ALL, _ALL, _NONE, _NONE),
     Action.LIMIT_CHANGE: Rule("Lower a limit, ask for one to be raised", _ALL, _NONE, _NONE, _NONE, step=Step.S0),
     Action.USER_READ: Rule("See users", _ALL, _ALL, _NONE, _NONE),
     Action.USER_CHANGE: Rule(

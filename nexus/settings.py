@@ -86,6 +86,7 @@ TEMPLATES = [
             "libraries": {
                 "console": "nexus.console.words",
                 "figures": "nexus.core.figures",
+                "kept": "nexus.console.kept",
                 "words": "trading.pages.tags",
             },
             "context_processors": [

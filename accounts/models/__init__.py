@@ -4,6 +4,7 @@ from accounts.models.approvals import ApprovalDecision, ApprovalRequest, Enrolme
 from accounts.models.gates import KnownPair, LoginGate, RequestRate
 from accounts.models.keys import ApiKey
 from accounts.models.notices import Notice
+from accounts.models.searches import SavedSearch
 from accounts.models.second_factor import RecoveryCode, TotpDevice
 from accounts.models.users import (
     EMAIL_LENGTH_MAX,
@@ -28,6 +29,7 @@ __all__ = [
     "RecoveryCode",
     "RequestRate",
     "RevokedToken",
+    "SavedSearch",
     "TokenFamily",
     "TokenFamilyQuerySet",
     "TotpDevice",

@@ -98,6 +98,7 @@ def places(operators, execute, reconcile, quiet) -> dict[str, object]:
         "alert_id": alert.pk,
         "account_id": TradingAccount.objects.get().public_id,
         "name": "orders",
+        "page_name": "audit",
         "bucket": bytes(gate.bucket).hex(),
     }
 
@@ -223,7 +224,7 @@ def test_acts_need_what_the_api_asks_for_the_same():
         rule = MATRIX[page.action]
         assert (rule.operator is Reach.ALL) == (page.action is not Action.AUDIT_EXPORT), name
         assert rule.trader is not Reach.ALL, name
-        of_compliance = {Action.TRADING_STOP, Action.AUDIT_VERIFY, Action.AUDIT_EXPORT}
+        of_compliance = {Action.TRADING_STOP, Action.AUDIT_VERIFY, Action.AUDIT_EXPORT, Action.SEARCH_KEEP}
         assert (rule.compliance is Reach.ALL) == (page.action in of_compliance), name
 
 
