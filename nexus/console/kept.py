@@ -13,16 +13,15 @@ register = template.Library()
 
 @register.inclusion_tag("console/parts/kept.html", takes_context=True)
 def kept_searches(context: Any) -> dict[str, Any]:
-    """Read the own searches of the page that is shown, where searches can be kept."""
+    """Read the own searches of the page that is shown, where searches can be kept, and until one is followed."""
     request = context["request"]
     page = request.resolver_match.url_name.removeprefix("console_")
     if page not in SEARCHED:
         return {}
     query = asked(request)
     address = reverse("admin:console_searches", args=[page])
-    rows = searches.of(request.user.pk, page=page)
     return {
-        "rows": [(row, row.query == query) for row in rows],
+        "rows": [] if query else searches.of(request.user.pk, page=page),
         "path": request.path,
         "manage": f"{address}?{query}" if query else address,
     }

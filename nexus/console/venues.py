@@ -62,7 +62,7 @@ class AccountsPage(Page):
 
     def context(self, **kwargs: Any) -> dict[str, Any]:
         """Read one page of accounts, and what is known of each."""
-        at, form = now(), AccountSearch(self.request.GET)
+        at, clock, form = now(), facts.database_clock(), AccountSearch(self.request.GET)
         rows: Any = []
         following = None
         if form.is_valid():
@@ -74,10 +74,10 @@ class AccountsPage(Page):
         return {
             "title": _("Accounts"),
             "form": form,
-            "rows": standings(rows, at=at),
+            "rows": standings(rows, clock=clock, at=at),
             "older": older(self.request, following),
             "is_first": "before" not in self.request.GET,
-            "clock": facts.database_clock(),  # what the watch writes its looks by
+            "clock": clock,
             "at": at,
         }
 
@@ -142,12 +142,14 @@ def standing_of(account: Account, *, clock: datetime, at: datetime) -> tuple[Sta
     return row, covering(account, switches)
 
 
-def standings(accounts: Iterable[Account], *, at: datetime) -> list[Standing]:
-    """Return how accounts stand, in as many statements for fifty as for one."""
+def standings(accounts: Iterable[Account], *, clock: datetime, at: datetime) -> list[Standing]:
+    """Return how accounts stand, in as many statements for fifty as for one.
+
+    Takes: `clock`, the database's, by which the watch writes its looks.
+    """
     held = list(accounts)
     compared, switches = reconciliation.compared(held), control.stops()
-    # A reading is late by many seconds: which of two clocks says so is not worth a statement.
-    return [_standing(each, compared.get(each.pk), switches, clock=at, at=at) for each in held]
+    return [_standing(each, compared.get(each.pk), switches, clock=clock, at=at) for each in held]
 
 
 def _standing(account: Account, compared: Any, switches: list[Switch], *, clock: datetime, at: datetime) -> Standing:
