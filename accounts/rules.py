@@ -54,6 +54,7 @@ class Action(StrEnum):
     AUDIT_READ = "AUDIT_READ"
     AUDIT_VERIFY = "AUDIT_VERIFY"
     AUDIT_EXPORT = "AUDIT_EXPORT"
+    PII_REVEAL = "PII_REVEAL"
     LIMIT_CHANGE = "LIMIT_CHANGE"
     USER_READ = "USER_READ"
     USER_CHANGE = "USER_CHANGE"
@@ -135,6 +136,9 @@ MATRIX: Mapping[Action, Rule] = {
     ),
     Action.AUDIT_VERIFY: Rule("Have the whole audit log verified now", _ALL, _ALL, _NONE, _NONE),
     Action.AUDIT_EXPORT: Rule("Export the audit log and take the bundle", _NONE, _ALL, _NONE, _NONE, step=Step.S0),
+    Action.PII_REVEAL: Rule(
+        "Have the personal data of one event shown, with a reason", _NONE, _ALL, _NONE, _NONE, step=Step.S0
+    ),
     Action.LIMIT_CHANGE: Rule("Lower a limit, ask for one to be raised", _ALL, _NONE, _NONE, _NONE, step=Step.S0),
     Action.USER_READ: Rule("See users", _ALL, _ALL, _NONE, _NONE),
     Action.USER_CHANGE: Rule(
