@@ -52,6 +52,7 @@ class Action(StrEnum):
     APPROVAL_READ = "APPROVAL_READ"
     APPROVAL_DECIDE = "APPROVAL_DECIDE"
     AUDIT_READ = "AUDIT_READ"
+    OWN_EVENT_READ = "OWN_EVENT_READ"
     AUDIT_VERIFY = "AUDIT_VERIFY"
     AUDIT_EXPORT = "AUDIT_EXPORT"
     PII_REVEAL = "PII_REVEAL"
@@ -133,6 +134,9 @@ MATRIX: Mapping[Action, Rule] = {
     ),
     Action.AUDIT_READ: Rule(
         "Read the audit log, without personal data, and its verification", _ALL, _ALL, _NONE, _NONE
+    ),
+    Action.OWN_EVENT_READ: Rule(
+        "See what the audit log has of one's own acts, without personal data", _OWN, _OWN, _OWN, _NONE
     ),
     Action.AUDIT_VERIFY: Rule("Have the whole audit log verified now", _ALL, _ALL, _NONE, _NONE),
     Action.AUDIT_EXPORT: Rule("Export the audit log and take the bundle", _NONE, _ALL, _NONE, _NONE, step=Step.S0),
