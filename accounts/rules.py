@@ -52,9 +52,11 @@ class Action(StrEnum):
     APPROVAL_READ = "APPROVAL_READ"
     APPROVAL_DECIDE = "APPROVAL_DECIDE"
     AUDIT_READ = "AUDIT_READ"
+    OWN_EVENT_READ = "OWN_EVENT_READ"
     AUDIT_VERIFY = "AUDIT_VERIFY"
     AUDIT_EXPORT = "AUDIT_EXPORT"
     SEARCH_KEEP = "SEARCH_KEEP"
+    PII_REVEAL = "PII_REVEAL"
     LIMIT_CHANGE = "LIMIT_CHANGE"
     USER_READ = "USER_READ"
     USER_CHANGE = "USER_CHANGE"
@@ -134,9 +136,15 @@ MATRIX: Mapping[Action, Rule] = {
     Action.AUDIT_READ: Rule(
         "Read the audit log, without personal data, and its verification", _ALL, _ALL, _NONE, _NONE
     ),
+    Action.OWN_EVENT_READ: Rule(
+        "See what the audit log has of one's own acts, without personal data", _OWN, _OWN, _OWN, _NONE
+    ),
     Action.AUDIT_VERIFY: Rule("Have the whole audit log verified now", _ALL, _ALL, _NONE, _NONE),
     Action.AUDIT_EXPORT: Rule("Export the audit log and take the bundle", _NONE, _ALL, _NONE, _NONE, step=Step.S0),
     Action.SEARCH_KEEP: Rule("Keep and forget one's own searches of the console", _ALL, _ALL, _NONE, _NONE),
+    Action.PII_REVEAL: Rule(
+        "Have the personal data of one event shown, with a reason", _NONE, _ALL, _NONE, _NONE, step=Step.S0
+    ),
     Action.LIMIT_CHANGE: Rule("Lower a limit, ask for one to be raised", _ALL, _NONE, _NONE, _NONE, step=Step.S0),
     Action.USER_READ: Rule("See users", _ALL, _ALL, _NONE, _NONE),
     Action.USER_CHANGE: Rule(

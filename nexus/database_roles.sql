@@ -72,4 +72,7 @@ DO $$ BEGIN
   GRANT INSERT ON audit.batch, audit.leaf TO nexus_sealer;
   GRANT EXECUTE ON FUNCTION audit.erase_pii TO nexus_auditor;
   GRANT SELECT ON audit.pii TO nexus_auditor;
+  IF to_regproc('audit.reveal_pii') IS NOT NULL THEN  -- one event's, and only after an event that says so
+    GRANT EXECUTE ON FUNCTION audit.reveal_pii TO nexus_app;
+  END IF;
 END $$;

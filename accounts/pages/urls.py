@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from accounts.pages import key_changes, keys, second_factor, views
+from accounts.pages import key_changes, keys, own_events, second_factor, views
 
 urlpatterns = [
     path("login", views.login, name="page-login"),
@@ -11,6 +11,7 @@ urlpatterns = [
     path("language", views.language, name="page-language"),
     path("security", views.security, name="page-security"),
     path("security/end-sessions", views.end_sessions, name="page-end-sessions"),
+    path("security/events", own_events.listing, name="page-own-events"),
     path("security/second-factor", second_factor.enrol, name="page-second-factor"),
     path("security/second-factor/confirm", second_factor.confirm, name="page-second-factor-confirm"),
     path("security/second-factor/recovery-codes", second_factor.recovery_codes, name="page-recovery-codes"),

@@ -88,6 +88,7 @@ def security(request: HttpRequest) -> HttpResponse:
         "factor": second_factor.state_of(user),
         "is_fresh": browsing.is_fresh(request, at=at),
         "may_have_keys": may(user.role, Action.KEY_CREATE),
+        "may_see_events": may(user.role, Action.OWN_EVENT_READ),
     }
     return pages.render(request, "nexus/security.html", context)
 

@@ -10,6 +10,8 @@ from nexus.audit.rules.keys import INTRODUCED, KEY_OBJECT
 from nexus.core.errors import NotFound
 
 ASKED = "audit.verification_requested"
+ERASED, REVEALED = "audit.pii_erased", "audit.pii_revealed"
+AUDIT_EVENT = "audit_event"  # what both are about
 LOOK_BACK = 50_000  # ids below the newest sealed event among which events may still be unsealed: late commits
 
 
@@ -118,6 +120,17 @@ def verification_asked() -> Event | None:
         return None
     came = Verification.objects.filter(asked_by=asked.actor_id[:64], finished_at__gte=asked.recorded_at)
     return None if came.exists() else asked
+
+
+def is_erased(event_id: int) -> bool:
+    """Tell whether the log says that the personal data of an event was erased."""
+    return Event.objects.filter(object_type=AUDIT_EVENT, object_id=str(event_id), action=ERASED).exists()
+
+
+def last_reveal(event_id: int) -> int:
+    """Return the id of the newest event by which somebody had an event's personal data shown; 0 for none."""
+    about = Event.objects.filter(object_type=AUDIT_EVENT, object_id=str(event_id), action=REVEALED)
+    return about.order_by("-id").values_list("id", flat=True).first() or 0
 
 
 def log_began_at() -> datetime | None:

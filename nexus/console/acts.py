@@ -61,6 +61,7 @@ class Done:
     url: str
     level: int = messages.SUCCESS
     shown_once: Mapping[str, str] = field(default_factory=dict)
+    advice: str = ""  # what to do with it; as with a secret that is handed over, where nothing is said
     file: BinaryIO | None = None  # the answer itself, where the act is to hand something over
 
 

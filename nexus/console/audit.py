@@ -131,6 +131,8 @@ class EventPage(Page):
             "root": bytes(whole.batch.merkle_root).hex() if whole.batch else "",
             "older": searching.older_than(event.pk),
             "pii_sha256": whole.document.get("pii_sha256"),
+            "is_erased": selectors.is_erased(event.pk),
+            "may_reveal": self.may(Action.PII_REVEAL),
         }
 
 

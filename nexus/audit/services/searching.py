@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 
 from nexus.audit.models import Batch, Event, Leaf
 from nexus.audit.rules import merkle
+from nexus.audit.types import Actor
 from nexus.core.errors import NotFound
 
 Row = Event  # for who holds one and never the table
@@ -112,6 +113,15 @@ def older_than(event_id: int) -> int | None:
 def newest_about(actor_id: str, *, outcome: str, limit: int) -> tuple[Event, ...]:
     """Return the newest events of an actor that ended so, among as many of the actor's events as one page looks at."""
     return search(Search(actor_id=actor_id, outcome=outcome)).rows[:limit]
+
+
+def done_by(actor: Actor, *, before: int | None, limit: int) -> Found:
+    """Return a page of what one actor did, by the index of actors. Ids of people are random: no other type has one."""
+    rows = Event.objects.filter(actor_id=actor.id, actor_type=actor.type.value)
+    if before is not None:
+        rows = rows.filter(id__lt=before)
+    page = list(rows.defer("canonical").order_by("-id")[: limit + 1])
+    return Found(tuple(page[:limit]), page[limit - 1].pk if len(page) > limit else None, is_cut=False)
 
 
 def first_since(at: datetime) -> int:

@@ -9,7 +9,8 @@ from django.db import DatabaseError, connection, transaction
 
 from nexus.audit.models import Batch, Leaf
 from nexus.audit.rules.findings import Verdict
-from nexus.audit.services import sealing
+from nexus.audit.services import sealing, trail
+from nexus.audit.types import Actor, Target
 from tests.nexus.audit.sealed import OTHER, places, record, run, seal, verify
 
 pytestmark = [pytest.mark.django_db, pytest.mark.threat(23)]
@@ -56,6 +57,8 @@ def sealed_as_in_production(db: None) -> None:
         for role in ROLES:
             cursor.execute(f"DO $$ BEGIN CREATE ROLE {role}; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
         cursor.execute(box.BEGIN + box.BLACK_BOX + box.GRANTS)
+        reveal = import_module("nexus.audit.migrations.0007_reveal")
+        cursor.execute(reveal.BEGIN + reveal.REVEAL)
     record(4, pii={"ip": "203.0.113.7"})
     seal()
     record()
@@ -88,6 +91,20 @@ def test_only_the_auditor_reads_and_erases_personal_data(role):
     for statement in ("SELECT data FROM audit.pii", "SELECT audit.erase_pii(max(id), 'x', 'y') FROM audit.event"):
         with pytest.raises(DatabaseError, match="permission denied"), transaction.atomic(), as_role(role):
             run(statement)
+
+
+@pytest.mark.usefixtures("sealed_as_in_production")
+@pytest.mark.parametrize("role", ["nexus_app", "nexus_sealer"])
+def test_only_the_application_may_reveal_and_only_after_an_event_that_is_committed(role):
+    (event_id,) = run("SELECT event_id FROM audit.pii LIMIT 1")
+    with transaction.atomic():
+        look = trail.record(
+            action="audit.pii_revealed", actor=Actor.user("an-officer"), target=Target("audit_event", str(event_id))
+        )
+    refused = "reveals nothing" if role == "nexus_app" else "permission denied"
+
+    with pytest.raises(DatabaseError, match=refused), transaction.atomic(), as_role(role):
+        run("SELECT audit.reveal_pii(%s)", [look])
 
 
 @pytest.mark.usefixtures("sealed_as_in_production")
