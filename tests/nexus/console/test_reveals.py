@@ -2,6 +2,7 @@
 
 import json
 from importlib import import_module
+from typing import Any
 
 import pytest
 from django.db import DatabaseError, transaction
@@ -102,8 +103,12 @@ def test_no_event_no_data(officer, event, monkeypatch):
     assert IP.encode() not in answer.content
 
 
-def look_at(event_id: int, **given: object) -> int:
-    by = {"action": REVEALED, "actor": Actor.user("an-officer"), "target": Target("audit_event", str(event_id))}
+def look_at(event_id: int, **given: Any) -> int:
+    by: dict[str, Any] = {
+        "action": REVEALED,
+        "actor": Actor.user("an-officer"),
+        "target": Target("audit_event", str(event_id)),
+    }
     return trail.record(**{**by, **given})
 
 
