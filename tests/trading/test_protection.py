@@ -6,9 +6,11 @@ from decimal import Decimal
 from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
+from nexus.core.errors import Unreachable
 from nexus.idempotency.models import IdempotencyRecord
 from risk.states import StopLevel
 from tests import stops
+from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BrokerPosition, ChangeRequest, TradeLedger
 from trading.services import protection
@@ -63,6 +65,25 @@ def test_a_position_that_refuses_its_stops_twice_is_closed_once(execute, paper):
     assert [each.state for each in ChangeRequest.objects.all()] == [ChangeState.REFUSED] * 2
     assert TradeLedger.objects.count() == 2
     assert protection.due() == []
+
+
+def test_what_never_left_us_is_no_refusal_of_the_broker_s(execute, paper, monkeypatch):
+    order = bare(execute, paper)
+
+    def cut(self, change):
+        raise Unreachable("the gateway is away")
+
+    with monkeypatch.context() as away:
+        away.setattr(Mt5Broker, "change_stops", cut)
+        for _ in range(4):
+            protect(order)
+    assert {each.answer for each in ChangeRequest.objects.all()} == {"Not sent: the gateway is away"}
+
+    protect(order)
+
+    (held,) = paper.truth()["positions"]
+    assert held["sl"] == 108000
+    assert closes() == []
 
 
 def test_only_as_much_is_closed_as_the_order_has_made(execute, paper, monkeypatch):

@@ -32,6 +32,7 @@ from trading.types import StopsChange, VenuePosition
 log = structlog.get_logger(__name__)
 
 BATCH = 50
+UNSENT = "Not sent: "  # how an answer begins that no broker has given: nothing has left us
 
 
 class ChangeRefused(Invalid):
@@ -164,22 +165,21 @@ def _send(change: ChangeRequest, *, position: BrokerPosition, wanted: VenuePosit
     try:
         accounts.broker_of(position.account).change_stops(request)
     except OutcomeUnknown as exc:
-        return _settle(change, state=ChangeState.UNKNOWN, wanted=None, answer=exc)
+        return _settle(change, state=ChangeState.UNKNOWN, wanted=None, answer=str(exc))
     except (Refused, Unreachable) as exc:
-        settled = _settle(change, state=ChangeState.REFUSED, wanted=None, answer=exc)
+        answer = f"{UNSENT}{exc}" if isinstance(exc, Unreachable) else str(exc)
+        settled = _settle(change, state=ChangeState.REFUSED, wanted=None, answer=answer)
         triggers.account_refused(position.account, said=exc, at=change.sent_at)
         return settled
-    return _settle(change, state=ChangeState.DONE, wanted=wanted, answer=None)
+    return _settle(change, state=ChangeState.DONE, wanted=wanted, answer="")
 
 
 @transaction.atomic(durable=True)
-def _settle(
-    change: ChangeRequest, *, state: ChangeState, wanted: VenuePosition | None, answer: OutsideError | None
-) -> ChangeRequest:
+def _settle(change: ChangeRequest, *, state: ChangeState, wanted: VenuePosition | None, answer: str) -> ChangeRequest:
     assert change.position is not None
     at = facts.database_clock()
     position = BrokerPosition.objects.select_for_update(no_key=True).get(pk=change.position.pk)
-    ChangeRequest.objects.filter(pk=change.pk).update(state=state, answer=str(answer or "")[:300], settled_at=at)
+    ChangeRequest.objects.filter(pk=change.pk).update(state=state, answer=answer[:300], settled_at=at)
     if wanted is not None:
         BrokerPosition.objects.filter(pk=position.pk).update(stop_loss=wanted.stop_loss, take_profit=wanted.take_profit)
     if state is ChangeState.DONE:
@@ -196,7 +196,7 @@ def _settle(
         action="position.stops_answered",
         actor=Actor.system("broker"),
         target=Target("position", str(position.public_id)),
-        detail={"change_id": change.change_id, "state": state, "answer": str(answer or "")},
+        detail={"change_id": change.change_id, "state": state, "answer": answer},
         occurred_at=at,
     )
     change.refresh_from_db()
@@ -224,9 +224,9 @@ def resolve(*, change_id: int, at: datetime) -> None:
         return
     held = next((p for p in snapshot.positions if p.venue_position_id == position.venue_position_id), None)
     if held is None or _stops(held) == change.after:
-        _settle(change, state=ChangeState.DONE, wanted=held, answer=None)
+        _settle(change, state=ChangeState.DONE, wanted=held, answer="")
     elif _stops(held) == change.before and _is_old(change):
-        _settle(change, state=ChangeState.REFUSED, wanted=None, answer=Refused("The position shows the old stops."))
+        _settle(change, state=ChangeState.REFUSED, wanted=None, answer="The position shows the old stops.")
 
 
 def _is_old(change: ChangeRequest) -> bool:

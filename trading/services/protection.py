@@ -66,7 +66,7 @@ def _mend(order: TradeLedger, held: VenuePosition, *, at: datetime) -> None:
     refused = ChangeRequest.objects.filter(
         position=ours, kind=ChangeKind.STOPS, state=ChangeState.REFUSED, requested_by=PROTECTION.id,
         requested_at__gte=order.created_at,
-    ).count()  # fmt: skip
+    ).exclude(answer__startswith=changes.UNSENT).count()  # fmt: skip
     if refused < TRIES:
         changes.change_stops(
             position_id=ours.pk, stops=_missing(order, held), actor=PROTECTION, at=at,
