@@ -13,7 +13,7 @@ FIXED = {
     "users": "/admin/users/", "user-new": "/admin/users/new/", "keys": "/admin/keys/", "limits": "/admin/limits/",
     "limits-of": "/admin/limits/?scope=PLATFORM", "audit": "/admin/audit/",
     "verification": "/admin/audit/verification/", "verify": "/admin/audit/verification/now/",
-    "exports": "/admin/audit/exports/",
+    "exports": "/admin/audit/exports/", "searches": "/admin/searches/audit/?outcome=denied",
     "charts": "/admin/charts/?over=6h", "runbooks": "/admin/runbooks/",
     **{f"runbook-{name}": f"/admin/runbooks/{name}/" for name in RUNBOOKS},
 }  # fmt: skip

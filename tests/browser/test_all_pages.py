@@ -18,6 +18,7 @@ def paths(ground: Stage) -> dict[str, str]:
     assert (filled["status"], waiting["status"], refused["status"]) == ("FILLED", "PENDING", "REJECTED")
     return {
         "overview": "/", "ticket": "/ticket", "positions": "/positions", "ledger": "/ledger", "security": "/security",
+        "events": "/security/events",
         "nothing": "/ledger?symbol=NOTHING", "refusals": "/help/refusals", "filled": f"/orders/{filled['id']}",
         "account": f"/accounts/{ground.account}",
         "waiting": f"/orders/{waiting['id']}", "refused": f"/orders/{refused['id']}",

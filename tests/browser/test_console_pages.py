@@ -8,8 +8,7 @@ from tests.browser import consoles
 from tests.browser.stage import DESKTOP, PHONE, Stage, Tab
 
 
-@pytest.mark.parametrize("language", ["en", "fr"])
-@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+@pytest.mark.parametrize(("language", "size"), [("en", DESKTOP), ("fr", PHONE)])
 def test_every_page_of_the_console_is_sound(
     tab: Callable[..., Tab], ground: Stage, language: str, size: dict[str, int]
 ) -> None:
