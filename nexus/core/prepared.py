@@ -8,14 +8,15 @@ does so without the interpreter's lock, and is bound by the server's timeouts.
 import select
 from collections.abc import Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import pq
-from psycopg.adapt import PyFormat, Transformer
+from psycopg.adapt import AdaptersMap, PyFormat, Transformer
+from psycopg.types.datetime import TimestamptzLoader
 
 Row = tuple[Any, ...]
 
+KNOWN = "_nexus_known"
 BEGIN, COMMIT = b"BEGIN", b"COMMIT"
 OK = frozenset({pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK})
 TEXT = pq.Format.TEXT
@@ -24,14 +25,15 @@ TEXT = pq.Format.TEXT
 class _Known:
     """What one connection has prepared, and how it adapts values."""
 
-    __slots__ = ("adapting", "names")
+    __slots__ = ("adapters", "adapting", "connection", "names")
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self.adapting = Transformer(connection)
+        # Django reads each time in Python, to give it the session's zone; the driver's own loader, in C, gives the same.
+        self.adapters = AdaptersMap(connection.adapters)
+        self.adapters.register_loader("timestamptz", TimestamptzLoader)
+        self.connection = connection
+        self.adapting = Transformer(self)
         self.names: dict[tuple[str, tuple[int, ...]], bytes] = {}
-
-
-_KNOWN: WeakKeyDictionary[psycopg.Connection[Any], _Known] = WeakKeyDictionary()
 
 
 def run(connection: psycopg.Connection[Any], text: str, values: Sequence[Any], *, commits: bool = False) -> list[Row]:
@@ -40,9 +42,9 @@ def run(connection: psycopg.Connection[Any], text: str, values: Sequence[Any], *
     Opens a transaction first where the connection wants one. Takes: `commits` to commit it, unless the statement fails.
     Raises: the driver's own errors.
     """
-    known = _KNOWN.get(connection)
-    if known is None:
-        known = _KNOWN[connection] = _Known(connection)
+    known: _Known | None = connection.__dict__.get(KNOWN)
+    if known is None:  # kept by the connection itself: it refers back to it, and both end together
+        known = connection.__dict__[KNOWN] = _Known(connection)
     wire: Any = connection.pgconn
     adapting = known.adapting
     bound = adapting.dump_sequence(values, [PyFormat.AUTO] * len(values)) if values else []

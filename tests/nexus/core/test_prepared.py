@@ -1,7 +1,10 @@
 """Our statements on the wire: BEGIN and COMMIT in the round trip of a statement, and nothing left by a failure."""
 
+import gc
 import threading
 import time
+import weakref
+from datetime import UTC
 from typing import Any
 
 import psycopg
@@ -136,3 +139,23 @@ def _terminate(process: int) -> None:
     with psycopg.connect(**connection.get_connection_params(), autocommit=True) as other:
         other.execute("SELECT pg_terminate_backend(%s)", [process])
     time.sleep(0.1)
+
+
+def test_times_are_read_as_django_reads_them(transactional_db):
+    query = "SELECT timestamptz '2026-07-01 23:59:59.123456+05:30', timestamptz '1999-12-31 00:00Z', NULL::timestamptz"
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        theirs = cursor.fetchone()
+
+    (ours,) = statements.fetch(query)
+
+    assert ours == theirs
+    assert [each and each.tzinfo for each in ours] == [each and each.tzinfo for each in theirs] == [UTC, UTC, None]
+
+
+def test_what_is_known_of_a_connection_ends_with_it(transactional_db):
+    statements.fetch("SELECT 1")
+    known = weakref.ref(connection.connection)
+    connection.close()
+    gc.collect()
+    assert known() is None
