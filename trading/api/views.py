@@ -120,10 +120,10 @@ class Execute(TradingView):
     def post(self, request: Request) -> HttpResponse:
         """Place the order, or return the one that this key has placed."""
         user = _person(request)
-        records.read_key(request.headers.get("Idempotency-Key"))
+        name = records.read_key(request.headers.get("Idempotency-Key"))
         form = forms.ExecuteForm(data=request.data)
         form.is_valid(raise_exception=True)
-        owned = facts.owned_by(user.pk)
+        owned = facts.owned_by(user.pk, principal=str(user.public_id), key=name)
         account = selectors.account_among(owned.accounts, public_id=form.validated_data.get("account"))
         require_venue(user, is_live=account.is_live)
         key = _request_key(request, account, path="/trading/execute", body=form.validated_data)

@@ -9,6 +9,7 @@ from django.db import connection
 
 from nexus.core import statements
 from nexus.core.errors import Invalid, OutsideError, Unavailable, Unreachable
+from nexus.idempotency.services import records
 from trading.models import TradableInstrument, TradingAccount
 from trading.services import accounts, instruments
 from trading.types import AccountSnapshot, MarginQuestion, ProfitQuestion, Quote
@@ -17,6 +18,12 @@ OWNED: LiteralString = (
     "SELECT {columns}, clock_timestamp() FROM trading_account"
     " LEFT JOIN instrument ON instrument.account_id = trading_account.id"
 )
+OWNED_AND_MADE: LiteralString = (
+    OWNED.replace("clock_timestamp()", f"clock_timestamp(), {records.MADE}")
+    + records.MADE_BESIDE
+    + "trading_account.public_id::text"
+)
+OF_USER: LiteralString = " WHERE trading_account.user_id = %(number)s AND trading_account.is_active"
 BY_ID: LiteralString = " ORDER BY trading_account.id"
 
 
@@ -40,11 +47,15 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """What a trader has with us: the active accounts and the instruments met there. `read_at` is as in `Facts`."""
+    """What a trader has with us: the active accounts and the instruments met there. `read_at` is as in `Facts`.
+
+    `made` is what a request's key has made at each account, in the words of `records.same`; None: nobody has looked.
+    """
 
     accounts: tuple[TradingAccount, ...]
     instruments: dict[tuple[int, str], TradableInstrument]
     read_at: datetime
+    made: Mapping[int, tuple[bytes, str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,24 +83,30 @@ def database_clock() -> datetime:
     return clock
 
 
-def owned_by(user_id: int) -> Owned:
-    """Return what the trader has with us, and the database's clock before any broker is asked."""
-    return _owned(OWNED + " WHERE trading_account.user_id = %s AND trading_account.is_active" + BY_ID, user_id)
+def owned_by(user_id: int, *, principal: str = "", key: str = "") -> Owned:
+    """Return what the trader has with us, and the database's clock before any broker is asked.
+
+    Takes: the `key` of a request and its `principal`, to say in the same round trip what it has made already.
+    """
+    if not key:
+        return _owned(OWNED + OF_USER + BY_ID, user_id)
+    return _owned(OWNED_AND_MADE + OF_USER + BY_ID, user_id, principal=principal, key=key)
 
 
-def _owned(query: LiteralString, number: int) -> Owned:
-    rows = statements.pairs(TradingAccount, TradableInstrument, query, [number])
+def _owned(query: LiteralString, number: int, **asked: str) -> Owned:
+    rows = statements.pairs(TradingAccount, TradableInstrument, query, {"number": number, **asked})
     return Owned(
         accounts=tuple({account.pk: account for account, _, _ in rows}.values()),
         instruments={(account.pk, met.symbol): met for account, met, _ in rows if met is not None},
-        read_at=min(clock for _, _, (clock,) in rows) if rows else database_clock(),
+        read_at=min(clock for _, _, (clock, *_) in rows) if rows else database_clock(),
+        made={account.pk: (made[0], made[1]) for account, _, (_, *made) in rows if made[1]} if asked else None,
     )
 
 
 def only(owned: Owned, account: TradingAccount) -> Owned:
     """Leave out every other account: for what only takes away from this one, also when it was put aside."""
     if account not in owned.accounts:
-        return _owned(OWNED + " WHERE trading_account.id = %s" + BY_ID, account.pk)
+        return _owned(OWNED + " WHERE trading_account.id = %(number)s" + BY_ID, account.pk)
     return replace(owned, accounts=tuple(each for each in owned.accounts if each == account))
 
 

@@ -21,6 +21,12 @@ CLOSE: LiteralString = (
     "UPDATE idempotency_record SET expires_at = greatest(%(closed_at_least)s, created_at + %(closed_kept)s)"
     " WHERE object_id = %(closed_object)s AND expires_at IS NULL"
 )
+MADE: LiteralString = "idempotency_record.fingerprint, idempotency_record.object_id"
+# For a statement over accounts: what a key has made at each of them, beside it.
+MADE_BESIDE: LiteralString = (
+    " LEFT JOIN idempotency_record ON idempotency_record.principal = %(principal)s AND idempotency_record.key = %(key)s"
+    " AND idempotency_record.account = "
+)
 _KEY = re.compile(r"[A-Za-z0-9_-]{8,128}")
 
 
@@ -84,14 +90,16 @@ def fingerprint(*, method: str, path: str, body: Mapping[str, Any], query: Seque
 def find(request: RequestKey) -> str | None:
     """Return the object this key has made, or None. Raises: KeyMismatch when it was for another request."""
     row = statements.fetch_one(
-        "SELECT fingerprint, object_id FROM idempotency_record WHERE principal = %s AND account = %s AND key = %s",
+        f"SELECT {MADE} FROM idempotency_record WHERE principal = %s AND account = %s AND key = %s",
         [request.principal, request.account, request.key],
     )
-    if row is None:
-        return None
-    if bytes(row[0]) != request.fingerprint:
+    return None if row is None else same(request, *row)
+
+
+def same(request: RequestKey, fingerprint: bytes, object_id: str) -> str:
+    """Return the object that the request's key has made. Takes: `MADE`. Raises: KeyMismatch."""
+    if bytes(fingerprint) != request.fingerprint:
         raise mismatch()
-    object_id: str = row[1]
     return object_id
 
 
