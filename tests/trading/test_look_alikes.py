@@ -14,7 +14,7 @@ from tests.trading.test_resolution import age, resolve, tick
 from trading import selectors
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import CashMovement, Fill, TradeLedger
-from trading.services import history, resolution, watch
+from trading.services import facts, history, resolution, watch
 from trading.states import Delivery
 
 
@@ -87,7 +87,7 @@ def test_one_that_the_broker_dates_a_moment_before_the_sending_keeps_absence_fro
     lost.refresh_from_db()
     assert not selectors.unexplained_fills(lost).exists()
 
-    with_two_searches = resolution.facts.database_clock() - timedelta(seconds=240)
+    with_two_searches = facts.database_clock() - timedelta(seconds=240)
     for seconds in (100, 200):
         asked_at = with_two_searches + timedelta(seconds=240 + 30 + seconds)
         resolution._note_absence(order_id=lost.pk, asked_at=asked_at, at=now())
@@ -101,10 +101,13 @@ def test_what_the_venue_s_own_clock_wrote_is_kept_with_fills_and_money(execute, 
     paper.control.balance(LOGIN, "100", 2, "deposit")
     look(account)
 
-    fill, money = Fill.objects.get(), CashMovement.objects.order_by("pk").last()
+    fill, money = Fill.objects.get(), CashMovement.objects.latest("pk")
     (deal,) = [deal for deal in paper.truth()["deals"] if deal["type"] == 0]
     assert fill.is_nameless is False
-    for kept, at in ((fill, fill.filled_at), (money, money.moved_at)):
-        assert kept.venue_offset_s in (7200, 10800)
-        assert kept.venue_time_ms == round(at.timestamp() * 1000) + 1000 * kept.venue_offset_s
+    for ms, offset_s, at in (
+        (fill.venue_time_ms, fill.venue_offset_s, fill.filled_at),
+        (money.venue_time_ms, money.venue_offset_s, money.moved_at),
+    ):
+        assert offset_s in (7200, 10800)
+        assert ms == round(at.timestamp() * 1000) + 1000 * offset_s
     assert str(deal["ticket"]) == fill.venue_fill_id

@@ -33,8 +33,9 @@ def is_over(monkeypatch, seconds):
 
 
 def tries():
-    rows = ChangeRequest.objects.order_by("pk")
-    return [(each.state, None if each.retry_at is None else (each.retry_at - each.settled_at).seconds) for each in rows]
+    """Return each request's state and the pause that was to follow it."""
+    rows = ChangeRequest.objects.order_by("pk").values_list("state", "retry_at", "settled_at")
+    return [(state, None if again is None else (again - at).seconds) for state, again, at in rows]
 
 
 def test_a_cancel_that_comes_too_fast_is_sent_anew_after_each_pause(client, paper, clock, monkeypatch):
