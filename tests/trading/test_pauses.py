@@ -35,7 +35,7 @@ def is_over(monkeypatch, seconds):
 def tries():
     """Return each request's state and the pause that was to follow it."""
     rows = ChangeRequest.objects.order_by("pk").values_list("state", "retry_at", "settled_at")
-    return [(state, None if again is None else (again - at).seconds) for state, again, at in rows]
+    return [(state, None if again is None or at is None else (again - at).seconds) for state, again, at in rows]
 
 
 def test_a_cancel_that_comes_too_fast_is_sent_anew_after_each_pause(client, paper, clock, monkeypatch):
