@@ -4,7 +4,7 @@ import contextlib
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -21,6 +21,7 @@ from trading.models import BrokerPosition, Fill, OrderQuerySet, TradableInstrume
 from trading.states import Delivery, FillKind, RejectedBy
 from trading.types import AccountSnapshot, FillReport, VenuePosition
 
+LOOK_ALIKE_WITHIN = timedelta(seconds=60)
 EXPORTED = 500  # orders at a time
 READS_ALL = frozenset({Role.OPERATOR, Role.COMPLIANCE})
 
@@ -156,6 +157,35 @@ def unexplained_fills(order: TradeLedger) -> QuerySet[Fill]:
     return Fill.objects.filter(
         account_id=order.account_id, symbol=order.symbol, order=None, kind=FillKind.ORDER, filled_at__gte=order.sent_at
     )
+
+
+def look_alikes(orders: Iterable[TradeLedger]) -> dict[int, list[Fill]]:
+    """Return by order the fills that may be the order itself, having lost its mark: the same instrument, side and
+    quantity, within a minute of its sending, and nobody's name on them.
+
+    They are evidence for a person, never more (MetaTrader reference §10). One statement for all.
+    """
+    sent = [(order, order.sent_at) for order in orders if order.sent_at is not None]
+    if not sent:
+        return {}
+    times = [at for _, at in sent]
+    nameless = list(
+        Fill.objects.filter(
+            account_id__in={order.account_id for order, _ in sent}, symbol__in={order.symbol for order, _ in sent},
+            order=None, kind=FillKind.ORDER, is_nameless=True,
+            filled_at__gte=min(times) - LOOK_ALIKE_WITHIN, filled_at__lte=max(times) + LOOK_ALIKE_WITHIN,
+        ).order_by("filled_at", "pk")
+    )  # fmt: skip
+    found = {
+        order.pk: [
+            fill for fill in nameless
+            if (fill.account_id, fill.symbol, fill.side, fill.quantity)
+            == (order.account_id, order.symbol, order.side, order.quantity)
+            and abs(fill.filled_at - at) <= LOOK_ALIKE_WITHIN
+        ]
+        for order, at in sent
+    }  # fmt: skip
+    return {key: fills for key, fills in found.items() if fills}
 
 
 def unknown_orders() -> list[TradeLedger]:

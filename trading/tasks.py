@@ -6,6 +6,7 @@ from django.utils.timezone import now
 
 from nexus.core.jobs import enqueue
 from trading.services import (
+    cancels,
     changes,
     dispatch,
     emergency,
@@ -29,6 +30,8 @@ def resolve_orders(**_future: object) -> None:
     """Hand out every order and change that has to be asked about, each as a job of its own."""
     for order_id in resolution.due():
         enqueue("trading.resolve_order", expires_s=SWEEP_EXPIRES_S, order_id=order_id)
+    for order_id in cancels.due():
+        enqueue("trading.cancel_again", expires_s=SWEEP_EXPIRES_S, order_id=order_id)
     for change_id in changes.due():
         enqueue("trading.resolve_change", expires_s=SWEEP_EXPIRES_S, change_id=change_id)
     for order_id in protection.due():
@@ -40,6 +43,12 @@ def resolve_change(*, change_id: int, **_future: object) -> None:
     """Ask the broker what became of one change."""
     changes.resolve(change_id=change_id, at=now())
     terms.resolve(change_id=change_id)
+
+
+@shared_task(name="trading.cancel_again", soft_time_limit=60)
+def cancel_again(*, order_id: int, **_future: object) -> None:
+    """Send a cancel anew that was refused for the moment."""
+    cancels.again(order_id=order_id, at=now())
 
 
 @shared_task(name="trading.protect_order", soft_time_limit=60)

@@ -133,6 +133,7 @@ class AccountSnapshot:
     orders: tuple[VenueOrder, ...] = ()
     margin_asked: Decimal | None = None  # what `MarginQuestion` asked, where the venue answers it in the same unit
     profit_asked: Decimal | None = None  # likewise of `ProfitQuestion`
+    pause_s: float = 0  # how long the venue is to be left alone: it has said that too much was asked of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +233,11 @@ class FillReport:
     kind: FillKind
     filled_at: datetime  # UTC
     reverses: str = ""  # of a BUST: the `venue_fill_id` that it takes back, whole
+    venue_time_ms: int | None = None  # as the venue's own clock wrote it, where that is not UTC
+    venue_offset_s: int | None = None  # what was taken off it to get UTC
+    is_nameless: bool = (
+        False  # the venue shows nobody as the one who asked for it: a person, or an order that lost its mark
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +252,8 @@ class CashReport:
     amount: Decimal
     words: str
     moved_at: datetime  # UTC
+    venue_time_ms: int | None = None  # as of a fill
+    venue_offset_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,10 @@ class UnknownPage(Page):
         """Read the queue, with who has proposed what."""
         rows = selectors.unknown_orders()
         rows.sort(key=lambda order: (order.sent_at or order.created_at, -order.value))
+        shown = rows[:SHOWN]
+        alike = selectors.look_alikes(shown)
         return {
-            "rows": [(order, _proposal(order)) for order in rows[:SHOWN]],
+            "rows": [(order, _proposal(order), alike.get(order.pk, [])) for order in shown],
             "count": len(rows),
             "at": now(),
             "may_propose": self.may(Action.APPROVAL_DECIDE),

@@ -110,12 +110,15 @@ class Refused(OutsideError):
     """The other side said no, for certain and for good. `code` is its own code, as text.
 
     `halts` when it said more than that: nothing will be accepted until a person acts, so the account must be stopped.
+    `retry_s` when what stands in the way passes by itself: another request, with another id and made from what is true
+    then, may be accepted after so many seconds; 0 when the market has to move first.
     """
 
-    def __init__(self, message: str, *, code: str = "", halts: bool = False) -> None:
+    def __init__(self, message: str, *, code: str = "", halts: bool = False, retry_s: float | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.halts = halts
+        self.retry_s = retry_s
 
 
 class Unreachable(OutsideError):

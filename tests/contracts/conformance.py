@@ -55,6 +55,7 @@ FAULTS = [
     Fault("history_none", hides=True),
     Fault("repeat_history"),
     Fault("server_disconnect", {"seconds": 1}), Fault("terminal_restart", {"seconds": 1}),
+    Fault("terminal_update", {"seconds": 1}), Fault("frozen_tick", {"seconds": 1}),
     Fault("wrong_terminal"), Fault("relogin"), Fault("algo_off", {"seconds": 1}), Fault("api_off", {"seconds": 1}),
     Fault("investor", {"seconds": 1}), Fault("close_only", {"seconds": 1}), Fault("market_close", {"seconds": 1}),
     Fault("gap", {"ticks": 900}), Fault("spread", {"ticks": 900}), Fault("clock_jump", {"seconds": 3600}),
@@ -197,7 +198,8 @@ def run(mode: str, fault: Fault) -> Outcome:
 
 
 SCENERY = frozenset({
-    "server_disconnect", "terminal_restart", "wrong_terminal", "relogin", "algo_off", "api_off", "investor",
+    "server_disconnect", "terminal_restart", "terminal_update", "frozen_tick", "wrong_terminal", "relogin", "algo_off",
+    "api_off", "investor",
     "close_only", "market_close", "gap", "spread", "clock_jump", "dst_switch", "repeat_history",
     "bridge_drop", "bridge_slow", "bridge_dup_request",
 })  # fmt: skip

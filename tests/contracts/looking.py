@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -89,10 +90,10 @@ def a_loss_is_what_the_contract_size_says(broker: Broker, place: Place) -> None:
     """In the profit currency's own account; elsewhere a loss is negative, and a sell the mirror of a buy."""
     it, quote = broker.instrument(symbol=place.symbol), _quote(broker, place.symbol)
     lower = quote.bid - quote.bid % it.tick_size - 1000 * it.tick_size
-    terms = {"symbol": place.symbol, "quantity": it.quantity_max}
+    terms: dict[str, Any] = {"symbol": place.symbol, "quantity": it.quantity_max}
 
-    lost = broker.profit(**terms, side=Side.BUY, price_open=quote.bid, price_close=lower)  # type: ignore[arg-type]
-    won = broker.profit(**terms, side=Side.SELL, price_open=quote.bid, price_close=lower)  # type: ignore[arg-type]
+    lost = broker.profit(**terms, side=Side.BUY, price_open=quote.bid, price_close=lower)
+    won = broker.profit(**terms, side=Side.SELL, price_open=quote.bid, price_close=lower)
 
     assert lost < 0 < won
     if broker.snapshot(symbols=[]).currency == it.profit_currency:

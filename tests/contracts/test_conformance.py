@@ -17,7 +17,7 @@ QUICK = [fault for fault in conformance.FAULTS if fault.name not in SLOW and not
 def test_the_table_plays_every_fault_that_the_emulator_knows():
     played = {fault.name for fault in [*conformance.FAULTS, *conformance.CRASHES]}
 
-    assert KINDS.keys() - played == {"frozen_tick", "terminal_update"}  # one is the quote's rule, one a longer restart
+    assert KINDS.keys() == played
 
 
 @pytest.mark.parametrize("fault", QUICK, ids=str)
@@ -25,6 +25,17 @@ def test_tells_the_truth_under_a_fault(fault):
     outcome = conformance.run("hedging", fault)
 
     assert outcome.faults_of(fault) == ""
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [(Fault("terminal_update", {"seconds": 1}), "unreachable"), (Fault("frozen_tick", {"seconds": 1}), "FILLED")],
+    ids=str,
+)
+def test_a_terminal_that_is_gone_sends_nothing_and_one_whose_price_stands_still_tells_the_fill(fault, told):
+    outcome = conformance.run("hedging", fault)
+
+    assert (outcome.told, outcome.faults_of(fault)) == (told, "")
 
 
 @pytest.mark.parametrize("knows_the_clock", [True, False])

@@ -137,6 +137,8 @@ def book(account_id: int, report: FillReport, *, order: TradeLedger, slippage: D
             "symbol": report.symbol, "side": report.side, "quantity": report.quantity, "price": report.price,
             "commission": report.commission, "swap": report.swap, "fee": report.fee, "profit": report.profit,
             "kind": report.kind, "reverses": report.reverses, "filled_at": report.filled_at,
+            "venue_time_ms": report.venue_time_ms, "venue_offset_s": report.venue_offset_s,
+            "is_nameless": report.is_nameless,
             "slippage": None if slippage is None else money.half_even_to(slippage, PRICE_STEP),
             "booked_at": database_clock(),
         },

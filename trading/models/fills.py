@@ -30,6 +30,11 @@ class Fill(models.Model):
     kind = models.CharField(max_length=12, choices=columns.choices_of(FillKind))
     slippage = models.DecimalField(max_digits=16, decimal_places=10, null=True, help_text="adverse, of the reference")
     filled_at = models.DateTimeField()
+    venue_time_ms = models.BigIntegerField(null=True, help_text="as the venue's own clock wrote it")
+    venue_offset_s = models.IntegerField(null=True, help_text="taken off to get UTC")
+    is_nameless = models.BooleanField(
+        default=False, db_default=False, help_text="the venue shows nobody as the one who asked for it"
+    )
     booked_at = models.DateTimeField(help_text="by the database's clock")
 
     class Meta:
@@ -86,6 +91,8 @@ class CashMovement(models.Model):
     amount = columns.money(help_text="account currency, negative when it leaves")
     words = models.CharField(max_length=100, blank=True, help_text="the venue's own")
     moved_at = models.DateTimeField()
+    venue_time_ms = models.BigIntegerField(null=True, help_text="as the venue's own clock wrote it")
+    venue_offset_s = models.IntegerField(null=True, help_text="taken off to get UTC")
     booked_at = models.DateTimeField()
 
     class Meta:

@@ -281,6 +281,9 @@ class ChangeRequest(models.Model):
     requested_at = models.DateTimeField()
     sent_at = models.DateTimeField(help_text="by the database's clock")
     settled_at = models.DateTimeField(null=True)
+    retry_at = models.DateTimeField(
+        null=True, help_text="of a cancel refused for the moment: when another is sent, by the database's clock"
+    )
 
     class Meta:
         db_table = "change_request"

@@ -1,7 +1,8 @@
 """Canceling an order: a request of its own, sent once. Only the broker's word that the order has ended cancels it.
 
 Source: execution reference §2, cancel axis. "Too late" and "not found" prove neither that the order lives nor that
-it is dead: the order is asked for.
+it is dead: the order is asked for. MetaTrader reference §8: what the broker refuses for the moment alone (too many
+requests, frozen) is asked for anew after 1, 5 and 30 seconds, each time by a request of its own.
 """
 
 from datetime import datetime, timedelta
@@ -9,6 +10,7 @@ from datetime import datetime, timedelta
 import structlog
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import Q
 
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
@@ -19,6 +21,10 @@ from trading.services import accounts, facts, identifiers, resolution, triggers
 from trading.states import CANCELED, CancelState, ChangeKind, ChangeState, Delivery
 
 log = structlog.get_logger(__name__)
+
+PAUSES_S = (1, 5, 30)  # before the second request, the third and the last
+ONE_WISH = timedelta(minutes=3)  # requests that lie nearer to each other are tries of one and the same wish to cancel
+BATCH = 50
 
 
 class NotCancelable(Conflict):
@@ -70,22 +76,64 @@ def _claim(*, order_id: int, actor: Actor, reason: str, at: datetime) -> ChangeR
             answer="No answer came. It was asked for anew.",
             settled_at=facts.database_clock(),
         )
-        change = ChangeRequest.objects.create(
-            change_id=f"{identifiers.draw()}-C",
-            kind=ChangeKind.CANCEL,
-            state=ChangeState.SENDING,
-            order=order,
-            before={"leaves": str(order.leaves)},
-            reason=reason,
-            requested_by=actor.id,
-            requested_at=at,
-            sent_at=facts.database_clock(),
-        )
+        change = _mark(order, requested_by=actor.id, reason=reason, at=at)
     trail.record(
         action="order.cancel_requested",
         actor=actor,
         target=Target("order", str(order.public_id)),
         detail=detail,
+        occurred_at=at,
+    )
+    return change
+
+
+def _mark(order: TradeLedger, *, requested_by: str, reason: str, at: datetime) -> ChangeRequest:
+    """Store a cancel as about to be sent. The caller holds the order's lock."""
+    return ChangeRequest.objects.create(
+        change_id=f"{identifiers.draw()}-C",
+        kind=ChangeKind.CANCEL,
+        state=ChangeState.SENDING,
+        order=order,
+        before={"leaves": str(order.leaves)},
+        reason=reason,
+        requested_by=requested_by,
+        requested_at=at,
+        sent_at=facts.database_clock(),
+    )
+
+
+def due() -> list[int]:
+    """Return orders whose cancel was refused for the moment, and whose pause is over."""
+    over = Q(retry_at__lte=facts.database_clock(), state=ChangeState.REFUSED, kind=ChangeKind.CANCEL)
+    waiting = TradeLedger.objects.open().filter(delivery=Delivery.ACKED, cancel=CancelState.REQUESTED)
+    rows = ChangeRequest.objects.filter(over, order__in=waiting)
+    return list(rows.order_by("order_id").values_list("order_id", flat=True).distinct()[:BATCH])
+
+
+def again(*, order_id: int, at: datetime) -> None:
+    """Send a cancel anew that was refused for the moment, when it is due and the order still works. Safe to repeat."""
+    assert not connection.in_atomic_block
+    change = _claim_again(order_id=order_id, at=at)
+    if change is not None:
+        _send(change)
+        resolution.resolve(order_id=order_id, at=at)
+
+
+@transaction.atomic(durable=True)
+def _claim_again(*, order_id: int, at: datetime) -> ChangeRequest | None:
+    order = TradeLedger.objects.locked().get(pk=order_id)
+    last = order.changes.filter(kind=ChangeKind.CANCEL).order_by("-pk").first()
+    if order.delivery != Delivery.ACKED or order.cancel != CancelState.REQUESTED or last is None:
+        return None
+    is_due = last.retry_at is not None and last.retry_at <= facts.database_clock()
+    if last.state != ChangeState.REFUSED or not is_due:
+        return None
+    change = _mark(order, requested_by=last.requested_by, reason=last.reason, at=at)
+    trail.record(
+        action="order.cancel_requested",
+        actor=Actor.system("dispatcher"),
+        target=Target("order", str(order.public_id)),
+        detail={"before": str(order.state), "cancel": order.cancel, "reason": last.reason, "again_after": last.answer},
         occurred_at=at,
     )
     return change
@@ -109,25 +157,52 @@ def _send(change: ChangeRequest) -> None:
     except OutcomeUnknown as exc:
         _settle(change, state=ChangeState.UNKNOWN, cancel=CancelState.UNKNOWN, answer=exc)
     except (Refused, Unreachable) as exc:
-        _settle(change, state=ChangeState.REFUSED, cancel=CancelState.REFUSED, answer=exc)
+        pause_s = _pause_s(change, exc)
+        cancel = CancelState.REFUSED if pause_s is None else CancelState.REQUESTED
+        _settle(change, state=ChangeState.REFUSED, cancel=cancel, answer=exc, pause_s=pause_s)
         triggers.account_refused(order.account, said=exc, at=change.sent_at)
     else:
         _settle(change, state=ChangeState.DONE, cancel=CancelState.REQUESTED, answer=None)
 
 
+def _pause_s(change: ChangeRequest, answer: OutsideError) -> float | None:
+    """Return how long to wait before the cancel is sent anew; None when it is refused for good, or often enough."""
+    if not isinstance(answer, Refused) or answer.retry_s is None:
+        return None
+    earlier = ChangeRequest.objects.filter(
+        order=change.order, kind=ChangeKind.CANCEL, retry_at__isnull=False, sent_at__gt=change.sent_at - ONE_WISH
+    ).count()
+    return max(PAUSES_S[earlier], answer.retry_s) if earlier < len(PAUSES_S) else None
+
+
 @transaction.atomic(durable=True)
-def _settle(change: ChangeRequest, *, state: ChangeState, cancel: CancelState, answer: OutsideError | None) -> None:
+def _settle(
+    change: ChangeRequest,
+    *,
+    state: ChangeState,
+    cancel: CancelState,
+    answer: OutsideError | None,
+    pause_s: float | None = None,
+) -> None:
     """Keep what the broker answered. It says nothing of the order yet."""
     assert change.order is not None
     at = facts.database_clock()
     order = TradeLedger.objects.locked().get(pk=change.order.pk)
-    ChangeRequest.objects.filter(pk=change.pk).update(state=state, answer=str(answer or "")[:300], settled_at=at)
+    retry_at = None if pause_s is None else at + timedelta(seconds=pause_s)
+    ChangeRequest.objects.filter(pk=change.pk).update(
+        state=state, answer=str(answer or "")[:300], settled_at=at, retry_at=retry_at
+    )
     if order.cancel == CancelState.REQUESTED:
         TradeLedger.objects.filter(pk=order.pk).update(cancel=cancel)
     trail.record(
         action="order.cancel_answered",
         actor=Actor.system("broker"),
         target=Target("order", str(order.public_id)),
-        detail={"change_id": change.change_id, "state": state, "answer": str(answer or "")},
+        detail={
+            "change_id": change.change_id,
+            "state": state,
+            "answer": str(answer or ""),
+            "again_at": retry_at.isoformat() if retry_at else "",
+        },
         occurred_at=at,
     )

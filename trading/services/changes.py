@@ -33,6 +33,7 @@ log = structlog.get_logger(__name__)
 
 BATCH = 50
 UNSENT = "Not sent: "  # how an answer begins that no broker has given: nothing has left us
+PASSING = "Not now: "  # how one begins that says nothing of the change itself: another may be accepted soon
 
 
 class ChangeRefused(Invalid):
@@ -167,11 +168,17 @@ def _send(change: ChangeRequest, *, position: BrokerPosition, wanted: VenuePosit
     except OutcomeUnknown as exc:
         return _settle(change, state=ChangeState.UNKNOWN, wanted=None, answer=str(exc))
     except (Refused, Unreachable) as exc:
-        answer = f"{UNSENT}{exc}" if isinstance(exc, Unreachable) else str(exc)
-        settled = _settle(change, state=ChangeState.REFUSED, wanted=None, answer=answer)
+        settled = _settle(change, state=ChangeState.REFUSED, wanted=None, answer=_begin(exc) + str(exc))
         triggers.account_refused(position.account, said=exc, at=change.sent_at)
         return settled
     return _settle(change, state=ChangeState.DONE, wanted=wanted, answer="")
+
+
+def _begin(answer: Refused | Unreachable) -> str:
+    """Return how an answer begins that is no refusal of the change as such."""
+    if isinstance(answer, Unreachable):
+        return UNSENT
+    return "" if answer.retry_s is None else PASSING
 
 
 @transaction.atomic(durable=True)

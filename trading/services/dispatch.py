@@ -43,11 +43,14 @@ def dispatch(*, order_id: int, at: datetime) -> TradeLedger | None:
     try:
         broker = accounts.broker_of(waiting.account)
         instrument = instruments.get(account=waiting.account, broker=broker, symbol=waiting.symbol, at=at)
-        quote = broker.snapshot(symbols=[waiting.symbol]).quotes.get(waiting.symbol)
+        shown = broker.snapshot(symbols=[waiting.symbol])
     except (OutsideError, Invalid, Unavailable):
         fault = None  # the order waits; its age decides
     else:
-        fault = _fault(waiting, quote, instrument=instrument, at=at + timedelta(seconds=time.monotonic() - began))
+        read_at = at + timedelta(seconds=time.monotonic() - began)
+        fault = _fault(waiting, shown.quotes.get(waiting.symbol), instrument=instrument, at=read_at)
+        if shown.pause_s:
+            fault = None  # the broker has asked for fewer requests: the order waits for the end of the pause too
     order = _claim(order_id=order_id, fault=fault, at=at)
     return orders.send(order) if order is not None and order.delivery == Delivery.SENDING else order
 

@@ -34,12 +34,16 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """An order, its line of time, and the fills on its instrument that no order of ours explains."""
+    """An order, its line of time, and the fills on its instrument that no order of ours explains.
+
+    `look_alikes` are those that may be the order itself, without its mark.
+    """
 
     order: TradeLedger
     lines: tuple[Line, ...]
     unexplained: tuple[Fill, ...]
     has_more: bool
+    look_alikes: tuple[Fill, ...] = ()
 
 
 def of(order: TradeLedger) -> History:
@@ -59,10 +63,10 @@ def of(order: TradeLedger) -> History:
         *_decisions(decisions, names), *_alerts(order), *_audit(events, names),
     ]  # fmt: skip
     lines.sort(key=lambda line: (line.at, RANKS.index(line.kind)))
-    unexplained = (
-        list(selectors.unexplained_fills(order)[:20]) if order.sent_at and order.delivery != Delivery.DONE else []
-    )
-    return History(order, tuple(lines), tuple(unexplained), len(events) == EVENTS_MAX)
+    is_open = order.sent_at and order.delivery != Delivery.DONE
+    unexplained = list(selectors.unexplained_fills(order)[:20]) if is_open else []
+    alike = selectors.look_alikes([order]).get(order.pk, []) if is_open else []
+    return History(order, tuple(lines), tuple(unexplained), len(events) == EVENTS_MAX, tuple(alike))
 
 
 def _asked(order: TradeLedger) -> Iterator[Line]:

@@ -45,10 +45,13 @@ def protect(*, order_id: int, at: datetime) -> None:
     assert not connection.in_atomic_block
     order = TradeLedger.objects.select_related("account__user").get(pk=order_id)
     try:
-        held = accounts.broker_of(order.account).snapshot(symbols=[]).positions
+        shown = accounts.broker_of(order.account).snapshot(symbols=[])
     except OutsideError as exc:
         log.warning("trading.order.not_protected", order_id=str(order.public_id), error=str(exc))
         return
+    if shown.pause_s:
+        return  # the broker has asked for fewer requests: nothing would be sent now
+    held = shown.positions
     names = set(order.fills.values_list("venue_position_id", flat=True))
     bare = [each for each in held if each.venue_position_id in names and _missing(order, each)]
     if not bare:
@@ -66,7 +69,7 @@ def _mend(order: TradeLedger, held: VenuePosition, *, at: datetime) -> None:
     refused = ChangeRequest.objects.filter(
         position=ours, kind=ChangeKind.STOPS, state=ChangeState.REFUSED, requested_by=PROTECTION.id,
         requested_at__gte=order.created_at,
-    ).exclude(answer__startswith=changes.UNSENT).count()  # fmt: skip
+    ).exclude(answer__startswith=changes.UNSENT).exclude(answer__startswith=changes.PASSING).count()  # fmt: skip
     if refused < TRIES:
         changes.change_stops(
             position_id=ours.pk, stops=_missing(order, held), actor=PROTECTION, at=at,

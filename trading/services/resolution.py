@@ -143,7 +143,7 @@ def _note_absence(*, order_id: int, asked_at: datetime, at: datetime) -> TradeLe
         order.absent_since = asked_at
         return order
     is_too_early = age < LAST_ABSENCE or asked_at - order.absent_since < ABSENCE_GAP
-    if is_too_early or selectors.unexplained_fills(order).exists():
+    if is_too_early or selectors.unexplained_fills(order).exists() or selectors.look_alikes([order]):
         return order
     words = f"No trace in two complete searches, {order.absent_since} and {asked_at}."
     return fills.follow(order, report=OrderReport(order.client_order_id, VenueState.NEVER_SENT, reason=words), at=at)

@@ -1,7 +1,7 @@
 """The settle step's own SQL: what books a fill, and what moves an order with everything that stands beside its move.
 
 `book` inserts the fill and locks the position that it belongs to, inside `fill_book`, a VOLATILE function (migration
-0007). It comes after the order's own lock, in the one order. The arithmetic between is `trading.rules`.
+0018). It comes after the order's own lock, in the one order. The arithmetic between is `trading.rules`.
 
 `beside` is what stands beside the order's move in one statement: the positions, the audit event and the end of the
 key's keeping. It reads nothing but the rows it changes, all of which are locked.
@@ -33,7 +33,7 @@ PRICE_STEP = Decimal("1E-10")
 
 BOOK = """
 SELECT fill_id, booked_at, position_id, quantity, price_open
-FROM fill_book(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+FROM fill_book(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 _OWN = {"order_id", "booked_at"}  # known to the statement that books it
 _GIVEN = [str(field.column) for field in Fill._meta.concrete_fields if field.column not in {"id", *_OWN}]
@@ -88,6 +88,7 @@ def row_of(account_id: int, report: FillReport, *, order: TradeLedger | None, sl
         side=report.side, quantity=report.quantity, price=report.price, commission=report.commission,
         swap=report.swap, fee=report.fee, profit=report.profit, kind=report.kind, reverses=report.reverses,
         slippage=None if slippage is None else money.half_even_to(slippage, PRICE_STEP), filled_at=report.filled_at,
+        venue_time_ms=report.venue_time_ms, venue_offset_s=report.venue_offset_s, is_nameless=report.is_nameless,
     )  # fmt: skip
 
 
@@ -101,7 +102,7 @@ def book(account_id: int, report: FillReport, *, order: TradeLedger | None, slip
             account_id, row.order_id, row.venue_fill_id, row.venue_order_id, row.venue_position_id, row.symbol,
             report.side.value, row.quantity, row.price, row.commission, row.swap, row.fee, row.profit,
             report.kind.value, row.reverses, row.slippage, row.filled_at, order.stop_loss if order else None,
-            order.take_profit if order else None,
+            order.take_profit if order else None, row.venue_time_ms, row.venue_offset_s, row.is_nameless,
         ],
     )  # fmt: skip
     if row.pk is None:

@@ -37,7 +37,8 @@ SWEEP_LOCK = 0x53574550  # the space of advisory locks whose second number is an
 ROUNDS_AT_ONCE = 4
 ROUND_S_MAX = 20.0  # then what is left waits for the next round, so that others have their turn
 BY_SWEEP = Context(is_sweep=True, process="sweep")
-PACED = "ORDERS_PER_SECOND"  # a refusal for going too fast: the next round goes on
+# Refusals for going too fast, by our own limit and by the broker's: the next round goes on.
+PACED = ("ORDERS_PER_SECOND", "BROKER_10024", "BROKER_ACCOUNT_PAUSED")
 
 
 class Round:

@@ -135,6 +135,8 @@ def _book_cash(account: TradingAccount, reports: Sequence[CashReport], *, at: da
                 "amount": report.amount,
                 "words": report.words[:100],
                 "moved_at": report.moved_at,
+                "venue_time_ms": report.venue_time_ms,
+                "venue_offset_s": report.venue_offset_s,
                 "booked_at": at,
             },
         )

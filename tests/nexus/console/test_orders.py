@@ -3,13 +3,15 @@
 from decimal import Decimal
 
 import pytest
+from django.utils.timezone import now
 
 from accounts.models import ApprovalRequest
+from tests.fakes.paper import LOGIN
 from tests.nexus.console.people import confirm, seen, text
 from tests.threads import together
 from tests.trading.conftest import brief
-from trading.models import OrderDecision, TradeLedger
-from trading.services import history
+from trading.models import Fill, OrderDecision, TradeLedger
+from trading.services import history, watch
 from trading.states import Delivery
 
 EVIDENCE = "The dealer has looked, and has no trace of it."
@@ -68,6 +70,18 @@ def test_two_operators_close_an_unknown_order(unknown, console, other_console):
     page = text(console.get(at(order)))
     assert EVIDENCE in page
     assert "order.decision_applied" in page
+
+
+def test_a_deal_that_may_be_the_order_stands_in_the_queue_and_on_its_page(unknown, console, paper, account):
+    assert "May be it" in text(console.get("/admin/orders/unknown/"))
+    paper.control.manual_trade(LOGIN, "EURUSD", 0, f"{unknown.quantity.normalize():f}")
+    watch.look(account_id=account.pk, at=now())
+    deal = Fill.objects.get().venue_fill_id
+
+    assert f"deal {deal} of" in text(console.get("/admin/orders/unknown/"))
+    page = text(console.get(at(unknown)))
+    assert "May be this order, without its mark" in page
+    assert page.count(deal) >= 2
 
 
 def test_an_order_that_has_ended_meanwhile_is_not_decided_again(unknown, console, other_console):

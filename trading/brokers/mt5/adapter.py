@@ -80,6 +80,7 @@ class Mt5Broker:
                 orders=session.working(batch.result(3)),
                 quotes=session.quotes(symbols, batch, first=4),
                 name=self._profile.account,
+                pause_s=batch.pause_s,
                 **readings.figures(asked, batch),
             )
         session.compared("account", batch)

@@ -54,20 +54,27 @@ def classify(document: wire.Plain) -> tuple[Outcome, Refused]:
             code, message = reply["last_error"]
             exception = wire.text(reply.get("exception", ""))
             outcome = outcomes.of_silence(wire.integer(code), exception=exception)
-            return outcome, _refused(outcome, wire.text(message), exception or str(code))
+            return outcome, _refused(outcome, wire.text(message), exception or str(code), reply)
         retcode = wire.integer(result["retcode"])
         outcome = outcomes.of_retcode(retcode, purpose(document["request"]))
-        return outcome, _refused(outcome, wire.text(result["comment"]) or str(retcode), str(retcode))
+        return outcome, _refused(outcome, wire.text(result["comment"]) or str(retcode), str(retcode), reply)
 
 
-def _refused(outcome: Outcome, message: str, code: str) -> Refused:
-    return Refused(message, code=code, halts=outcome is Outcome.HALT)
+def _refused(outcome: Outcome, message: str, code: str, reply: wire.Plain) -> Refused:
+    retry_s = _pause_s(reply) if outcome is Outcome.RETRY else None
+    return Refused(message, code=code, halts=outcome is Outcome.HALT, retry_s=retry_s)
+
+
+def _pause_s(reply: wire.Plain) -> float:
+    """Return how long the gateway leaves the account alone; it says so in text beside a refusal of its own."""
+    return float(reply.get("pause_s", 0))
 
 
 def refusal(reply: wire.Plain) -> Refused:
     """Return the gateway's own refusal, made before any call; it may repeat a code of the venue."""
     code = wire.text(reply["code"])
-    return Refused(wire.text(reply["reason"]), code=code, halts=outcomes.halts(code))
+    retry_s = _pause_s(reply) if outcomes.passes(code) else None
+    return Refused(wire.text(reply["reason"]), code=code, halts=outcomes.halts(code), retry_s=retry_s)
 
 
 def rejected(client_order_id: str, refused: Refused) -> OrderReport:

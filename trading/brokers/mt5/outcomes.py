@@ -78,6 +78,9 @@ RETCODES: dict[int, Outcome] = {
     10046: Outcome.REJECTED,  # HEDGE_PROHIBITED, absent from the package
 }
 
+# What our own gateway refuses for the same reasons, before the venue has to.
+PASSING = frozenset({"ACCOUNT_PAUSED", "FREEZE_DISTANCE"})
+
 _BY_PURPOSE: dict[tuple[int, Purpose], Outcome] = {
     (10009, Purpose.PENDING): Outcome.PLACED,
     (10009, Purpose.CHANGE): Outcome.DONE,
@@ -107,6 +110,13 @@ def of_silence(last_error: int, *, exception: str = "") -> Outcome:
     if exception:
         return Outcome.REJECTED if exception == "SystemError" else Outcome.UNKNOWN
     return _NOTHING_SENT.get(last_error, Outcome.UNKNOWN)
+
+
+def passes(code: str) -> bool:
+    """Tell whether what this code says passes by itself: a new request, made of what is true then, may be accepted."""
+    if code in PASSING:
+        return True
+    return code.isdecimal() and RETCODES.get(int(code)) is Outcome.RETRY
 
 
 def halts(code: str) -> bool:

@@ -25,6 +25,7 @@ class Batch:
     answers: Sequence[wire.Plain]
     utc_s: float
     unreconciled: tuple[str, int] | None = None
+    pause_s: float = 0  # how long the gateway sends nothing, since the venue asked for less
 
     def result(self, index: int) -> Any:
         """Return one result. Raises: Unreachable when that call failed: a failure is not an empty answer."""

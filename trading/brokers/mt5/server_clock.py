@@ -104,8 +104,12 @@ class ServerClock:
 
     def utc(self, server_ms: int) -> datetime:
         """Turn a time of the server into UTC; while the offset is not known, by the usual one."""
+        return in_utc(server_ms, self.offset_of(server_ms))
+
+    def offset_of(self, server_ms: int) -> int:
+        """Return what `utc` takes off a time of the server now, in seconds."""
         offset_s = self._offset_s
-        return _datetime(server_ms, _usual_offset_s(server_ms) if offset_s is None else offset_s)
+        return _usual_offset_s(server_ms) if offset_s is None else offset_s
 
     def utc_of_quote(self, server_ms: int) -> datetime:
         """Turn a quote's time into UTC; while the offset is not known, never later than it can be.
@@ -113,7 +117,7 @@ class ServerClock:
         A price that seems too old is refused, and nothing happens; one that seems fresh and is not loses money.
         """
         offset_s = self._offset_s
-        return _datetime(server_ms, OFFSET_S_MAX if offset_s is None else offset_s)
+        return in_utc(server_ms, OFFSET_S_MAX if offset_s is None else offset_s)
 
 
 def is_still_valid(*, seen_s: float, now_s: float) -> bool:
@@ -140,7 +144,7 @@ def _offset_s(difference_s: float) -> int | None:
 
 def _usual_offset_s(server_ms: int) -> int:
     """Return +3 hours between the American daylight dates (second Sunday of March, first of November), else +2."""
-    at = _datetime(server_ms, 0)
+    at = in_utc(server_ms, 0)
     begins, ends = _sunday(at.year, 3, 2), _sunday(at.year, 11, 1)
     return USUAL_SUMMER_OFFSET_S if begins <= at < ends else USUAL_OFFSET_S
 
@@ -150,5 +154,6 @@ def _sunday(year: int, month: int, nth: int) -> datetime:
     return first + timedelta(days=(6 - first.weekday()) % 7 + 7 * (nth - 1))
 
 
-def _datetime(server_ms: int, offset_s: int) -> datetime:
+def in_utc(server_ms: int, offset_s: int) -> datetime:
+    """Return a time of a server that is so many seconds ahead."""
     return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=server_ms - 1000 * offset_s)

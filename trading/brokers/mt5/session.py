@@ -65,8 +65,9 @@ class Session:
                 raise wire.BadAnswer("the gateway did not answer every call")
             worker = (wire.text(document["run"]), wire.integer(document["generation"]))
             return readings.Batch(
-                results, float(document["gateway_utc"]), worker if document["reconcile_first"] else None
-            )
+                results, float(document["gateway_utc"]), worker if document["reconcile_first"] else None,
+                pause_s=float(document.get("pause_s", 0)),
+            )  # fmt: skip
 
     def compared(self, what: str, batch: readings.Batch) -> None:
         """Note that the books were read, and tell a gateway that started a worker once all of them were.

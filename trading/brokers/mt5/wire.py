@@ -21,6 +21,7 @@ from trading.brokers.base import (
     VenueOrder,
     VenuePosition,
 )
+from trading.brokers.mt5.server_clock import in_utc
 
 Plain: TypeAlias = Mapping[str, Any]
 
@@ -57,6 +58,10 @@ class Zone(Protocol):
 
     def utc(self, server_ms: int) -> datetime:
         """Turn a time of the server into UTC."""
+        ...
+
+    def offset_of(self, server_ms: int) -> int:
+        """Return what `utc` takes off, in seconds."""
         ...
 
 
@@ -121,6 +126,7 @@ def snapshot(
     name: str,
     margin_asked: Decimal | None = None,
     profit_asked: Decimal | None = None,
+    pause_s: float = 0,
 ) -> AccountSnapshot:
     """Return the account as one unit with its positions, orders and quotes."""
     with understanding():
@@ -144,6 +150,7 @@ def snapshot(
             orders=orders,
             margin_asked=margin_asked,
             profit_asked=profit_asked,
+            pause_s=pause_s,
         )
 
 
@@ -214,12 +221,16 @@ def cash(deal: Plain, *, zone: Zone) -> CashReport:
     """Return a deal that is no trade as a movement of money."""
     with understanding():
         parts = (number(deal[name]) for name in ("profit", "swap", "commission", "fee"))
+        moved_ms = integer(deal["time_msc"])
+        offset_s = zone.offset_of(moved_ms)
         return CashReport(
             venue_cash_id=str(integer(deal["ticket"])),
             kind=_CASH.get(integer(deal["type"]), CashKind.CORRECTION),
             amount=sum(parts, start=Decimal(0)),
             words=text(deal["comment"]),
-            moved_at=zone.utc(integer(deal["time_msc"])),
+            moved_at=in_utc(moved_ms, offset_s),
+            venue_time_ms=moved_ms,
+            venue_offset_s=offset_s,
         )
 
 
@@ -228,6 +239,8 @@ def fill(deal: Plain, *, zone: Zone, client_order_id: str) -> FillReport:
     with understanding():
         reason = integer(deal["reason"])
         kind = FillKind.ORDER if reason in REASONS_OF_ORDERS else _KINDS.get(reason, FillKind.OTHER)
+        filled_ms = integer(deal["time_msc"])
+        offset_s = zone.offset_of(filled_ms)
         return FillReport(
             venue_fill_id=str(integer(deal["ticket"])),
             venue_order_id=str(integer(deal["order"])),
@@ -242,7 +255,10 @@ def fill(deal: Plain, *, zone: Zone, client_order_id: str) -> FillReport:
             fee=number(deal["fee"]),
             profit=number(deal["profit"]),
             kind=kind,
-            filled_at=zone.utc(integer(deal["time_msc"])),
+            filled_at=in_utc(filled_ms, offset_s),
+            venue_time_ms=filled_ms,
+            venue_offset_s=offset_s,
+            is_nameless=integer(deal["magic"]) == 0,
         )
 
 

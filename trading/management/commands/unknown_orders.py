@@ -47,8 +47,12 @@ class Command(BaseCommand):
         orders = selectors.unknown_orders()
         if not orders:
             self.stdout.write("No order is unknown.")
+        alike = selectors.look_alikes(orders)
         for order in orders:
             self.stdout.write(f"{order.public_id}  {order}  sent {order.sent_at:%Y-%m-%d %H:%M:%S} UTC")
+            for fill in alike.get(order.pk, []):
+                when = f"{fill.filled_at:%H:%M:%S} UTC"
+                self.stdout.write(f"    may be it, nobody's name on it: deal {fill.venue_fill_id}, {fill}, {when}")
             for decision in order.decisions.all():
                 self.stdout.write(f"    proposal {decision.pk}: {decision.to}, {decision.state}: {decision.evidence}")
 

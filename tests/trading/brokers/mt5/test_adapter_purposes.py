@@ -8,6 +8,7 @@ import pytest
 
 from nexus.core.errors import OutcomeUnknown, OutsideError, Refused, Unreachable
 from trading.brokers.base import MarginQuestion, OrderChange, OrderType, Side, StopsChange, TimeInForce, VenueState
+from trading.brokers.mt5.gateway.throttle import Throttle
 from trading.brokers.mt5.outcomes import RETCODES, Outcome, Purpose, of_retcode
 
 _names = count(1)
@@ -49,7 +50,8 @@ PURPOSES |= {"stops": Purpose.CHANGE, "close by": Purpose.CLOSE}
 
 
 @pytest.mark.parametrize("name", PURPOSES)
-def test_every_answer_means_what_the_table_says_whatever_was_asked(attempts, terminal, name):
+def test_every_answer_means_what_the_table_says_whatever_was_asked(running, attempts, terminal, name):
+    running.desk.throttle = Throttle(pauses_s=[0])
     for retcode in [0, 9999, *RETCODES]:
         outcome = of_retcode(retcode, PURPOSES[name])
         terminal.next_send = lambda _, code=retcode: terminal.answer(code, comment="No")
@@ -63,6 +65,7 @@ def test_every_answer_means_what_the_table_says_whatever_was_asked(attempts, ter
         if outcome.is_refusal:
             assert isinstance(raised, Refused)
             assert (raised.code, raised.halts) == (str(retcode), outcome is Outcome.HALT)
+            assert raised.retry_s == (0 if outcome is Outcome.RETRY else None)
         elif outcome is Outcome.UNKNOWN:
             assert isinstance(raised, OutcomeUnknown)
         else:

@@ -11,6 +11,7 @@ from trading.brokers.mt5.gateway.calls import Answer, Call, Where
 from trading.brokers.mt5.gateway.journal import Journal
 from trading.brokers.mt5.gateway.metrics import Meter
 from trading.brokers.mt5.gateway.remote import TerminalDown, TerminalLost
+from trading.brokers.mt5.gateway.throttle import Throttle
 from trading.brokers.mt5.server_clock import ServerClock, is_still_valid
 
 # What may be read over the wire. Connecting is the gateway's own business, sending has a door of its own with a
@@ -90,6 +91,7 @@ class Desk:
         self._samples: tuple[tuple[bool, str], ...] = ()  # symbols whose prices show the clock
         self.clock = ServerClock()
         self.meter = Meter()
+        self.throttle = Throttle()
         self.server_tick_time: int | None = None
         self.identity: tuple[int, str] | None = None  # as last seen
 
@@ -253,6 +255,7 @@ class Desk:
             "login": login, "server": server, "server_tick_time": self.server_tick_time,
             "server_offset_s": self.clock.offset_s, "gateway_utc": round(self.now(), 6),
             "run": self._run, "generation": self.generation, "reconcile_first": self.must_reconcile,
+            "pause_s": self.throttle.left_s(),
             "call_ms": round(1000 * (time.perf_counter() - started), 3),
         }  # fmt: skip
 

@@ -19,6 +19,7 @@ COUNTERS = {
     "requests_total": "Requests answered, by path and status.",
     "intents_total": "Trade requests that ended, by action and by how they stand in the journal.",
     "refusals_total": "Trade requests that the gateway itself refused, by code.",
+    "pauses_total": "Times that the broker asked for fewer requests, and was left alone for a while.",
     "answers_total": "Answers of the terminal to trade requests, by return code (or last error).",
     "worker_kills_total": "Workers that the watchdog has ended.",
     "worker_starts_total": "Workers that were started.",

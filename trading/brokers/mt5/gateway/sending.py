@@ -4,17 +4,25 @@ import time
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from trading.brokers.mt5.gateway import logs
+from trading.brokers.mt5.gateway import freezing, logs
 from trading.brokers.mt5.gateway.calls import Answer, Call
 from trading.brokers.mt5.gateway.config import Limits
 from trading.brokers.mt5.gateway.desk import Desk
 from trading.brokers.mt5.gateway.journal import Journal, Record, State
 from trading.brokers.mt5.gateway.remote import TerminalDown, TerminalLost
+from trading.brokers.mt5.gateway.throttle import TOO_MANY_REQUESTS
 
 ACTION_DEAL, ACTION_PENDING, ACTION_CHANGE_STOPS, ACTION_MODIFY, ACTION_REMOVE, ACTION_CLOSE_BY = 1, 5, 6, 7, 8, 10
 ACTIONS = {ACTION_DEAL, ACTION_PENDING, ACTION_CHANGE_STOPS, ACTION_MODIFY, ACTION_REMOVE, ACTION_CLOSE_BY}
 CHECK_PASSED = 0
 NOT_SENT = frozenset({-2, -8})  # errors of a check that will stay
+# What a request is about, where the market may have come too near to it: how it is read, and its levels that count.
+STANDING = {
+    ACTION_DEAL: ("positions_get", "position", ("sl", "tp")),
+    ACTION_CHANGE_STOPS: ("positions_get", "position", ("sl", "tp")),
+    ACTION_MODIFY: ("orders_get", "order", ("price_open",)),
+    ACTION_REMOVE: ("orders_get", "order", ("price_open",)),
+}
 
 
 class Sender:
@@ -66,12 +74,20 @@ class Sender:
             return  # it stays CALLING: nobody knows what the terminal did
         self._desk.meter.time("send_seconds", time.perf_counter() - started)
         self._desk.meter.count("answers_total", code=answer.result["retcode"] if answer.result else answer.code)
+        self._note_pause(answer, correlation_id)
         self._journal.finish(intent_id, answer.as_dict() | self._desk.stamp(started))
         logs.write(
             "gateway.intent.answered", correlation_id=correlation_id, intent_id=intent_id, last_error=answer.code,
             retcode=answer.result and answer.result["retcode"], order=answer.result and answer.result["order"],
             call_ms=round(1000 * (time.perf_counter() - started), 3),
         )  # fmt: skip
+
+    def _note_pause(self, answer: Answer, correlation_id: str) -> None:
+        """Leave the account alone for a while when its broker asks for that."""
+        pause_s = self._desk.throttle.note(answer)
+        if answer.result is not None and int(answer.result["retcode"]) == TOO_MANY_REQUESTS:
+            self._desk.meter.count("pauses_total")
+            logs.write("gateway.paused", level="warning", correlation_id=correlation_id, pause_s=pause_s)
 
     def _why_not(self, request: dict[str, Any]) -> dict[str, str] | None:
         """Return why the request is not sent, or None. Raises: TerminalDown when the terminal cannot tell.
@@ -82,9 +98,14 @@ class Sender:
         action = request.get("action")
         if action not in ACTIONS:
             return _refusal("limits", "ACTION_NOT_ALLOWED", f"the gateway does not send action {action}")
+        pause_s = self._desk.throttle.left_s()
+        if pause_s:
+            reason = f"the broker asked for fewer requests; {pause_s} s of the pause are left"
+            return _refusal("pause", code="ACCOUNT_PAUSED", reason=reason) | {"pause_s": str(pause_s)}
         wanted: list[Call] = []
-        if is_close(request):
-            wanted.append(Call("positions_get", kwargs={"ticket": request["position"]}))
+        if stands(request):
+            function, key, _ = STANDING[action]
+            wanted.append(Call(function, kwargs={"ticket": request[key]}))
         if action in {ACTION_DEAL, ACTION_PENDING}:
             wanted.append(Call("order_check", (request,)))
         account, terminal, answers = self._desk.verify(wanted)
@@ -92,9 +113,30 @@ class Sender:
             _closed(account, terminal)
             or self._over_limit(request)
             or (is_close(request) and _more_than_a_close(request, answers[0]))
-            or (action in {ACTION_DEAL, ACTION_PENDING} and _failed_check(answers[-1]))
+            or (stands(request) and self._frozen(request, answers[0]))
+            or (action in {ACTION_DEAL, ACTION_PENDING} and self._failed_check(answers[-1]))
             or None
         )
+
+    def _failed_check(self, check: Answer) -> dict[str, str] | None:
+        """Return why the terminal says that the order would not pass. Raises: TerminalDown when it cannot tell."""
+        refusal = _failed_check(check)
+        if refusal is not None and refusal["code"] == str(TOO_MANY_REQUESTS):
+            self._note_pause(check, "")
+            return refusal | {"pause_s": str(self._desk.throttle.left_s())}
+        return refusal
+
+    def _frozen(self, request: dict[str, Any], answer: Answer) -> dict[str, str] | None:
+        """Return why the server would not touch what the request is about: the market is too near to it."""
+        _, key, levels = STANDING[request["action"]]
+        listed = answer.result if answer.ok else []
+        entry = next((each for each in listed if int(each["ticket"]) == request[key]), None)
+        if entry is None or not any(entry[name] for name in levels):
+            return None
+        offset_s = self._desk.clock.offset_s
+        server_s = None if offset_s is None else self._desk.now() + offset_s
+        words = freezing.near(entry, levels, self._desk.make(freezing.terms(entry["symbol"])), server_s=server_s)
+        return _refusal("freeze", code="FREEZE_DISTANCE", reason=words) if words else None
 
     def _over_limit(self, request: dict[str, Any]) -> dict[str, str] | None:
         """Return which limit of this machine the request exceeds. What only reduces risk is not held back."""
@@ -167,6 +209,11 @@ def _failed_check(check: Answer) -> dict[str, str] | None:
 def reduces(request: dict[str, Any]) -> bool:
     """Tell whether the request can only take risk away."""
     return request.get("action") in {ACTION_CHANGE_STOPS, ACTION_REMOVE, ACTION_CLOSE_BY} or is_close(request)
+
+
+def stands(request: dict[str, Any]) -> bool:
+    """Tell whether the request names one position or order that the market may have come too near to."""
+    return request.get("action") in STANDING and bool(request.get(STANDING[request["action"]][1]))
 
 
 def is_close(request: dict[str, Any]) -> bool:

@@ -143,6 +143,7 @@ class Gateway:
             "waiting": ("Units that wait for the terminal.", worker.waiting()),
             "stalled": ("Whether nothing is sent because a call does not end.", bool(watch and watch.is_stalled())),
             "reconcile_first": ("Whether nothing is sent before the books were read.", desk.must_reconcile),
+            "pause_seconds": ("How long nothing is sent since the broker asked for less.", desk.throttle.left_s()),
             "intents_calling": ("Trade requests whose outcome nobody knows.", self._journal.calling()),
             "tick_age_seconds": (
                 "Age of the newest price seen, by the server's clock; NaN while that is not known.",
