@@ -4,7 +4,7 @@ import structlog
 from celery import shared_task
 from django.utils import timezone
 
-from accounts.services import approvals, browsing, gates, lockout, notices, rates, sessions
+from accounts.services import approvals, browsing, gates, links, lockout, notices, rates, sessions
 
 log = structlog.get_logger(__name__)
 
@@ -17,6 +17,7 @@ def purge_tokens(**_future: object) -> None:
     gates.purge(at=at)
     rates.purge(at=at)
     gates.forget_pairs(before=at - lockout.KNOWN)
+    links.purge(at=at)
     notices.purge(at=at)
     browsing.purge(at=at)
     lockout.purge_attempts(before=at - gates.PURGED_AFTER)
