@@ -17,7 +17,6 @@ def purge_tokens(**_future: object) -> None:
     gates.purge(at=at)
     rates.purge(at=at)
     gates.forget_pairs(before=at - lockout.KNOWN)
-    links.purge(at=at)
     notices.purge(at=at)
     browsing.purge(at=at)
     lockout.purge_attempts(before=at - gates.PURGED_AFTER)
@@ -35,4 +34,6 @@ def expire_approvals(**_future: object) -> None:
 @shared_task(name=notices.SEND, soft_time_limit=120)
 def send_notices(**_future: object) -> None:
     """Send people what they are to know of their own accounts."""
-    notices.send_due(at=timezone.now())
+    at = timezone.now()
+    links.purge(at=at)  # nobody is sent a token that is over
+    notices.send_due(at=at)

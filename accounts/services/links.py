@@ -127,8 +127,9 @@ def on_their_way(*, at: datetime) -> list[Delivery]:
 def purge(*, at: datetime) -> None:
     """Forget what is kept of tokens that are over."""
     Enrolment.objects.filter(expires_at__lte=at).exclude(sealed_half="").update(sealed_half="")
-    for link in Enrolment.objects.filter(expires_at__lte=at, notice__sent_at__isnull=True, notice__isnull=False):
-        notices.give_up(link.notice_id, fault="too late")
+    late = Enrolment.objects.filter(expires_at__lte=at, notice__sent_at__isnull=True).exclude(notice__sealed="")
+    for notice_id in late.filter(notice__isnull=False).values_list("notice_id", flat=True):
+        notices.give_up(notice_id, fault="too late")
 
 
 def _make(link: Enrolment, token: str, *, at: datetime) -> None:

@@ -11,6 +11,8 @@ from django.db.models import F
 
 from accounts.models import Notice, User
 from accounts.states import NoticeKind
+from nexus.alerts.services import alerts
+from nexus.alerts.states import Severity
 from nexus.core import ciphers, statements
 from nexus.core.jobs import enqueue
 
@@ -19,6 +21,7 @@ BATCH = 100
 CLAIMED = timedelta(minutes=2)  # by a worker that sends; then another may
 PAUSE = timedelta(minutes=1)  # after the first failure, twice as long after each
 ATTEMPTS_MAX = 10
+TOLD_AFTER = 3  # failures to send a link, operators are told: somebody waits for it
 KEPT = timedelta(days=30)
 QUIET = timedelta(minutes=15)
 
@@ -123,9 +126,30 @@ def _send(notice: Notice, *, at: datetime) -> bool:
         log.error("accounts.notice.failed", notice_id=notice.pk, error=type(exc).__name__)  # noqa: TRY400
         pause = PAUSE * 2**notice.attempts
         Notice.objects.filter(pk=notice.pk).update(next_at=at + pause, fault=type(exc).__name__)
+        if notice.sealed and notice.attempts + 1 >= TOLD_AFTER:
+            _alarm(notice, at=at)
         return False
     Notice.objects.filter(pk=notice.pk).update(sent_at=at, fault="", sealed="")
+    if notice.sealed:
+        alerts.close_alert(dedupe_key=_alarm_of(notice), at=at)
     return True
+
+
+@transaction.atomic
+def _alarm(notice: Notice, *, at: datetime) -> None:
+    alerts.open_alert(
+        severity=Severity.WARNING,
+        kind="LINK_NOT_DELIVERED",
+        dedupe_key=_alarm_of(notice),
+        text="A link for a password could not be sent to its owner. The page of approvals says which, and why.",
+        object_type="user",
+        object_id=str(notice.user.public_id),
+        at=at,
+    )
+
+
+def _alarm_of(notice: Notice) -> str:
+    return f"LINK_NOT_DELIVERED {notice.pk}"
 
 
 def tried_next(notice: Notice) -> datetime | None:

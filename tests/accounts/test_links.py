@@ -11,7 +11,8 @@ from django.utils.timezone import now
 from accounts.models import Enrolment, Notice, User
 from accounts.services import links, notices
 from accounts.states import Role
-from accounts.tasks import purge_tokens
+from accounts.tasks import send_notices
+from nexus.alerts.models import Alert
 from nexus.core import ciphers
 from tests.client import ApiClient
 from tests.factories.accounts import PASSWORD, UserFactory
@@ -141,7 +142,7 @@ def test_a_half_that_nobody_fetched_ends_with_its_link(operators):
     Enrolment.objects.update(expires_at=now())
 
     assert operators[0].post(f"/approvals/{agreed['id']}/link/half").status_code == 409
-    purge_tokens()
+    send_notices()
     assert no_secret_is_kept()
 
 
@@ -189,11 +190,25 @@ def test_a_mail_that_fails_is_seen_and_sent_again_with_another_token(operators, 
     assert (after.status_code, after.json()["code"]) == (409, "link_unavailable")
 
 
+def test_operators_are_told_of_a_link_that_fails_thrice_and_no_more_once_it_has_gone(operators, mailed, settings):
+    create(operators)
+    settings.EMAIL_BACKEND, at = "no.such.Backend", now()
+    for number in range(1, 4):
+        notices.send_due(at=at + timedelta(hours=number))
+        told = list(Alert.objects.filter(kind="LINK_NOT_DELIVERED").values_list("closed_at", flat=True))
+        assert told == ([] if number < 3 else [None])
+    assert ciphers.unseal(Notice.objects.get().sealed) not in Alert.objects.get().text
+
+    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+    assert notices.send_due(at=at + timedelta(hours=5)) == 1
+    assert not Alert.objects.filter(closed_at__isnull=True).exists()
+
+
 def test_a_message_that_comes_too_late_is_not_sent_and_its_secret_is_forgotten(operators, mailed, settings):
     create(operators)
     Enrolment.objects.update(expires_at=now())
 
-    purge_tokens()
+    send_notices()
 
     assert no_secret_is_kept()
     assert (notices.send_due(at=now() + timedelta(days=1)), mail.outbox) == (0, [])
