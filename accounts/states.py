@@ -80,3 +80,5 @@ class NoticeKind(models.TextChoices):
     RECOVERY_CODE_USED = "RECOVERY_CODE_USED", "A recovery code was used"
     API_KEY_CREATED = "API_KEY_CREATED", "An API key was made"
     LIVE_ARMED = "LIVE_ARMED", "Live trading was armed"
+    ENROLMENT_LINK = "ENROLMENT_LINK", "Set your first password"
+    PASSWORD_LINK = "PASSWORD_LINK", "Set another password"

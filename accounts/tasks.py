@@ -4,7 +4,7 @@ import structlog
 from celery import shared_task
 from django.utils import timezone
 
-from accounts.services import approvals, browsing, gates, lockout, notices, rates, sessions
+from accounts.services import approvals, browsing, gates, links, lockout, notices, rates, sessions
 
 log = structlog.get_logger(__name__)
 
@@ -34,4 +34,6 @@ def expire_approvals(**_future: object) -> None:
 @shared_task(name=notices.SEND, soft_time_limit=120)
 def send_notices(**_future: object) -> None:
     """Send people what they are to know of their own accounts."""
-    notices.send_due(at=timezone.now())
+    at = timezone.now()
+    links.purge(at=at)  # nobody is sent a token that is over
+    notices.send_due(at=at)

@@ -29,7 +29,9 @@ from trading.services import signals
 
 @require_GET
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Answer a scrape: with METRICS_TOKEN as a bearer, or without one set from this machine only. Raises: Http404."""
+    """Answer a scrape: with METRICS_TOKEN as a bearer; without one set nowhere in production, and elsewhere from this
+    machine only. Raises: Http404.
+    """
     if not _may_read(request):
         raise Http404
     registry = REGISTRY
@@ -44,6 +46,8 @@ def metrics(request: HttpRequest) -> HttpResponse:
 def _may_read(request: HttpRequest) -> bool:
     if settings.METRICS_TOKEN:
         return constant_time_compare(request.headers.get("Authorization", ""), f"Bearer {settings.METRICS_TOKEN}")
+    if settings.NEXUS_ENV == "production":
+        return False  # a proxy on this machine that adds no header would open it to everybody
     came_from = request.META.get("REMOTE_ADDR", "")
     try:  # behind a proxy everybody comes from this machine
         return ipaddress.ip_address(came_from).is_loopback and "X-Forwarded-For" not in request.headers

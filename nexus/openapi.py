@@ -1,13 +1,22 @@
 """One OpenAPI 3.1 document for both doors."""
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
+from django.contrib import admin
+from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+from django.utils.timezone import now
 from drf_spectacular.generators import SchemaGenerator
 
-from accounts.services import rates
+from accounts.services import browsing, rates
 from nexus.api import api
 from nexus.core.http import PROBLEM_TYPE, TooManyRequests, answer
+
+View = Callable[..., HttpResponseBase]
 
 PREFIX = "/api/v1/"
 
@@ -84,6 +93,18 @@ def _finish(operation: dict[str, Any]) -> None:
         operation["security"] = [{"bearer": []}]
     else:
         operation["security"] = []
+
+
+def for_staff(view: View) -> View:
+    """Show a page to whom the console opens, and only in a session in which somebody is there."""
+
+    @wraps(view)
+    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if admin.site.has_permission(request) and not browsing.is_idle(request, at=now()):
+            return view(request, *args, **kwargs)
+        return redirect_to_login(request.get_full_path(), reverse("admin:login"))
+
+    return answer
 
 
 def schema_view(request: HttpRequest) -> HttpResponse:

@@ -283,7 +283,7 @@ CELERY_TASK_SERIALIZER = "json"
 CELERY_TIMEZONE = "UTC"
 
 # --- What is counted: `GET /metrics` ----------------------------------------------------------------------------------
-METRICS_TOKEN = env.optional_secret("METRICS_TOKEN")  # unset: read from this machine only
+METRICS_TOKEN = env.optional_secret("METRICS_TOKEN")  # unset: not read in production, elsewhere from this machine
 PROMETHEUS_METRIC_NAMESPACE = "nexus"
 PROMETHEUS_LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, float("inf"))
 

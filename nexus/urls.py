@@ -2,14 +2,13 @@
 
 from django.conf import settings
 from django.contrib import admin
-from django.contrib.admin.views.decorators import staff_member_required
 from django.urls import URLPattern, URLResolver, include, path
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from accounts.api import urls as accounts
 from nexus.api import api, probe
 from nexus.metrics import metrics
-from nexus.openapi import schema_view
+from nexus.openapi import View, for_staff, schema_view
 
 people: list[URLPattern | URLResolver] = [
     path("trading/", include("trading.api.urls")),
@@ -20,11 +19,11 @@ people: list[URLPattern | URLResolver] = [
 machines: list[URLPattern | URLResolver] = api.urls[0]
 doors = [*people, *machines]
 
-docs = SpectacularSwaggerSplitView.as_view(url="/docs/openapi.json", authentication_classes=[])
-schema = schema_view
-if settings.NEXUS_ENV == "production":
-    docs = staff_member_required(docs)
-    schema = staff_member_required(schema)
+docs: View = SpectacularSwaggerSplitView.as_view(url="/docs/openapi.json", authentication_classes=[])
+schema: View = schema_view
+if settings.NEXUS_ENV == "production":  # to whom the console opens: staff, in a session with a second factor
+    docs = for_staff(docs)
+    schema = for_staff(schema)
 
 # Whoever comes first is found soonest: all of these are tried in turn, and an order is in more of a hurry than a page.
 urlpatterns = [

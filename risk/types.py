@@ -35,13 +35,15 @@ class Context:
 
     `network` is the address the request came from; `stepped_up` tells that the second factor was shown just now;
     `is_sweep` that the sweep of a stop closes a position, which nothing but the market may hold back. `process` names
-    what of ours asks, and nobody's hand: it only takes risk away, whatever its owner may do now.
+    what of ours asks, and nobody's hand: it only takes risk away, whatever its owner may do now. `is_request` tells
+    that a door of the API asks, which is told that it asks too often instead of being given an order that was refused.
     """
 
     network: str | None = None
     stepped_up: bool = False
     is_sweep: bool = False
     process: str = ""
+    is_request: bool = False
 
 
 @dataclass(frozen=True, slots=True)

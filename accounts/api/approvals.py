@@ -105,7 +105,7 @@ class ApprovalView(serializers.Serializer[ApprovalRequest]):
 
 
 class ApprovedView(ApprovalView):
-    """The request after a yes; `result` holds what is shown once, such as the token of an enrolment link."""
+    """The request after a yes; `result` holds what is shown once, such as the first half of a link's token."""
 
     result = serializers.DictField(child=serializers.CharField())
 

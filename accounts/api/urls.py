@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from accounts.api import access, approvals, keys, passwords, second_factor, views
+from accounts.api import access, approvals, events, keys, links, passwords, second_factor, views
 
 urlpatterns = [
     path("login", views.Login.as_view()),
@@ -10,6 +10,7 @@ urlpatterns = [
     path("refresh", views.Refresh.as_view()),
     path("revoke-all", views.RevokeAll.as_view()),
     path("profile", views.Profile.as_view()),
+    path("events", events.OwnEvents.as_view()),
     path("sessions", access.Sessions.as_view()),
     path("sessions/<uuid:session_id>/revoke", access.SessionRevoke.as_view()),
     path("unlock", access.Unlock.as_view()),
@@ -33,6 +34,9 @@ beside = [
     path("approvals/<uuid:approval_id>/approve", approvals.Approve.as_view()),
     path("approvals/<uuid:approval_id>/reject", approvals.Reject.as_view()),
     path("approvals/<uuid:approval_id>/cancel", approvals.Cancel.as_view()),
+    path("approvals/<uuid:approval_id>/link", links.Link.as_view()),
+    path("approvals/<uuid:approval_id>/link/half", links.LinkHalf.as_view()),
+    path("approvals/<uuid:approval_id>/link/send", links.LinkSend.as_view()),
     path("users", approvals.Users.as_view()),
     path("users/<uuid:user_id>/role", approvals.UserRole.as_view()),
     path("users/<uuid:user_id>/deactivate", approvals.UserDeactivate.as_view()),

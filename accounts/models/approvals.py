@@ -101,16 +101,35 @@ class ApprovalDecision(models.Model):
 
 
 class Enrolment(models.Model):
-    """A link with which a person sets the first password, or another for a lost one, once. Only its hash is kept."""
+    """A link with which a person sets the first password, or another for a lost one, once.
+
+    Of its token the hash is kept and, until it has been given out, what nobody has read yet: the whole with the message
+    that is to be sent, or the half for who asked. Both are encrypted.
+    """
 
     user = models.ForeignKey("accounts.User", on_delete=models.CASCADE, related_name="+")
     is_reset = models.BooleanField(default=False)
     token_sha256 = models.BinaryField(max_length=32, unique=True)
     expires_at = models.DateTimeField()
     used_at = models.DateTimeField(null=True, blank=True)
+    approval = models.OneToOneField(
+        ApprovalRequest, on_delete=models.PROTECT, null=True, blank=True, related_name="+",
+        help_text="what was agreed to; none for a founder's, which was made at the terminal",
+    )  # fmt: skip
+    notice = models.OneToOneField(
+        "accounts.Notice", on_delete=models.SET_NULL, null=True, blank=True, related_name="+",
+        help_text="the message that brings the token to its owner",
+    )  # fmt: skip
+    is_mailed = models.BooleanField(default=False, help_text="to its owner; else it is handed over in two halves")
+    sealed_half = models.TextField(blank=True, help_text="the half for who asked, encrypted until it is shown, once")
 
     class Meta:
         db_table = "enrolment"
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=models.Q(is_mailed=False) | models.Q(sealed_half=""), name="enrolment_mailed_has_no_halves"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"enrolment of user {self.user_id}"

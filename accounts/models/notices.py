@@ -13,6 +13,7 @@ class Notice(models.Model):
     user = models.ForeignKey("accounts.User", on_delete=models.CASCADE, related_name="+")
     kind = models.TextField(choices=NoticeKind.choices)
     text = models.TextField()
+    sealed = models.TextField(blank=True, help_text="a secret that the message ends with, encrypted until it is sent")
     created_at = models.DateTimeField()
     next_at = models.DateTimeField(help_text="when it is tried next")
     attempts = models.IntegerField(default=0)
@@ -27,6 +28,10 @@ class Notice(models.Model):
         ]
         constraints: ClassVar = [
             models.CheckConstraint(condition=models.Q(kind__in=NoticeKind.values), name="account_notice_kind_known"),
+            models.CheckConstraint(
+                condition=models.Q(sent_at__isnull=True) | models.Q(sealed=""),
+                name="account_notice_sent_holds_no_secret",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -11,11 +11,11 @@ from django.utils.translation import gettext
 
 from accounts.models import ApiKey
 from accounts.pages.forms import NarrowForm, RotateForm, code_words
+from accounts.pages.keys import refused
 from accounts.rules import MATRIX, Action
 from accounts.services import codes, keys, pages, step_up
 from accounts.services.pages import page, person
-from nexus.core.errors import Conflict, Invalid
-from nexus.core.http import TooManyRequests
+from nexus.core.errors import Conflict, Invalid, NexusError
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
 
@@ -63,17 +63,8 @@ def rotate(request: HttpRequest, key_id: uuid.UUID) -> HttpResponse:
     if form.is_bound and form.is_valid():
         try:
             return _rotate(request, key_id, form)
-        except codes.OtpInvalid as exc:
-            form.add_error("code", code_words(form.cleaned_data["code"]))
-            status = exc.status
-        except keys.TooManyKeys as exc:
-            form.add_error(None, gettext("You have as many keys as anybody may have. Revoke one first."))
-            status = exc.status
-        except codes.OtpLocked:
-            raise
-        except TooManyRequests as exc:
-            form.add_error(None, gettext("No more keys are made for you today. Try again tomorrow."))
-            status = exc.status
+        except NexusError as exc:
+            status = refused(form, exc)
     elif form.is_bound:
         status = Invalid.status
     row: ApiKey = keys.own(public_id=key_id, by=user, at=at)

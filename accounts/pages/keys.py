@@ -4,6 +4,7 @@ import uuid
 from datetime import datetime, timedelta
 from typing import Any
 
+from django import forms
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
@@ -16,7 +17,7 @@ from accounts.services import codes, keys, pages, step_up
 from accounts.services.pages import page, person
 from accounts.states import KeyMode
 from accounts.types import NewKey
-from nexus.core.errors import Conflict, Invalid
+from nexus.core.errors import Conflict, Invalid, NexusError
 from nexus.core.http import TooManyRequests
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
@@ -53,17 +54,8 @@ def create(request: HttpRequest) -> HttpResponse:
         except Invalid as exc:
             form.refuse(exc.errors)
             status = exc.status
-        except codes.OtpInvalid as exc:
-            form.add_error("code", code_words(form.cleaned_data["code"]))
-            status = exc.status
-        except keys.TooManyKeys as exc:
-            form.add_error(None, gettext("You have as many keys as anybody may have. Revoke one first."))
-            status = exc.status
-        except codes.OtpLocked:
-            raise
-        except TooManyRequests as exc:
-            form.add_error(None, gettext("No more keys are made for you today. Try again tomorrow."))
-            status = exc.status
+        except NexusError as exc:
+            status = refused(form, exc)
     elif form.is_bound:
         status = 400
     context = {"nav": "security", "form": form, "key": request.POST.get("key") or str(uuid.uuid4())}
@@ -81,6 +73,22 @@ def revoke(request: HttpRequest, key_id: uuid.UUID) -> HttpResponse:
         request, gettext("The key %(name)s is revoked: nothing is done with it any more.") % {"name": key.name}
     )
     return pages.go(request, "/security/keys")
+
+
+def refused(form: forms.Form, exc: NexusError) -> int:
+    """Say on the form why no key was made, and return the answer's status. Raises: what a form has no words for."""
+    match exc:
+        case codes.OtpLocked():
+            raise exc
+        case codes.OtpInvalid():
+            form.add_error("code", code_words(form.cleaned_data["code"]))
+        case keys.TooManyKeys():
+            form.add_error(None, gettext("You have as many keys as anybody may have. Revoke one first."))
+        case TooManyRequests():
+            form.add_error(None, gettext("No more keys are made for you today. Try again tomorrow."))
+        case _:
+            raise exc
+    return exc.status
 
 
 def _make(request: HttpRequest, form: KeyForm, *, at: datetime) -> HttpResponse:

@@ -11,7 +11,9 @@ from django.db.models import F
 
 from accounts.models import Notice, User
 from accounts.states import NoticeKind
-from nexus.core import statements
+from nexus.alerts.services import alerts
+from nexus.alerts.states import Severity
+from nexus.core import ciphers, statements
 from nexus.core.jobs import enqueue
 
 SEND = "accounts.send_notices"
@@ -19,6 +21,7 @@ BATCH = 100
 CLAIMED = timedelta(minutes=2)  # by a worker that sends; then another may
 PAUSE = timedelta(minutes=1)  # after the first failure, twice as long after each
 ATTEMPTS_MAX = 10
+TOLD_AFTER = 3  # failures to send a link, operators are told: somebody waits for it
 KEPT = timedelta(days=30)
 QUIET = timedelta(minutes=15)
 
@@ -34,12 +37,19 @@ TEXTS: dict[NoticeKind, str] = {
     NoticeKind.RECOVERY_CODE_USED: "A recovery code of your account was used.",
     NoticeKind.API_KEY_CREATED: "An API key was made for your account.",
     NoticeKind.LIVE_ARMED: "Live trading was armed on one of your accounts.",
+    NoticeKind.ENROLMENT_LINK: (
+        "Two operators have agreed that you may come in. With the token below you set your first password, once."
+    ),
+    NoticeKind.PASSWORD_LINK: (
+        "Two operators have agreed that you may set another password. With the token below you do so, once."
+    ),
 }
+UNASKED = "Nobody else has seen this token. If you did not expect it, use it not, and tell your operator."
 ADVICE = "If this was not you, end all sessions, change the password and tell your operator."
 
 TELL_OF_LOCK: LiteralString = """
-INSERT INTO account_notice (user_id, kind, text, created_at, next_at, attempts, fault)
-SELECT users.id, %(kind)s, %(text)s, %(at)s, %(at)s, 0, '' FROM users
+INSERT INTO account_notice (user_id, kind, text, sealed, created_at, next_at, attempts, fault)
+SELECT users.id, %(kind)s, %(text)s, '', %(at)s, %(at)s, 0, '' FROM users
  WHERE email = %(email)s AND NOT EXISTS (
    SELECT FROM account_notice told
     WHERE told.user_id = users.id AND told.kind = %(kind)s AND told.created_at > %(quiet_since)s)
@@ -57,6 +67,21 @@ def tell(*, user_id: int, kind: NoticeKind, at: datetime, detail: str = "", quie
         return
     Notice.objects.create(user_id=user_id, kind=kind, text=_text(kind, detail, at=at), created_at=at, next_at=at)
     enqueue(SEND)
+
+
+def send_secret(*, user_id: int, kind: NoticeKind, detail: str, secret: str, at: datetime) -> Notice:
+    """Keep a message that ends with a secret, in the caller's transaction. It is encrypted, and forgotten once sent."""
+    notice = Notice.objects.create(
+        user_id=user_id, kind=kind, text=f"{TEXTS[kind]}\n{detail}\n\n{UNASKED}", sealed=ciphers.seal(secret),
+        created_at=at, next_at=at,
+    )  # fmt: skip
+    enqueue(SEND)
+    return notice
+
+
+def can_mail() -> bool:
+    """Tell whether messages leave this installation: without a mail server they end in a log."""
+    return bool(settings.EMAIL_HOST)
 
 
 def tell_of_lock(*, email: str, at: datetime) -> None:
@@ -77,7 +102,7 @@ def _text(kind: NoticeKind, detail: str, *, at: datetime) -> str:
 
 def send_due(*, at: datetime) -> int:
     """Send what is due, each message by itself. Returns how many were sent. Safe to run beside itself."""
-    if settings.NEXUS_ENV == "production" and not settings.EMAIL_HOST:
+    if settings.NEXUS_ENV == "production" and not can_mail():
         return 0  # they wait for a mail server: a letter in a log reaches nobody
     return sum(_send(notice, at=at) for notice in _claim(at=at))
 
@@ -95,14 +120,47 @@ def _send(notice: Notice, *, at: datetime) -> bool:
     user: User = notice.user
     try:
         subject = f"{settings.ENROLMENT_NAME}: {NoticeKind(notice.kind).label}"
-        send_mail(subject, f"{notice.text}\n", settings.DEFAULT_FROM_EMAIL, [user.email])
+        secret = f"\n{ciphers.unseal(notice.sealed)}\n" if notice.sealed else ""
+        send_mail(subject, f"{notice.text}\n{secret}", settings.DEFAULT_FROM_EMAIL, [user.email])
     except Exception as exc:  # noqa: BLE001 — every mail server fails in its own words, and the row is tried again
         log.error("accounts.notice.failed", notice_id=notice.pk, error=type(exc).__name__)  # noqa: TRY400
         pause = PAUSE * 2**notice.attempts
         Notice.objects.filter(pk=notice.pk).update(next_at=at + pause, fault=type(exc).__name__)
+        if notice.sealed and notice.attempts + 1 >= TOLD_AFTER:
+            _alarm(notice, at=at)
         return False
-    Notice.objects.filter(pk=notice.pk).update(sent_at=at, fault="")
+    Notice.objects.filter(pk=notice.pk).update(sent_at=at, fault="", sealed="")
+    if notice.sealed:
+        alerts.close_alert(dedupe_key=_alarm_of(notice), at=at)
     return True
+
+
+@transaction.atomic
+def _alarm(notice: Notice, *, at: datetime) -> None:
+    alerts.open_alert(
+        severity=Severity.WARNING,
+        kind="LINK_NOT_DELIVERED",
+        dedupe_key=_alarm_of(notice),
+        text="A link for a password could not be sent to its owner. The page of approvals says which, and why.",
+        object_type="user",
+        object_id=str(notice.user.public_id),
+        at=at,
+    )
+
+
+def _alarm_of(notice: Notice) -> str:
+    return f"LINK_NOT_DELIVERED {notice.pk}"
+
+
+def tried_next(notice: Notice) -> datetime | None:
+    """Return when an unsent message is tried next; None when it is sent, or nobody tries any more."""
+    return notice.next_at if notice.sent_at is None and notice.attempts < ATTEMPTS_MAX else None
+
+
+def give_up(notice_id: int, *, fault: str) -> None:
+    """Send a message no more, and forget the secret that it was to bring."""
+    rows = Notice.objects.filter(pk=notice_id, sent_at__isnull=True).exclude(sealed="")
+    rows.update(attempts=ATTEMPTS_MAX, sealed="", fault=fault)
 
 
 def purge(*, at: datetime) -> None:

@@ -3,7 +3,6 @@
 Whoever holds it still needs a code of its owner's second factor, where there is one: operators set nobody's password.
 """
 
-import secrets
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -11,7 +10,7 @@ from django.db.models import QuerySet
 
 from accounts.models import Enrolment, User
 from accounts.services import codes, gates, notices, sessions, users
-from accounts.services.enrolments import TOKEN_SIZE, EnrolmentInvalid, digest
+from accounts.services.enrolments import EnrolmentInvalid, digest
 from accounts.services.gates import Charge, Gate
 from accounts.states import NoticeKind
 from accounts.types import ClientInfo
@@ -20,14 +19,6 @@ from nexus.audit.types import ANONYMOUS, Actor, Outcome, Target
 
 LIFETIME = timedelta(hours=1)
 TRIES = Gate("password_reset", most=3, window=timedelta(hours=1), lock=timedelta(hours=1))
-
-
-def issue(user: User, *, at: datetime) -> str:
-    """Make a token, which voids the ones before, in the caller's transaction. It is returned, and kept nowhere."""
-    Enrolment.objects.filter(user=user, is_reset=True, used_at__isnull=True).update(expires_at=at)
-    token = secrets.token_urlsafe(TOKEN_SIZE)
-    Enrolment.objects.create(user=user, is_reset=True, token_sha256=digest(token), expires_at=at + LIFETIME)
-    return token
 
 
 def reset(*, token: str, password: str, code: str, client: ClientInfo, at: datetime) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db import transaction
 
 from accounts.models import User, normalized_email
-from accounts.services import approvals, codes, enrolments, resets, second_factor, sessions, users
+from accounts.services import approvals, codes, links, second_factor, sessions, users
 from accounts.services.approvals import Executed, Request, SecondPersonNeeded
 from accounts.states import ApprovalState, Role
 from accounts.types import ClientInfo, Principal
@@ -127,7 +127,7 @@ def _ask_to_reset(*, public_id: UUID, reason: str, by: Principal, at: datetime, 
 
 
 def ask_to_reset_password(*, public_id: UUID, reason: str, by: Principal, at: datetime) -> Request:
-    """Ask for a link with which somebody sets another password, the old one being lost. Raises: as `ask_for_role`."""
+    """Ask for a link with which somebody sets another password, or the first. Raises: as `ask_for_role`."""
     approvals.expire(at=at)
     return _ask_to_reset_password(public_id=public_id, reason=reason, by=by, at=at)
 
@@ -137,7 +137,7 @@ def _ask_to_reset_password(*, public_id: UUID, reason: str, by: Principal, at: d
     user = _changeable(public_id, by=by)
     payload = _entry(user)
     if payload is None:
-        raise NotChangeable("Only somebody who is active and has had a password gets a link for another.")
+        raise NotChangeable("Only somebody who is active gets a link for another password.")
     return approvals.ask(kind="PASSWORD_RESET", target=_target(user), payload=payload, by=by, reason=reason, at=at)
 
 
@@ -153,14 +153,14 @@ class _Create:
         """Ask for nothing else."""
 
     def execute(self, request: Request, *, by: Principal, reason: str, at: datetime) -> Executed:
-        """Create the user, and show the one who agreed the link's token, once."""
+        """Create the user, with a link of which who agreed sees no more than a half."""
         user = users.create_without_password(
             email=request.payload["email"],
             full_name=request.payload["full_name"],
             role=Role(request.payload["role"]),
             actor=Actor.user(by.public_id),
         )
-        return Executed(user, {"user": str(user.public_id), "enrolment_token": enrolments.issue(user, at=at)})
+        return Executed(user, links.issue(user, agreed=request, at=at))
 
     def close(self, request: Request, *, state: ApprovalState, by: Principal | None, reason: str, at: datetime) -> None:
         """Leave nothing behind."""
@@ -247,15 +247,15 @@ class _PasswordReset(_Changing):
         return None if user is None else _entry(user)
 
     def execute(self, request: Request, *, by: Principal, reason: str, at: datetime) -> Executed:
-        """Make the link, and show the one who agreed its token, once."""
+        """Make the link, of which who agreed sees no more than a half."""
         user = _locked(request)
         assert user is not None
-        token = resets.issue(user, at=at)
+        shown = links.issue(user, agreed=request, at=at)
         trail.record(
             action="accounts.password.link_made", actor=Actor.user(by.public_id), target=_target(user), occurred_at=at,
             detail={"reason": reason},
         )  # fmt: skip
-        return Executed(user, {"user": str(user.public_id), "reset_token": token})
+        return Executed(user, shown)
 
 
 CREATE, ROLE, RESET, PASSWORD_RESET = _Create(), _Role(), _Reset(), _PasswordReset()
@@ -291,9 +291,10 @@ def _activity(user: User) -> dict[str, Any]:
 
 
 def _entry(user: User) -> dict[str, Any] | None:
-    if not (user.is_active and user.has_usable_password()):
+    if not user.is_active:
         return None
-    return {"user": str(user.public_id), "email": user.email, "token_version": user.token_version}
+    first = {} if user.has_usable_password() else {"is_first": True}  # whoever never used the link of the creation
+    return {"user": str(user.public_id), "email": user.email, "token_version": user.token_version, **first}
 
 
 def _device(user: User) -> dict[str, Any] | None:

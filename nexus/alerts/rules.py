@@ -29,13 +29,13 @@ RUNBOOKS: Mapping[str, str] = {
         "reconciliation",
     ),
     **dict.fromkeys(("AUDIT_SEAL_LATE", "AUDIT_ANCHOR_LATE", "AUDIT_NOT_CLEAN", "AUDIT_UNVERIFIED"), "audit"),
-    **dict.fromkeys(("ALERT_NOT_DELIVERED", "API_KEY_ADDRESS", "BREAK_GLASS"), "people"),
+    **dict.fromkeys(("ALERT_NOT_DELIVERED", "API_KEY_ADDRESS", "BREAK_GLASS", "LINK_NOT_DELIVERED"), "people"),
 }  # fmt: skip
 # What has happened and does not go on: nothing ends it, so it is over once somebody has taken it in hand.
 HAPPENED = frozenset(
     {
         "LATE_FILL", "OVERFILL", "EXTERNAL_FILL", "HIGH_SLIPPAGE", "ACCOUNT_REFUSED", "STOP_ACCOUNT_REFUSED",
-        "API_KEY_ADDRESS", "BREAK_GLASS",
+        "API_KEY_ADDRESS", "BREAK_GLASS", "LINK_NOT_DELIVERED",
     }
 )  # fmt: skip
 FAMILIES: Mapping[str, str] = {"STOP_": "stops", "SUSPICION_": "people"}  # kinds with a name behind it: one section

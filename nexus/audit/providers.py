@@ -13,6 +13,7 @@ import httpx
 import structlog
 
 from nexus.audit.types import SealedHeader
+from nexus.core import outgoing
 from nexus.core.errors import OutsideError
 
 HTTP_TIMEOUT_S = 5.0
@@ -78,22 +79,25 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """Somebody else's server: `POST` of lines as the file holds them. The address may hold a secret."""
+    """Somebody else's public server: `POST` of lines as the file holds them. The address may hold a secret."""
 
     name: str
     url: str
     transport: httpx.BaseTransport | None = None
+    resolve: outgoing.Resolve = outgoing.resolved
 
     def keep(self, deployment: str, seals: list[SealedHeader]) -> None:
         """Send the seals; any answer of 2xx means that they are kept."""
         body = b"".join(as_line(deployment, seal) for seal in seals)
         headers = {"Content-Type": "application/x-ndjson"}
         try:
-            with httpx.Client(
-                transport=self.transport, timeout=HTTP_TIMEOUT_S, follow_redirects=False, trust_env=False
-            ) as client:
-                answer = client.post(self.url, content=body, headers=headers)
-        except httpx.HTTPError as exc:
+            answer = outgoing.post(
+                self.url, content=body, headers=headers, timeout_s=HTTP_TIMEOUT_S, transport=self.transport,
+                resolve=self.resolve,
+            )  # fmt: skip
+        except outgoing.NotPublic as exc:
+            raise NotKept(str(exc)) from exc
+        except (httpx.HTTPError, httpx.InvalidURL) as exc:
             raise NotKept(type(exc).__name__) from exc  # its words may hold the address
         if not answer.is_success:
             raise NotKept(f"it answered {answer.status_code}")

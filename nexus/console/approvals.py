@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts import selectors as people
 from accounts.rules import Action
-from accounts.services import approvals
+from accounts.services import approvals, links
 from accounts.services.approvals import Request
 from accounts.states import ApprovalState
 from accounts.types import Principal
@@ -51,7 +51,8 @@ class ApprovalsPage(Page):
         """Read the queue."""
         rows = people.approvals_pending(at=now(), limit=SHOWN)
         shown = [(row, words(row), row.requested_by_id == self.person.pk) for row in rows]
-        return {"rows": shown, "at": now(), "may_decide": self.may(Action.APPROVAL_DECIDE)}
+        on_their_way = [(link, link.request.requested_by_id == self.person.pk) for link in links.on_their_way(at=now())]
+        return {"rows": shown, "links": on_their_way, "at": now(), "may_decide": self.may(Action.APPROVAL_DECIDE)}
 
 
 class ApprovalPage(Page):
@@ -66,6 +67,7 @@ class ApprovalPage(Page):
         return {
             "title": words(row),
             "row": row,
+            "link": links.delivery(row.public_id),
             "at": now(),
             "facts": facts(row, by=self.person),
             "url": place_of(row),
@@ -128,7 +130,7 @@ class ApprovePage(_Decide):
         )
 
     def act(self, words: dict[str, Any], plan: Plan, **kwargs: Any) -> Done:
-        """Approve it. What is shown once, such as an enrolment link, is shown now and never again."""
+        """Approve it. What is shown once, such as the first half of a link, is shown now and never again."""
         decided = approvals.decide(
             public_id=kwargs["approval_id"], approve=True, by=self.person, reason=words["reason"], at=now()
         )
@@ -136,7 +138,16 @@ class ApprovePage(_Decide):
         done = (
             gettext("Approved, and done.") if decided.executed else gettext("Approved: somebody else has to agree too.")
         )
-        return Done(done, reverse("admin:console_approvals"), shown_once=shown)
+        url = reverse("admin:console_approvals")
+        if "sent_to" in shown:
+            going = gettext("The link goes to %s.") % shown["sent_to"]
+            return Done(f"{done} {going}", url)
+        if "first_half" in shown:
+            half = {gettext("First half"): shown["first_half"]}
+            return Done(done, url, shown_once=half, advice=gettext(
+                "This is shown once. Hand it to its owner yourself; who asked hands over the second half."
+            ))  # fmt: skip
+        return Done(done, url, shown_once=shown)
 
 
 class RejectPage(_Decide):

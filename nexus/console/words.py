@@ -48,6 +48,7 @@ HEADLINES = {
     "AUDIT_UNVERIFIED": _("The audit log was not verified"),
     "ALERT_NOT_DELIVERED": _("A channel takes no alerts"),
     "API_KEY_ADDRESS": _("An API key was used from a wrong address"),
+    "LINK_NOT_DELIVERED": _("A link for a password could not be sent"),
     "BREAK_GLASS": _("Somebody has come in with the break-glass account"),
 }
 FAMILIES = {

@@ -25,6 +25,7 @@ from accounts.states import ApprovalState, Role
 from nexus.core.errors import Denied, Invalid, NexusError, NotFound
 from tests.client import ApiClient
 from tests.factories.accounts import PASSWORD, UserFactory
+from tests.factories.links import token_of
 from tests.factories.second_factor import enrolled
 from tests.threads import together
 
@@ -288,7 +289,7 @@ def test_a_new_user_comes_in_by_a_link_that_works_once(people):
 
     agreed = second.post(f"/approvals/{asked.json()['id']}/approve", {"reason": "Agreed."})
 
-    token = agreed.json()["result"]["enrolment_token"]
+    token = token_of(agreed.json(), first)
     stranger = ApiClient()
     weak = stranger.post("/auth/enrol", {"token": token, "password": "password"})
     assert (weak.status_code, weak.json()["code"]) == (422, "password_refused")

@@ -107,6 +107,15 @@ def test_only_this_machine_or_the_bearer_reads_them(db, settings):
     assert there.status_code == 200
 
 
+def test_in_production_nobody_reads_them_without_the_bearer(db, settings):
+    """A proxy on this machine that adds no header looks as this machine does."""
+    settings.NEXUS_ENV = "production"
+    assert Client().get("/metrics").status_code == 404
+    settings.METRICS_TOKEN = "m" * 40
+
+    assert Client().get("/metrics", headers={"authorization": "Bearer " + "m" * 40}).status_code == 200
+
+
 def test_what_other_processes_count_is_added(db, tmp_path):
     """Two processes count into one folder, and end; a third one shows the sum."""
     env = dict(os.environ) | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}

@@ -1,17 +1,24 @@
 """Every route is closed unless it is named here, and one document describes them all."""
 
+import importlib
 import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.test import Client, RequestFactory
 from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils.timezone import now
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from rest_framework.permissions import AllowAny, IsAuthenticated
 
+from accounts.services import browsing
 from accounts.services.permissions import Anybody
+from accounts.states import Role
+from nexus import urls
 from nexus.api import api as machines
 from nexus.api import probe
+from tests.factories.accounts import UserFactory
 
 PUBLIC = {"api/v1/auth/login", "api/v1/auth/refresh", "api/auth/login", "api/auth/refresh", "docs"} | {
     "api/v1/auth/enrol", "api/auth/enrol", "api/v1/auth/password/reset", "api/auth/password/reset",
@@ -101,3 +108,29 @@ def test_the_docs_load_nothing_from_elsewhere(anonymous):
     assert response.status_code == 200
     assert "/static/drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js" in response.content.decode()
     assert "//cdn" not in response.content.decode()
+
+
+@pytest.mark.django_db
+def test_in_production_the_docs_open_to_staff_with_a_second_factor_alone(settings):
+    """The routes are made anew as production makes them; a password alone is not enough for them, nor is a trader."""
+    settings.NEXUS_ENV = "production"
+    try:
+        importlib.reload(urls)
+        views = [urls.docs, urls.schema]
+        for user, has_code, acted_ago, status in (
+            (UserFactory.create(role=Role.OPERATOR), False, 0, 302),
+            (UserFactory.create(role=Role.TRADER), True, 0, 302),
+            (UserFactory.create(role=Role.OPERATOR), True, 1000, 302),
+            (UserFactory.create(role=Role.OPERATOR), True, 0, 200),
+        ):
+            client = Client()
+            client.force_login(user)
+            user.is_verified = lambda has_code=has_code: has_code
+            for view in views:
+                request = RequestFactory().get("/docs")
+                request.user, request.session = user, client.session
+                request.session[browsing.ACTED] = now().timestamp() - acted_ago
+                assert view(request).status_code == status
+    finally:
+        settings.NEXUS_ENV = "test"
+        importlib.reload(urls)

@@ -15,6 +15,7 @@ from accounts.services import sessions
 from accounts.types import ClientInfo
 from nexus.audit.types import Actor
 from risk.models import TradingControl
+from tests.factories.accounts import UserFactory
 from tests.pages.conftest import Browser
 from trading.pages.events import door, reading
 from trading.pages.events.hub import STILL_S, Hub, Listener
@@ -266,6 +267,34 @@ def test_a_session_that_ends_ends_the_stream(pool, trader, account, monkeypatch)
             await mine.until("over")
 
     asyncio.run(scene())
+
+
+def test_one_person_has_so_many_pages_and_takes_no_place_of_others(pool, trader, account):
+    other = UserFactory.create()
+    keys = [Browser().login(user).http.session.session_key or "" for user in (trader, other)]
+    app = door.Door()
+    pages = [Listener(trader.pk, False, frozenset(), sent_at=0.0) for _ in range(door.PAGES_OF_ONE_MAX)]
+
+    async def asked(key: str) -> int:
+        answer: asyncio.Queue[Any] = asyncio.Queue()
+        left: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        headers = [(b"host", b"nexus.example"), (b"cookie", f"sessionid={key}".encode())]
+        scope = {"type": "http", "path": "/events", "method": "GET", "headers": headers}
+        serving = asyncio.create_task(app(scope, left.get, answer.put))
+        start = await asyncio.wait_for(answer.get(), WAIT_S)
+        await left.put({"type": "http.disconnect"})
+        await asyncio.wait_for(serving, WAIT_S)
+        return int(start["status"])
+
+    async def scene() -> list[int]:
+        for page in pages[1:]:
+            app.hub.join(page)
+        statuses = [await asked(keys[0])]
+        app.hub.join(pages[0])
+        return [*statuses, await asked(keys[0]), await asked(keys[1])]
+
+    assert asyncio.run(scene()) == [200, 503, 200]
+    assert 200 < door.PAGES_OF_ONE_MAX < door.PAGES_MAX
 
 
 def test_nobody_hears_anything_without_a_session(pool, floor):

@@ -103,7 +103,7 @@ def _context(request: Request, account: TradingAccount, *, key: RequestKey | Non
     asks = account.is_live and (key is None or records.find(key) is None)
     if asks:
         check_live_step_up(request._request, Action.ORDER_PLACE)
-    return Context(network=client_ip(request._request), stepped_up=asks)
+    return Context(network=client_ip(request._request), stepped_up=asks, is_request=True)
 
 
 class Execute(TradingView):
@@ -115,7 +115,8 @@ class Execute(TradingView):
         request=forms.ExecuteForm, responses={201: forms.OrderView, 202: forms.OrderView}, parameters=[KEY, PREFER],
         summary="Place an order",
         description="201 when the outcome is known (FILLED, REJECTED, …), 202 while the broker's answer is awaited: "
-        "then read the order again. Repeating a request with its key never trades twice.",
+        "then read the order again. Repeating a request with its key never trades twice. 429 when an account asks for "
+        "more than ORDERS_PER_SECOND: nothing is kept then, and the same key may be sent again.",
     )  # fmt: skip
     def post(self, request: Request) -> HttpResponse:
         """Place the order, or return the one that this key has placed."""

@@ -17,6 +17,7 @@ from accounts.types import Principal
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
 from nexus.core.errors import OutcomeUnknown, Refused, Unavailable, Unreachable
+from nexus.core.http import TooManyRequests
 from nexus.core.jobs import enqueue
 from nexus.core.logs import correlation_id
 from nexus.idempotency.services import records
@@ -46,6 +47,9 @@ from trading.services.venues import Said
 from trading.states import QUEUED, REJECTED, SENDING, Delivery, RejectedBy, State, VenueState
 from trading.types import OrderIntent, OrderReport, OrderRequest
 
+PACE = "ORDERS_PER_SECOND"  # the check of how fast an account asks
+SECOND = timedelta(seconds=1)
+
 log = structlog.get_logger(__name__)
 
 
@@ -71,7 +75,7 @@ def execute(
 
     Safe to repeat with the same key. Takes: `owned` from whoever has read it just now. Raises: Invalid when the intent
     cannot be an order of this instrument; KeyMismatch and KeyInProgress as `storing.begin`; Unavailable when the
-    instrument is new to us and cannot be asked for.
+    instrument is new to us and cannot be asked for; TooManyRequests at a door of the API.
     """
     execution = _take(
         user=user, account=account, intent=intent, key=key, to=SENDING, context=context, owned=owned, at=at
@@ -169,7 +173,7 @@ def _admit(
 
     Locks, in the one order: the idempotency key, the user's day, the stop lock shared. Whatever they guard is read in
     later statements. The stop lock comes last and is held for the mark alone: a stop must never wait for a queue of one
-    user's orders, nor for their judging. Raises: StopCame.
+    user's orders, nor for their judging. Raises: StopCame, TooManyRequests.
     """
     public_id = uuid.uuid4()
     beginning = storing.begin(key=key, public_id=public_id, user_id=user.pk, at=at)
@@ -189,6 +193,8 @@ def _admit(
         said=said,
     )
     judgement = admission.judge(question)
+    if context.is_request:
+        _refuse_haste(judgement)
     actor = Actor.system(context.process) if context.process else actor_of(user)
     name = identifiers.of(beginning.number)
     order = _draft(question, public_id=public_id, name=name)
@@ -199,6 +205,17 @@ def _admit(
         return order, True
     stats.count_rejected(day)
     return _reject(order, judgement=judgement, actor=actor, at=at), True
+
+
+def _refuse_haste(judgement: admission.Judgement) -> None:
+    """Answer who asks too often, and keep neither an order nor the key: repeated later, it is an order (ADR 0022).
+
+    Counted by the look that every order takes, under the locks that every order takes. Raises: TooManyRequests.
+    """
+    for check in judgement.verdict.checks:
+        if check.name == PACE and not check.passed and check.limit is not None:
+            detail = f"An account asks for at most {check.limit:f} orders in a second."
+            raise TooManyRequests.until(detail, policy="orders", most=int(check.limit), window=SECOND, wait=SECOND)
 
 
 def _draft(question: Question, *, public_id: uuid.UUID, name: str) -> TradeLedger:

@@ -28,6 +28,11 @@ NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 SEALS = [SealedHeader(number, f"header {number}\n".encode(), bytes([number])) for number in range(3)]
 
 
+def public(_host: str, _port: int) -> list[str]:
+    """Resolve any name to a public address."""
+    return ["93.184.215.14"]
+
+
 def way_to(anchor: providers.Anchor) -> Way:
     AnchorMark.objects.create(name=anchor.name, is_set=True)
     return Way(anchor, kept_to=-1)
@@ -116,7 +121,7 @@ def test_the_webhook_sends_lines_and_follows_nobody():
         asked.append(request)
         return next(answers)
 
-    hook = Webhook("w", "https://witness.example/seals?key=hush", httpx.MockTransport(answer))
+    hook = Webhook("w", "https://witness.example/seals?key=hush", httpx.MockTransport(answer), public)
     hook.keep("desk", SEALS)
     with pytest.raises(NotKept, match="answered 302"):
         hook.keep("desk", SEALS)
@@ -137,7 +142,7 @@ def test_a_place_that_is_down_is_tried_again_within_the_minute_and_gets_everythi
         kept.extend(json.loads(line)["batch_no"] for line in request.content.splitlines())
         return httpx.Response(200)
 
-    way = way_to(Webhook("w", "https://witness.example/", httpx.MockTransport(answer)))
+    way = way_to(Webhook("w", "https://witness.example/", httpx.MockTransport(answer), public))
     at, tries = NOON, []
     while at < NOON + timedelta(minutes=10):
         attempts = way.attempts

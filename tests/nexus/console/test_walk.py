@@ -13,9 +13,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils.timezone import now
 
-from accounts.models import ApiKey, ApprovalRequest, LoginGate, User
+from accounts.models import ApiKey, ApprovalRequest, Enrolment, LoginGate, User
 from accounts.rules import MATRIX, Action, Reach, Step, may
-from accounts.services import staffing
+from accounts.services import approvals, staffing
 from accounts.states import Role
 from nexus.alerts.models import Alert
 from nexus.audit.models import Event, Export
@@ -68,6 +68,9 @@ def places(operators, execute, reconcile, quiet) -> dict[str, object]:
     asked = staffing.ask_to_create(
         email="new@nexus.example", full_name="", role=Role.TRADER, reason="A test.", by=operators[1], at=now()
     )
+    someone = UserFactory.create(role=Role.TRADER)
+    agreed = staffing.ask_to_reset_password(public_id=someone.public_id, reason="A test.", by=operators[0], at=now())
+    approvals.decide(public_id=agreed.public_id, approve=True, by=operators[1], reason="A test.", at=now())
     alert = Alert.objects.create(
         severity="CRITICAL", kind="X", dedupe_key="x", text="x", opened_at=now(), last_seen_at=now()
     )
@@ -77,7 +80,6 @@ def places(operators, execute, reconcile, quiet) -> dict[str, object]:
         )
     gate = LoginGate.objects.get(kind="pair", locked_until__isnull=False)
     export = exports.request(selection=Selection(), asked_by=Actor.user(uuid.uuid4()), reason="A test.", at=now())
-    someone = UserFactory.create(role=Role.TRADER)
     key = ApiKey.objects.create(
         key_id="k" * 16, secret_sha256=b"0" * 32, user=someone, name="bot", mode="paper", scopes=["orders:read"],
         created_at=now(),
@@ -95,6 +97,7 @@ def places(operators, execute, reconcile, quiet) -> dict[str, object]:
         "decision": "KEEP_OURS",
         "order_id": TradeLedger.objects.get().public_id,
         "approval_id": asked.public_id,
+        "agreed_id": agreed.public_id,
         "alert_id": alert.pk,
         "account_id": TradingAccount.objects.get().public_id,
         "name": "orders",
@@ -131,6 +134,7 @@ def state():
         *RiskLimit.objects.order_by("pk").values_list("value", "ended_at"),
         *LimitChange.objects.order_by("pk").values_list("state", flat=True),
         *Export.objects.order_by("pk").values_list("state", flat=True),
+        *Enrolment.objects.order_by("pk").values_list("sealed_half", "used_at", "expires_at"),
     ]
 
 

@@ -16,6 +16,7 @@ ACTION = "ACCOUNT_READ"  # what listening is, in the words of `accounts.services
 CHECK_S = 20.0  # between two looks at whether a page's session still holds
 AGAIN_S = 0.5
 PAGES_MAX = 2000
+PAGES_OF_ONE_MAX = 400  # of one person: twice what a wall of screens or a measurement opens, a fifth of what there is
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -77,6 +78,9 @@ class Door:
     async def _stream(self, key: str, allowed: list[tuple[bytes, bytes]], receive: Receive, send: Send) -> None:
         """Send news until the page is gone or its session is over."""
         seer = await in_thread(seer_of, key) if key else None
+        if seer is not None and sum(each.user_id == seer.user_id for each in self.hub.listeners) >= PAGES_OF_ONE_MAX:
+            await _short(send, 503, b"{}")
+            return
         kind = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
         await send({"type": "http.response.start", "status": 200, "headers": kind + allowed})
         if seer is None:

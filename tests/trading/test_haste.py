@@ -1,0 +1,88 @@
+"""An account that asks too fast is told to come back, and may send the very same request again (ADR 0022)."""
+
+import uuid
+from collections import Counter
+from datetime import timedelta
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.utils.timezone import now
+
+from nexus.core.http import TooManyRequests
+from nexus.idempotency.services import records
+from nexus.idempotency.services.records import RequestKey
+from risk.models import UserDailyStats
+from risk.types import Context
+from tests.client import ApiClient
+from tests.threads import together
+from tests.trading.conftest import brief
+from tests.trading.desk import MARKET
+from trading.api import views
+from trading.models import TradeLedger
+from trading.services import orders
+
+
+@pytest.fixture
+def moment(monkeypatch) -> SimpleNamespace:
+    """A clock of the door that stands until it is moved, however slow the machine is."""
+    clock = SimpleNamespace(at=now())
+    monkeypatch.setattr(views, "now", lambda: clock.at)
+    monkeypatch.setattr(orders, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    return clock
+
+
+def send(client: ApiClient, key: str) -> Any:
+    body = MARKET | {"quantity": "0.01"}
+    return client.post("/trading/execute", body, idempotency_key=key)
+
+
+def test_the_third_of_two_is_told_when_to_come_back_and_comes_in_with_the_same_key(
+    trader, moment, settings, new_events
+):
+    settings.ORDERS_PER_SECOND = Decimal(2)
+    client, keys = ApiClient().login(trader), [uuid.uuid4().hex for _ in range(3)]
+    answers = [send(client, key) for key in keys]
+
+    assert [answer.status_code for answer in answers] == [201, 201, 429]
+    refused = answers[2]
+    assert (refused["Content-Type"], refused.json()["code"]) == ("application/problem+json", "rate_limited")
+    assert (refused["Retry-After"], refused["RateLimit"]) == ("1", '"orders";r=0;t=1')
+    assert refused["RateLimit-Policy"] == '"orders";q=2;w=1'
+    assert TradeLedger.objects.count() == 2
+    denied = [event for event in new_events() if event.action == "order.refused"]
+    assert ["rate_limited" in event.canonical for event in denied] == [True]
+
+    moment.at += timedelta(seconds=1.5)
+    again, repeated = send(client, keys[2]), send(client, keys[2])
+    assert (again.status_code, again.json()["status"]) == (201, "FILLED")
+    assert (repeated.json()["id"], repeated["Idempotency-Replayed"]) == (again.json()["id"], "true")
+    assert TradeLedger.objects.count() == 3
+
+
+def test_a_repetition_is_never_too_fast(trader, moment, settings):
+    settings.ORDERS_PER_SECOND = Decimal(1)
+    client, key = ApiClient().login(trader), uuid.uuid4().hex
+
+    assert {send(client, key).json()["id"] for _ in range(3)} == {str(TradeLedger.objects.get().public_id)}
+
+
+def test_of_many_requests_at_once_exactly_3_are_kept(trader, account, moment, settings):
+    settings.ORDERS_PER_SECOND = Decimal(3)
+    UserDailyStats.objects.get_or_create(user=trader, trading_date=moment.at.date())
+
+    def place(_number: int) -> str:
+        fingerprint = records.fingerprint(method="POST", path="/trading/execute", body={})
+        key = RequestKey(str(trader.public_id), str(account.public_id), uuid.uuid4().hex, fingerprint)
+        small = brief(quantity=Decimal("0.01"))
+        try:
+            made = orders.execute(
+                user=trader, account=account, intent=small, key=key, at=moment.at, context=Context(is_request=True)
+            )
+        except TooManyRequests:
+            return "429"
+        return made.order.status
+
+    assert Counter(together(16, place)) == {"FILLED": 3, "429": 13}
+    assert TradeLedger.objects.count() == 3
