@@ -6,10 +6,10 @@ import time
 
 from nexus.local.folder import ROOT
 from nexus.local.processes import StopRequested
-from tests.bench import auditing, parts, reconciling, report, stage, stop
+from tests.bench import auditing, paging, parts, reconciling, report, stage, stop
 from tests.bench.parts import LARGE, SMALL, Run
 
-PARTS = ("limit", "api", "admission", "reads", "growth", "reconcile", "stop", "audit")
+PARTS = ("limit", "api", "admission", "reads", "growth", "reconcile", "stop", "audit", "pages")
 
 
 def main(chosen: str) -> int:
@@ -81,6 +81,9 @@ def _measure(run: Run, wanted: set[str]) -> None:
     if "audit" in wanted:
         run.say("(h) the audit log: a million events sealed, verified and exported")
         auditing.measure(run)
+    if "pages" in wanted:
+        run.say("(i) every list page over ten million orders and events")
+        paging.measure(run)
 
 
 if __name__ == "__main__":
