@@ -11,7 +11,7 @@ from django.db.models import F
 
 from accounts.models import Notice, User
 from accounts.states import NoticeKind
-from nexus.core import statements
+from nexus.core import sentences, statements
 from nexus.core.jobs import enqueue
 
 SEND = "accounts.send_notices"
@@ -94,8 +94,9 @@ def _claim(*, at: datetime) -> list[Notice]:
 def _send(notice: Notice, *, at: datetime) -> bool:
     user: User = notice.user
     try:
-        subject = f"{settings.ENROLMENT_NAME}: {NoticeKind(notice.kind).label}"
-        send_mail(subject, f"{notice.text}\n", settings.DEFAULT_FROM_EMAIL, [user.email])
+        subject = f"{settings.ENROLMENT_NAME}: {_said(str(NoticeKind(notice.kind).label))}"
+        text = "\n".join(_said(line) for line in notice.text.splitlines())
+        send_mail(subject, f"{text}\n", settings.DEFAULT_FROM_EMAIL, [user.email])
     except Exception as exc:  # noqa: BLE001 — every mail server fails in its own words, and the row is tried again
         log.error("accounts.notice.failed", notice_id=notice.pk, error=type(exc).__name__)  # noqa: TRY400
         pause = PAUSE * 2**notice.attempts
@@ -103,6 +104,11 @@ def _send(notice: Notice, *, at: datetime) -> bool:
         return False
     Notice.objects.filter(pk=notice.pk).update(sent_at=at, fault="")
     return True
+
+
+def _said(text: str) -> str:
+    """Say a line of a letter in the language of letters; one that is not known there, as it was written."""
+    return sentences.said(text, settings.MESSAGE_LANGUAGE) or text
 
 
 def purge(*, at: datetime) -> None:
