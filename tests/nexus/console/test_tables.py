@@ -12,6 +12,7 @@ from nexus.audit.models import Event
 from nexus.core import operator
 from tests.nexus.console.people import text
 from trading.models import Fill, OrderEvent, TradeLedger
+from trading.services import watch
 
 ORDERS = "/admin/trading/tradeledger/"
 
@@ -85,17 +86,15 @@ def test_an_order_its_moves_and_its_fills_are_found_by_each_of_its_names(execute
     assert not console.get(f"{ORDERS}?q=nobody").context["cl"].result_list
 
 
-def test_a_fill_of_a_stranger_is_found_by_what_the_broker_calls_it(execute, console):
-    order = execute()
-    fill = Fill.objects.get(order_id=order.pk)
-    Fill.objects.create(
-        account=fill.account, venue_fill_id="S1", venue_order_id="S2", venue_position_id="S3", symbol="EURUSD",
-        side="BUY", quantity=1, price=1, kind=fill.kind, filled_at=now(), booked_at=now(),
-    )  # fmt: skip
+def test_a_fill_of_a_stranger_is_found_by_what_the_broker_calls_it(execute, console, paper, account):
+    execute()
+    paper.quote("EURUSD", "1.07990", "1.08000")  # its stop is hit: a fill of no order of ours
+    watch.look(account_id=account.pk, at=now())
+    fill = Fill.objects.get(order=None)
 
-    for words in ("S1", "S2", "S3"):
-        (found,) = console.get(f"/admin/trading/fill/?q={words}").context["cl"].result_list
-        assert found.venue_fill_id == "S1"
+    for words in (fill.venue_fill_id, fill.venue_order_id, fill.venue_position_id):
+        found = console.get(f"/admin/trading/fill/?q={words}").context["cl"].result_list
+        assert fill in found, words
 
 
 def test_events_are_found_by_action_actor_and_object_each_by_one_index(execute, console):
