@@ -83,6 +83,7 @@ TEMPLATES = [
         "DIRS": [BASE_DIR / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
+            "builtins": ["nexus.core.sentences"],
             "libraries": {
                 "console": "nexus.console.words",
                 "figures": "nexus.core.figures",
@@ -295,6 +296,7 @@ ALERT_CHANNELS = {
     "ESCALATION": env.secret_words("ALERT_ESCALATION"),  # critical ones that nobody has acknowledged in time
 }
 PUBLIC_URL = env.text("PUBLIC_URL", "")  # of this installation, for links in messages; without, they name a file
+MESSAGE_LANGUAGE = env.choice("MESSAGE_LANGUAGE", "en", options=("en", "fr"))  # of alerts and letters that go out
 ALERT_THROTTLE_S = env.integer("ALERT_THROTTLE_S", 300)  # between two messages about one key to one channel
 ALERT_ESCALATE_S = env.integer("ALERT_ESCALATE_S", 600, least=30)
 ALERT_DIGEST_S = env.integer("ALERT_DIGEST_S", 3600, least=60)

@@ -1,13 +1,16 @@
 """What operators read of orders, fills and positions."""
 
-from typing import ClassVar
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+from uuid import UUID
 
 from django.contrib import admin
+from django.db.models import Q, QuerySet
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from nexus.core.operator import RecordAdmin
+from nexus.core.operator import FOUND_MAX, RecordAdmin
 from trading.models import (
     AccountFigures,
     BookCorrection,
@@ -24,6 +27,22 @@ from trading.models import (
 )
 
 
+def orders_named(words: str) -> list[QuerySet[TradeLedger]]:
+    """Return what finds an order by each of its names. The indexes begin with the account, so each is asked about."""
+    orders = TradeLedger.objects.filter(account__in=TradingAccount.objects.all())
+    ways = [orders.filter(client_order_id=words), orders.filter(venue_order_id=words).exclude(venue_order_id="")]
+    try:
+        ways.append(TradeLedger.objects.filter(public_id=UUID(words)))
+    except ValueError:
+        pass
+    return ways
+
+
+def keys_of(ways: Iterable[QuerySet[Any]]) -> list[int]:
+    """Return what each finds, by its key."""
+    return [key for way in ways for key in way.order_by().values_list("pk", flat=True)[:FOUND_MAX]]
+
+
 @admin.register(TradeLedger)
 class OrderAdmin(RecordAdmin):
     """Every order, the newest first."""
@@ -36,7 +55,13 @@ class OrderAdmin(RecordAdmin):
     list_filter: ClassVar = ["status", "delivery", "rejected_by", "side"]
     list_select_related = ("user",)
     search_fields = ("=client_order_id", "=venue_order_id", "=public_id")
+    search_help_text = "Our name of the order, the broker's ticket, or the order's id, whole."
+    is_looked_up = True
     ordering = ("-id",)
+
+    def lookups(self, words: str) -> Sequence[QuerySet[Any]]:
+        """Find an order by each of its names."""
+        return orders_named(words)
 
     @admin.display(description="order")
     def timeline(self, order: TradeLedger) -> SafeString:
@@ -53,7 +78,13 @@ class OrderEventAdmin(RecordAdmin):
     list_display = ("at", "order", "came_from", "to", "reason")
     list_select_related = ("order",)
     search_fields = ("=order__client_order_id",)
+    search_help_text = "Our name of the order, the broker's ticket, or the order's id, whole."
+    is_looked_up = True
     ordering = ("-id",)
+
+    def lookups(self, words: str) -> Sequence[QuerySet[Any]]:
+        """Find the moves of an order by each of its names."""
+        return [OrderEvent.objects.filter(order__in=keys_of(orders_named(words)))]
 
 
 @admin.register(ChangeRequest)
@@ -88,7 +119,18 @@ class FillAdmin(RecordAdmin):
     list_filter: ClassVar = ["kind", "side"]
     list_select_related = ("account", "order")
     search_fields = ("=venue_fill_id", "=venue_order_id", "=venue_position_id")
+    search_help_text = "The broker's number of the deal, or any name of its order, whole."
+    is_looked_up = True
     ordering = ("-id",)
+
+    def lookups(self, words: str) -> Sequence[QuerySet[Any]]:
+        """Find a fill by the deal's number, by its order, and one that was not ours by what the broker calls it."""
+        strangers = Fill.objects.filter(order__isnull=True)
+        return [
+            Fill.objects.filter(account__in=TradingAccount.objects.all(), venue_fill_id=words),
+            Fill.objects.filter(order__in=keys_of(orders_named(words))),
+            strangers.filter(Q(venue_order_id=words) | Q(venue_position_id=words)),
+        ]
 
 
 @admin.register(CashMovement)

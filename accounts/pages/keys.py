@@ -67,7 +67,7 @@ def revoke(request: HttpRequest, key_id: uuid.UUID) -> HttpResponse:
     """End a key at once."""
     form = RevokeForm(request.POST)
     if not form.is_valid():
-        raise Invalid(gettext("Say why the key ends."))
+        raise Invalid("Say why the key ends.")
     key = keys.revoke(public_id=key_id, reason=form.cleaned_data["reason"], by=person(request), at=timezone.now())
     messages.success(
         request, gettext("The key %(name)s is revoked: nothing is done with it any more.") % {"name": key.name}

@@ -1,7 +1,6 @@
 """What the audit log keeps of one's own acts: to recognise oneself in it, or somebody else."""
 
 from django.http import HttpRequest, HttpResponse
-from django.utils.translation import gettext
 
 from accounts.services import pages
 from accounts.services.pages import page, person
@@ -18,7 +17,7 @@ def listing(request: HttpRequest) -> HttpResponse:
     """Show a page of them, the newest first: what, when, on what and how it ended, and nothing of others."""
     text = request.GET.get("before", "")
     if text and not (text.isascii() and text.isdecimal() and len(text) <= KEY_DIGITS_MAX):
-        raise Invalid(gettext("This is no page of the list. Begin at its first one."))
+        raise Invalid("This is no page of the list. Begin at its first one.")
     me = Actor.user(person(request).public_id)
     found = searching.done_by(me, before=int(text) if text else None, limit=PAGE_SIZE)
     context = {"nav": "security", "rows": found.rows, "following": found.before, "is_first": not text}

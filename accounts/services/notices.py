@@ -13,7 +13,7 @@ from accounts.models import Notice, User
 from accounts.states import NoticeKind
 from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
-from nexus.core import ciphers, statements
+from nexus.core import ciphers, sentences, statements
 from nexus.core.jobs import enqueue
 
 SEND = "accounts.send_notices"
@@ -119,9 +119,10 @@ def _claim(*, at: datetime) -> list[Notice]:
 def _send(notice: Notice, *, at: datetime) -> bool:
     user: User = notice.user
     try:
-        subject = f"{settings.ENROLMENT_NAME}: {NoticeKind(notice.kind).label}"
+        subject = f"{settings.ENROLMENT_NAME}: {_said(str(NoticeKind(notice.kind).label))}"
+        text = "\n".join(_said(line) for line in notice.text.splitlines())
         secret = f"\n{ciphers.unseal(notice.sealed)}\n" if notice.sealed else ""
-        send_mail(subject, f"{notice.text}\n{secret}", settings.DEFAULT_FROM_EMAIL, [user.email])
+        send_mail(subject, f"{text}\n{secret}", settings.DEFAULT_FROM_EMAIL, [user.email])
     except Exception as exc:  # noqa: BLE001 — every mail server fails in its own words, and the row is tried again
         log.error("accounts.notice.failed", notice_id=notice.pk, error=type(exc).__name__)  # noqa: TRY400
         pause = PAUSE * 2**notice.attempts
@@ -161,6 +162,11 @@ def give_up(notice_id: int, *, fault: str) -> None:
     """Send a message no more, and forget the secret that it was to bring."""
     rows = Notice.objects.filter(pk=notice_id, sent_at__isnull=True).exclude(sealed="")
     rows.update(attempts=ATTEMPTS_MAX, sealed="", fault=fault)
+
+
+def _said(text: str) -> str:
+    """Say a line of a letter in the language of letters; one that is not known there, as it was written."""
+    return sentences.said(text, settings.MESSAGE_LANGUAGE) or text
 
 
 def purge(*, at: datetime) -> None:

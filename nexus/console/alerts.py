@@ -56,7 +56,7 @@ class TakePage(Act):
         """Show the alert."""
         row = selectors.alert(kwargs["alert_id"])
         if row is None:
-            raise NotFound(gettext("There is no such alert."))
+            raise NotFound("There is no such alert.")
         holder = people.names([row.acknowledged_by]).get(row.acknowledged_by, row.acknowledged_by)
         return Plan(
             title=gettext("Take in hand: %(kind)s") % {"kind": row.kind},
@@ -89,5 +89,5 @@ class TakePage(Act):
         at = now()
         row = notices.acknowledge(alert_id=kwargs["alert_id"], by=self.person, note=words["reason"], at=at)
         if row.acknowledged_at != at:
-            raise TakenAlready(gettext("Somebody has taken it in hand meanwhile; see below."))
+            raise TakenAlready("Somebody has taken it in hand meanwhile; see below.")
         return Done(gettext("You have %(kind)s in hand.") % {"kind": row.kind}, plan.back)

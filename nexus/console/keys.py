@@ -71,7 +71,7 @@ class RevokePage(Act):
         """Show the key."""
         key = people.key_by_public_id(kwargs["key_id"])
         if key is None:
-            raise NotFound(_("There is no such key."))
+            raise NotFound("There is no such key.")
         used = f"{key.last_used_at:%Y-%m-%d %H:%M:%S} UTC" if key.last_used_at else _("never")
         return Plan(
             title=_("Revoke the key %(name)s") % {"name": key.name},
@@ -102,5 +102,5 @@ class RevokePage(Act):
         at = now()
         key = keys.revoke(public_id=kwargs["key_id"], reason=words["reason"], by=self.person, at=at)
         if key.revoked_at != at:
-            raise RevokedAlready(_("Somebody has revoked it meanwhile; see below."))
+            raise RevokedAlready("Somebody has revoked it meanwhile; see below.")
         return Done(_("Revoked: %(name)s.") % {"name": key.name}, plan.back)

@@ -200,7 +200,7 @@ class ChangePage(Act):
 def asked_for(page: Page, *, scope: str, kind: str) -> tuple[Owner, LimitKind]:
     """Return what an address names. Raises: NotFound."""
     if scope not in {each.value for each in LimitScope} or kind not in {each.value for each in LimitKind}:
-        raise NotFound(_("There is no such limit."))
+        raise NotFound("There is no such limit.")
     return owner_of(LimitScope(scope), page.request.GET.get("key", ""), by=page.person), LimitKind(kind)
 
 
@@ -215,7 +215,7 @@ def owner_of(scope: LimitScope, key: str, *, by: Principal) -> Owner:
             return Owner(scope, key, str(user.email))
         if scope is LimitScope.ACCOUNT and (account := trading.accounts_of(by).filter(pk=int(key)).first()):
             return Owner(scope, key, f"{account} – {account.user.email}")
-    raise NotFound(_("There is nobody and nothing of this name to limit."))
+    raise NotFound("There is nobody and nothing of this name to limit.")
 
 
 def owner_named(scope: LimitScope, text: str, *, by: Principal) -> Owner:

@@ -51,7 +51,7 @@ class UnlockPage(Act):
         """Show what is locked."""
         lock = locked.one(kwargs["bucket"], at=now())
         if lock is None:
-            raise NotLocked(gettext("It is not locked any more: it ran out, or somebody opened it."))
+            raise NotLocked("It is not locked any more: it ran out, or somebody opened it.")
         _note(self.person, lock.bucket, [lock])
         return Plan(
             title=gettext("Unlock %(name)s") % {"name": lock.username or lock.ip or gettext("a login")},
@@ -85,7 +85,7 @@ class UnlockPage(Act):
         """Unlock it, if it still is locked."""
         lock = locked.one(kwargs["bucket"], at=now())
         if lock is None or not lock.can_open:
-            raise NotLocked(gettext("It is not locked any more: it ran out, or somebody opened it."))
+            raise NotLocked("It is not locked any more: it ran out, or somebody opened it.")
         lockout.unlock_one(
             email=lock.username, ip=lock.ip, reason=words["reason"], actor=Actor.user(self.person.public_id), at=now()
         )

@@ -83,7 +83,7 @@ class _Decide(Act):
     def _read(self, release_id: int) -> Release:
         release = releases.newest_of(release_id)
         if release is None:
-            raise NotFound(gettext("There is no such proposal."))
+            raise NotFound("There is no such proposal.")
         return release
 
     def _plan(self, release: Release, *, checks: tuple[Precondition, ...], **words: Any) -> Plan:

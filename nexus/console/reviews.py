@@ -233,7 +233,7 @@ def following(row: Row) -> uuid.UUID | None:
 
 def _named(text: str) -> Decision:
     if text not in {each.value for each in Decision}:
-        raise NotFound(gettext("There is no such decision."))
+        raise NotFound("There is no such decision.")
     return Decision(text)
 
 

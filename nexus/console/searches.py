@@ -65,7 +65,7 @@ class SearchesPage(Act):
         forgotten = words.get("forgotten", [])
         if not words["label"] and not forgotten:
             raise Invalid(
-                _("Give it a name, or choose what is forgotten."),
+                "Give it a name, or choose what is forgotten.",
                 errors=[FieldError("/label", "required", "a name, or something to forget")],
             )
         searches.put(by=self.person, page=page, label=words["label"], query=query, forgotten=forgotten, at=now())
@@ -75,7 +75,7 @@ class SearchesPage(Act):
     def _page(self, **kwargs: Any) -> str:
         page = str(kwargs["page_name"])
         if page not in SEARCHED:
-            raise NotFound(_("No search of such a page can be kept."))
+            raise NotFound("No search of such a page can be kept.")
         return page
 
 

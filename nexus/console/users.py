@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.utils.timezone import now
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from accounts import selectors as people
@@ -102,5 +101,5 @@ def person(public_id: Any) -> Any:
     """Return a user by the id that the outside knows. Raises: NotFound."""
     user = people.user_by_public_id(public_id)
     if user is None:
-        raise NotFound(_("There is no such user."))
+        raise NotFound("There is no such user.")
     return user

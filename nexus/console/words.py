@@ -8,6 +8,7 @@ from django.utils import formats, timezone
 from django.utils.translation import get_language, gettext
 from django.utils.translation import gettext_lazy as _
 
+from nexus.alerts.headlines import headline
 from nexus.core import figures, money
 from nexus.core.errors import NexusError
 from trading.pages import refusals
@@ -20,41 +21,6 @@ KINDS = {
     "fill": _("fill"), "change": _("change"), "correction": _("correction"), "decision": _("decision"),
     "alert": _("alert"), "audit": _("audit"),
 }  # fmt: skip
-
-# What each kind of alert tells of: its text is English, as it went out to people and into the log.
-HEADLINES = {
-    "TRADING_STOPPED": _("Trading was stopped"),
-    "STOP_NOT_FOLLOWED": _("A stop holds, but nobody carries it on"),
-    "SWEEP_NOT_PROVEN": _("A sweep is not proven: something may be left at the broker"),
-    "HEALTH_DEGRADED": _("Nobody looks at accounts"),
-    "ACCOUNT_NOT_WATCHED": _("An account cannot be read"),
-    "MARGIN_LEVEL_LOW": _("The margin level is low"),
-    "ACCOUNT_REFUSED": _("The broker refuses everything on an account"),
-    "ORDER_UNKNOWN": _("Nobody knows whether an order has arrived"),
-    "LATE_FILL": _("An order filled after it was closed"),
-    "OVERFILL": _("An order filled for more than it asked"),
-    "STOPS_MISSING": _("A position stands without its stops"),
-    "EXTERNAL_FILL": _("Somebody traded outside of Nexus"),
-    "HIGH_SLIPPAGE": _("An order filled far from the market"),
-    "DISCREPANCY_REVIEW": _("Books and broker differ: a person decides"),
-    "DISCREPANCY_STOPPED": _("Books and broker differ by too much: the account was stopped"),
-    "FLEET_DISCREPANCY": _("All accounts together differ by too much: everything was stopped"),
-    "RECONCILIATION_STALE": _("An account was not compared in time"),
-    "RECONCILIATION_FAILED": _("A comparison came to nothing"),
-    "RECONCILIATION_STOPPED": _("Comparisons came to nothing again and again: the account was stopped"),
-    "AUDIT_SEAL_LATE": _("Seals of the audit log are late"),
-    "AUDIT_ANCHOR_LATE": _("An anchor of the audit log is behind"),
-    "AUDIT_NOT_CLEAN": _("The audit log is not what was sealed"),
-    "AUDIT_UNVERIFIED": _("The audit log was not verified"),
-    "ALERT_NOT_DELIVERED": _("A channel takes no alerts"),
-    "API_KEY_ADDRESS": _("An API key was used from a wrong address"),
-    "LINK_NOT_DELIVERED": _("A link for a password could not be sent"),
-    "BREAK_GLASS": _("Somebody has come in with the break-glass account"),
-}
-FAMILIES = {
-    "STOP_": _("A trigger would have stopped trading, and is switched off"),
-    "SUSPICION_": _("Orders look unlike their trader"),
-}
 
 
 @register.filter
@@ -105,13 +71,7 @@ def kind(word: str) -> str:
     return str(KINDS.get(word, word))
 
 
-@register.filter
-def headline(kind: str) -> str:
-    """Say in a few words what an alert of a kind tells of; a kind that nobody knows as it is called."""
-    if kind in HEADLINES:
-        return str(HEADLINES[kind])
-    family = next((each for each in FAMILIES if kind.startswith(each)), "")
-    return f"{FAMILIES[family]} ({kind.removeprefix(family)})" if family else kind
+register.filter("headline", headline)
 
 
 @register.filter

@@ -1,18 +1,21 @@
 """What operators see: tables that they read and act on, and never edit."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
-from django.db.models import QuerySet
+from django.db.models import Max, Min, QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
 ROWS_COUNTED_MAX = 10_000
 FILTERED_BY = frozenset({"exact", "gte", "in", "isempty", "isnull", "lt"})  # what the filters beside a table write
 BEFORE, AFTER = "before", "after"  # the keys at which the page before this one, or after it, has ended
+SIFTED = 100_000  # keys that one page looks through for what no index tells: a tenth of a second
+FOUND_MAX = 200  # rows that one index may find: what is looked up is nearly unique
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
@@ -30,10 +33,12 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
 class KeysetChangeList(ChangeList):
     """A table in the descending order of its keys, turned by them: the thousandth page costs what the first does.
 
-    Nothing is counted, and no column sorts: both would read the whole table.
+    Nothing is counted, and no column sorts: both would read the whole table. So would a filter that few rows pass:
+    a page looks through so many keys, says so, and the next one goes on from there.
     """
 
     newer_url = older_url = ""
+    is_cut = False
 
     def get_filters_params(self, params: Any = None) -> Any:
         """Take what turns the pages out of what filters."""
@@ -45,22 +50,39 @@ class KeysetChangeList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         """Read one page, and one row more to know whether there is another."""
         before, after = (self._key(request, name) for name in (BEFORE, AFTER))
-        rows = self.queryset
-        if after is not None:
-            page = list(rows.filter(pk__gt=after).order_by("pk")[: self.list_per_page + 1])
-            has_newer, has_older = len(page) > self.list_per_page, True
-            page = page[: self.list_per_page][::-1]
-        else:
-            page = list((rows if before is None else rows.filter(pk__lt=before))[: self.list_per_page + 1])
-            has_newer, has_older = before is not None, len(page) > self.list_per_page
-            page = page[: self.list_per_page]
-        self.older_url = self._url(BEFORE, page[-1].pk) if page and has_older else ""
-        self.newer_url = self._url(AFTER, page[0].pk) if page and has_newer else ""
+        is_up, start = after is not None, before if after is None else after
+        rows, edge = self.queryset.order_by("pk" if is_up else "-pk"), self._edge(start, is_up=is_up)
+        if start is not None:
+            rows = rows.filter(**{"pk__gt" if is_up else "pk__lt": start})
+        if edge is not None:
+            rows = rows.filter(**{"pk__lte" if is_up else "pk__gte": edge})
+        found = list(rows[: self.list_per_page + 1])
+        page, has_more = found[: self.list_per_page], len(found) > self.list_per_page
+        self.is_cut = edge is not None and not has_more
+        further = page[-1].pk if has_more else edge
+        back = None if start is None else page[0].pk if page else start + (1 if is_up else -1)
+        older, newer = (back, further) if is_up else (further, back)
+        self.older_url = "" if older is None else self._url(BEFORE, older)
+        self.newer_url = "" if newer is None else self._url(AFTER, newer)
+        page = page[::-1] if is_up else page
         self.result_list = page
         self.result_count, self.full_result_count = len(page), None
         self.show_full_result_count, self.show_admin_actions = False, True
         self.can_show_all, self.multi_page = False, False
         self.paginator = self.model_admin.get_paginator(request, rows.none(), self.list_per_page)
+
+    def _edge(self, start: int | None, *, is_up: bool) -> int | None:
+        """Return the key up to which this page looks, None for all there are."""
+        if not (self.has_active_filters or (self.query and not self.model_admin.is_looked_up)):
+            return None
+        ends = self.root_queryset.order_by().aggregate(low=Min("pk"), high=Max("pk"))
+        if ends["low"] is None:
+            return None
+        if is_up:
+            edge = int(start or 0) + SIFTED
+            return edge if edge < ends["high"] else None
+        edge = (ends["high"] + 1 if start is None else start) - SIFTED
+        return edge if edge > ends["low"] else None
 
     def _key(self, request: HttpRequest, name: str) -> int | None:
         text = request.GET.get(name)
@@ -83,6 +105,7 @@ class RecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     paginator = CappedPaginator
     actions: Any = ()
     change_list_template = "console/records.html"
+    is_looked_up = False  # the search asks indexes alone, however many rows there are
 
     @property
     def is_keyset(self) -> bool:
@@ -107,6 +130,20 @@ class RecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Call the table what it is: Django's own words ask to select something."""
         title = str(self.opts.verbose_name_plural)
         return super().changelist_view(request, {"title": title[:1].upper() + title[1:], **(extra_context or {})})
+
+    def lookups(self, words: str) -> Sequence[QuerySet[Any]]:
+        """Return what finds these words by an index each; nothing where the search looks at row after row."""
+        return ()
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Search by the indexes where they tell. Joined by OR, they would lead the database to read every row."""
+        words = search_term.strip()
+        if not (words and self.is_looked_up):
+            return super().get_search_results(request, queryset, search_term)
+        keys = [key for way in self.lookups(words) for key in way.order_by().values_list("pk", flat=True)[:FOUND_MAX]]
+        return queryset.filter(pk__in=keys), False
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Refuse: records are made by services."""

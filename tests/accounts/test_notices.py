@@ -12,7 +12,7 @@ from accounts.models import Notice, TotpDevice, User
 from accounts.services import notices
 from accounts.states import NoticeKind, Role
 from accounts.tasks import purge_tokens, send_notices
-from nexus.core import ciphers
+from nexus.core import ciphers, sentences
 from tests.client import ApiClient
 from tests.factories.accounts import PASSWORD, WRONG, UserFactory
 from tests.factories.second_factor import code_at, enrolled, fresh_code
@@ -134,6 +134,26 @@ def test_it_goes_out_once_with_the_time_and_what_to_do_and_no_secret(user):
     assert "My bot" in letter.body
     assert notices.ADVICE in letter.body
     assert Notice.objects.get().sent_at is not None
+
+
+def test_a_letter_speaks_the_language_of_letters_and_what_is_kept_stays(user, settings):
+    settings.MESSAGE_LANGUAGE = "fr"
+    notices.tell(user_id=user.pk, kind=NoticeKind.API_KEY_CREATED, at=now(), detail="Key: My bot (PAPER)")
+
+    send_notices()
+
+    (letter,) = mail.outbox
+    assert letter.subject == "Nexus: Une clé API a été faite"
+    assert "Clé : My bot (PAPER)" in letter.body
+    assert "Si ce n'était pas vous" in letter.body
+    assert "Heure : " in letter.body
+    assert notices.ADVICE in Notice.objects.get().text
+
+
+@pytest.mark.parametrize("kind", NoticeKind)
+def test_every_letter_is_known_in_french(kind):
+    for line in (str(kind.label), notices.TEXTS[kind], notices.ADVICE):
+        assert sentences.said(line, "fr") not in {None, line}
 
 
 @pytest.mark.django_db(transaction=True)

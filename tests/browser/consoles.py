@@ -28,7 +28,6 @@ FROM (SELECT id FROM trading_account ORDER BY id LIMIT 1) account, generate_seri
      LATERAL (SELECT date_trunc('minute', now()) - (1400 - n) * interval '1 minute' AS at) timed
 WHERE n NOT BETWEEN 600 AND 720 ON CONFLICT DO NOTHING''')
 """
-OFFICERS = {"export-ask": "/admin/audit/exports/ask/"}  # an operator may not
 
 
 def pages(tab: Tab, order: str) -> dict[str, str]:
@@ -41,6 +40,12 @@ def pages(tab: Tab, order: str) -> dict[str, str]:
         "account": f"/admin/venues/accounts/{tab.stage.account}/",
         "account-charts": f"/admin/charts/{tab.stage.account}/?over=6h",
     }  # fmt: skip
+
+
+def officers(tab: Tab) -> dict[str, str]:
+    """Return the paths of the pages that an operator may not see. Takes: a tab of a compliance officer's console."""
+    login = first(tab, "/admin/audit/?act=auth.login.succeeded", "/admin/audit/events/[0-9]+/")
+    return {"export-ask": "/admin/audit/exports/ask/", "reveal": f"{login}reveal/"}
 
 
 def first(tab: Tab, path: str, wanted: str) -> str:

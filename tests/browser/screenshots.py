@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, FloatRect
 
 from tests.browser import consoles, stage
 from tests.browser.stage import DESKTOP, PHONE, ROOT, Stage, Tab
@@ -11,7 +11,7 @@ from tests.browser.stage import DESKTOP, PHONE, ROOT, Stage, Tab
 FOLDER = ROOT / "docs" / "screenshots"
 TALLEST = 1800  # pixels of a long page that are shown: the rest is more of the same
 KINDS = (("en", "", DESKTOP), ("en", "-phone", PHONE), ("fr", "", DESKTOP))
-FRENCH_PHONE = ("overview", "ticket")  # in French on a phone, too: these two are where it is narrowest
+FRENCH_PHONE = ("overview", "ledger", "order-refused")  # in French on a phone, too: where it is narrowest
 NIGHT = ("home", "alerts", "stop", "reviews", "account", "runbook-reconciliation")  # in French and on a phone, too
 SHOWN = (
     "home", "stop", "stops", "reviews", "review", "alerts", "order", "orders", "accounts", "account",
@@ -89,14 +89,16 @@ def _night(browser: Browser, ground: Stage, order: str) -> None:
     for name in SHOWN:
         tab.go(paths[name])
         _take(tab, f"console-{name}-en")
-    for language, mark, size in (("en", "-phone", PHONE), ("fr", "", DESKTOP)):
+    for language, mark, size, names in (
+        ("en", "-phone", PHONE, NIGHT), ("fr", "", DESKTOP, NIGHT), ("fr", "-phone", PHONE, ("home", "alerts")),
+    ):  # fmt: skip
         other = stage.new_tab(browser, ground, language=language, size=size).login("operator")
-        for name in NIGHT:
+        for name in names:
             other.go(paths[name])
             _take(other, f"console-{name}-{language}{mark}")
         other.page.context.close()
     officer = stage.new_tab(browser, ground).enter_console("compliance")
-    for name, path in consoles.OFFICERS.items():
+    for name, path in consoles.officers(officer).items():
         officer.go(path)
         _take(officer, f"console-{name}-en")
 
@@ -124,8 +126,8 @@ def _take(tab: Tab, name: str) -> None:
     size = tab.page.viewport_size
     assert size is not None
     tall = tab.page.evaluate("document.scrollingElement.scrollHeight")
-    clip = {"x": 0, "y": 0, "width": size["width"], "height": max(size["height"], min(int(tall), TALLEST))}
-    tab.page.screenshot(path=Path(FOLDER, f"{name}.png"), full_page=True, clip=clip)  # type: ignore[arg-type]
+    clip = FloatRect(x=0, y=0, width=size["width"], height=max(size["height"], min(int(tall), TALLEST)))
+    tab.page.screenshot(path=Path(FOLDER, f"{name}.png"), full_page=True, clip=clip)
 
 
 if __name__ == "__main__":

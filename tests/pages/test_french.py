@@ -29,7 +29,7 @@ COUNTED = re.compile(
 )
 IN_CODE = (
     "accounts/services/pages.py", "accounts/pages/*.py", "trading/pages/**/*.py", "nexus/console/*.py",
-    "nexus/admin_site.py", "nexus/core/charts.py",
+    "nexus/admin_site.py", "nexus/core/charts.py", "nexus/alerts/**/*.py",
 )  # fmt: skip
 CALLS = {"_", "gettext", "gettext_lazy", "gettext_noop", "ngettext"}
 

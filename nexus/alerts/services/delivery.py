@@ -12,13 +12,16 @@ import structlog
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F
+from django.utils import translation
+from django.utils.translation import gettext
 
 from nexus.alerts import rules
+from nexus.alerts.headlines import headline
 from nexus.alerts.models import Alert, Delivery
 from nexus.alerts.providers import NotDelivered
 from nexus.alerts.services import alerts, channels, outbox
 from nexus.alerts.states import DeliveryState, Severity, Word
-from nexus.core import statements
+from nexus.core import sentences, statements
 
 log = structlog.get_logger(__name__)
 
@@ -64,16 +67,32 @@ def deliver(*, delivery_id: int, at: datetime) -> DeliveryState | None:
 
 
 def words(delivery: Delivery) -> tuple[str, str]:
-    """Return a message's title and text: what, since when, how often, and what to do next."""
+    """Return a message's title and text in the language of whoever receives it: what, since when, what to do next."""
+    with translation.override(settings.MESSAGE_LANGUAGE):
+        return _words(delivery)
+
+
+def _words(delivery: Delivery) -> tuple[str, str]:
     alert = delivery.alert
-    still = "" if alert.closed_at is None else f"\nIt has passed since: {alert.closed_at:%Y-%m-%d %H:%M:%S} UTC."
-    again = "" if alert.seen_count == 1 else f" Seen {alert.seen_count} times."
-    late = "Nobody has acknowledged this. " if delivery.word == Word.ESCALATED else ""
-    return f"[{alert.severity}] {alert.kind} ({settings.DEPLOYMENT_ID})", (
-        f"{late}{alert.text}\nSince {alert.opened_at:%Y-%m-%d %H:%M:%S} UTC.{again}{still}\n"
-        f"Alert {alert.pk}, {alert.object_type} {alert.object_id}. What to do: {alert.runbook}\n"
-        f"Take it in hand: manage.py alerts acknowledge {alert.pk}"
+    facts = {
+        "late": gettext("Nobody has acknowledged this. ") if delivery.word == Word.ESCALATED else "",
+        "text": sentences.said(alert.text) or alert.text,
+        "opened": f"{alert.opened_at:%Y-%m-%d %H:%M:%S}",
+        "again": "" if alert.seen_count == 1 else gettext(" Seen %(count)s times.") % {"count": alert.seen_count},
+        "still": "" if alert.closed_at is None
+        else gettext("\nIt has passed since: %(closed)s UTC.") % {"closed": f"{alert.closed_at:%Y-%m-%d %H:%M:%S}"},
+        "id": alert.pk,
+        "about": f"{alert.object_type} {alert.object_id}",
+        "runbook": alert.runbook,
+    }  # fmt: skip
+    text = gettext(
+        "%(late)s%(text)s\nSince %(opened)s UTC.%(again)s%(still)s\n"
+        "Alert %(id)s, %(about)s. What to do: %(runbook)s\n"
+        "Take it in hand: manage.py alerts acknowledge %(id)s"
     )
+    # The kind is a name that people look up, in every language; English says nothing more by its headline.
+    what = alert.kind if settings.MESSAGE_LANGUAGE == "en" else f"{headline(alert.kind)} · {alert.kind}"
+    return f"[{alert.severity}] {what} ({settings.DEPLOYMENT_ID})", text % facts
 
 
 def escalate(*, at: datetime) -> int:
@@ -103,9 +122,15 @@ def digest(*, at: datetime) -> int:
                 state=DeliveryState.FAILED, fault="no such channel is set any more"
             )
             continue
-        lines = [f"{row.alert.opened_at:%m-%d %H:%M} {row.alert} (x{row.alert.seen_count})" for row in rows]
+        lines = [
+            f"{row.alert.opened_at:%m-%d %H:%M} {row.alert.severity} {row.alert.kind}:"
+            f" {sentences.said(row.alert.text, settings.MESSAGE_LANGUAGE) or row.alert.text} (x{row.alert.seen_count})"
+            for row in rows
+        ]
         body = "\n".join(lines[:DIGEST_LINES]) + ("\n…" if len(lines) > DIGEST_LINES else "")
-        title = f"[DIGEST] {len(rows)} quiet alerts ({settings.DEPLOYMENT_ID})"
+        with translation.override(settings.MESSAGE_LANGUAGE):
+            quiet = gettext("%(count)s quiet alerts") % {"count": len(rows)}
+        title = f"[DIGEST] {quiet} ({settings.DEPLOYMENT_ID})"
         try:
             channel.send(title=title, body=body, severity=Severity.INFO)
         except NotDelivered as exc:

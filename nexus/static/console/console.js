@@ -64,6 +64,15 @@
     document.addEventListener("visibilitychange", () => (document.hidden ? window.clearTimeout(timer) : read()));
   }
 
+  // --- On a phone the ways are folded away, so that the page begins on the first screen -----------------------------
+  const menu = document.querySelector("details.menu");
+  if (menu) {
+    const isNarrow = window.matchMedia("(max-width: 640px)");
+    const fold = () => { menu.open = !isNarrow.matches; };
+    fold();
+    isNarrow.addEventListener("change", fold);
+  }
+
   // --- Keys: they only follow links and move the focus; no key ever confirms anything ---------------------------------
   const keys = document.getElementById("keys");
   const button = document.getElementById("keys-button");

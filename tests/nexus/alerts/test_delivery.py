@@ -87,6 +87,26 @@ def test_an_alert_is_told_once_its_transaction_has_committed(bell, heard, monkey
     assert len(bell.arrived) == 1
 
 
+def test_a_message_speaks_the_language_of_who_receives_it_and_the_alert_stays_as_it_was(bell, heard, settings):
+    settings.MESSAGE_LANGUAGE = "fr"
+    heard(CRITICAL=bell, DIGEST=bell)
+    text = "Order 7 filled for more than it asked."
+    with transaction.atomic():
+        for severity in (Severity.CRITICAL, Severity.INFO):
+            alerts.open_alert(severity=severity, kind="OVERFILL", dedupe_key=severity, text=text, at=now())
+
+    send_due()
+    delivery.digest(at=now())
+
+    message, quiet = bell.arrived
+    assert message["title"] == "[CRITICAL] Un ordre a été exécuté pour plus qu'il ne demandait · OVERFILL (nexus)"
+    assert "L'ordre 7 a été exécuté pour plus que demandé.\nDepuis le " in message["message"]
+    assert "Que faire : " in message["message"]
+    assert quiet["title"] == "[DIGEST] 1 alertes discrètes (nexus)"
+    assert "INFO OVERFILL: L'ordre 7 a été exécuté" in quiet["message"]
+    assert {alert.text for alert in Alert.objects.all()} == {text}
+
+
 def test_a_condition_seen_again_is_counted_and_not_told_again(bell, heard):
     heard(CRITICAL=bell)
     for _ in range(3):
