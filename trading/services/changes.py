@@ -1,7 +1,7 @@
 """Changing what stands: a position's stops. A request of its own, sent once; until it is known, the worse counts.
 
 Source: execution reference §10. Widening a stop is an exposure increase and passes the daily loss; removing one is
-refused unless a configured move bounds the loss.
+refused unless a configured move bounds the loss. No emergency stop holds back a stop-loss that is set or tightened.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ from trading.models import BrokerPosition, ChangeRequest
 from trading.rules import ZERO
 from trading.services import accounts, admission, arming, facts, identifiers, triggers
 from trading.services.facts import Facts, Missing
-from trading.states import ChangeKind, ChangeState
+from trading.states import ChangeKind, ChangeState, Side
 from trading.types import StopsChange, VenuePosition
 
 log = structlog.get_logger(__name__)
@@ -96,6 +96,14 @@ def _extra_risk(position: BrokerPosition, *, live: VenuePosition, wanted: VenueP
     return ZERO if before is None else max(ZERO, after - before)  # any bound is less than none
 
 
+def _only_protects(live: VenuePosition, wanted: VenuePosition) -> bool:
+    """Tell whether a change sets or tightens the stop-loss, and moves no take-profit that stands: docs/adr/0022."""
+    before, after = live.stop_loss, wanted.stop_loss
+    if after is None or live.take_profit not in (None, wanted.take_profit):
+        return False
+    return before is None or (after > before if live.side is Side.BUY else after < before)
+
+
 @transaction.atomic(durable=True)
 def _claim(
     *,
@@ -118,8 +126,9 @@ def _claim(
         raise ChangeInFlight("Another change of these stops has not been answered yet, or was just now. Ask again.")
     control.lock_shared()
     stop = control.state(scopes=accounts.control_scopes(account, symbol=position.symbol))
-    if stop.level is StopLevel.HALTED or (extra and stop.level is not StopLevel.ACTIVE):
-        raise ChangeRefused(f"Trading is {stop.level.name} ({stop.reason}): only a tighter stop is accepted, if any.")
+    is_held_back = bool(extra) if stop.level is StopLevel.REDUCE_ONLY else not _only_protects(live, wanted)
+    if stop.level is not StopLevel.ACTIVE and is_held_back:
+        raise ChangeRefused(f"Trading is {stop.level.name} ({stop.reason}): only a tighter stop-loss is accepted.")
     if extra and not arming.is_armed(account):
         raise ChangeRefused("The account is not armed: only a tighter stop is accepted.")
     in_doubt = selectors.in_doubt(user_id=account.user_id, since=read.read_at)
