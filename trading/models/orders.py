@@ -122,6 +122,7 @@ class TradeLedger(models.Model):
     sent_at = models.DateTimeField(null=True, help_text="by the database's clock, in the transaction that marks it")
     asked_at = models.DateTimeField(null=True, help_text="when the broker was last asked what became of it")
     absent_since = models.DateTimeField(null=True, help_text="the first complete search without a trace")
+    absent_at = models.DateTimeField(null=True, help_text="the last complete search without a trace, of that row")
     closed_at = models.DateTimeField(null=True)
     correlation_id = models.CharField(max_length=64, blank=True)
 
