@@ -125,6 +125,21 @@ def test_money_that_moves_during_the_day_s_first_look_counts_once(paper, account
     assert AccountFigures.objects.get().loss_today == 0
 
 
+def test_a_deposit_that_a_late_clock_dates_before_the_first_look_hides_no_loss(paper, account, monkeypatch):
+    began = watch._since_we_began
+    monkeypatch.setattr(
+        watch,
+        "_since_we_began",
+        lambda *given: [replace(each, moved_at=each.moved_at - timedelta(seconds=50)) for each in began(*given)],
+    )
+    look(account)
+    paper.control.balance(LOGIN, "5000")
+
+    look(account)
+
+    assert AccountDay.objects.get().cash_flow == 5000
+
+
 def deposit_before(during, paper, account, monkeypatch):
     """Let 5,000 be paid in just before the broker is asked for something, once."""
     broker = type(accounts.broker_of(account))

@@ -55,10 +55,12 @@ def note(
     if snapshot.balance.is_finite():
         is_new_day = row.trading_date != at.date()
         balances.advance(row, balance=snapshot.balance, clock=read_at, is_new_day=is_new_day)
+    known_before = row.loss_known if row.trading_date == at.date() else ZERO
     row.trading_date, row.currency = at.date(), snapshot.currency
     row.balance, row.equity = _finite(snapshot.balance), _finite(snapshot.equity)
     row.margin_level = _margin_level(snapshot)
     row.loss_today, row.open_risk = _known(loss), _known(risk)
+    row.loss_known = known_before if row.loss_today is None else row.loss_today
     row.fault = "; ".join(f"{each.reason} {each.detail}".strip() for each in faults)[:300]
     row.exposure = readings.exposure_of(account, read)
     row.read_at = read_at
@@ -69,6 +71,11 @@ def note(
     else:  # it answers, and nobody sees what it loses all the same
         _tell_when_blind(account, f"cannot be valued. {row.fault}", since=row.failing_since, clock=read_at, at=at)
     return row
+
+
+def looked_at(account: TradingAccount) -> datetime | None:
+    """Return when the last complete look at an account began, by the database's clock; None where there was none."""
+    return AccountFigures.objects.filter(account=account).values_list("read_at", flat=True).first()
 
 
 @transaction.atomic(durable=True)
@@ -135,9 +142,14 @@ def judge(account: TradingAccount, row: AccountFigures, *, at: datetime) -> tupl
 
 
 def loss_of(user_id: int, *, at: datetime) -> Decimal:
-    """Return what a user's accounts have lost today, in USD, by the last look at each; a profit gives no room."""
+    """Return what a user's accounts have lost today, in USD, by the last look at each; a profit gives no room.
+
+    An account whose loss nobody knows now counts with the last that was known today: it is the least that it may be.
+    What it has lost beyond that stops nobody, so people are told (`ACCOUNT_NOT_WATCHED`), and the gate admits nothing
+    new of its user: it counts no loss that it does not know.
+    """
     rows = AccountFigures.objects.filter(account__user_id=user_id, account__is_active=True, trading_date=at.date())
-    return sum((each or ZERO for each in rows.values_list("loss_today", flat=True)), start=ZERO)
+    return sum(rows.values_list("loss_known", flat=True), start=ZERO)
 
 
 def _stop_at_loss(account: TradingAccount, *, lost: Decimal, limit: Limit, at: datetime) -> None:
@@ -147,10 +159,19 @@ def _stop_at_loss(account: TradingAccount, *, lost: Decimal, limit: Limit, at: d
     key = str(account.pk if is_own else account.user_id)
     words = (
         f"{money.as_text(lost)} USD are lost today, and the limit is {money.as_text(limit.value)} USD"
-        f" ({limit.scope.lower()}). Seen on {account}."
+        f" ({limit.scope.lower()}). Seen on {account}.{_unknown_of(account.user_id, at=at)}"
     )
     sweep = Sweep(settings.DAILY_LOSS_SWEEP)
     triggers.pull(Trigger.DAILY_LOSS, scope=scope, key=key, reason=words, sweep=sweep, at=at)
+
+
+def _unknown_of(user_id: int, *, at: datetime) -> str:
+    """Name the accounts that count with the last loss that was known of them."""
+    rows = AccountFigures.objects.filter(
+        account__user_id=user_id, account__is_active=True, trading_date=at.date(), loss_today__isnull=True
+    )
+    names = ", ".join(str(row.account) for row in rows.select_related("account"))
+    return f" Not known now, counted as last known: {names}." if names else ""
 
 
 def _has_own(limit: Limit | None) -> bool:
