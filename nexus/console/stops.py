@@ -26,7 +26,7 @@ SCOPES = (
     (ControlScope.USER.value, _("One user")),
 )
 LEVELS = (
-    (StopLevel.HALTED.name, _("HALTED: nothing is sent any more, not even what would close a position")),
+    (StopLevel.HALTED.name, _("HALTED: no order is sent any more, not even one that would close a position")),
     (StopLevel.REDUCE_ONLY.name, _("REDUCE ONLY: only what makes a position smaller is sent")),
 )
 SWEEPS = (

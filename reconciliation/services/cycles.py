@@ -64,7 +64,9 @@ def run(*, account_id: int, trigger: Trigger, at: datetime, actor: Actor = RECON
 def _run(run: Run) -> Outcome:
     account, at = run.account, run.at
     reading, full_at = _read(account, at=at)
-    new_fills = watch.book(account, reading.snapshot, reports=reading.fills, moved=reading.cash, at=at)
+    new_fills = watch.book(
+        account, reading.snapshot, reports=reading.fills, moved=reading.cash, read_at=reading.started_at, at=at
+    )
     _resolve(account, at=at)
     run = replace(run, as_of=reading.as_of, read_at=reading.started_at, full_at=full_at, new_fills=new_fills)
     quiet_since = reading.started_at - QUIET

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, LiteralString
 
@@ -14,6 +14,7 @@ from nexus.core.statements import Part, Row
 from risk.models import AccountDay, UserDailyStats
 
 USER_LOCK = 0x55534552  # the space of advisory locks whose second number is a user
+CLOCKS_MAY_DIFFER = timedelta(minutes=1)  # ours and a venue's
 Day = UserDailyStats  # for those above, who hold the row and never the table
 COUNT: LiteralString = """
 UPDATE user_daily_stats SET
@@ -123,28 +124,45 @@ def count_rejected(day: UserDailyStats) -> None:
     UserDailyStats.objects.filter(pk=day.pk).update(orders_rejected=F("orders_rejected") + 1)
 
 
-def open_day(*, account_id: int, trading_date: date, currency: str, equity: Decimal, at: datetime) -> None:
-    """Keep the first equity seen of an account on a day; later calls that day change nothing."""
+def open_day(*, account_id: int, trading_date: date, currency: str, equity: Decimal, read_at: datetime) -> None:
+    """Keep the first equity seen of an account on a day; later calls that day change nothing.
+
+    Takes: `read_at`, the database's clock before the broker was asked.
+    """
     assert connection.in_atomic_block
     AccountDay.objects.bulk_create(
         [
             AccountDay(
-                account_id=account_id, trading_date=trading_date, currency=currency, equity_start=equity, created_at=at
+                account_id=account_id,
+                trading_date=trading_date,
+                currency=currency,
+                equity_start=equity,
+                created_at=read_at,
             )
         ],
         ignore_conflicts=True,
     )
 
 
-def note_cash_flow(*, account_id: int, amount: Decimal, at: datetime) -> None:
+def note_cash_flow(*, account_id: int, amount: Decimal, moved_at: datetime, untold_at: datetime | None = None) -> None:
     """Add a deposit, or take off a withdrawal, from what the day's loss is measured from.
 
-    Takes: `amount` in account currency, negative for a withdrawal; `at`: when it moved. What moved before the day's
-    first look is in its first equity already. Call it once for each cash deal at the broker.
+    What moved before the day's first look is in its first equity already. Which of the two came first is told by our
+    own clock where it can be: what was not told yet by a look after that one has moved since. `moved_at` decides only
+    where it is further away than clocks may differ, or nobody has looked since. Call it once for each cash deal.
+
+    Takes: `amount` in account currency, negative for a withdrawal; `moved_at` by the venue's clock; `untold_at`: when
+    the last look began that would have told of it, by the database's clock.
     """
-    AccountDay.objects.filter(account_id=account_id, trading_date=at.date(), created_at__lt=at).update(
-        cash_flow=F("cash_flow") + amount
-    )
+    day = AccountDay.objects.filter(account_id=account_id).order_by("-trading_date").first()
+    if day is None:
+        return
+    since = moved_at - day.created_at
+    is_later = since > timedelta(0)
+    if abs(since) <= CLOCKS_MAY_DIFFER and untold_at is not None and untold_at >= day.created_at:
+        is_later = True
+    if is_later:
+        AccountDay.objects.filter(pk=day.pk).update(cash_flow=F("cash_flow") + amount)
 
 
 def equity_at_start(*, account_ids: list[int], trading_date: date) -> Mapping[int, Decimal]:

@@ -54,14 +54,51 @@ def test_the_history_is_of_the_30_days_before(user):
 
 def test_money_paid_in_is_no_profit_and_money_taken_out_is_no_loss():
     for equity in ("1000", "5"):
-        stats.open_day(account_id=1, trading_date=TODAY, currency="USD", equity=Decimal(equity), at=NOON)
+        stats.open_day(account_id=1, trading_date=TODAY, currency="USD", equity=Decimal(equity), read_at=NOON)
     later = NOON + timedelta(minutes=1)
-    stats.note_cash_flow(account_id=1, amount=Decimal(500), at=later)
-    stats.note_cash_flow(account_id=1, amount=Decimal(-200), at=later)
-    stats.note_cash_flow(account_id=1, amount=Decimal(7), at=NOON - timedelta(minutes=1))  # the first look has seen it
+    stats.note_cash_flow(account_id=1, amount=Decimal(500), moved_at=later)
+    stats.note_cash_flow(account_id=1, amount=Decimal(-200), moved_at=later)
+    stats.note_cash_flow(
+        account_id=1, amount=Decimal(7), moved_at=NOON - timedelta(minutes=1)
+    )  # seen by the first look
 
     assert stats.equity_at_start(account_ids=[1, 2], trading_date=TODAY) == {1: Decimal(1300)}
     assert AccountDay.objects.get().equity_start == 1000
+
+
+@pytest.mark.parametrize(
+    ("moved_s", "untold_s", "counts"),
+    [
+        (-50, 5, True),  # the venue's clock is late: a look after the first one did not tell of it yet
+        (-50, 0, True),  # the first look itself did not
+        (-61, 5, False),  # told late: it had moved by then, whatever clocks say
+        (-1, -5, False),  # nobody has looked since: the venue's clock is all there is
+        (-1, None, False),
+        (1, -5, True),
+        (61, -5, True),
+    ],
+)
+def test_our_own_looks_tell_whether_money_moved_after_the_first(moved_s, untold_s, counts):
+    stats.open_day(account_id=1, trading_date=TODAY, currency="USD", equity=Decimal(1000), read_at=NOON)
+    untold_at = None if untold_s is None else NOON + timedelta(seconds=untold_s)
+
+    stats.note_cash_flow(
+        account_id=1, amount=Decimal(500), moved_at=NOON + timedelta(seconds=moved_s), untold_at=untold_at
+    )
+
+    assert stats.equity_at_start(account_ids=[1], trading_date=TODAY) == {1: Decimal(1500 if counts else 1000)}
+
+
+def test_money_of_a_late_clock_s_yesterday_counts_today():
+    midnight = NOON.replace(hour=0, minute=0)
+    for day in (TODAY - timedelta(days=1), TODAY):
+        read_at = midnight + (day - TODAY)
+        stats.open_day(account_id=1, trading_date=day, currency="USD", equity=Decimal(1000), read_at=read_at)
+    seen = midnight + timedelta(seconds=20)
+
+    stats.note_cash_flow(account_id=1, amount=Decimal(500), moved_at=midnight - timedelta(seconds=10), untold_at=seen)
+
+    assert stats.equity_at_start(account_ids=[1], trading_date=TODAY) == {1: Decimal(1500)}
 
 
 def test_an_account_that_was_never_seen_is_unknown():

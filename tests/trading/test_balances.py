@@ -1,5 +1,6 @@
 """Money that was paid in hides no loss of the day, whether or not anybody has told of it."""
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -123,6 +124,21 @@ def test_money_that_moves_during_the_day_s_first_look_counts_once(paper, account
     day = AccountDay.objects.get()
     assert day.equity_start + day.cash_flow == 105_000
     assert AccountFigures.objects.get().loss_today == 0
+
+
+def test_a_deposit_that_a_late_clock_dates_before_the_first_look_hides_no_loss(paper, account, monkeypatch):
+    began = watch._since_we_began
+    monkeypatch.setattr(
+        watch,
+        "_since_we_began",
+        lambda *given: [replace(each, moved_at=each.moved_at - timedelta(seconds=50)) for each in began(*given)],
+    )
+    look(account)
+    paper.control.balance(LOGIN, "5000")
+
+    look(account)
+
+    assert AccountDay.objects.get().cash_flow == 5000
 
 
 def deposit_before(during, paper, account, monkeypatch):

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from decimal import Decimal
 
+import pytest
 from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
@@ -156,16 +157,27 @@ def test_a_lost_answer_is_no_refusal_and_nothing_is_sent_beside_it(execute, pape
     assert protection.due() == [order.pk]
 
 
-def test_what_a_stop_holds_back_waits_and_reduce_only_holds_back_no_protection(execute, paper):
+@pytest.mark.parametrize("level", [StopLevel.REDUCE_ONLY, StopLevel.HALTED])
+def test_no_stop_holds_back_a_missing_stop_loss(execute, paper, level):
+    order = bare(execute, paper)
+    stops.put(level)
+
+    protect(order)
+
+    (held,) = paper.truth()["positions"]
+    assert (held["sl"], held["tp"]) == (108000, 109000)
+
+
+def test_a_halt_holds_back_the_close_of_what_refuses_its_stops(execute, paper):
     order = bare(execute, paper)
     stops.put(StopLevel.HALTED)
-    protect(order)
-    assert not ChangeRequest.objects.exists()
+    paper.control.inject("retcode", times=2, **SLTP_REFUSED)
 
-    stops.put(StopLevel.REDUCE_ONLY)
-    protect(order)
+    for _ in range(3):
+        protect(order)
 
-    assert paper.truth()["positions"][0]["sl"] == 108000
+    assert len(paper.truth()["positions"]) == 1
+    assert protection.due() == [order.pk]
 
 
 def test_a_broker_that_cannot_be_asked_changes_nothing(execute, paper, settings):

@@ -13,6 +13,7 @@ from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
 from tests.fakes.paper import Paper
 from tests.trading.conftest import brief
+from trading.brokers.mt5.adapter import Mt5Broker
 from trading.models import BrokerPosition, Fill, TradeLedger
 from trading.services import closes, fills, resolution
 from trading.states import Delivery, OrderStatus, RejectedBy, VenueState
@@ -142,6 +143,50 @@ def test_one_failed_search_breaks_the_row_of_absences(execute, paper, settings):
     resolve(order)
 
     assert (order.delivery, order.absent_since) == (Delivery.UNKNOWN, None)
+
+
+def test_two_clean_searches_with_a_dead_worker_between_them_prove_nothing(execute, paper):
+    paper.control.inject("timeout_before_accept")
+    order = execute()
+    tick(paper)
+    age(order, 61)
+    first = resolve(order).absent_since
+    unseen = timedelta(seconds=120)
+    TradeLedger.objects.update(  # nobody searched for two minutes
+        sent_at=F("sent_at") - unseen, absent_since=F("absent_since") - unseen, absent_at=F("absent_at") - unseen
+    )
+
+    resolve(order)
+
+    assert order.delivery == Delivery.UNKNOWN
+    assert first is not None
+    assert order.absent_since is not None
+    assert order.absent_since > first  # the row begins anew
+    age(order, 61)
+    assert resolve(order).reason == "NOT_AT_BROKER"
+
+
+def test_a_search_that_never_ended_is_no_look_at_the_link(execute, paper, monkeypatch):
+    """Its worker dies in the middle: it was asked, and nobody heard an answer."""
+    paper.control.inject("timeout_before_accept")
+    order = execute()
+    tick(paper)
+    age(order, 61)
+    resolve(order)
+    unseen = timedelta(seconds=120)
+    TradeLedger.objects.update(
+        sent_at=F("sent_at") - unseen, absent_since=F("absent_since") - unseen, absent_at=F("absent_at") - unseen
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr(Mt5Broker, "order_report", _die)
+        with pytest.raises(SystemExit):
+            resolve(order)
+
+    assert resolve(order).delivery == Delivery.UNKNOWN
+
+
+def _die(*_args: object, **_what: object) -> None:
+    raise SystemExit
 
 
 def test_time_alone_never_resolves(execute, paper, settings):

@@ -107,6 +107,7 @@ class TradeLedger(models.Model):
     checks = models.JSONField(default=list, help_text="every check with its figures, as judged")
 
     risk = columns.money(default=0, help_text="USD, the worst it can cost")
+    restopped = columns.money(default=0, help_text="USD, of that what it does to stops of what it is netted with")
     reserved = columns.money(default=0, help_text="USD, of that what is not filled yet")
     value = columns.money(default=0, help_text="USD")
     filled_quantity = columns.quantity(default=0, help_text="the sum of its fills")
@@ -122,6 +123,7 @@ class TradeLedger(models.Model):
     sent_at = models.DateTimeField(null=True, help_text="by the database's clock, in the transaction that marks it")
     asked_at = models.DateTimeField(null=True, help_text="when the broker was last asked what became of it")
     absent_since = models.DateTimeField(null=True, help_text="the first complete search without a trace")
+    absent_at = models.DateTimeField(null=True, help_text="the last complete search without a trace, of that row")
     closed_at = models.DateTimeField(null=True)
     correlation_id = models.CharField(max_length=64, blank=True)
 

@@ -94,7 +94,7 @@ def note_found(account: TradingAccount, amount: Decimal, *, at: datetime) -> Non
     before = AccountFigures.objects.filter(account=account, trading_date=at.date()).values_list("unexplained_before")
     paid_in = amount - (before[0][0] if before else ZERO)
     if paid_in > 0:
-        stats.note_cash_flow(account_id=account.pk, amount=paid_in, at=at)
+        stats.note_cash_flow(account_id=account.pk, amount=paid_in, moved_at=at, untold_at=at)
 
 
 def _is_untold(account: TradingAccount, balance: Decimal) -> bool:

@@ -189,9 +189,9 @@ def _settle(
     at = facts.database_clock()
     order = TradeLedger.objects.locked().get(pk=change.order.pk)
     retry_at = None if pause_s is None else at + timedelta(seconds=pause_s)
-    ChangeRequest.objects.filter(pk=change.pk).update(
-        state=state, answer=str(answer or "")[:300], settled_at=at, retry_at=retry_at
-    )
+    mine = ChangeRequest.objects.filter(pk=change.pk, state=ChangeState.SENDING)
+    if not mine.update(state=state, answer=str(answer or "")[:300], settled_at=at, retry_at=retry_at):
+        return  # it was given up and asked for anew: what comes now is not the answer that the order waits for
     if order.cancel == CancelState.REQUESTED:
         TradeLedger.objects.filter(pk=order.pk).update(cancel=cancel)
     trail.record(

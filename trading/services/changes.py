@@ -1,7 +1,7 @@
 """Changing what stands: a position's stops. A request of its own, sent once; until it is known, the worse counts.
 
 Source: execution reference §10. Widening a stop is an exposure increase and passes the daily loss; removing one is
-refused unless a configured move bounds the loss.
+refused unless a configured move bounds the loss. No emergency stop holds back a stop-loss that is set or tightened.
 """
 
 from collections.abc import Mapping
@@ -26,12 +26,13 @@ from trading.models import BrokerPosition, ChangeRequest
 from trading.rules import ZERO
 from trading.services import accounts, admission, arming, facts, identifiers, triggers
 from trading.services.facts import Facts, Missing
-from trading.states import ChangeKind, ChangeState
+from trading.states import ChangeKind, ChangeState, Side
 from trading.types import StopsChange, VenuePosition
 
 log = structlog.get_logger(__name__)
 
 BATCH = 50
+IN_FLIGHT = (ChangeState.SENDING, ChangeState.UNKNOWN)
 UNSENT = "Not sent: "  # how an answer begins that no broker has given: nothing has left us
 PASSING = "Not now: "  # how one begins that says nothing of the change itself: another may be accepted soon
 
@@ -97,6 +98,14 @@ def _extra_risk(position: BrokerPosition, *, live: VenuePosition, wanted: VenueP
     return ZERO if before is None else max(ZERO, after - before)  # any bound is less than none
 
 
+def _only_protects(live: VenuePosition, wanted: VenuePosition) -> bool:
+    """Tell whether a change sets or tightens the stop-loss, and moves no take-profit that stands: docs/adr/0022."""
+    before, after = live.stop_loss, wanted.stop_loss
+    if after is None or live.take_profit not in (None, wanted.take_profit):
+        return False
+    return before is None or (after > before if live.side is Side.BUY else after < before)
+
+
 @transaction.atomic(durable=True)
 def _claim(
     *,
@@ -113,14 +122,15 @@ def _claim(
     account = position.account
     stats.lock(user_id=account.user_id, trading_date=at.date())
     position = BrokerPosition.objects.select_for_update(no_key=True).get(pk=position.pk)
-    in_flight = Q(state__in=[ChangeState.SENDING, ChangeState.UNKNOWN])
+    in_flight = Q(state__in=IN_FLIGHT)
     unseen = Q(settled_at__gte=read.read_at)  # the broker was read before that change, or during it
     if position.changes.filter(in_flight | unseen, kind=ChangeKind.STOPS).exists():
         raise ChangeInFlight("Another change of these stops has not been answered yet, or was just now. Ask again.")
     control.lock_shared()
     stop = control.state(scopes=accounts.control_scopes(account, symbol=position.symbol))
-    if stop.level is StopLevel.HALTED or (extra and stop.level is not StopLevel.ACTIVE):
-        raise ChangeRefused(f"Trading is {stop.level.name} ({stop.reason}): only a tighter stop is accepted, if any.")
+    is_held_back = bool(extra) if stop.level is StopLevel.REDUCE_ONLY else not _only_protects(live, wanted)
+    if stop.level is not StopLevel.ACTIVE and is_held_back:
+        raise ChangeRefused(f"Trading is {stop.level.name} ({stop.reason}): only a tighter stop-loss is accepted.")
     if extra and not arming.is_armed(account):
         raise ChangeRefused("The account is not armed: only a tighter stop is accepted.")
     in_doubt = selectors.in_doubt(user_id=account.user_id, since=read.read_at)
@@ -186,6 +196,9 @@ def _settle(change: ChangeRequest, *, state: ChangeState, wanted: VenuePosition 
     assert change.position is not None
     at = facts.database_clock()
     position = BrokerPosition.objects.select_for_update(no_key=True).get(pk=change.position.pk)
+    change.refresh_from_db()
+    if change.state not in IN_FLIGHT and (change.state, state) != (ChangeState.REFUSED, ChangeState.DONE):
+        return change  # somebody else has found it out meanwhile
     ChangeRequest.objects.filter(pk=change.pk).update(state=state, answer=answer[:300], settled_at=at)
     if wanted is not None:
         BrokerPosition.objects.filter(pk=position.pk).update(stop_loss=wanted.stop_loss, take_profit=wanted.take_profit)
@@ -222,7 +235,7 @@ def resolve(*, change_id: int, at: datetime) -> None:
     """Find out what became of a change of stops whose answer was lost: the broker's position shows it."""
     change = ChangeRequest.objects.select_related("position__account").get(pk=change_id)
     position = change.position
-    if position is None or change.state not in (ChangeState.SENDING, ChangeState.UNKNOWN):
+    if position is None or change.state not in IN_FLIGHT:
         return
     try:
         snapshot = accounts.broker_of(position.account).snapshot(symbols=[])
@@ -232,8 +245,9 @@ def resolve(*, change_id: int, at: datetime) -> None:
     held = next((p for p in snapshot.positions if p.venue_position_id == position.venue_position_id), None)
     if held is None or _stops(held) == change.after:
         _settle(change, state=ChangeState.DONE, wanted=held, answer="")
-    elif _stops(held) == change.before and _is_old(change):
-        _settle(change, state=ChangeState.REFUSED, wanted=None, answer="The position shows the old stops.")
+    elif _is_old(change):  # whoever has set others since: a request that was on its way would have arrived before
+        which = "the old stops" if _stops(held) == change.before else "stops that are neither the old nor the new"
+        _settle(change, state=ChangeState.REFUSED, wanted=None, answer=f"The position shows {which}.")
 
 
 def _is_old(change: ChangeRequest) -> bool:

@@ -1,7 +1,8 @@
 """Finding out what became of orders whose answer was lost. Ask, never resend.
 
 Source: execution reference §3. Only evidence resolves an order: what the broker shows, the gateway's promise that the
-request never left and never will, or two complete searches without a trace, far enough apart. Time alone never does.
+request never left and never will, or complete searches without a trace, from one to another far enough apart, with no
+gap between them in which the link could have been down unseen. Time alone never does.
 """
 
 from datetime import datetime, timedelta
@@ -28,6 +29,7 @@ BATCH = 50
 FIRST_ABSENCE = timedelta(seconds=60)  # the earliest search that counts, after sending
 LAST_ABSENCE = timedelta(seconds=180)  # the earliest search that proves
 ABSENCE_GAP = timedelta(seconds=60)  # of searches that succeed, between the first that counts and the one that proves
+UNSEEN_MAX = timedelta(seconds=30)  # between two searches of one row: what the link did in between nobody saw
 ALERT_AFTER = timedelta(seconds=60)
 LISTED_FOR = timedelta(seconds=6)  # a listing speaks for a resting order until the next look at its account
 
@@ -119,7 +121,7 @@ def _require_history(broker: Broker, order: TradeLedger) -> None:
 def _keep_asking(*, order_id: int, asked_at: datetime, at: datetime) -> TradeLedger:
     """Leave the order as it is: a search that failed proves nothing, and breaks a row of searches without a trace."""
     order = TradeLedger.objects.locked().get(pk=order_id)
-    TradeLedger.objects.filter(pk=order_id).update(absent_since=None)
+    TradeLedger.objects.filter(pk=order_id).update(absent_since=None, absent_at=None)
     _alert_when_old(order, asked_at=asked_at, at=at)
     return order
 
@@ -128,9 +130,9 @@ def _keep_asking(*, order_id: int, asked_at: datetime, at: datetime) -> TradeLed
 def _note_absence(*, order_id: int, asked_at: datetime, at: datetime) -> TradeLedger:
     """Count a complete search without a trace; the second one, late enough, proves that the order is not there.
 
-    A search that fails in between starts the count anew, so the link has held for all of that time: two searches just
-    after an outage are as good as one. Anything on the instrument that nobody can explain since then may be the order:
-    then nothing is proven.
+    A search that fails in between starts the count anew, and so does a time in which nobody searched (a dead worker
+    sees no link break): so the link was seen to hold all along. Two searches just after an outage are as good as one.
+    Anything on the instrument that nobody can explain since then may be the order: then nothing is proven.
     """
     order = TradeLedger.objects.locked().get(pk=order_id)
     assert order.sent_at is not None
@@ -138,14 +140,15 @@ def _note_absence(*, order_id: int, asked_at: datetime, at: datetime) -> TradeLe
     _alert_when_old(order, asked_at=asked_at, at=at)
     if order.delivery != Delivery.UNKNOWN or age < FIRST_ABSENCE:
         return order
-    if order.absent_since is None:
-        TradeLedger.objects.filter(pk=order_id).update(absent_since=asked_at)
+    is_row = order.absent_at is not None and asked_at - order.absent_at <= UNSEEN_MAX
+    if not is_row or order.absent_since is None:
         order.absent_since = asked_at
-        return order
+    order.absent_at = asked_at if order.absent_at is None else max(asked_at, order.absent_at)
+    TradeLedger.objects.filter(pk=order_id).update(absent_since=order.absent_since, absent_at=order.absent_at)
     is_too_early = age < LAST_ABSENCE or asked_at - order.absent_since < ABSENCE_GAP
     if is_too_early or selectors.unexplained_fills(order).exists() or selectors.look_alikes([order]):
         return order
-    words = f"No trace in two complete searches, {order.absent_since} and {asked_at}."
+    words = f"No trace in any search, all complete, from {order.absent_since} to {asked_at}."
     return fills.follow(order, report=OrderReport(order.client_order_id, VenueState.NEVER_SENT, reason=words), at=at)
 
 

@@ -74,7 +74,7 @@ def look(*, account_id: int, at: datetime) -> int:
         log.warning("trading.account.not_read", account_id=account_id, error=str(exc))
         figures.note_failure(account, fault=str(exc), clock=clock, at=at)
         return new_fills
-    _open_day(account, snapshot, at=at)
+    _open_day(account, snapshot, read_at=clock, at=at)
     resolution.note_resting(account, snapshot, clock=clock)
     sweeps.renew(account, snapshot, read_at=clock, at=at)
     row = figures.note(account, snapshot, starts=starts, read_at=clock, at=at)
@@ -94,11 +94,17 @@ def book(
     *,
     reports: Sequence[FillReport],
     moved: Sequence[CashReport],
+    read_at: datetime,
     at: datetime,
 ) -> int:
-    """Book what was read of an account, each thing once, and return how many fills were new."""
+    """Book what was read of an account, each thing once, and return how many fills were new.
+
+    Takes: `read_at`, the database's clock before the broker was asked.
+    """
     _book_cash(account, _since_we_began(account, moved), at=at)
-    _open_day(account, snapshot, at=at)  # its first equity has what was booked before it, and counts it no more
+    _open_day(
+        account, snapshot, read_at=read_at, at=at
+    )  # its first equity has what was booked before it, and counts it no more
     return _book_fills(account, reports, at=at)
 
 
@@ -126,6 +132,7 @@ def _book_cash(account: TradingAccount, reports: Sequence[CashReport], *, at: da
     has_moved = False
     known = CashMovement.objects.filter(account=account, venue_cash_id__in=[each.venue_cash_id for each in reports])
     booked = set(known.values_list("venue_cash_id", flat=True))
+    untold_at = figures.looked_at(account)  # that look was whole, and told of nothing that is not booked
     for report in (each for each in reports if each.venue_cash_id not in booked):
         _, is_new = CashMovement.objects.get_or_create(
             account=account,
@@ -142,7 +149,9 @@ def _book_cash(account: TradingAccount, reports: Sequence[CashReport], *, at: da
         )
         if is_new and report.kind in PAID:
             has_moved = True
-            stats.note_cash_flow(account_id=account.pk, amount=report.amount, at=report.moved_at)
+            stats.note_cash_flow(
+                account_id=account.pk, amount=report.amount, moved_at=report.moved_at, untold_at=untold_at
+            )
         if is_new:
             trail.record(
                 action="cash.booked",
@@ -155,9 +164,13 @@ def _book_cash(account: TradingAccount, reports: Sequence[CashReport], *, at: da
 
 
 @transaction.atomic(durable=True)
-def _open_day(account: TradingAccount, snapshot: AccountSnapshot, *, at: datetime) -> None:
+def _open_day(account: TradingAccount, snapshot: AccountSnapshot, *, read_at: datetime, at: datetime) -> None:
     if not snapshot.equity.is_finite():
         return  # no day begins with that
     stats.open_day(
-        account_id=account.pk, trading_date=at.date(), currency=snapshot.currency, equity=snapshot.equity, at=at
+        account_id=account.pk,
+        trading_date=at.date(),
+        currency=snapshot.currency,
+        equity=snapshot.equity,
+        read_at=read_at,
     )

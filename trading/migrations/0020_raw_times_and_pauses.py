@@ -25,7 +25,7 @@ TIME = "as the venue's own clock wrote it"
 
 
 class Migration(migrations.Migration):
-    dependencies = [("trading", "0017_one_way_max")]
+    dependencies = [("trading", "0019_restopped_loss_known")]
 
     operations = [
         *(
