@@ -28,7 +28,7 @@ class _Known:
     __slots__ = ("adapters", "adapting", "connection", "names")
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        # Django reads each time in Python, to give it the session's zone; the driver's own loader, in C, gives the same.
+        # Django reads each time in Python, to give it the session's zone; the driver's own loader, in C, does too.
         self.adapters = AdaptersMap(connection.adapters)
         self.adapters.register_loader("timestamptz", TimestamptzLoader)
         self.connection = connection
