@@ -90,7 +90,7 @@ def fingerprint(*, method: str, path: str, body: Mapping[str, Any], query: Seque
 def find(request: RequestKey) -> str | None:
     """Return the object this key has made, or None. Raises: KeyMismatch when it was for another request."""
     row = statements.fetch_one(
-        "SELECT " + MADE + " FROM idempotency_record WHERE principal = %s AND account = %s AND key = %s",
+        "SELECT fingerprint, object_id FROM idempotency_record WHERE principal = %s AND account = %s AND key = %s",
         [request.principal, request.account, request.key],
     )
     return None if row is None else same(request, *row)
