@@ -25,6 +25,7 @@ ACCOUNT = (
     "name", "currency_digits", "commission_per_lot", "commission_per_deal", "commission_on_entry",
     "commission_on_exit", "fee_per_deal", "swaps", "comment_policy", "fifo_close", "hedge_allowed", "margin_call",
     "stop_out", "corrects_negative_balance", "limit_positions", "limit_orders", "requests_per_second",
+    "stops_keep_magic",
 )  # fmt: skip
 
 

@@ -47,12 +47,13 @@ def close_by(case: Case, scene: Scene, reason: int) -> WorkingOrder:
     )  # fmt: skip
 
 
-def closing(position: Position, scene: Scene, *, reason: int, comment: str) -> WorkingOrder:
-    """Return the order that closes a whole position, under the position's own magic."""
+def closing(position: Position, scene: Scene, *, reason: int, comment: str, keeps_magic: bool) -> WorkingOrder:
+    """Return the order that closes a whole position, under the position's own magic or, at some brokers, under none."""
     return WorkingOrder(
         ticket=scene.next_order, login=position.login, setup_us=scene.now_us, done_us=0, type=SELL - position.type,
         type_filling=mt5.ORDER_FILLING_IOC, type_time=mt5.ORDER_TIME_GTC, state=mt5.ORDER_STATE_PLACED,
-        magic=position.magic, position_id=position.identifier, reason=reason, volume_initial=position.volume,
+        magic=position.magic if keeps_magic else 0, position_id=position.identifier, reason=reason,
+        volume_initial=position.volume,
         volume_current=position.volume, price=0, sl=0, tp=0, symbol=position.symbol, comment=comment,
         visible_us=scene.now_us,
     )  # fmt: skip

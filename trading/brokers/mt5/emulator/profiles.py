@@ -50,6 +50,7 @@ class AccountProfile:
     limit_positions: int = 0
     limit_orders: int = 0
     requests_per_second: int = 20
+    stops_keep_magic: bool = True
 
     def __post_init__(self) -> None:
         if not self.server.startswith("Paper-"):

@@ -31,7 +31,8 @@ def close(
     scene: Scene, books: AccountBooks, position: Position, tick: Tick, *, reason: int, comment: str, limit: int | None
 ) -> Plan:
     """Return how a position is closed by the broker, as far as the liquidity goes."""
-    order = orders.closing(position, scene, reason=reason, comment=comment)
+    keeps_magic = books.profile.stops_keep_magic
+    order = orders.closing(position, scene, reason=reason, comment=comment, keeps_magic=keeps_magic)
     fills = scene.fills(order, tick, limit=limit)
     if not fills:
         return Plan()

@@ -98,6 +98,16 @@ def test_stops_fire_at_the_price_that_reaches_them(hedger, side, stops, quote, r
     assert hedger.mt5.history_orders_get(*EVER)[-1].reason == reason
 
 
+def test_a_broker_may_write_no_magic_on_what_its_stops_close():
+    hedger = quote_all(build(account={"stops_keep_magic": False}))
+    hedger.buy("EURUSD", 0.1, magic=9, sl=1.08)
+
+    hedger.control.tick("EURUSD", "1.07990", "1.08000")
+
+    deal = hedger.deals()[-1]
+    assert (deal.entry, deal.reason, deal.magic, deal.comment) == (mt5.DEAL_ENTRY_OUT, 4, 0, "[sl 1.08000]")
+
+
 @pytest.mark.parametrize(
     ("side", "quote"), [(0, ("1.08001", "1.08011")), (0, ("1.08999", "1.09009")), (1, ("1.08989", "1.08999"))]
 )
