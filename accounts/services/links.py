@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import QuerySet
 
-from accounts.models import Enrolment, User
+from accounts.models import Enrolment, Notice, User
 from accounts.services import approvals, enrolments, notices, resets
 from accounts.services.approvals import Request
 from accounts.states import NoticeKind
@@ -127,8 +127,8 @@ def on_their_way(*, at: datetime) -> list[Delivery]:
 def purge(*, at: datetime) -> None:
     """Forget what is kept of tokens that are over."""
     Enrolment.objects.filter(expires_at__lte=at).exclude(sealed_half="").update(sealed_half="")
-    late = Enrolment.objects.filter(expires_at__lte=at, notice__sent_at__isnull=True).exclude(notice__sealed="")
-    for notice_id in late.filter(notice__isnull=False).values_list("notice_id", flat=True):
+    late = Notice.objects.filter(sent_at__isnull=True, pk__in=_links().filter(expires_at__lte=at).values("notice_id"))
+    for notice_id in late.exclude(sealed="").values_list("pk", flat=True):
         notices.give_up(notice_id, fault="too late")
 
 

@@ -12,6 +12,7 @@ pytestmark = pytest.mark.django_db
 
 
 def act(client: ApiClient, name: str) -> None:
+    assert client.user is not None
     me = Actor.user(client.user.public_id)
     trail.record(action=f"test.{name}", actor=me, target=Target("thing", name), pii={"ip": "203.0.113.77"})
 
