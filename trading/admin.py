@@ -1,6 +1,7 @@
 """What operators read of orders, fills and positions."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -31,10 +32,8 @@ def orders_named(words: str) -> list[QuerySet[TradeLedger]]:
     """Return what finds an order by each of its names. The indexes begin with the account, so each is asked about."""
     orders = TradeLedger.objects.filter(account__in=TradingAccount.objects.all())
     ways = [orders.filter(client_order_id=words), orders.filter(venue_order_id=words).exclude(venue_order_id="")]
-    try:
+    with suppress(ValueError):
         ways.append(TradeLedger.objects.filter(public_id=UUID(words)))
-    except ValueError:
-        pass
     return ways
 
 

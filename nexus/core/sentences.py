@@ -5,6 +5,7 @@ it with the same figures and names. A sentence that nobody has translated stays 
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -58,11 +59,16 @@ def _said(text: str, language: str, depth: int) -> str | None:
     whole, others = known(language)
     if text in whole:
         return whole[text]
-    for each in others if depth else ():
-        if found := each.pattern.fullmatch(text):
+    fitting = ((each, each.pattern.fullmatch(text)) for each in others) if depth else ()
+    for each, found in fitting:
+        if found is not None:
             words = {name[1:]: _said(part, language, depth - 1) or part for name, part in found.groupdict().items()}
-            return PLACE.sub(lambda place: words[place[1]], each.said)
+            return _filled(each.said, words)
     return None
+
+
+def _filled(text: str, words: Mapping[str, str]) -> str:
+    return PLACE.sub(lambda place: words[place[1]], text)
 
 
 @register.filter(name="said")

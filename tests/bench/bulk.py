@@ -22,9 +22,10 @@ _AT = "(now() - interval '1 day' - (%(rows)s - n) * interval '0.2 seconds')"
 _EVENTS = f"""
 INSERT INTO audit.event OVERRIDING SYSTEM VALUE
 SELECT %(top)s + n, at, action, outcome, 'user', actor, 'order', n::text, 'bench-' || n,
-  format('{{"v": 1, "id": %%s, "action": "%%s", "detail": {{"after": "FILLED", "price": "1.08765", "before": "ACCEPTED",'
-    ' "account": "b7d6c4a2-0000-4000-8000-000000000042", "quantity": "0.10", "instrument": "EURUSD"}}, "db_user":'
-    ' "nexus", "outcome": "%%s", "actor_id": "%%s", "object_id": "%%s", "actor_type": "user", "pii_sha256": null,'
+  format('{{"v": 1, "id": %%s, "action": "%%s", "detail": {{"after": "FILLED", "price": "1.08765", '
+    '"before": "ACCEPTED", "account": "b7d6c4a2-0000-4000-8000-000000000042", "quantity": "0.10", '
+    '"instrument": "EURUSD"}}, "db_user": "nexus", "outcome": "%%s", "actor_id": "%%s", '
+    '"object_id": "%%s", "actor_type": "user", "pii_sha256": null,'
     ' "request_id": "bench-%%s", "object_type": "order", "occurred_at": "%%s", "recorded_at": "%%s"}}',
     %(top)s + n, action, outcome, actor, n, n, stamp, stamp)
 FROM (SELECT n, at, to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') stamp,
@@ -34,16 +35,16 @@ FROM (SELECT n, at, to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z
   FROM (SELECT n, {_AT} at FROM generate_series(%(first)s, %(last)s) n) timed) named
 """  # noqa: S608 - our own words
 _BATCHES = f"""
-INSERT INTO audit.batch SELECT n, n * {PER_BATCH}, {PER_BATCH}, sha256(n::text::bytea), sha256(('p' || n)::bytea), now(),
-  sha256(('b' || n)::bytea), 'bench', ''::bytea FROM generate_series(0, (%(rows)s - 1) / {PER_BATCH}) n
+INSERT INTO audit.batch SELECT n, n * {PER_BATCH}, {PER_BATCH}, sha256(n::text::bytea), sha256(('p' || n)::bytea),
+  now(), sha256(('b' || n)::bytea), 'bench', ''::bytea FROM generate_series(0, (%(rows)s - 1) / {PER_BATCH}) n
 """  # noqa: S608 - our own words
 _LEAVES = f"""
 INSERT INTO audit.leaf SELECT n - 1, %(top)s + n, (n - 1) / {PER_BATCH}, '\\x{"ab" * 32}'::bytea
 FROM generate_series(%(first)s, %(last)s) n
 """  # noqa: S608 - our own words
 ACTIONS = [
-    "trading.order.filled", "trading.order.requested", "trading.order.sent", "auth.login.succeeded", "auth.token.refreshed",
-    "trading.position.closed", "trading.order.canceled",
+    "trading.order.filled", "trading.order.requested", "trading.order.sent", "auth.login.succeeded",
+    "auth.token.refreshed", "trading.position.closed", "trading.order.canceled",
 ]  # fmt: skip
 
 

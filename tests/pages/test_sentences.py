@@ -64,7 +64,9 @@ def _of_the_code() -> set[tuple[str, str]]:
 def test_every_sentence_of_the_code_is_known_in_french():
     of_the_code = _of_the_code()
 
-    unknown = {(name, each) for name, each in of_the_code if not LOOSE.fullmatch(each) and not sentences.said(each, "fr")}
+    unknown = {
+        (name, each) for name, each in of_the_code if not LOOSE.fullmatch(each) and not sentences.said(each, "fr")
+    }
 
     assert len(of_the_code) > 150  # it does look
     assert not unknown
