@@ -16,7 +16,7 @@ from trading.brokers import registry
 from trading.brokers.mt5 import session
 from trading.models import TradeLedger
 from trading.services import accounts, orders
-from trading.states import OrderType, Side
+from trading.states import OrderType, Side, TimeInForce
 
 Place = Callable[..., TradeLedger]
 
@@ -44,6 +44,7 @@ def place(request: pytest.FixtureRequest, floor, tmp_path: Path, settings, monke
                 stop_loss=None if stop is None else Decimal(stop),
                 limit_price=None if waits_at is None else Decimal(waits_at),
                 order_type=OrderType.MARKET if waits_at is None else OrderType.LIMIT,
+                time_in_force=None if waits_at is None else TimeInForce.GTC,
             )  # fmt: skip
             key = RequestKey(
                 principal=str(user.public_id), account=str(account.public_id),
