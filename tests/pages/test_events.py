@@ -340,6 +340,8 @@ def test_one_person_has_so_many_pages_and_takes_no_place_of_others(pool, trader,
 
     assert asyncio.run(scene()) == [200, 503, 200]
     assert 200 < PAGES_EACH < door.PAGES_MAX
+
+
 def test_a_page_that_cannot_be_watched_for_is_forgotten(pool, trader, account, monkeypatch):
     """It would be counted, and its brokers asked, for as long as the process lives."""
     key = Browser().login(trader).http.session.session_key
