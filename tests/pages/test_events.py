@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
 
 from accounts.services import sessions
 from accounts.types import ClientInfo
@@ -79,6 +79,9 @@ def test_a_page_that_hears_nothing_is_told_so():
     hub, listener = Hub(), page()
     hub.join(listener)
 
+    hub.nudge(at=STILL_S)
+    assert said(listener) == []  # nobody hears the database: something may have happened
+    hub.hears = True
     hub.nudge(at=STILL_S / 2)
     assert said(listener) == []
     hub.nudge(at=STILL_S)
@@ -93,6 +96,48 @@ def test_nobody_is_read_for_nobody():
     assert hub.watched() == [5]
     hub.leave(listener)
     assert hub.watched() == []
+
+
+def test_what_was_read_of_an_account_that_nobody_looks_at_any_more_is_shown_to_nobody():
+    """Its page left while its broker was asked: whoever comes hours later is shown nothing of then."""
+    hub, left, later = Hub(), page(accounts=(5,)), page(accounts=(5,))
+    hub.join(left)
+    hub.leave(left)
+
+    hub.beat(5, {"equity": "1", "at": "then"})
+    hub.join(later)
+
+    assert (said(later), hub.shows(5)) == ([], False)
+
+
+def test_one_user_s_pages_are_not_everybody_s(monkeypatch):
+    monkeypatch.setattr("trading.pages.events.hub.PAGES_EACH", 2)
+    hub = Hub()
+    hub.join(page(1))
+    assert hub.has_room(1)
+    hub.join(page(1))
+
+    assert (hub.has_room(1), hub.has_room(2)) == (False, True)
+
+
+def test_quiet_pages_are_told_so_while_a_broker_does_not_answer(monkeypatch):
+    async def scene() -> None:
+        hub, listener, hangs = Hub(), page(accounts=(5,)), asyncio.Event()
+        hub.hears = True
+        hub.join(listener)
+        monkeypatch.setattr(reading, "in_thread", lambda *_: hangs.wait())
+        async with asyncio.TaskGroup() as feeds:
+            tasks = [feeds.create_task(feed(hub)) for feed in (reading.beat, reading.nudge)]
+            listener.sent_at = asyncio.get_running_loop().time() - STILL_S
+            async with asyncio.timeout(WAIT_S):
+                for _ in range(2):
+                    await listener.flag.wait()
+                    assert said(listener) == ["still"]
+                    listener.sent_at -= STILL_S
+            for task in tasks:
+                task.cancel()
+
+    asyncio.run(scene())
 
 
 # with which commit
@@ -266,6 +311,81 @@ def test_a_session_that_ends_ends_the_stream(pool, trader, account, monkeypatch)
             await mine.until("over")
 
     asyncio.run(scene())
+
+
+def test_a_page_that_cannot_be_watched_for_is_forgotten(pool, trader, account, monkeypatch):
+    """It would be counted, and its brokers asked, for as long as the process lives."""
+    key = Browser().login(trader).http.session.session_key
+
+    def fail(_: set[int]) -> None:
+        raise OperationalError("the database is away")
+
+    monkeypatch.setattr(reading, "watch_all", fail)
+
+    async def scene() -> Hub:
+        app, answer, left = door.Door(), asyncio.Queue[Any](), asyncio.Queue[Any]()
+        headers = [(b"host", b"nexus.example"), (b"cookie", f"sessionid={key}".encode())]
+        scope = {"type": "http", "path": "/events", "method": "GET", "headers": headers}
+        with pytest.raises(OperationalError):
+            await app(scope, left.get, answer.put)
+        assert app.sessions == {}
+        return app.hub
+
+    assert asyncio.run(scene()).listeners == set()
+
+
+def test_after_a_crash_of_the_database_open_pages_are_watched_for_again(pool, trader, account):
+    """The table of who is watched is empty then: commits would tell nobody until the next asking."""
+    key = Browser().login(trader).http.session.session_key
+
+    def crash() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM news_watch")
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = 'nexus-events' AND datname = current_database()"
+            )
+        connections.close_all()
+
+    def watched() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT EXISTS (SELECT FROM news_watch WHERE user_id = %s)", [trader.pk])
+            found = bool(cursor.fetchone()[0])
+        connections.close_all()
+        return found
+
+    async def scene() -> None:
+        async with opened(key or "") as mine:
+            await mine.head()
+            for _ in door.AGAIN_S:
+                await mine.until("news", "again")
+            await asyncio.to_thread(crash)
+            await mine.until("news", "again")
+            assert await asyncio.to_thread(watched)
+
+    asyncio.run(scene())
+
+
+def test_the_process_lets_its_pages_go_when_it_ends(pool, trader, account):
+    key = Browser().login(trader).http.session.session_key
+
+    async def scene() -> dict[str, Any]:
+        app, answer, left = door.Door(), asyncio.Queue[Any](), asyncio.Queue[Any]()
+        headers = [(b"host", b"nexus.example"), (b"cookie", f"sessionid={key}".encode())]
+        scope = {"type": "http", "path": "/events", "method": "GET", "headers": headers}
+        serving = asyncio.create_task(app(scope, left.get, answer.put))
+        while b"hello" not in (await asyncio.wait_for(answer.get(), WAIT_S)).get("body", b""):
+            pass
+        life, done = asyncio.Queue[Any](), asyncio.Queue[Any]()
+        await life.put({"type": "lifespan.shutdown"})
+        await app({"type": "lifespan"}, life.get, done.put)
+        await asyncio.wait_for(serving, WAIT_S)
+        last: dict[str, Any] = {}
+        while not answer.empty():
+            last = answer.get_nowait()
+        return last
+
+    assert asyncio.run(scene()) == {"type": "http.response.body", "body": b""}
 
 
 def test_nobody_hears_anything_without_a_session(pool, floor):

@@ -10,11 +10,12 @@ from django.conf import settings
 
 from trading.pages.events import reading
 from trading.pages.events.hub import Hub, Listener, frame
-from trading.pages.events.reading import in_thread, seer_of
+from trading.pages.events.reading import Seer, in_thread, seer_of
 
 ACTION = "ACCOUNT_READ"  # what listening is, in the words of `accounts.services.pages`
+WATCH_S = 20.0  # between two askings for news; a watch lasts several of them
 CHECK_S = 20.0  # between two looks at whether a page's session still holds
-AGAIN_S = 0.5
+AGAIN_S = (0.5, 3.0)  # a transaction waits 2 s at most for a lock
 PAGES_MAX = 2000
 
 Scope = MutableMapping[str, Any]
@@ -30,6 +31,8 @@ class Door:
     def __init__(self) -> None:
         self.hub = Hub()
         self.sessions: dict[Listener, str] = {}
+        self.is_ending = False
+        self._coming = 0  # pages that are being let in
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,6 +49,8 @@ class Door:
                 feeds = (
                     reading.listen(self.hub),
                     reading.beat(self.hub),
+                    reading.nudge(self.hub),
+                    reading.keep_watch(self.hub, every_s=WATCH_S),
                     reading.check(self.hub, self.sessions, every_s=CHECK_S),
                 )
                 self._tasks = [asyncio.create_task(feed) for feed in feeds]
@@ -53,6 +58,7 @@ class Door:
             elif message["type"] == "lifespan.shutdown":
                 for task in self._tasks:
                     task.cancel()
+                self.is_ending = True
                 for listener in self.hub.of_users():
                     listener.flag.set()
                 await send({"type": "lifespan.shutdown.complete"})
@@ -70,13 +76,22 @@ class Door:
             return await _short(send, 404, b"{}")
         if allowed is None:
             return await _short(send, 403, b"{}")
-        if len(self.hub.listeners) >= PAGES_MAX:
+        if len(self.hub.listeners) + self._coming >= PAGES_MAX:
             return await _short(send, 503, b"{}")
-        return await self._stream(_session_of(head), allowed, receive, send)
+        self._coming += 1
+        try:
+            key = _session_of(head)
+            seer = await in_thread(seer_of, key) if key else None
+        finally:
+            self._coming -= 1
+        if seer is not None and not self.hub.has_room(seer.user_id):
+            return await _short(send, 503, b"{}")
+        return await self._stream(key, seer, allowed, receive, send)
 
-    async def _stream(self, key: str, allowed: list[tuple[bytes, bytes]], receive: Receive, send: Send) -> None:
+    async def _stream(
+        self, key: str, seer: Seer | None, allowed: list[tuple[bytes, bytes]], receive: Receive, send: Send
+    ) -> None:
         """Send news until the page is gone or its session is over."""
-        seer = await in_thread(seer_of, key) if key else None
         kind = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
         await send({"type": "http.response.start", "status": 200, "headers": kind + allowed})
         if seer is None:
@@ -85,15 +100,16 @@ class Door:
         loop = asyncio.get_running_loop()
         listener = Listener(seer.user_id, seer.sees_all, seer.accounts, sent_at=loop.time())
         listener.owe("hello", frame("hello", b"{}"))
-        self.sessions[listener] = key
-        self.hub.join(listener)
-        if not seer.sees_all:
-            await in_thread(reading.watch_all, {seer.user_id})
-        # What was committed since the page was made, and by commits that were under way before they knew of it.
-        loop.call_later(AGAIN_S, listener.tell, "again")
         gone = asyncio.create_task(_wait_for_end(receive, listener))
-        try:
-            while not gone.done():
+        try:  # from here on: whatever fails, the page is forgotten
+            self.sessions[listener] = key
+            self.hub.join(listener)
+            if not seer.sees_all:
+                await in_thread(reading.watch_all, {seer.user_id})
+            # What was committed since the page was made, and by commits that were under way before they knew of it.
+            for later_s in AGAIN_S:
+                loop.call_later(later_s, listener.tell, "again")
+            while not gone.done() and not self.is_ending:
                 await listener.flag.wait()
                 if listener.is_over and not gone.done():
                     await send({"type": "http.response.body", "body": frame("over", b"{}")})
@@ -101,6 +117,8 @@ class Door:
                 if not gone.done():
                     body = listener.take(at=loop.time())
                     await send({"type": "http.response.body", "body": body, "more_body": True})
+            if self.is_ending and not gone.done():
+                await send({"type": "http.response.body", "body": b""})  # the page comes back to the next process
         except (OSError, RuntimeError) as exc:  # the page left while it was written to
             log.debug("events.page.left", error=str(exc))
         finally:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import orjson
 
 LOOK_S = 5.0  # between two looks of a page that shows everybody's orders
+PAGES_EACH = 50  # of one user
 STILL_S = 4.0  # a page that heard nothing for so long is told that nothing has happened
 
 
@@ -96,8 +97,14 @@ class Hub:
             if user_id is None or each.user_id == user_id:
                 each.tell(name)
 
+    def has_room(self, user_id: int) -> bool:
+        """Tell whether a user may open one page more: one person's pages are not everybody's."""
+        return sum(each.user_id == user_id for each in self.listeners) < PAGES_EACH
+
     def beat(self, account_id: int, message: dict[str, object]) -> None:
         """Tell the pages of an account what it looks like now; nothing when it looks as before."""
+        if not any(account_id in each.accounts for each in self.listeners):
+            return  # its last page left while it was read: whoever comes next must not be shown this as now
         compared = orjson.dumps({name: value for name, value in message.items() if name != "at"})
         if self._last.get(account_id, (b"",))[0] == compared:
             return
@@ -108,13 +115,19 @@ class Hub:
                 each.owe(f"pulse {account_id}", data)
 
     def nudge(self, *, at: float) -> None:
-        """Tell those who have heard nothing for a while that nothing has happened."""
+        """Tell those who have heard nothing for a while that nothing has happened; while it is known."""
+        if not self.hears:
+            return  # something may have happened: a page that hears nothing shows by itself that it is out of touch
         for each in self.listeners:
             if each.sees_all and at - each.told_at >= LOOK_S:  # whoever sees all would make every commit tell
                 each.told_at = at
                 each.tell("orders")
             elif at - each.sent_at >= STILL_S:
                 each.owe("still", STILL)
+
+    def users(self) -> set[int]:
+        """Return whose orders and positions are to be told: those who see everybody's look by themselves."""
+        return {each.user_id for each in self.listeners if not each.sees_all}
 
     def of_users(self) -> Iterable[Listener]:
         """Return a copy of who listens, for somebody who waits in between."""

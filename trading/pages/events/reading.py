@@ -16,7 +16,7 @@ import structlog
 from django.conf import settings
 from django.contrib import auth
 from django.contrib.sessions.backends.db import SessionStore
-from django.db import close_old_connections
+from django.db import Error, close_old_connections
 from django.http import HttpRequest
 from django.utils.timezone import now
 
@@ -74,12 +74,14 @@ async def listen(hub: Hub) -> None:
         try:
             async with await psycopg.AsyncConnection.connect(**_connection(), autocommit=True) as connection:
                 await connection.execute(f"LISTEN {CHANNEL}")
+                # A database that crashed has forgotten who is watched: asked for anew before anybody is told to look.
+                await in_thread(watch_all, hub.users())
                 hub.tell("again", user_id=None)
                 hub.hears, failures = True, 0
                 async for note in connection.notifies():
                     name, _, user = note.payload.partition(" ")
                     hub.tell(name, user_id=int(user) if user else None)
-        except (psycopg.Error, OSError) as exc:
+        except (psycopg.Error, Error, OSError) as exc:
             log.warning("events.listening.lost", error=str(exc))
         hub.hears = False
         await asyncio.sleep(RETRY_S[min(failures, len(RETRY_S) - 1)])
@@ -107,12 +109,18 @@ async def beat(hub: Hub) -> None:
     turn = 0
     while True:
         began = loop.time()
-        hub.nudge(at=began)
         watched = hub.watched()
         due = (watched[turn:] + watched[:turn])[:READS_A_BEAT]
         turn = (turn + len(due)) % len(watched) if watched else 0
         await asyncio.gather(*(_beat_of(hub, account_id) for account_id in due))
         await asyncio.sleep(max(0.0, BEAT_S - (loop.time() - began)))
+
+
+async def nudge(hub: Hub) -> None:
+    """Tell quiet pages each second that nothing has happened, also while a broker does not answer."""
+    while True:
+        hub.nudge(at=asyncio.get_running_loop().time())
+        await asyncio.sleep(BEAT_S)
 
 
 async def _beat_of(hub: Hub, account_id: int) -> None:
@@ -149,8 +157,14 @@ async def check(hub: Hub, seers: "dict[Any, str]", *, every_s: float) -> None:
                     listener.end()
                 else:
                     listener.accounts, listener.sees_all = seer.accounts, seer.sees_all
-        with contextlib.suppress(Exception):
-            await in_thread(watch_all, {each.user_id for each in hub.of_users() if not each.sees_all})
+
+
+async def keep_watch(hub: Hub, *, every_s: float) -> None:
+    """Go on asking for the news of everybody who listens, however long anything else takes: a watch ends by itself."""
+    while True:
+        await asyncio.sleep(every_s)
+        with contextlib.suppress(Exception):  # a database that is away tells nobody anything; `listen` says so
+            await in_thread(watch_all, hub.users())
 
 
 def watch_all(user_ids: set[int]) -> None:
