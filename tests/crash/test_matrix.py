@@ -5,7 +5,10 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from nexus.local.folder import ROOT
+from tests.crash.matrix import TRIES, Survived, until_it_dies
 from tests.crash.points import POINTS, Victim
 
 
@@ -23,3 +26,29 @@ def test_every_process_dies_somewhere():
     assert {point.victim for point in POINTS.values()} == set(Victim)
     assert len(POINTS) >= 16
     assert all(re.fullmatch(r"[a-z]+: [a-zA-Z, ]{5,}", name) for name in POINTS)
+
+
+def test_a_kill_that_did_not_happen_is_repeated_where_our_gate_refused_the_order():
+    tried: list[bool] = []
+
+    def attempt(again: bool) -> str:
+        tried.append(again)
+        if len(tried) < 3:
+            raise Survived("a child ended with 0, not -9", f"key-{len(tried)}")
+        return "key-3"
+
+    assert until_it_dies(attempt, refused=lambda key: f"QUOTE_STALE of {key}") == "key-3"
+    assert tried == [False, True, True]
+
+
+@pytest.mark.parametrize(("reason", "error", "tries"), [("", Survived, 1), ("QUOTE_STALE", AssertionError, TRIES)])
+def test_a_point_that_nobody_comes_to_is_an_error(reason, error, tries):
+    tried = []
+
+    def attempt(again: bool) -> str:
+        tried.append(again)
+        raise Survived("a child ended with 0, not -9", "key")
+
+    with pytest.raises(error):
+        until_it_dies(attempt, refused=lambda _: reason)
+    assert len(tried) == tries
