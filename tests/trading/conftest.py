@@ -11,17 +11,19 @@ import pytest
 from django.utils.timezone import now
 
 from accounts.models import User
+from accounts.states import Role
 from nexus.audit.types import Actor
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
 from risk.models import TradingControl
 from risk.services import changes, sights
 from risk.states import ControlScope, LimitKind, LimitScope, StopLevel
-from tests import invariants
+from tests import invariants, stops
 from tests.client import ApiClient
 from tests.factories.accounts import UserFactory
 from tests.fakes import paper as paper_broker
 from tests.fakes.paper import LOGIN, Paper
+from tests.stops import stop
 from tests.trading.desk import LIMIT, MARKET, place
 from tests.trading.sweeps import books
 from trading.brokers import registry
@@ -167,3 +169,18 @@ def limit(kind: LimitKind, value: str, *, user: User) -> None:
         actor=TESTER,
         at=now(),
     )
+
+
+@pytest.fixture
+def people(floor) -> tuple[User, User, User]:
+    """Three operators."""
+    first, second, third = (UserFactory.create(role=Role.OPERATOR) for _ in range(3))
+    return first, second, third
+
+
+@pytest.fixture
+def halted(people, account) -> Any:
+    """An account under a stop of the system, looked at since."""
+    stop()
+    stops.reconciled(account)
+    return account

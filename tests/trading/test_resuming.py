@@ -2,9 +2,7 @@
 
 import contextlib
 import json
-from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, transaction
@@ -15,7 +13,7 @@ from accounts.states import Role
 from nexus.audit.types import Actor
 from nexus.core.errors import Denied, Invalid, NotFound
 from risk.models import ControlRelease, TradingControl
-from risk.services import releases, sights
+from risk.services import releases
 from risk.services.releases import NotStopped, ReleaseDecided, ReleasePending, SecondPersonNeeded
 from risk.states import ChangeState, ControlScope, LimitKind, StopLevel, Sweep
 from tests import stops
@@ -23,50 +21,11 @@ from tests.factories.accounts import UserFactory
 from tests.stops import stop
 from tests.threads import together
 from tests.trading.conftest import limit
-from trading.models import AccountFigures, ChangeRequest, SweepRun, TradeLedger, TradingAccount
+from tests.trading.releases import approve, failing, level, propose
+from trading.models import AccountFigures, SweepRun, TradeLedger, TradingAccount
 from trading.services import resuming, sweeping
 from trading.services.resuming import NotReleasable, StopSetAnew
-from trading.states import ChangeKind, SweepState
-
-
-@pytest.fixture
-def people(floor) -> tuple[User, User, User]:
-    """Three operators."""
-    first, second, third = (UserFactory.create(role=Role.OPERATOR) for _ in range(3))
-    return first, second, third
-
-
-@pytest.fixture
-def halted(people, account) -> Any:
-    """An account under a stop of the system, looked at since."""
-    stop()
-    stops.reconciled(account)
-    return account
-
-
-def propose(by: User, **changes: Any) -> ControlRelease:
-    usual: dict[str, Any] = {
-        "scope": ControlScope.SYSTEM, "key": "", "level": StopLevel.ACTIVE, "reason": "Mended.", "by": by, "at": now(),
-    }  # fmt: skip
-    release, _ = resuming.propose(**(usual | changes))
-    return release
-
-
-def approve(release: ControlRelease, by: User, *, at: datetime | None = None) -> StopLevel:
-    _, switch = resuming.approve(release_id=release.pk, by=by, reason="Agreed.", at=at or now())
-    return StopLevel(switch.level)
-
-
-def level() -> StopLevel:
-    return StopLevel(TradingControl.objects.get(scope="SYSTEM").level)
-
-
-def failing(release: ControlRelease, by: User) -> dict[str, str]:
-    """Return the checks that an approval fails by, and what they say."""
-    with pytest.raises(NotReleasable) as refused:
-        approve(release, by)
-    failed: list[dict[str, str]] = refused.value.members["checks"]
-    return {each["name"]: each["detail"] for each in failed}
+from trading.states import SweepState
 
 
 def test_a_stop_that_was_set_anew_since_it_was_shown_is_not_proposed_about(halted, people):
@@ -217,141 +176,6 @@ def test_two_proposals_at_once_are_one(halted, people):
 
     assert sorted(together(3, act))[1:] == ["pending", "pending"]
     assert ControlRelease.objects.count() == 1
-
-
-# each precondition fails alone
-
-
-def test_not_before_a_look_since_the_stop(account, people):
-    stops.reconciled(account)
-    stop()
-    release = propose(people[0])
-
-    failed = failing(release, people[1])
-
-    assert list(failed) == ["RECONCILED"]
-    assert f"{account} (not since the stop)" in failed["RECONCILED"]
-    assert level() == StopLevel.HALTED
-    stops.reconciled(account)
-    assert approve(release, people[1]) == StopLevel.ACTIVE
-
-
-def test_not_on_a_look_that_is_too_old(halted, people, settings):
-    settings.RECONCILIATION_AGE_MAX_S = 0
-
-    assert list(failing(propose(people[0]), people[1])) == ["RECONCILED"]
-
-
-def test_not_while_an_order_is_unknown(execute, paper, account, people):
-    paper.control.inject("timeout_before_accept")
-    order = execute()
-    stop()
-    stops.reconciled(account)
-
-    failed = failing(propose(people[0]), people[1])
-
-    assert list(failed) == ["ORDERS_KNOWN"]
-    assert str(order) in failed["ORDERS_KNOWN"]
-
-
-def test_not_while_a_change_is_unknown(halted, people, execute):
-    stops.put(StopLevel.ACTIVE)
-    order = execute()
-    stop()
-    stops.reconciled(halted)
-    ChangeRequest.objects.create(
-        change_id="1-T", kind=ChangeKind.TERMS, state="UNKNOWN", order=order, requested_by="x", requested_at=now(),
-        sent_at=now(),
-    )  # fmt: skip
-
-    assert list(failing(propose(people[0]), people[1])) == ["ORDERS_KNOWN"]
-
-
-def test_not_while_its_sweep_is_not_proven(execute, account, people):
-    execute()
-    stop(sweep=Sweep.FLATTEN)
-    stops.reconciled(account)
-    release = propose(people[0])
-
-    assert list(failing(release, people[1])) == ["SWEEP_PROVEN"]
-
-    sweeping.run(sweep_id=SweepRun.objects.get().pk, at=now())
-    assert approve(release, people[1]) == StopLevel.ACTIVE
-
-
-def test_not_while_what_was_on_its_way_is_not_listed(halted, people):
-    TradingControl.objects.update(followed_version=0)
-
-    assert list(failing(propose(people[0]), people[1])) == ["IN_FLIGHT_LISTED"]
-
-
-def test_not_while_the_loss_is_at_the_limit(halted, people, settings):
-    release = propose(people[0])
-    AccountFigures.objects.update(loss_today=Decimal(1000))
-
-    failed = failing(release, people[1])
-
-    assert list(failed) == ["LOSS_BELOW_LIMIT"]
-    assert "1000 USD are lost today, and the limit is 1000" in failed["LOSS_BELOW_LIMIT"]
-    AccountFigures.objects.update(loss_today=Decimal("999.99"))
-    assert approve(release, people[1]) == StopLevel.ACTIVE
-
-
-def test_a_look_at_once_after_the_stop_counts_however_long_the_checks_take(halted, people):
-    """The look and the stop are compared by the moments that were written down, not by ages of different moments."""
-    stopped_at = TradingControl.objects.get(scope="SYSTEM").changed_at
-    assert stopped_at is not None
-
-    sights.note(account_id=halted.pk, seen_at=stopped_at)
-    assert list(failing(propose(people[0]), people[1])) == ["RECONCILED"]
-
-    sights.note(account_id=halted.pk, seen_at=stopped_at + timedelta(microseconds=1))
-    assert approve(ControlRelease.objects.get(), people[1]) == StopLevel.ACTIVE
-
-
-@pytest.mark.parametrize(
-    "unknown", [{"loss_today": None}, {"read_at": None}, {"read_at": "old"}, {"trading_date": "old"}]
-)
-def test_not_while_nobody_can_tell_the_loss(halted, people, unknown):
-    old = {"read_at": now() - timedelta(hours=1), "trading_date": now().date() - timedelta(days=1)}
-    AccountFigures.objects.update(**{name: old[name] if value else None for name, value in unknown.items()})
-
-    failed = failing(propose(people[0]), people[1])
-
-    assert list(failed) == ["LOSS_BELOW_LIMIT"]
-    assert "its loss today is not known" in failed["LOSS_BELOW_LIMIT"]
-
-
-@pytest.mark.parametrize(
-    ("discrepancy", "words"),
-    [(Decimal("500.01"), "500.01 USD"), (None, "A difference cannot be valued.")],
-)
-def test_not_while_books_and_broker_differ_by_what_would_stop_it_again(halted, people, discrepancy, words):
-    sights.note(account_id=halted.pk, discrepancy=discrepancy)
-    failed = failing(propose(people[0]), people[1])
-    assert list(failed) == ["BOOKS_AGREE"]
-    assert words in failed["BOOKS_AGREE"]
-
-    sights.note(account_id=halted.pk, discrepancy=Decimal("500.00"))
-
-    assert approve(ControlRelease.objects.get(), people[1]) == StopLevel.ACTIVE
-
-
-@pytest.mark.parametrize(
-    ("figures", "words"),
-    [
-        ({"equity": 0}, "not above zero"),
-        ({"equity": None}, "not above zero"),
-        ({"margin_level": 119}, "margin level is 119"),
-    ],
-)
-def test_not_while_the_account_cannot_carry_trading(halted, people, figures, words):
-    AccountFigures.objects.update(**figures)
-
-    failed = failing(propose(people[0]), people[1])
-
-    assert list(failed) == ["EQUITY_USABLE"]
-    assert words in failed["EQUITY_USABLE"]
 
 
 def test_a_failed_approval_is_kept_and_the_proposal_stays_open(halted, people, new_events):
