@@ -432,9 +432,10 @@ LIVE_ARM_TTL = timedelta(hours=env.integer("LIVE_ARM_TTL", 24, least=1, most=24 
 
 # --- Is it true -------------------------------------------------------------------------------------------------------
 RECONCILIATION_INTERVAL = env.integer("RECONCILIATION_INTERVAL", 60, least=5)  # seconds between runs of an account
-RECONCILIATION_LOG_DAYS = env.integer(
-    "RECONCILIATION_LOG_DAYS", 90, least=31
-)  # of runs that found nothing; all else stays
+RECONCILIATION_LOG_DAYS = env.integer("RECONCILIATION_LOG_DAYS", 90, least=31)  # of runs that found nothing
+RECONCILIATION_FAILURES_DAYS = env.integer(
+    "RECONCILIATION_FAILURES_DAYS", 400, least=366
+)  # of runs that failed; all else stays
 READINGS_DAYS = env.integer("READINGS_DAYS", 31, least=1)  # of what charts show of accounts, a row a minute
 RECONCILIATION_REVIEW_FROM = env.decimal(
     "RECONCILIATION_REVIEW_FROM", "100"

@@ -72,7 +72,10 @@ def next_slot(account_id: int, *, at: datetime) -> datetime:
 
 @transaction.atomic(durable=True)
 def _tell_stale(*, at: datetime) -> None:
-    """Alert people to accounts that nobody has reconciled for too long."""
+    """Alert people to accounts that nobody has reconciled for too long; what was told of those put aside ends."""
+    told = [f"reconciliation-{each}" for each in ("failed", "stopped", "stale")]
+    told += ["discrepancy_stopped", "discrepancy_review"]
+    alerts.close_alerts(dedupe_keys=[f"{each}:{pk}" for pk in accounts.put_aside() for each in told], at=at)
     limit = at - timedelta(seconds=settings.RECONCILIATION_AGE_MAX_S)
     for cycle in selectors.stale(since=limit):
         account = cycle.account

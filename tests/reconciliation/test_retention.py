@@ -1,4 +1,4 @@
-"""The log of reconciliation forgets clean runs in time, and nothing else ever."""
+"""The log of reconciliation forgets clean runs in time, failed ones after a year, and nothing else ever."""
 
 import uuid
 from datetime import timedelta
@@ -12,7 +12,7 @@ from reconciliation.models import ReconciliationLog
 from reconciliation.services import retention
 from reconciliation.states import Entry, Status
 
-LOG_DAYS = timedelta(days=90)
+LOG_DAYS, FAILURES_DAYS = timedelta(days=90), timedelta(days=400)
 
 
 @pytest.fixture
@@ -26,14 +26,15 @@ def row(account: Any) -> Any:
     return make
 
 
-def test_only_old_runs_that_found_nothing_go(row, monkeypatch):
+def test_only_old_runs_that_found_nothing_or_failed_go(row, monkeypatch):
     monkeypatch.setattr(retention, "BATCH", 2)
-    for _ in range(3):
+    for _ in range(2):
         row(age=LOG_DAYS + timedelta(minutes=1))
+    row(status=Status.FAILED, age=FAILURES_DAYS + timedelta(minutes=1))
     kept = [
         row(age=LOG_DAYS - timedelta(minutes=1)),
         row(status=Status.DIFFERENT, age=LOG_DAYS * 2),
-        row(status=Status.FAILED, age=LOG_DAYS * 2),
+        row(status=Status.FAILED, age=FAILURES_DAYS - timedelta(minutes=1)),
         row(Entry.DIFFERENCE, Status.DIFFERENT, age=LOG_DAYS * 2),
         row(Entry.DECISION, Status.DIFFERENT, age=LOG_DAYS * 2),
     ]
@@ -45,7 +46,7 @@ def test_only_old_runs_that_found_nothing_go(row, monkeypatch):
 
 @pytest.mark.parametrize(
     ("entry", "status", "days"),
-    [(Entry.RUN, Status.CLEAN, 29), (Entry.RUN, Status.FAILED, 400), (Entry.DECISION, Status.DIFFERENT, 400)],
+    [(Entry.RUN, Status.CLEAN, 29), (Entry.RUN, Status.FAILED, 364), (Entry.DECISION, Status.DIFFERENT, 400)],
 )
 def test_the_database_keeps_what_has_to_stay(row, entry, status, days):
     made = row(entry, status, age=timedelta(days=days))

@@ -171,3 +171,8 @@ def get(*, account_id: int) -> TradingAccount:
     if account is None:
         raise NotFound("There is no such account.")
     return account
+
+
+def put_aside() -> list[int]:
+    """Return the accounts that nobody looks at any more."""
+    return list(TradingAccount.objects.filter(is_active=False).values_list("pk", flat=True))
