@@ -340,13 +340,15 @@ class Holding:
 class Reservation:
     """The worst an order can cost, and what it would add.
 
-    Units: `risk` and `value` in USD, `units` in base units, `deviation` in price.
+    Units: `risk` and `value` in USD, `units` in base units, `deviation` in price. `restopped` is the part of `risk`
+    that it does to the stops of what it is netted with.
     """
 
     risk: Decimal
     value: Decimal
     units: Decimal
     deviation: Decimal
+    restopped: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)

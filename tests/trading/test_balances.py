@@ -1,5 +1,6 @@
 """Money that was paid in hides no loss of the day, whether or not anybody has told of it."""
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 

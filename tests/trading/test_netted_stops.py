@@ -16,7 +16,7 @@ from trading.brokers import registry
 from trading.brokers.mt5 import session
 from trading.models import TradeLedger
 from trading.services import accounts, orders
-from trading.states import Side
+from trading.states import OrderType, Side, TimeInForce
 
 Place = Callable[..., TradeLedger]
 
@@ -34,12 +34,17 @@ def place(request: pytest.FixtureRequest, floor, tmp_path: Path, settings, monke
         venue = accounts.broker_of(account)
         venue.snapshot(symbols=["EURUSD"])
 
-        def order(quantity: str, stop: str | None, side: Side = Side.BUY) -> TradeLedger:
+        def order(
+            quantity: str, stop: str | None, side: Side = Side.BUY, *, waits_at: str | None = None
+        ) -> TradeLedger:
             running.quote("EURUSD", "1.08490", "1.08500")
             venue.snapshot(symbols=["EURUSD"])
             intent = brief(
                 side=side, quantity=Decimal(quantity), entry_price=None, take_profit=None,
                 stop_loss=None if stop is None else Decimal(stop),
+                limit_price=None if waits_at is None else Decimal(waits_at),
+                order_type=OrderType.MARKET if waits_at is None else OrderType.LIMIT,
+                time_in_force=None if waits_at is None else TimeInForce.GTC,
             )  # fmt: skip
             key = RequestKey(
                 principal=str(user.public_id), account=str(account.public_id),
@@ -95,3 +100,49 @@ def test_a_broker_that_names_no_distance_is_given_stops_no_nearer_than_its_sprea
     order = place("0.01", stop)
 
     assert (order.reason or order.status) == outcome
+
+
+# Two orders that wait at 1.0840. Each by itself: 0.5 lots with a stop at 1.0820 (1.081459), 127.05 and 3.50; 0.01 lots
+# with one at 1.0500 (1.049475), 34.525 and 0.07. With the stop of the second, the first loses 0.031984 on 50,000 more.
+NEAR, SECOND = ("0.5", "1.0820"), ("0.01", "1.0500")
+NEAR_OWN, SECOND_OWN, MOVED = Decimal("130.55"), Decimal("34.60"), Decimal("1599.20")
+
+
+@pytest.mark.parametrize("first", ["near", "far"])
+def test_of_two_that_wait_each_may_move_the_other_s_stop_whoever_fills_last(place, settings, first):
+    settings.DAILY_LOSS_LIMIT = Decimal(3000)
+    pair = (NEAR, SECOND) if first == "near" else (SECOND, NEAR)
+
+    earlier, later = (place(*each, waits_at="1.0840") for each in pair)
+
+    assert (earlier.status, later.status) == ("PENDING", "PENDING")
+    assert earlier.risk == (NEAR_OWN if first == "near" else SECOND_OWN)
+    assert earlier.risk + later.risk == NEAR_OWN + SECOND_OWN + MOVED
+    assert (earlier.restopped, later.restopped) == (0, MOVED)
+
+
+def test_two_that_wait_are_held_against_the_days_loss_together(place, settings):
+    place(*NEAR, waits_at="1.0840")
+
+    assert place(*SECOND, waits_at="1.0840").reason == "DAILY_LOSS_EXCEEDS_LIMIT"
+    settings.DAILY_LOSS_LIMIT = NEAR_OWN + SECOND_OWN + MOVED
+    assert place(*SECOND, waits_at="1.0840").status == "PENDING"
+
+
+@pytest.mark.parametrize("place", ["hedging"], indirect=True)
+def test_where_each_position_keeps_its_stop_those_that_wait_count_nothing_beside(place):
+    place(*NEAR, waits_at="1.0840")
+
+    assert place(*SECOND, waits_at="1.0840").risk == SECOND_OWN
+
+
+def test_what_a_waiting_order_may_do_to_one_that_filled_stays_counted(place, settings):
+    """The one that filled counted what the other may do to its stop: it counts no more, and the stop may still move."""
+    settings.DAILY_LOSS_LIMIT = Decimal(5000)
+    waiting = place(*SECOND, waits_at="1.0840")
+    place(*HELD)
+
+    used = next(each for each in place("0.01", "1.0840").checks if each["name"] == "DAILY_LOSS")["used"]
+
+    # Lost: the spread on 50,000 and the commission. Held: what the waiting order's stop leaves open, not its own 72.10.
+    assert Decimal(used) >= waiting.risk + Decimal("1771.25")

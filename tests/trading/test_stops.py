@@ -1,8 +1,11 @@
 """The stop that a request does not name stays as the broker holds it, whoever set it."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db.models import F
+from django.utils.timezone import now
 
 from risk.states import StopLevel
 from tests.stops import put
@@ -61,6 +64,24 @@ def test_a_change_waits_for_the_answer_of_the_last(client, paper, path):
 
     (change_id,) = changes.due()
     assert ChangeRequest.objects.get(pk=change_id).after == {"stop_loss": "1.083", "take_profit": None}
+
+
+def test_stops_can_be_changed_again_when_somebody_else_has_overtaken_a_lost_change(client, paper, path):
+    """Nobody could set a stop-loss on this position any more: it shows neither what was asked for nor what was."""
+    paper.control.inject("timeout_before_accept")
+    assert act(client, path, {"stop_loss": "1.0830"}, method="patch").status_code == 202
+    (held,) = paper.truth()["positions"]
+    paper.control.manual_modify(paper.login, held["ticket"], sl="1.0820")
+    (change_id,) = changes.due()
+    changes.resolve(change_id=change_id, at=now())
+    assert ChangeRequest.objects.get().state == "UNKNOWN"  # it may be on its way yet
+    ChangeRequest.objects.update(sent_at=F("sent_at") - timedelta(hours=1))
+
+    changes.resolve(change_id=change_id, at=now())
+
+    assert ChangeRequest.objects.get().state == "REFUSED"
+    assert act(client, path, {"stop_loss": "1.0835"}, method="patch").json()["state"] == "DONE"
+    assert stops(paper)[0] == 108350
 
 
 @pytest.mark.parametrize(

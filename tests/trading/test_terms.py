@@ -14,6 +14,7 @@ from tests.trading.conftest import limit
 from tests.trading.desk import LIMIT, MARKET, act, place
 from trading.models import ChangeRequest, TradeLedger, TradingAccount
 from trading.services import changes, facts, terms
+from trading.states import ChangeState
 
 # Worth 1,086 USD; 0.5 % from the bid of 1.08490 is 1.09032.
 SELL = {
@@ -159,12 +160,49 @@ def test_a_lost_change_is_refused_when_the_broker_shows_the_old_terms(lost):
     assert TradeLedger.objects.get().value == UserDailyStats.objects.get().value_admitted == Decimal(1086)
 
 
-def test_a_lost_change_stays_unknown_when_the_broker_shows_other_terms(lost, paper):
+def test_a_lost_change_ends_with_the_worse_reserved_when_the_broker_shows_other_terms(client, lost, paper, path):
+    """Somebody else has set them: nobody could change this order any more while we waited for ours to appear."""
     change_id, ticket = lost
     before = TradeLedger.objects.values("risk", "reserved", "value").get()
     paper.control.manual_modify(paper.login, ticket, price="1.08800", sl="1.09500", tp="1.08000")
 
     terms.resolve(change_id=change_id)
 
-    assert ChangeRequest.objects.get().state == "UNKNOWN"
+    assert ChangeRequest.objects.get().state == "REFUSED"
     assert TradeLedger.objects.values("risk", "reserved", "value").get() == before
+    assert patch(client, path, limit_price="1.08700") == (200, "DONE")
+
+
+def test_a_search_that_ends_late_settles_nothing_over_a_newer_change(client, paper, path, monkeypatch):
+    """It has read the broker before somebody else settled its change and the order was changed once more."""
+    paper.control.inject("timeout_after_accept")
+    assert patch(client, path, limit_price="1.08900") == (202, "UNKNOWN")
+    (change_id,) = changes.due()
+    real, between = terms._settle, [True]
+
+    def settle_late(*what: Any, **named: Any) -> Any:
+        if between:
+            between.clear()
+            terms.resolve(change_id=change_id)
+            assert patch(client, path, limit_price="1.09000") == (200, "DONE")
+        return real(*what, **named)
+
+    monkeypatch.setattr(terms, "_settle", settle_late)
+    terms.resolve(change_id=change_id)
+
+    order = TradeLedger.objects.get()
+    assert (order.limit_price, order.value) == (Decimal("1.09"), Decimal(1090))
+
+
+def test_an_answer_after_a_search_that_found_nothing_is_the_truth(client, paper, path, monkeypatch):
+    """The broker took long to accept: meanwhile the search had given the change up."""
+    real = terms._settle
+
+    def settle_late(request: ChangeRequest, **named: Any) -> ChangeRequest:
+        real(request, state=ChangeState.REFUSED, answer=None)
+        return real(ChangeRequest.objects.get(), **named)
+
+    monkeypatch.setattr(terms, "_settle", settle_late)
+
+    assert patch(client, path, limit_price="1.08900") == (200, "DONE")
+    assert TradeLedger.objects.get().value == Decimal(1089)

@@ -65,6 +65,9 @@ class AccountFigures(models.Model):
     equity = columns.money(null=True)
     margin_level = models.DecimalField(max_digits=24, decimal_places=2, null=True, help_text="percent")
     loss_today = columns.money(null=True, help_text="USD")
+    loss_known = columns.money(
+        default=0, help_text="USD, the last loss of that day that was known: while none is, it counts"
+    )
     open_risk = columns.money(null=True, help_text="USD, from the mark to the stops")
     fault = models.CharField(max_length=300, blank=True, help_text="why something of it is not known")
     read_at = models.DateTimeField(null=True, help_text="by the database's clock")

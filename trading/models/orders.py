@@ -107,6 +107,7 @@ class TradeLedger(models.Model):
     checks = models.JSONField(default=list, help_text="every check with its figures, as judged")
 
     risk = columns.money(default=0, help_text="USD, the worst it can cost")
+    restopped = columns.money(default=0, help_text="USD, of that what it does to stops of what it is netted with")
     reserved = columns.money(default=0, help_text="USD, of that what is not filled yet")
     value = columns.money(default=0, help_text="USD")
     filled_quantity = columns.quantity(default=0, help_text="the sum of its fills")

@@ -56,7 +56,7 @@ def judge_change(question: Question, *, order: TradeLedger) -> Judgement:
 
     What leaves the price it waits at and adds no risk only reduces: what holds new exposure back does not hold it.
     """
-    found, reservation = evidence.gather(question)
+    found, reservation = evidence.gather(replace(question, changed_id=order.pk))
     if reservation is None:
         return Judgement(gate.judge_change(found, added=found.exposure), None)
     reservation = _as_it_stands(reservation, wanted=question.intent, order=order)
@@ -83,8 +83,9 @@ def _as_it_stands(reservation: Reservation, *, wanted: OrderIntent, order: Trade
     """Leave what the change does not touch as it was reserved: a market that has moved is no part of the change."""
     if _prices(wanted) != _prices(order.intent):
         return reservation
-    risk = order.risk if wanted.stop_loss == order.stop_loss else reservation.risk
-    return replace(reservation, risk=risk, value=order.value)
+    if wanted.stop_loss == order.stop_loss:
+        reservation = replace(reservation, risk=order.risk, restopped=order.restopped)
+    return replace(reservation, value=order.value)
 
 
 def _without(order: TradeLedger, working: Figure, *, facts: Facts | Missing) -> Figure:

@@ -121,7 +121,9 @@ def _settle(change: ChangeRequest, *, state: ChangeState, cancel: CancelState, a
     assert change.order is not None
     at = facts.database_clock()
     order = TradeLedger.objects.locked().get(pk=change.order.pk)
-    ChangeRequest.objects.filter(pk=change.pk).update(state=state, answer=str(answer or "")[:300], settled_at=at)
+    mine = ChangeRequest.objects.filter(pk=change.pk, state=ChangeState.SENDING)
+    if not mine.update(state=state, answer=str(answer or "")[:300], settled_at=at):
+        return  # it was given up and asked for anew: what comes now is not the answer that the order waits for
     if order.cancel == CancelState.REQUESTED:
         TradeLedger.objects.filter(pk=order.pk).update(cancel=cancel)
     trail.record(

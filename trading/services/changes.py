@@ -32,6 +32,7 @@ from trading.types import StopsChange, VenuePosition
 log = structlog.get_logger(__name__)
 
 BATCH = 50
+IN_FLIGHT = (ChangeState.SENDING, ChangeState.UNKNOWN)
 UNSENT = "Not sent: "  # how an answer begins that no broker has given: nothing has left us
 
 
@@ -120,7 +121,7 @@ def _claim(
     account = position.account
     stats.lock(user_id=account.user_id, trading_date=at.date())
     position = BrokerPosition.objects.select_for_update(no_key=True).get(pk=position.pk)
-    in_flight = Q(state__in=[ChangeState.SENDING, ChangeState.UNKNOWN])
+    in_flight = Q(state__in=IN_FLIGHT)
     unseen = Q(settled_at__gte=read.read_at)  # the broker was read before that change, or during it
     if position.changes.filter(in_flight | unseen, kind=ChangeKind.STOPS).exists():
         raise ChangeInFlight("Another change of these stops has not been answered yet, or was just now. Ask again.")
@@ -188,6 +189,9 @@ def _settle(change: ChangeRequest, *, state: ChangeState, wanted: VenuePosition 
     assert change.position is not None
     at = facts.database_clock()
     position = BrokerPosition.objects.select_for_update(no_key=True).get(pk=change.position.pk)
+    change.refresh_from_db()
+    if change.state not in IN_FLIGHT and (change.state, state) != (ChangeState.REFUSED, ChangeState.DONE):
+        return change  # somebody else has found it out meanwhile
     ChangeRequest.objects.filter(pk=change.pk).update(state=state, answer=answer[:300], settled_at=at)
     if wanted is not None:
         BrokerPosition.objects.filter(pk=position.pk).update(stop_loss=wanted.stop_loss, take_profit=wanted.take_profit)
@@ -224,7 +228,7 @@ def resolve(*, change_id: int, at: datetime) -> None:
     """Find out what became of a change of stops whose answer was lost: the broker's position shows it."""
     change = ChangeRequest.objects.select_related("position__account").get(pk=change_id)
     position = change.position
-    if position is None or change.state not in (ChangeState.SENDING, ChangeState.UNKNOWN):
+    if position is None or change.state not in IN_FLIGHT:
         return
     try:
         snapshot = accounts.broker_of(position.account).snapshot(symbols=[])
@@ -234,8 +238,9 @@ def resolve(*, change_id: int, at: datetime) -> None:
     held = next((p for p in snapshot.positions if p.venue_position_id == position.venue_position_id), None)
     if held is None or _stops(held) == change.after:
         _settle(change, state=ChangeState.DONE, wanted=held, answer="")
-    elif _stops(held) == change.before and _is_old(change):
-        _settle(change, state=ChangeState.REFUSED, wanted=None, answer="The position shows the old stops.")
+    elif _is_old(change):  # whoever has set others since: a request that was on its way would have arrived before
+        which = "the old stops" if _stops(held) == change.before else "stops that are neither the old nor the new"
+        _settle(change, state=ChangeState.REFUSED, wanted=None, answer=f"The position shows {which}.")
 
 
 def _is_old(change: ChangeRequest) -> bool:

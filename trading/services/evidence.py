@@ -1,6 +1,6 @@
 """The evidence for one judgement, part by part: who asks, what they ask, and what is known of the world around it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -32,7 +32,7 @@ from risk.types import (
 from trading import rules
 from trading.models import TradableInstrument, TradeLedger, TradingAccount
 from trading.rules import ONE, ZERO
-from trading.services import books, exposure
+from trading.services import books, exposure, standing
 from trading.services.books import Books
 from trading.services.facts import Facts, Missing
 from trading.services.usage import Counts
@@ -49,7 +49,8 @@ class Question:
     """What is judged: an order of somebody on an account, and what is known of the world around it.
 
     `reduction` is the position that an order says it reduces: once verified, it passes
-    the limits on exposure. `said` is what the venue itself says of the order, where it was asked.
+    the limits on exposure. `said` is what the venue itself says of the order, where it was asked; `changed_id` the
+    order whose new terms these are.
     """
 
     user: Principal
@@ -62,6 +63,7 @@ class Question:
     context: Context = NOBODY
     reduction: Reduction | None = None
     said: Said = UNASKED
+    changed_id: int | None = None
 
     @property
     def missing(self) -> Unknown | None:
@@ -79,10 +81,10 @@ def gather(q: Question) -> tuple[Evidence, Reservation | None]:
 
     One statement reads what the locks guard; the rest is arithmetic.
     """
-    worst = worst_case(q)
     known = books.read(
         user_id=q.user.pk, account=q.account, symbol=q.intent.symbol, intent=q.intent, facts=q.facts, at=q.at
     )
+    worst = worst_case(q, beside=[order for order in known.in_doubt if order.pk != q.changed_id])
     evidence = Evidence(
         access=_access(q, known, worst=worst),
         stop=Stop(known.stop.level, known.stop.scope, known.stop.reason, is_sweep=q.context.is_sweep),
@@ -100,8 +102,11 @@ def gather(q: Question) -> tuple[Evidence, Reservation | None]:
     return evidence, _no_risk(q)
 
 
-def worst_case(q: Question) -> Reservation | Unknown:
-    """Return the worst that the order can cost and add. A loss without a bound is not in it: `_bounded` tells."""
+def worst_case(q: Question, *, beside: Sequence[TradeLedger]) -> Reservation | Unknown:
+    """Return the worst that the order can cost and add. A loss without a bound is not in it: `_bounded` tells.
+
+    Takes: `beside`, the user's other orders that may fill.
+    """
     fault = _quote_fault(q)
     if q.quote is None or fault or isinstance(q.facts, Missing):
         return Unknown(fault or "QUOTE_MISSING", q.missing.detail if q.missing else "")
@@ -121,7 +126,8 @@ def worst_case(q: Question) -> Reservation | Unknown:
         venue_loss=_venue_loss(q, rates=q.facts.quotes),
     )
     assert reservation is not None
-    return replace(reservation, risk=reservation.risk + exposure.restopped(q.facts, account=q.account, intent=q.intent))
+    more = standing.restopped(q.facts, account=q.account, intent=q.intent, reservation=reservation, beside=beside)
+    return replace(reservation, risk=reservation.risk + more, restopped=more)
 
 
 def _venue_loss(q: Question, *, rates: Mapping[str, Quote]) -> Decimal:

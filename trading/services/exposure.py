@@ -7,11 +7,9 @@ position cannot be told apart, and it is: too much, never too little.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-
-from django.conf import settings
 
 from nexus.core import money
 from nexus.core.money import CENT
@@ -22,8 +20,9 @@ from trading import rules
 from trading.models import TradeLedger, TradingAccount
 from trading.rules import ZERO
 from trading.services.facts import AccountFacts, Facts, Missing
+from trading.services.standing import beyond_counted, to_stops
 from trading.states import Delivery, PositionMode, Side
-from trading.types import OrderIntent, Reservation, VenueOrder, VenuePosition
+from trading.types import Reservation, VenueOrder, VenuePosition
 
 UNCONVERTED = Unknown("CONVERSION_UNAVAILABLE")
 
@@ -73,6 +72,7 @@ def standing(
         risk = plus(
             risk, _open_risk(each, counted, facts=facts), _beyond_reserved(each, own, doubtful=doubtful, facts=facts)
         )
+        risk = plus(risk, beyond_counted(each, adding, facts=facts))
         positions += len(counted)
     return Standing(loss, risk, reserved, positions)
 
@@ -120,23 +120,6 @@ def one_way(
         return sum(same, start=ZERO)
     against = (p.quantity for p in mine.snapshot.positions if p.symbol == symbol and p.side is not side)
     return sum(same, start=ZERO) - sum(against, start=ZERO)
-
-
-def restopped(facts: Facts, *, account: TradingAccount, intent: OrderIntent) -> Decimal:
-    """Return what a position can lose beyond what it can now once an order adds to it, in USD.
-
-    Where positions are netted, the stop of the order that adds becomes the whole position's, and none takes it away.
-    What has no bound counts nothing here: the order has none either, or what stands has none, and both are refused.
-    """
-    mine = next((each for each in facts.accounts if each.account.pk == account.pk), None)
-    if mine is None or mine.snapshot.mode is PositionMode.HEDGING or intent.is_reducing:
-        return ZERO
-    held = [p for p in mine.snapshot.positions if (p.symbol, p.side) == (intent.symbol, intent.side)]
-    now = _to_stops(mine, held, facts=facts)
-    then = _to_stops(mine, [replace(p, stop_loss=intent.stop_loss) for p in held], facts=facts)
-    if isinstance(now, Unknown) or isinstance(then, Unknown):
-        return ZERO
-    return money.ceil_to(max(ZERO, then - now), CENT)
 
 
 def margin(
@@ -260,7 +243,7 @@ def _loss_today(each: AccountFacts, *, own: list[VenuePosition], equity_start: D
 
 def _open_risk(each: AccountFacts, positions: list[VenuePosition], *, facts: Facts) -> Figure:
     """Return what the positions can still lose from their mark to their stops, in USD."""
-    total = _to_stops(each, positions, facts=facts)
+    total = to_stops(each, positions, facts=facts)
     return total if isinstance(total, Unknown) else money.ceil_to(total, CENT)
 
 
@@ -276,7 +259,7 @@ def _beyond_reserved(
     total = ZERO
     for name in sorted({position.client_order_id for position in own}):
         order, held = doubtful[name], [position for position in own if position.client_order_id == name]
-        shown = _to_stops(each, held, facts=facts)
+        shown = to_stops(each, held, facts=facts)
         profit = sum((position.profit for position in held), start=ZERO)
         usd = rules.usd_rate(each.account.conversion, facts.quotes, owed=profit < 0)
         if isinstance(shown, Unknown) or usd is None:
@@ -285,25 +268,3 @@ def _beyond_reserved(
         unseen = max(ZERO, whole - sum((position.quantity for position in held), start=ZERO))
         total += max(ZERO, shown - profit * usd + order.risk * unseen / order.quantity - order.risk)
     return money.ceil_to(total, CENT)
-
-
-def _to_stops(each: AccountFacts, positions: list[VenuePosition], *, facts: Facts) -> Figure:
-    total = ZERO
-    for held in positions:
-        known = facts.instruments.get((each.account.pk, held.symbol))
-        if known is None:
-            return Unknown("INSTRUMENT_UNKNOWN", held.symbol)
-        usd = rules.usd_rate(known.conversion, facts.quotes, owed=True)
-        if usd is None:
-            return UNCONVERTED
-        stands = rules.open_risk(
-            held,
-            contract_size=known.contract_size,
-            usd=usd,
-            gap=settings.GAP_ALLOWANCE,
-            unstopped_move=settings.UNSTOPPED_MOVE,
-        )
-        if stands is None:
-            return Unknown("OPEN_RISK_NOT_BOUNDED", held.symbol)
-        total += stands
-    return total

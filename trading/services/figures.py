@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models.functions import Coalesce
 
 from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
@@ -19,7 +20,7 @@ from risk.states import ControlScope, LimitKind, LimitScope, Sweep, Trigger
 from risk.types import Figure, Limit, Unknown
 from trading.models import AccountFigures, TradableInstrument, TradingAccount
 from trading.rules import ZERO
-from trading.services import balances, exposure, readings, triggers
+from trading.services import accounts, balances, exposure, readings, triggers
 from trading.services.facts import AccountFacts, Facts
 from trading.types import AccountSnapshot
 
@@ -67,7 +68,7 @@ def note(
     row.failing_since = (row.failing_since or read_at) if row.loss_today is None else None
     row.save()
     if row.failing_since is None:
-        alerts.close_alert(dedupe_key=_blind_key(account), at=at)
+        alerts.close_alert(dedupe_key=_blind_key(account.pk), at=at)
     else:  # it answers, and nobody sees what it loses all the same
         _tell_when_blind(account, f"cannot be valued. {row.fault}", since=row.failing_since, clock=read_at, at=at)
     return row
@@ -92,7 +93,7 @@ def _tell_when_blind(account: TradingAccount, words: str, *, since: datetime, cl
         alerts.open_alert(
             severity=Severity.CRITICAL,
             kind="ACCOUNT_NOT_WATCHED",
-            dedupe_key=_blind_key(account),
+            dedupe_key=_blind_key(account.pk),
             text=f"Since {since:%H:%M:%S} UTC nobody sees what {account} loses: it {words}",
             object_type="trading_account",
             object_id=str(account.public_id),
@@ -102,7 +103,12 @@ def _tell_when_blind(account: TradingAccount, words: str, *, since: datetime, cl
 
 @transaction.atomic(durable=True)
 def alarm(*, clock: datetime, at: datetime) -> None:
-    """Wake people when nobody looks at accounts at all: the worker that does is gone, and another one says so."""
+    """Wake people when nobody looks at accounts at all: the worker that does is gone, and another one says so.
+
+    What was told of an account that is put aside ends: nobody will look at it again.
+    """
+    aside = [each for pk in accounts.put_aside() for each in (_blind_key(pk), _margin_key(pk))]
+    alerts.close_alerts(dedupe_keys=aside, at=at)
     late = clock - timedelta(seconds=settings.WATCH_BLIND_S)
     blind = AccountFigures.objects.filter(account__is_active=True, read_at__lt=late, failing_since__isnull=True).count()
     if not blind:
@@ -149,7 +155,7 @@ def loss_of(user_id: int, *, at: datetime) -> Decimal:
     new of its user: it counts no loss that it does not know.
     """
     rows = AccountFigures.objects.filter(account__user_id=user_id, account__is_active=True, trading_date=at.date())
-    return sum(rows.values_list("loss_known", flat=True), start=ZERO)
+    return sum(rows.values_list(Coalesce("loss_today", "loss_known"), flat=True), start=ZERO)
 
 
 def _stop_at_loss(account: TradingAccount, *, lost: Decimal, limit: Limit, at: datetime) -> None:
@@ -179,7 +185,7 @@ def _has_own(limit: Limit | None) -> bool:
 
 
 def _judge_margin(account: TradingAccount, row: AccountFigures, *, at: datetime) -> None:
-    level, dedupe_key = row.margin_level, f"margin:{account.pk}"
+    level, dedupe_key = row.margin_level, _margin_key(account.pk)
     is_low = level is not None and level < settings.MARGIN_LEVEL_ALARM
     with transaction.atomic(durable=True):
         if not is_low:
@@ -201,9 +207,9 @@ def _judge_margin(account: TradingAccount, row: AccountFigures, *, at: datetime)
         triggers.passed((Trigger.MARGIN_LEVEL, ControlScope.ACCOUNT, str(account.pk)), at=at)
 
 
-def by_account(accounts: list[TradingAccount]) -> Mapping[int, AccountFigures]:
+def by_account(owned: list[TradingAccount]) -> Mapping[int, AccountFigures]:
     """Return the last figures of some accounts; one that was never looked at is absent."""
-    return AccountFigures.objects.in_bulk([account.pk for account in accounts])
+    return AccountFigures.objects.in_bulk([account.pk for account in owned])
 
 
 def _margin_level(snapshot: AccountSnapshot) -> Decimal | None:
@@ -237,5 +243,9 @@ def _known(figure: Figure) -> Decimal | None:
     return None if isinstance(figure, Unknown) else figure
 
 
-def _blind_key(account: TradingAccount) -> str:
-    return f"blind:{account.pk}"
+def _blind_key(account_id: int) -> str:
+    return f"blind:{account_id}"
+
+
+def _margin_key(account_id: int) -> str:
+    return f"margin:{account_id}"

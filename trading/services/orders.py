@@ -248,6 +248,7 @@ def _reserve(
     order.reference_bid, order.reference_ask = quote.bid, quote.ask
     order.deviation = judgement.reservation.deviation
     order.risk = order.reserved = judgement.reservation.risk
+    order.restopped = judgement.reservation.restopped
     order.value = judgement.reservation.value
     path = (QUEUED, SENDING) if to == SENDING else (QUEUED,)
     mark = Mark(

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db.models import Count, Min
+from django.db.models.functions import Coalesce
 
 from accounts import selectors as people
 from nexus.core.errors import NotFound
@@ -130,9 +131,9 @@ def _venue(name: str, figures: list[AccountFigures | None], clock: datetime) -> 
 
 
 def lost_today(*, at: datetime) -> Decimal:
-    """Return what all accounts have lost today together, in USD, as far as it is known."""
-    rows = AccountFigures.objects.filter(trading_date=at.date(), loss_today__gt=0)
-    return sum(rows.values_list("loss_today", flat=True), Decimal(0))
+    """Return what all accounts have lost today together, in USD; the last that was known of each counts."""
+    rows = AccountFigures.objects.filter(trading_date=at.date())
+    return sum(rows.values_list(Coalesce("loss_today", "loss_known"), flat=True), Decimal(0))
 
 
 def accounts_by_name() -> list[tuple[uuid.UUID, str]]:

@@ -16,9 +16,11 @@ from nexus.core.errors import Refused, Unavailable
 from risk.rules import gate
 from risk.services import stats
 from risk.types import Context, Unknown, Verdict
+from trading import selectors
 from trading.models import TradableInstrument, TradingAccount
 from trading.services import accounts, evidence, facts, instruments, reduction, shapes, venues
 from trading.services.evidence import NOBODY, Question
+from trading.services.facts import Missing
 from trading.types import OrderIntent, Quote, Reservation
 
 
@@ -83,7 +85,10 @@ def read(
             said=said,
         )
         gathered, _ = evidence.gather(question)
-        worst = evidence.worst_case(question)
+        worst = evidence.worst_case(
+            question,
+            beside=[] if isinstance(found, Missing) else selectors.in_doubt(user_id=user.pk, since=found.read_at),
+        )
     return Preview(
         account=account,
         instrument=instrument,

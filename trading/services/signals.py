@@ -70,19 +70,23 @@ def headroom(*, at: datetime) -> Iterator[tuple[str, str, Decimal]]:
     """Return what is left of each limit that our own books know the use of: account, limit, and in its own unit.
 
     The others depend on the order that is asked for; `GET /trading/limits` shows them. As the gate, it counts a user's
-    accounts together.
+    accounts together; where it does not know what one of them has lost, nothing is told of the daily loss.
     """
     owned = list(selectors.active_accounts())
     lost: dict[int, Decimal] = defaultdict(Decimal)
+    unknown: set[int] = set()
     figures = {row.account: row for row in accounts()}
     for account in owned:
         row = figures[str(account.public_id)]
-        lost[account.user_id] += (row.loss_today or ZERO) + (row.open_risk or ZERO)
+        if row.loss_today is None or row.open_risk is None:
+            unknown.add(account.user_id)
+        else:
+            lost[account.user_id] += row.loss_today + row.open_risk
     days = stats.days(trading_date=at.date())
     for account in owned:
         day = days.get(account.user_id)
-        used = {
-            LimitKind.DAILY_LOSS: lost[account.user_id],
+        is_known = account.user_id not in unknown
+        used = ({LimitKind.DAILY_LOSS: lost[account.user_id]} if is_known else {}) | {
             LimitKind.ORDERS_PER_DAY: Decimal(day.orders_admitted) if day else ZERO,
             LimitKind.DAILY_VALUE: Decimal(day.value_admitted) if day else ZERO,
             LimitKind.DAILY_QUANTITY: Decimal(day.quantity_admitted) if day else ZERO,

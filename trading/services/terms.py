@@ -29,7 +29,7 @@ from trading import rules
 from trading.models import ChangeRequest, TradeLedger
 from trading.services import accounts, admission, arming, facts, identifiers, instruments, shapes, triggers, venues
 from trading.services.cancels import NotCancelable
-from trading.services.changes import ChangeInFlight, ChangeRefused
+from trading.services.changes import IN_FLIGHT, ChangeInFlight, ChangeRefused
 from trading.services.evidence import NOBODY, Question
 from trading.services.facts import Facts, Missing
 from trading.states import ChangeKind, ChangeState, Delivery, TimeInForce
@@ -117,7 +117,7 @@ def _claim(*, order_id: int, shown: OrderIntent, question: Question, read: Facts
     at, user = question.at, question.user
     day = stats.lock(user_id=order.user_id, trading_date=at.date())
     _require_working(order)
-    in_flight = Q(state__in=[ChangeState.SENDING, ChangeState.UNKNOWN])
+    in_flight = Q(state__in=IN_FLIGHT)
     unseen = Q(settled_at__gte=read.read_at)  # the broker was read before that change, or during it
     if order.changes.filter(in_flight | unseen, kind=ChangeKind.TERMS).exists():
         raise ChangeInFlight("Another change of this order has not been answered yet, or was just now. Ask again.")
@@ -125,8 +125,13 @@ def _claim(*, order_id: int, shown: OrderIntent, question: Question, read: Facts
     if judgement.reservation is None:
         raise ChangeRefused(_words(judgement.verdict))
     after = judgement.reservation
-    before = _terms(shown, risk=order.risk, value=order.value)
-    _reserve(order, risk=max(order.risk, after.risk), value=max(order.value, after.value))
+    before = _terms(shown, risk=order.risk, restopped=order.restopped, value=order.value)
+    _reserve(
+        order,
+        risk=max(order.risk, after.risk),
+        restopped=min(order.restopped, after.restopped),  # the less of it is that, the more is the order's own
+        value=max(order.value, after.value),
+    )
     control.lock_shared()
     stop = control.state(scopes=accounts.control_scopes(order.account, symbol=order.symbol))
     if stop.level > (StopLevel.REDUCE_ONLY if judgement.adds_nothing else StopLevel.ACTIVE):
@@ -139,7 +144,7 @@ def _claim(*, order_id: int, shown: OrderIntent, question: Question, read: Facts
         state=ChangeState.SENDING,
         order=order,
         before=before,
-        after=_terms(question.intent, risk=after.risk, value=after.value),
+        after=_terms(question.intent, risk=after.risk, restopped=after.restopped, value=after.value),
         reason=reason,
         requested_by=Actor.user(user.public_id).id,
         requested_at=at,
@@ -164,10 +169,12 @@ def _words(verdict: Verdict) -> str:
     return f"The new terms are refused: {failed.reason}{f' ({told})' if told else ''}. {failed.detail}".rstrip()
 
 
-def _reserve(order: TradeLedger, *, risk: Decimal, value: Decimal, **facts_beside: Any) -> None:
+def _reserve(order: TradeLedger, *, risk: Decimal, restopped: Decimal, value: Decimal, **facts_beside: Any) -> None:
     """Write what the order may cost and is worth, and keep the day on which it was admitted in step with it."""
     reserved = rules.reserved_for(risk, leaves=order.leaves, quantity=order.quantity)
-    TradeLedger.objects.filter(pk=order.pk).update(risk=risk, reserved=reserved, value=value, **facts_beside)
+    TradeLedger.objects.filter(pk=order.pk).update(
+        risk=risk, restopped=restopped, reserved=reserved, value=value, **facts_beside
+    )
     if value != order.value:
         admitted_on = order.created_at.date()
         stats.count_changed(user_id=order.user_id, trading_date=admitted_on, value=value - order.value)
@@ -201,11 +208,15 @@ def _settle(request: ChangeRequest, *, state: ChangeState, answer: OutsideError 
     assert request.order is not None
     at = facts.database_clock()
     order = TradeLedger.objects.locked().get(pk=request.order.pk)
+    request.refresh_from_db()
+    if request.state not in IN_FLIGHT and not _is_news(request, state):
+        return request  # somebody else has found it out meanwhile, and it may have been changed again since
     ChangeRequest.objects.filter(pk=request.pk).update(state=state, answer=str(answer or "")[:300], settled_at=at)
     if order.delivery != Delivery.DONE and state is not ChangeState.UNKNOWN:
         held = request.after if state is ChangeState.DONE else request.before
         prices = {name: None if held[name] is None else Decimal(held[name]) for name in PRICES}
-        _reserve(order, risk=Decimal(held["risk"]), value=Decimal(held["value"]), **prices)
+        restopped = Decimal(held.get("restopped") or 0)  # of a change that an earlier version sent, none is known
+        _reserve(order, risk=Decimal(held["risk"]), restopped=restopped, value=Decimal(held["value"]), **prices)
     trail.record(
         action="order.terms_answered",
         actor=Actor.system("broker"),
@@ -217,11 +228,18 @@ def _settle(request: ChangeRequest, *, state: ChangeState, answer: OutsideError 
     return request
 
 
+def _is_news(request: ChangeRequest, state: ChangeState) -> bool:
+    """Tell whether an answer says otherwise than the search that has settled its request, and nothing came after it."""
+    assert request.order is not None
+    later = request.order.changes.filter(kind=ChangeKind.TERMS, pk__gt=request.pk)
+    return state is ChangeState.DONE and request.state == ChangeState.REFUSED and not later.exists()
+
+
 def resolve(*, change_id: int) -> None:
     """Find out what became of a change whose answer was lost: the broker's working order shows it."""
     request = ChangeRequest.objects.select_related("order__account").get(pk=change_id)
     order = request.order
-    if order is None or request.state not in (ChangeState.SENDING, ChangeState.UNKNOWN):
+    if order is None or request.state not in IN_FLIGHT:
         return
     if order.delivery == Delivery.DONE:
         _settle(request, state=ChangeState.REFUSED, answer=Refused("The order has ended."))
@@ -239,13 +257,37 @@ def resolve(*, change_id: int) -> None:
         _settle(request, state=ChangeState.DONE, answer=None)
     elif is_old and _shown(working) == _wanted(request.before):
         _settle(request, state=ChangeState.REFUSED, answer=Refused("The order shows the old terms."))
-    elif is_old:  # somebody else's terms say nothing of ours: the worse of both stays reserved
-        log.warning("trading.change.shows_other_terms", change_id=request.change_id, shown=_shown(working))
+    elif is_old:
+        _give_up(request)
 
 
-def _terms(intent: OrderIntent, *, risk: Decimal, value: Decimal) -> dict[str, str | None]:
+@transaction.atomic(durable=True)
+def _give_up(request: ChangeRequest) -> None:
+    """End a change whose order shows terms that are neither the old nor the new: somebody else has set them since.
+
+    A request that was on its way would have arrived by now. The worse of both terms stays reserved, and the order can
+    be changed again, which judges what it shows: until then nobody could.
+    """
+    assert request.order is not None
+    at = facts.database_clock()
+    order = TradeLedger.objects.locked().get(pk=request.order.pk)
+    words = "The order shows terms that are neither the old nor the new."
+    rows = ChangeRequest.objects.filter(pk=request.pk, state__in=IN_FLIGHT)
+    if not rows.update(state=ChangeState.REFUSED, answer=words, settled_at=at):
+        return
+    trail.record(
+        action="order.terms_answered",
+        actor=Actor.system("broker"),
+        target=Target("order", str(order.public_id)),
+        detail={"change_id": request.change_id, "state": ChangeState.REFUSED, "answer": words},
+        occurred_at=at,
+    )
+
+
+def _terms(intent: OrderIntent, *, risk: Decimal, restopped: Decimal, value: Decimal) -> dict[str, str | None]:
     """Write terms as they are stored and compared, with what they may cost and are worth."""
-    figures = {name: getattr(intent, name) for name in PRICES} | {"risk": risk, "value": value}
+    figures = {name: getattr(intent, name) for name in PRICES}
+    figures |= {"risk": risk, "restopped": restopped, "value": value}
     return {name: None if figure is None else money.as_text(figure) for name, figure in figures.items()}
 
 

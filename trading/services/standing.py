@@ -1,0 +1,148 @@
+"""What positions can still lose to their stops, and what orders that add to a netted position do to its stop.
+
+Where positions are netted, whichever order fills last sets the stop of the whole: of what is held, and of what the
+others on their way have made of it by then. So the worst of all those stops is counted (execution reference §4, §10).
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import NamedTuple
+
+from django.conf import settings
+
+from nexus.core import money
+from nexus.core.money import CENT
+from risk.types import Figure, Unknown
+from trading import rules
+from trading.models import TradeLedger, TradingAccount
+from trading.rules import ZERO
+from trading.services.facts import AccountFacts, Facts
+from trading.states import PositionMode, Side
+from trading.types import OrderIntent, Reservation, VenuePosition
+
+
+class Piece(NamedTuple):
+    """An order that may become part of a netted position. Units: USD, `own` is what it risks at its own stop."""
+
+    quantity: Decimal
+    stop: Decimal | None
+    own: Decimal
+    value: Decimal
+
+
+def to_stops(each: AccountFacts, positions: Sequence[VenuePosition], *, facts: Facts) -> Figure:
+    """Return what positions of an account can lose from their mark to their stops, in USD."""
+    total = ZERO
+    for held in positions:
+        known = facts.instruments.get((each.account.pk, held.symbol))
+        if known is None:
+            return Unknown("INSTRUMENT_UNKNOWN", held.symbol)
+        usd = rules.usd_rate(known.conversion, facts.quotes, owed=True)
+        if usd is None:
+            return Unknown("CONVERSION_UNAVAILABLE")
+        stands = rules.open_risk(
+            held,
+            contract_size=known.contract_size,
+            usd=usd,
+            gap=settings.GAP_ALLOWANCE,
+            unstopped_move=settings.UNSTOPPED_MOVE,
+        )
+        if stands is None:
+            return Unknown("OPEN_RISK_NOT_BOUNDED", held.symbol)
+        total += stands
+    return total
+
+
+def restopped(
+    facts: Facts,
+    *,
+    account: TradingAccount,
+    intent: OrderIntent,
+    reservation: Reservation,
+    beside: Sequence[TradeLedger],
+) -> Decimal:
+    """Return what an order adds to the risk of what it is netted with, beyond its own, in USD.
+
+    Takes: `beside`, the user's other orders that may fill. What has no bound counts nothing here: the order has none
+    either, or what stands has none, and both are refused.
+    """
+    mine = next((each for each in facts.accounts if each.account.pk == account.pk), None)
+    if mine is None or mine.snapshot.mode is PositionMode.HEDGING or intent.is_reducing:
+        return ZERO
+    others = _adding(beside, mine, symbol=intent.symbol, side=intent.side)
+    new = Piece(intent.quantity, intent.stop_loss, reservation.risk, reservation.value)
+    before = _worst(mine, others, symbol=intent.symbol, side=intent.side, facts=facts)
+    after = _worst(mine, [*others, new], symbol=intent.symbol, side=intent.side, facts=facts)
+    if isinstance(before, Unknown) or isinstance(after, Unknown):
+        return ZERO
+    return money.ceil_to(max(ZERO, after - before - new.own), CENT)
+
+
+def beyond_counted(each: AccountFacts, in_doubt: Sequence[TradeLedger], *, facts: Facts) -> Decimal:
+    """Return what the netted positions of an account can lose beyond their own risk and what orders in doubt count.
+
+    An order counts what it does to stops for as long as it is in doubt itself: once it has filled, those that are still
+    on their way may move the stop of what it made.
+    """
+    if each.snapshot.mode is PositionMode.HEDGING:
+        return ZERO
+    adding = [order for order in in_doubt if order.account_id == each.account.pk and not order.venue_position_id]
+    total = ZERO
+    for symbol, side in sorted({(order.symbol, Side(order.side)) for order in adding}):
+        pieces = _adding(adding, each, symbol=symbol, side=side)
+        now = to_stops(each, _held(each, symbol=symbol, side=side), facts=facts)
+        worst = _worst(each, pieces, symbol=symbol, side=side, facts=facts)
+        if isinstance(now, Unknown) or isinstance(worst, Unknown):
+            continue  # what is held has no bound: that is refused by itself
+        counted = sum((order.risk for order in adding if (order.symbol, order.side) == (symbol, side)), start=ZERO)
+        total += max(ZERO, worst - now - counted)
+    return money.ceil_to(total, CENT)
+
+
+def _held(each: AccountFacts, *, symbol: str, side: Side) -> list[VenuePosition]:
+    return [p for p in each.snapshot.positions if (p.symbol, p.side) == (symbol, side)]
+
+
+def _adding(orders: Sequence[TradeLedger], each: AccountFacts, *, symbol: str, side: Side) -> list[Piece]:
+    return [
+        Piece(order.quantity, order.stop_loss, order.risk - order.restopped, order.value)
+        for order in orders
+        if (order.account_id, order.symbol, order.side) == (each.account.pk, symbol, side)
+        and not order.venue_position_id
+    ]
+
+
+def _worst(each: AccountFacts, pieces: Sequence[Piece], *, symbol: str, side: Side, facts: Facts) -> Figure:
+    """Return the most that what is held and these orders can lose together, whichever of their stops holds at last."""
+    held = _held(each, symbol=symbol, side=side)
+    now = to_stops(each, held, facts=facts)
+    if isinstance(now, Unknown) or not pieces:
+        return now
+    known = facts.instruments.get((each.account.pk, symbol))
+    usd = None if known is None else rules.usd_rate(known.conversion, facts.quotes, owed=True)
+    if known is None or usd is None:
+        return Unknown("CONVERSION_UNAVAILABLE")
+    own = sum((piece.own for piece in pieces), start=ZERO)
+    worst = now + own
+    for stop in {piece.stop for piece in pieces}:
+        then = to_stops(each, [replace(p, stop_loss=stop) for p in held], facts=facts)
+        moved = [_moved(piece, stop, side=side, usd_a_lot=known.contract_size * usd) for piece in pieces]
+        if isinstance(then, Unknown):
+            return then
+        worst = max(worst, then + own + sum(moved, start=ZERO))
+    return worst
+
+
+def _moved(piece: Piece, stop: Decimal | None, *, side: Side, usd_a_lot: Decimal) -> Decimal:
+    """Return how much more an order can lose at another stop than at its own, in USD; never less than nothing."""
+    if stop == piece.stop:
+        return ZERO
+    if stop is None:
+        return max(ZERO, (settings.UNSTOPPED_MOVE or rules.ONE) * piece.value - piece.own)
+    exit_then = rules.worst_exit(stop, side=side, gap=settings.GAP_ALLOWANCE)
+    usd = piece.quantity * usd_a_lot
+    if piece.stop is None:
+        return max(ZERO, side.direction * (piece.value - exit_then * usd) - piece.own)
+    exit_now = rules.worst_exit(piece.stop, side=side, gap=settings.GAP_ALLOWANCE)
+    return max(ZERO, side.direction * (exit_now - exit_then)) * usd
