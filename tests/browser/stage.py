@@ -30,7 +30,7 @@ WAIT_MS = 20_000
 STEP_S = 30  # of a code
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH")
-LIMITS = {"MAX_POSITION_SIZE": "200000", "ORDERS_PER_HOUR": "1000", "LIVE_TRADING_ENABLED": "1"}
+LIMITS = {"MAX_POSITION_SIZE": "200000", "ORDERS_PER_HOUR": "1000"}
 WATCH = """
 window.__csp = [];
 document.addEventListener("securitypolicyviolation", (e) => {
@@ -49,6 +49,7 @@ class Stage:
     folder: Path
     seeds: dict[str, str]
     env: dict[str, str] = field(default_factory=dict)
+    door: int = 0  # a port whose pages may listen for news, too: for a second web server
     shown: dict[str, int] = field(default_factory=dict)
     sessions: dict[str, Any] = field(default_factory=dict)
 
@@ -235,9 +236,10 @@ def _free_port() -> int:
 def running(**settings: str) -> Iterator[Stage]:
     """Start Nexus as a person would, wait until it is ready, and stop it at the end. Takes: settings of its own."""
     with tempfile.TemporaryDirectory(prefix="nexus-browser-") as folder:
-        port = _free_port()
+        port, door = _free_port(), _free_port()
         env = {name: os.environ[name] for name in KEPT if name in os.environ} | LIMITS | settings
         env |= {"NEXUS_DATA_DIR": folder, "NEXUS_PORT": str(port), "NEXUS_STOP_WITH_PARENT": "1"}
+        env["EVENTS_ORIGINS"] = ",".join(f"http://127.0.0.1:{each}" for each in (port, door))
         log = Path(folder, "run.log")
         with log.open("wb") as file:
             process = subprocess.Popen(
@@ -251,7 +253,7 @@ def running(**settings: str) -> Iterator[Stage]:
                 time.sleep(0.2)
             note = json.loads(Path(folder, "demo.json").read_text(encoding="utf-8"))
             seeds = note["second_factors"]
-            yield Stage(f"http://127.0.0.1:{port}", note["people"], note["account"], Path(folder), seeds, env)
+            yield Stage(f"http://127.0.0.1:{port}", note["people"], note["account"], Path(folder), seeds, env, door)
         finally:
             ended = process.poll()
             process.send_signal(signal.SIGTERM)

@@ -1,12 +1,19 @@
 """Real money: seen as such at a glance, armed with a code and no other way, and disarmed at once."""
 
 import re
-from collections.abc import Callable, Iterator
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
-from tests.browser.stage import DESKTOP, PHONE, Stage, Tab
+from tests.browser import stage
+from tests.browser.stage import DESKTOP, PHONE, ROOT, START_S, Stage, Tab
 
 NAME = "real-money"
 # The demo's account as another one of somebody else's, marked live. Nothing of the test is sent to a broker.
@@ -19,6 +26,17 @@ account.pk, account.public_id, account.user = None, uuid.uuid4(), User.objects.g
 account.name, account.venue_account, account.is_live = 'Real money', '5999', True
 account.save()
 print('account=' + str(account.public_id))
+"""
+# Real money needs production, where no demo runs: this door alone lets it in, beside the web server of the stage.
+SERVE = """
+from socketserver import ThreadingMixIn
+from wsgiref.simple_server import WSGIServer, make_server
+from django.conf import settings
+from nexus.wsgi import application
+settings.LIVE_TRADING_ENABLED = True
+class Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+make_server('127.0.0.1', {port}, application, server_class=Server).serve_forever()
 """
 ASIDE = "from trading.models import TradingAccount; TradingAccount.objects.filter(is_live=True).update(is_active=False)"
 WORDS = {"en": ("LIVE", "Armed until"), "fr": ("RÉEL", "Armé jusqu")}
@@ -33,13 +51,37 @@ def account(ground: Stage) -> Iterator[str]:
     ground.manage("shell", "-v", "0", "-c", ASIDE)
 
 
+@pytest.fixture(scope="module")
+def door(ground: Stage, account: str) -> Iterator[Stage]:
+    """The same installation behind a web server that lets real money in."""
+    port = ground.door
+    command = [sys.executable, "-m", "nexus.local", "manage", "shell", "-v", "0", "-c", SERVE.format(port=port)]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=ground.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as it:
+        try:
+            deadline = time.monotonic() + START_S
+            while not _answers(port):
+                assert it.poll() is None, "the door has ended"
+                assert time.monotonic() < deadline, "the door does not open"
+                time.sleep(0.2)
+            yield replace(ground, base=f"http://127.0.0.1:{port}", sessions={})
+        finally:
+            it.terminate()
+
+
+def _answers(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.mark.parametrize(("language", "size"), [("en", DESKTOP), ("fr", PHONE)])
 def test_real_money_is_armed_by_a_code_and_disarmed(
-    tab: Callable[..., Tab], ground: Stage, account: str, language: str, size: dict[str, int]
+    browser: Browser, door: Stage, account: str, language: str, size: dict[str, int]
 ) -> None:
     live, armed = WORDS[language]
     mark = f"arming-{language}-{'phone' if size == PHONE else 'wide'}"
-    mine: Tab = tab(language=language, size=size).login(NAME)
+    mine: Tab = stage.new_tab(browser, door, language=language, size=size).login(NAME)
     page = mine.page
     way = page.locator(f"a[href='/accounts/{account}/arm']")
 
@@ -56,7 +98,7 @@ def test_real_money_is_armed_by_a_code_and_disarmed(
     mine.show(f"{mark}-3-wrong-code")
     mine.complaints.clear()  # the browser notes the 401 itself
 
-    page.fill("input[name=code]", ground.code(NAME))
+    page.fill("input[name=code]", door.code(NAME))
     mine.follow("main form button.danger")
     expect(page).to_have_url(re.compile(r"/$"))
     expect(page.locator("p.armed")).to_contain_text(armed)
@@ -66,3 +108,6 @@ def test_real_money_is_armed_by_a_code_and_disarmed(
     mine.follow(f"form[action='/accounts/{account}/disarm'] button")
     expect(way).to_be_visible()
     expect(page.locator("p.armed")).not_to_contain_text(armed)
+    assert mine.complaints == []
+    assert mine.violations() == []
+    page.context.close()
