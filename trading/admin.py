@@ -31,7 +31,10 @@ from trading.models import (
 def orders_named(words: str) -> list[QuerySet[TradeLedger]]:
     """Return what finds an order by each of its names. The indexes begin with the account, so each is asked about."""
     orders = TradeLedger.objects.filter(account__in=TradingAccount.objects.all())
-    ways = [orders.filter(client_order_id=words), orders.filter(venue_order_id=words).exclude(venue_order_id="")]
+    ways: list[QuerySet[TradeLedger]] = [
+        orders.filter(client_order_id=words),
+        orders.filter(venue_order_id=words).exclude(venue_order_id=""),
+    ]
     with suppress(ValueError):
         ways.append(TradeLedger.objects.filter(public_id=UUID(words)))
     return ways

@@ -79,7 +79,7 @@ class KeysetChangeList(ChangeList):
 
     def _edge(self, start: int | None, *, is_up: bool) -> int | None:
         """Return the key up to which this page looks, None for all there are."""
-        if not (self.has_active_filters or (self.query and not self.model_admin.is_looked_up)):
+        if not (self.has_active_filters or (self.query and not getattr(self.model_admin, "is_looked_up", False))):
             return None
         ends = self.root_queryset.order_by().aggregate(low=Min("pk"), high=Max("pk"))
         if ends["low"] is None:
