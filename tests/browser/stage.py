@@ -49,7 +49,6 @@ class Stage:
     folder: Path
     seeds: dict[str, str]
     env: dict[str, str] = field(default_factory=dict)
-    door: int = 0  # a port whose pages may listen for news, too: for a second web server
     shown: dict[str, int] = field(default_factory=dict)
     sessions: dict[str, Any] = field(default_factory=dict)
 
@@ -236,10 +235,9 @@ def _free_port() -> int:
 def running(**settings: str) -> Iterator[Stage]:
     """Start Nexus as a person would, wait until it is ready, and stop it at the end. Takes: settings of its own."""
     with tempfile.TemporaryDirectory(prefix="nexus-browser-") as folder:
-        port, door = _free_port(), _free_port()
+        port = _free_port()
         env = {name: os.environ[name] for name in KEPT if name in os.environ} | LIMITS | settings
         env |= {"NEXUS_DATA_DIR": folder, "NEXUS_PORT": str(port), "NEXUS_STOP_WITH_PARENT": "1"}
-        env["EVENTS_ORIGINS"] = ",".join(f"http://127.0.0.1:{each}" for each in (port, door))
         log = Path(folder, "run.log")
         with log.open("wb") as file:
             process = subprocess.Popen(
@@ -253,7 +251,7 @@ def running(**settings: str) -> Iterator[Stage]:
                 time.sleep(0.2)
             note = json.loads(Path(folder, "demo.json").read_text(encoding="utf-8"))
             seeds = note["second_factors"]
-            yield Stage(f"http://127.0.0.1:{port}", note["people"], note["account"], Path(folder), seeds, env, door)
+            yield Stage(f"http://127.0.0.1:{port}", note["people"], note["account"], Path(folder), seeds, env)
         finally:
             ended = process.poll()
             process.send_signal(signal.SIGTERM)
