@@ -1,6 +1,6 @@
 """What operators read of orders, fills and positions."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
 from uuid import UUID
@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from nexus.core.operator import FOUND_MAX, RecordAdmin
+from nexus.core.operator import RecordAdmin, found_keys
 from trading.models import (
     AccountFigures,
     BookCorrection,
@@ -31,15 +31,13 @@ from trading.models import (
 def orders_named(words: str) -> list[QuerySet[TradeLedger]]:
     """Return what finds an order by each of its names. The indexes begin with the account, so each is asked about."""
     orders = TradeLedger.objects.filter(account__in=TradingAccount.objects.all())
-    ways = [orders.filter(client_order_id=words), orders.filter(venue_order_id=words).exclude(venue_order_id="")]
+    ways: list[QuerySet[TradeLedger]] = [
+        orders.filter(client_order_id=words),
+        orders.filter(venue_order_id=words).exclude(venue_order_id=""),
+    ]
     with suppress(ValueError):
         ways.append(TradeLedger.objects.filter(public_id=UUID(words)))
     return ways
-
-
-def keys_of(ways: Iterable[QuerySet[Any]]) -> list[int]:
-    """Return what each finds, by its key."""
-    return [key for way in ways for key in way.order_by().values_list("pk", flat=True)[:FOUND_MAX]]
 
 
 @admin.register(TradeLedger)
@@ -83,7 +81,7 @@ class OrderEventAdmin(RecordAdmin):
 
     def lookups(self, words: str) -> Sequence[QuerySet[Any]]:
         """Find the moves of an order by each of its names."""
-        return [OrderEvent.objects.filter(order__in=keys_of(orders_named(words)))]
+        return [OrderEvent.objects.filter(order__in=found_keys(orders_named(words)))]
 
 
 @admin.register(ChangeRequest)
@@ -127,7 +125,7 @@ class FillAdmin(RecordAdmin):
         strangers = Fill.objects.filter(order__isnull=True)
         return [
             Fill.objects.filter(account__in=TradingAccount.objects.all(), venue_fill_id=words),
-            Fill.objects.filter(order__in=keys_of(orders_named(words))),
+            Fill.objects.filter(order__in=found_keys(orders_named(words))),
             strangers.filter(Q(venue_order_id=words) | Q(venue_position_id=words)),
         ]
 

@@ -23,6 +23,7 @@ from trading.types import AccountSnapshot, FillReport, VenuePosition
 
 LOOK_ALIKE_WITHIN = timedelta(seconds=60)
 EXPORTED = 500  # orders at a time
+SIFTED = 20_000  # orders that one page looks through for what no index tells
 READS_ALL = frozenset({Role.OPERATOR, Role.COMPLIANCE})
 
 # What of an order in doubt is needed to count it, as the table has it: not its checks, which are most of the row.
@@ -229,8 +230,19 @@ def ledger_page(
     created_to: datetime | None,
     before: uuid.UUID | None,
 ) -> tuple[list[TradeLedger], uuid.UUID | None]:
-    """Return a page of orders and the id to go on from, or None on the last page."""
+    """Return a page of orders and the id to go on from, or None on the last page.
+
+    What narrows is looked for among so many orders a page, and no index tells it: a page may be short, even empty, and
+    go on.
+    """
     orders = orders_of(user)
+    if before:
+        orders = orders.filter(pk__lt=order_of(user, public_id=before).pk)
+    edge = None
+    if status or symbol or created_from or created_to:
+        rows = orders.prefetch_related(None).select_related(None).order_by("-pk").values_list("pk", "public_id")
+        edge = rows[SIFTED : SIFTED + 1].first()
+        orders = orders if edge is None else orders.filter(pk__gte=edge[0])
     if status:
         orders = with_public_status(orders, status)
     if symbol:
@@ -239,8 +251,6 @@ def ledger_page(
         orders = orders.filter(created_at__gte=created_from)
     if created_to:
         orders = orders.filter(created_at__lt=created_to)
-    if before:
-        orders = orders.filter(pk__lt=order_of(user, public_id=before).pk)
     # The checks are most of a row: a page has them where they decided, as the text they are stored as; an order that
     # was admitted has passed them all, and shows them by itself. Fills are one prepared statement.
     decisive = Case(
@@ -251,7 +261,9 @@ def ledger_page(
     shown = orders.prefetch_related(None).defer("checks").annotate(checks_text=decisive)
     page = list(shown[: limit + 1])
     _attach_fills(page[:limit])
-    return page[:limit], page[limit - 1].public_id if len(page) > limit else None
+    if len(page) > limit:
+        return page[:limit], page[limit - 1].public_id
+    return page, None if edge is None else edge[1]
 
 
 def ledger_rows(user: Principal, **filters: Any) -> Iterator[TradeLedger]:

@@ -8,7 +8,7 @@ from django.utils import formats, timezone
 from django.utils.translation import get_language, gettext
 from django.utils.translation import gettext_lazy as _
 
-from nexus.alerts.headlines import headline
+from nexus.alerts.services.headlines import headline
 from nexus.core import figures, money
 from nexus.core.errors import NexusError
 from trading.pages import refusals

@@ -18,6 +18,12 @@ SIFTED = 100_000  # keys that one page looks through for what no index tells: a 
 FOUND_MAX = 200  # rows that one index may find: what is looked up is nearly unique
 
 
+def found_keys(ways: Sequence[QuerySet[Any]]) -> list[Any]:
+    """Return what each finds, by its key, in one statement of as many parts."""
+    first, *rest = [way.order_by().values_list("pk", flat=True)[:FOUND_MAX] for way in ways]
+    return list(first.union(*rest) if rest else first)
+
+
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
     """Count no further than `ROWS_COUNTED_MAX`: beyond that a person searches, and the database need not count."""
 
@@ -73,7 +79,7 @@ class KeysetChangeList(ChangeList):
 
     def _edge(self, start: int | None, *, is_up: bool) -> int | None:
         """Return the key up to which this page looks, None for all there are."""
-        if not (self.has_active_filters or (self.query and not self.model_admin.is_looked_up)):
+        if not (self.has_active_filters or (self.query and not getattr(self.model_admin, "is_looked_up", False))):
             return None
         ends = self.root_queryset.order_by().aggregate(low=Min("pk"), high=Max("pk"))
         if ends["low"] is None:
@@ -142,8 +148,7 @@ class RecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         words = search_term.strip()
         if not (words and self.is_looked_up):
             return super().get_search_results(request, queryset, search_term)
-        keys = [key for way in self.lookups(words) for key in way.order_by().values_list("pk", flat=True)[:FOUND_MAX]]
-        return queryset.filter(pk__in=keys), False
+        return queryset.filter(pk__in=found_keys(self.lookups(words))), False
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Refuse: records are made by services."""

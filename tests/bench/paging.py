@@ -240,7 +240,7 @@ def _tables(rows: int) -> Iterator[str]:
         for each in table.list_filter:
             if not isinstance(each, str):
                 continue
-            for value, _ in model._meta.get_field(each).flatchoices:
+            for value, _ in getattr(model._meta.get_field(each), "flatchoices", ()):
                 yield f"{path}?{each}__exact={value}"
         if table.search_fields:
             yield f"{path}?q=nothing-of-the-kind"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.consoles import SOON_MS, officers, until
+from tests.browser.consoles import SOON_MS, until
 from tests.browser.stage import DESKTOP, PHONE, ROOT, Stage, Tab
 
 VERIFIER = ROOT / "nexus_audit_verify.py"
@@ -72,16 +72,6 @@ def test_an_order_is_found_read_exported_and_verified(
     expect(page.locator("#content td .mark-ok").first).to_have_text("clean", timeout=SOON_MS)
     expect(page.locator("#content a[href$='/verification/now/']")).to_be_visible(timeout=SOON_MS)
     officer.show(f"{mark}-8-verified")
-
-    # The personal data of one event: a page that says what it would do, and does it for a reason and a code.
-    officer.go(officers(officer)["reveal"])
-    expect(page.locator("input[name=otp]")).to_be_visible()
-    officer.show(f"{mark}-11-reveal")
-    page.fill("textarea[name=reason]", REASON)
-    page.fill("input[name=otp]", ground.code("compliance"))
-    officer.follow("form.act button[type=submit]")
-    expect(page.locator("#content")).to_contain_text("127.0.0.1")
-    officer.show(f"{mark}-12-revealed")
 
     # Export what was found, see how far it is, and take it: proof on another machine, with one file and a public key.
     officer.go(found)

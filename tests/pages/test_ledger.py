@@ -10,11 +10,14 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
 from accounts.models import User
 from tests.factories.accounts import UserFactory
 from tests.pages.conftest import Browser
+from trading import selectors
 from trading.models import TradeLedger, TradingAccount
 from trading.states import Delivery, OrderStatus
 
@@ -54,6 +57,30 @@ def test_pages_show_every_order_once_the_newest_first(owner):
         path = link[1].replace("&amp;", "&") if link else ""
 
     assert seen == made[::-1]
+
+
+def test_what_is_rare_is_looked_for_a_stretch_at_a_time_and_never_missed(owner, monkeypatch):
+    monkeypatch.setattr(selectors, "SIFTED", 5)
+    wanted = []
+    for number in range(23):
+        made = order(owner, symbol="GBPUSD" if number % 9 == 0 else "EURUSD")
+        wanted += [str(made.public_id)] if made.symbol == "GBPUSD" else []
+    browser, seen, path, pages = Browser().login(owner), [], "/ledger?symbol=GBPUSD", []
+
+    while path:
+        with CaptureQueriesContext(connection) as asked:
+            text = browser.get(path).content.decode()
+        assert len(asked) <= 10
+        seen += IDS.findall(text)
+        pages.append("So far a page looks" in text)
+        link = re.search(r'rel="next" href="([^"]+)"', text)
+        path = link[1].replace("&amp;", "&") if link else ""
+
+    assert seen == wanted[::-1]
+    assert len(pages) == 4
+    assert any(pages)
+    sheet = b"".join(browser.get("/ledger.csv?symbol=GBPUSD")).decode()
+    assert all(each in sheet for each in wanted)
 
 
 def test_filters_narrow_and_stay_on_the_next_page(owner):

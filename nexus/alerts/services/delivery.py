@@ -16,10 +16,10 @@ from django.utils import translation
 from django.utils.translation import gettext
 
 from nexus.alerts import rules
-from nexus.alerts.headlines import headline
 from nexus.alerts.models import Alert, Delivery
 from nexus.alerts.providers import NotDelivered
 from nexus.alerts.services import alerts, channels, outbox
+from nexus.alerts.services.headlines import headline
 from nexus.alerts.states import DeliveryState, Severity, Word
 from nexus.core import sentences, statements
 

@@ -18,7 +18,7 @@ from nexus.core.errors import NotFound
 
 Row = Event  # for who holds one and never the table
 PAGE = 50
-SIFTED = 10_000  # events of the leading index that one page looks through for the other criteria
+SIFTED = 2_000  # events of the leading index that one page looks through: each may lie in a block of its own
 SLACK = timedelta(
     seconds=60
 )  # ids and times run together but for some seconds; what is beside it, the time itself says
