@@ -1,4 +1,4 @@
-"""An account that asks too fast is told to come back, and may send the very same request again (ADR 0022)."""
+"""An account that asks too fast is told to come back, and may send the very same request again (ADR 0025)."""
 
 import uuid
 from collections import Counter

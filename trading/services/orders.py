@@ -208,7 +208,7 @@ def _admit(
 
 
 def _refuse_haste(judgement: admission.Judgement) -> None:
-    """Answer who asks too often, and keep neither an order nor the key: repeated later, it is an order (ADR 0022).
+    """Answer who asks too often, and keep neither an order nor the key: repeated later, it is an order (ADR 0025).
 
     Counted by the look that every order takes, under the locks that every order takes. Raises: TooManyRequests.
     """
