@@ -1,9 +1,11 @@
 """What every test stands on: a real database, closed sockets, people who log in for real."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import pytest_socket
+from django.db.backends.signals import connection_created
 from django.db.models import Max
 from django.test import override_settings
 
@@ -19,6 +21,14 @@ collect_ignore = ["browser"]  # needs a browser and a `make run` of its own: `ma
 def pytest_runtest_setup() -> None:
     """Close the sockets of the outside world."""
     pytest_socket.socket_allow_hosts(["127.0.0.1", "::1"], allow_unix_socket=True)
+
+
+def _be_patient(*, connection: Any, **_: Any) -> None:
+    """Let a test's transaction, which is as long as the test, stay open on a busy machine."""
+    connection.connection.execute("SET idle_in_transaction_session_timeout = '120s'")
+
+
+connection_created.connect(_be_patient, dispatch_uid="tests.be_patient")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,9 +1,12 @@
 """Migrations go back as well as forth, and evidence does not go with them."""
 
+from typing import Any
+
 import pytest
 from django.apps import apps
 from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
+from django.db.models.signals import post_migrate, pre_migrate
 
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
@@ -13,6 +16,30 @@ pytestmark = pytest.mark.django_db
 
 def test_models_and_migrations_agree():
     call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+
+
+def test_a_migration_takes_its_time_and_what_comes_after_it_does_not():
+    def limits() -> list[str]:
+        with connection.cursor() as cursor:
+            names = ("statement_timeout", "idle_in_transaction_session_timeout")
+            return [cursor.execute(f"SHOW {name}").fetchone()[0] for name in names]
+
+    app = apps.get_app_config("risk")
+    given: dict[str, Any] = {
+        "sender": app,
+        "app_config": app,
+        "using": "default",
+        "verbosity": 0,
+        "plan": [],
+        "apps": apps,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL idle_in_transaction_session_timeout TO DEFAULT")
+    pre_migrate.send(**given)
+    during = limits()
+    post_migrate.send(**given)
+
+    assert (during, limits()) == (["0", "0"], ["15s", "5s"])
 
 
 def test_a_log_with_events_is_not_removed():

@@ -87,13 +87,13 @@ def trader(paper: Paper) -> User:
     return user
 
 
-def link(user: User, *, login: int = paper_broker.LOGIN) -> TradingAccount:
-    """Link the paper account to somebody, as reconciled: most tests begin after that. Another `login` has no broker."""
+def link(user: User) -> TradingAccount:
+    """Link the paper account to somebody, as reconciled: most tests begin after that."""
     account = accounts.link(
         user_id=user.pk,
         name="Paper",
         venue="mt5",
-        venue_account=str(login),
+        venue_account=str(paper_broker.LOGIN),
         server=paper_broker.SERVER,
         is_live=False,
         actor=TESTER,
