@@ -61,11 +61,11 @@ def strings(value: Any) -> list[str]:
 
 
 def enrols(token: str) -> bool:
-    return ApiClient().post("/auth/enrol", {"token": token, "password": ANOTHER}).status_code == 204
+    return bool(ApiClient().post("/auth/enrol", {"token": token, "password": ANOTHER}).status_code == 204)
 
 
 def resets(token: str) -> bool:
-    return ApiClient().post("/auth/password/reset", {"token": token, "password": ANOTHER}).status_code == 204
+    return bool(ApiClient().post("/auth/password/reset", {"token": token, "password": ANOTHER}).status_code == 204)
 
 
 def sent_token() -> str:
@@ -124,11 +124,12 @@ def test_the_second_half_is_at_rest_under_our_cipher_and_for_nobody_else(operato
 @pytest.mark.django_db(transaction=True)
 def test_of_many_looks_at_once_one_sees_the_half():
     operators = tuple(ApiClient().login(UserFactory.create(role=Role.OPERATOR)) for _ in range(2))
-    agreed = create((operators[0], operators[1]))
+    agreed, asked = create((operators[0], operators[1])), operators[0].user
+    assert asked is not None
 
     def look(_number: int) -> str:
         try:
-            return links.show_half(approval_id=agreed["id"], by=operators[0].user, at=now())
+            return links.show_half(approval_id=agreed["id"], by=asked, at=now())
         except links.LinkUnavailable:
             return ""
 

@@ -13,8 +13,8 @@ from django.utils.timezone import now
 from nexus.alerts import rules
 from nexus.alerts.models import Alert, Delivery
 from nexus.alerts.services import alerts, delivery
+from nexus.alerts.services.headlines import headline
 from nexus.alerts.states import Severity, Word
-from nexus.console.words import headline
 from risk.states import Suspicion, Trigger
 from tests.nexus.console.conftest import console, floor, operators
 
