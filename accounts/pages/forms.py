@@ -44,6 +44,55 @@ class LoginForm(forms.Form):
     )
 
 
+class FirstPasswordForm(forms.Form):
+    """The token of a link, and the password that it sets."""
+
+    token = forms.CharField(
+        label=gettext_lazy("Token"),
+        max_length=200,
+        help_text=gettext_lazy("If you were given two halves, type in the first one and then the second, as one text."),
+        widget=forms.TextInput(attrs={"autocomplete": "off", "autofocus": True, "spellcheck": "false"}),
+    )
+    password = forms.CharField(
+        label=gettext_lazy("New password"),
+        strip=False,
+        help_text=gettext_lazy("12 to 128 characters, not a common one."),
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )
+    again = forms.CharField(
+        label=gettext_lazy("New password, once more"),
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )
+
+    def clean_token(self) -> str:
+        """Close the gap between two halves that were pasted."""
+        return "".join(str(self.cleaned_data["token"]).split())
+
+    def clean_again(self) -> str:
+        """Refuse another text than the first."""
+        again = str(self.cleaned_data["again"])
+        if "password" in self.cleaned_data and again != self.cleaned_data["password"]:
+            raise forms.ValidationError(gettext("This is not the same password."))
+        return again
+
+    def asked(self) -> dict[str, str]:
+        """Return what the services take."""
+        return {"token": self.cleaned_data["token"], "password": self.cleaned_data["password"]}
+
+
+class LostPasswordForm(FirstPasswordForm):
+    """The same for a password that is lost: a code of the second factor, where there is one."""
+
+    code = forms.CharField(
+        label=gettext_lazy("Code of your authenticator app"),
+        required=False,
+        max_length=64,
+        help_text=gettext_lazy("Leave it empty if you have not set up a second factor."),
+        widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "inputmode": "numeric"}),
+    )
+
+
 class CodeForm(forms.Form):
     """A fresh code."""
 

@@ -2,10 +2,12 @@
 
 from django.urls import path
 
-from accounts.pages import key_changes, keys, own_events, second_factor, views
+from accounts.pages import key_changes, keys, links, own_events, second_factor, views
 
 urlpatterns = [
     path("login", views.login, name="page-login"),
+    path("enrol", links.first_password, name="page-enrol"),
+    path("reset", links.lost_password, name="page-reset"),
     path("code", views.code, name="page-code"),
     path("logout", views.logout, name="page-logout"),
     path("language", views.language, name="page-language"),

@@ -48,7 +48,8 @@ def login(request: HttpRequest) -> HttpResponse:
             status = exc.status
     elif form.is_bound:
         status = 400
-    return pages.render(request, "nexus/login.html", {"form": form, "next": _next(request)}, status=status)
+    context = {"form": form, "next": _next(request), "is_set": "set" in request.GET and not form.is_bound}
+    return pages.render(request, "nexus/login.html", context, status=status)
 
 
 @page("SECOND_FACTOR_CHANGE", methods=("GET", "POST"))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
 
@@ -27,12 +28,10 @@ HALF_SIZE = 24  # bytes of randomness: who holds one half still has 192 bits to 
 SENDABLE = timedelta(hours=72)  # after the two have agreed; later they agree anew
 SHOWN = 100
 HOW = {
-    False: 'Within 72 hours: POST /api/v1/auth/enrol {"token": "…", "password": "…"}.',
-    True: (
-        'Within the hour: POST /api/v1/auth/password/reset {"token": "…", "password": "…"}, '
-        "with a code of your second factor in X-Nexus-OTP where you have one."
-    ),
+    False: "Within 72 hours, open {page} and paste what stands in the last line.",
+    True: "Within the hour, open {page} and paste what stands in the last line. You need a code of your second factor, if you have one.",
 }
+PAGES = {False: "/enrol", True: "/reset"}
 
 
 class LinkUnavailable(Conflict):
@@ -138,9 +137,14 @@ def _make(link: Enrolment, token: str, *, at: datetime) -> None:
     if link.is_mailed:
         kind = NoticeKind.PASSWORD_LINK if link.is_reset else NoticeKind.ENROLMENT_LINK
         link.notice = notices.send_secret(
-            user_id=link.user_id, kind=kind, detail=HOW[link.is_reset], secret=token, at=at
+            user_id=link.user_id, kind=kind, detail=_how(is_reset=link.is_reset), secret=token, at=at
         )
     link.save()
+
+
+def _how(*, is_reset: bool) -> str:
+    """Say what to do with a token. Where nobody has said what this installation is called, the page is named alone."""
+    return HOW[is_reset].format(page=settings.PUBLIC_URL.rstrip("/") + PAGES[is_reset])
 
 
 def _void(user: User, *, at: datetime) -> None:

@@ -61,6 +61,8 @@ def _pages(ground: Stage, filled: str, waiting: str, refused: str) -> dict[str, 
 def _login(tab: Tab, name: str) -> None:
     tab.go("/login")
     _take(tab, name)
+    tab.go("/enrol")
+    _take(tab, name.replace("login", "first-password"))
     tab.page.context.close()
 
 

@@ -35,9 +35,10 @@ def paths(ground: Stage) -> dict[str, str]:
 )  # fmt: skip
 def test_every_page_is_sound(tab: Callable[..., Tab], paths: dict[str, str], language: str, size, dark: bool) -> None:
     page = tab(language=language, size=size, dark=dark)
-    page.go("/login")
-    assert page.findings() == []
-    assert page.overflow() <= 0
+    for path in ("/enrol", "/reset", "/login"):
+        page.go(path)
+        assert page.findings() == [], path
+        assert page.overflow() <= 0, path
     page.login()
 
     for name, path in paths.items():

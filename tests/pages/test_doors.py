@@ -17,7 +17,7 @@ from tests.factories.accounts import PASSWORD, UserFactory
 from tests.pages.conftest import Browser
 from trading.services import accounts
 
-OPEN = {"/login", "/language", "/help/refusals"}
+OPEN = {"/login", "/enrol", "/reset", "/language", "/help/refusals"}
 
 
 def _pages(patterns: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -53,8 +53,6 @@ class Command(BaseCommand):
 
     def _link(self, email: str, name: str) -> None:
         token = enrolments.found(email=email, full_name=name, actor=ACTOR, at=now())
-        self.stdout.write("One-time enrolment, for 72 hours:")
-        self.stdout.write(f'  POST /api/v1/auth/enrol {{"token": "{token}", "password": "…"}}')
-        self.stdout.write(
-            f"Then the second factor: `manage.py second_factor enrol {email}`, or POST /api/v1/auth/2fa/enrol."
-        )
+        self.stdout.write("Within 72 hours, the operator opens /enrol and sets a password with this token, once:")
+        self.stdout.write(f"  {token}")
+        self.stdout.write(f"Then the second factor: on /security, or `manage.py second_factor enrol {email}`.")
