@@ -18,7 +18,8 @@ WELCOME = {
 LOST = {
     "title": gettext_lazy("Set another password"),
     "about": gettext_lazy(
-        "Tell an operator that you have lost your password. When two of them agree, you get a token that works for an hour."
+        "Tell an operator that you have lost your password. "
+        "When two of them agree, you get a token that works for an hour."
     ),
 }
 

@@ -29,7 +29,10 @@ SENDABLE = timedelta(hours=72)  # after the two have agreed; later they agree an
 SHOWN = 100
 HOW = {
     False: "Within 72 hours, open {page} and paste what stands in the last line.",
-    True: "Within the hour, open {page} and paste what stands in the last line. You need a code of your second factor, if you have one.",
+    True: (
+        "Within the hour, open {page} and paste what stands in the last line."
+        " You need a code of your second factor, if you have one."
+    ),
 }
 PAGES = {False: "/enrol", True: "/reset"}
 
