@@ -84,6 +84,9 @@ def _from_brokers() -> set[str]:
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
                 found.update(*(_texts(each.value) for each in node.keywords if each.arg == "code"))
+            match node:
+                case ast.Call(func=ast.Name(id="_refusal"), args=[_, ast.Constant(value=str(code)), *_]):
+                    found.add(code)
     numbers = {
         str(code) for code, meaning in {**outcomes.RETCODES, **outcomes._NOTHING_SENT}.items() if meaning.is_refusal
     }
