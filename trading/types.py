@@ -289,6 +289,7 @@ class OrderReport:
     code: str = ""  # the venue's own code
     is_local: bool = False  # we refused it on the way: the venue never said a word
     halts: bool = False  # the refusal says that the account cannot trade until a person acts
+    is_defect: bool = False  # the refusal says that the request itself was not valid
     stops_missing: bool = False  # a position that these fills made stands without a stop that the order asked for
 
 

@@ -19,7 +19,11 @@ RUNBOOKS: Mapping[str, str] = {
     **dict.fromkeys(("TRADING_STOPPED", "STOP_NOT_FOLLOWED", "SWEEP_NOT_PROVEN"), "stops"),
     **dict.fromkeys(("HEALTH_DEGRADED", "ACCOUNT_NOT_WATCHED", "MARGIN_LEVEL_LOW", "ACCOUNT_REFUSED"), "accounts"),
     **dict.fromkeys(
-        ("ORDER_UNKNOWN", "LATE_FILL", "OVERFILL", "STOPS_MISSING", "EXTERNAL_FILL", "HIGH_SLIPPAGE"), "orders"
+        (
+            "ORDER_UNKNOWN", "LATE_FILL", "OVERFILL", "STOPS_MISSING", "EXTERNAL_FILL", "HIGH_SLIPPAGE",
+            "REQUEST_NOT_VALID",
+        ),
+        "orders",
     ),
     **dict.fromkeys(
         (
@@ -34,8 +38,8 @@ RUNBOOKS: Mapping[str, str] = {
 # What has happened and does not go on: nothing ends it, so it is over once somebody has taken it in hand.
 HAPPENED = frozenset(
     {
-        "LATE_FILL", "OVERFILL", "EXTERNAL_FILL", "HIGH_SLIPPAGE", "ACCOUNT_REFUSED", "STOP_ACCOUNT_REFUSED",
-        "API_KEY_ADDRESS", "BREAK_GLASS", "LINK_NOT_DELIVERED",
+        "LATE_FILL", "OVERFILL", "EXTERNAL_FILL", "HIGH_SLIPPAGE", "REQUEST_NOT_VALID",
+        "ACCOUNT_REFUSED", "STOP_ACCOUNT_REFUSED", "API_KEY_ADDRESS", "BREAK_GLASS", "LINK_NOT_DELIVERED",
     }
 )  # fmt: skip
 FAMILIES: Mapping[str, str] = {"STOP_": "stops", "SUSPICION_": "people"}  # kinds with a name behind it: one section

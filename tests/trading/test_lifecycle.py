@@ -228,13 +228,18 @@ def test_an_order_that_is_known_cannot_be_decided(execute, operators):
 
 
 @pytest.mark.parametrize(
-    ("changes", "kind"), [({"stops_missing": True}, "STOPS_MISSING"), ({"halts": True}, "ACCOUNT_REFUSED")]
+    ("changes", "kind", "severity"),
+    [
+        ({"stops_missing": True}, "STOPS_MISSING", "CRITICAL"),
+        ({"halts": True}, "ACCOUNT_REFUSED", "CRITICAL"),
+        ({"is_defect": True}, "REQUEST_NOT_VALID", "WARNING"),
+    ],
 )
-def test_what_only_a_person_can_mend_wakes_one(unknown, changes, kind):
+def test_what_only_a_person_can_mend_wakes_one(unknown, changes, kind, severity):
     state = VenueState.FILLED if kind == "STOPS_MISSING" else VenueState.REJECTED
     reports = (fill(unknown, 1, "0.10"),) if kind == "STOPS_MISSING" else ()
 
     told = OrderReport(unknown.client_order_id, state, venue_order_id="77", fills=reports, **changes)
     fills.record(order_id=unknown.pk, report=told, at=now())
 
-    assert Alert.objects.get(kind=kind).severity == "CRITICAL"
+    assert Alert.objects.get(kind=kind).severity == severity

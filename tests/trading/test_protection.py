@@ -7,14 +7,14 @@ import pytest
 from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
-from nexus.core.errors import Unreachable
+from nexus.core.errors import Refused, Unreachable
 from nexus.idempotency.models import IdempotencyRecord
 from risk.states import StopLevel
 from tests import stops
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BrokerPosition, ChangeRequest, TradeLedger
-from trading.services import protection
+from trading.services import protection, triggers
 from trading.states import ChangeState, OrderStatus
 
 SLTP_REFUSED = {"retcode": mt5.TRADE_RETCODE_INVALID_STOPS}
@@ -187,3 +187,15 @@ def test_a_broker_that_cannot_be_asked_changes_nothing(execute, paper, settings)
     protect(order)
 
     assert protection.due() == [order.pk]
+
+
+def test_a_change_that_is_not_valid_as_such_is_told_to_people(account):
+    said = Refused("Invalid stops", code="10016", is_defect=True)
+
+    for _ in range(2):
+        triggers.account_refused(account, said=said, at=now())
+    triggers.account_refused(account, said=Refused("Market closed", code="10018"), at=now())
+
+    alert = Alert.objects.get()
+    assert (alert.kind, alert.severity, alert.closed_at) == ("REQUEST_NOT_VALID", "WARNING", None)
+    assert "Invalid stops (10016)" in alert.text

@@ -88,7 +88,7 @@ def _is_plain(order: TradeLedger, *, report: OrderReport, fills: list[Fill]) -> 
     """Tell whether an answer asks for nothing but the move: no other fill, no warning, no adjustment."""
     slipped = any(fill.slippage is not None and fill.slippage > settings.SLIPPAGE_THRESHOLD for fill in fills)
     is_own = all(fill.kind == FillKind.ORDER and fill.quantity == order.quantity for fill in fills)
-    is_told = slipped or report.stops_missing or report.halts
+    is_told = slipped or report.stops_missing or report.halts or report.is_defect
     return (
         order.state == SENDING and not order.other_position_id and len(fills) <= 1 and is_own and not is_told
         and not connection.in_atomic_block
@@ -376,6 +376,11 @@ def _warn(order: TradeLedger, *, report: OrderReport, fills: list[Fill], has_new
             Severity.CRITICAL,
             report.halts,
             f"was refused for good: nothing on this account will be accepted until somebody acts. {report.reason}",
+        ),
+        "REQUEST_NOT_VALID": (
+            Severity.WARNING,
+            report.is_defect,
+            f"was not valid as it was sent, says the broker: {report.reason} ({report.code})",
         ),
         "OVERFILL": (Severity.CRITICAL, order.overfill_quantity > 0, "filled for more than it asked"),
         "HIGH_SLIPPAGE": (

@@ -329,7 +329,12 @@ def send(order: TradeLedger) -> TradeLedger:
         )
     except Refused as exc:
         report = OrderReport(
-            order.client_order_id, VenueState.REJECTED, reason=str(exc), code=exc.code, halts=exc.halts
+            order.client_order_id,
+            VenueState.REJECTED,
+            reason=str(exc),
+            code=exc.code,
+            halts=exc.halts,
+            is_defect=exc.is_defect,
         )
     settled = _settle(order, began=began, report=report)
     triggers.account_refused(order.account, said=report, at=settled.closed_at or order.sent_at)

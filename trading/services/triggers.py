@@ -69,13 +69,30 @@ def account_refused(account: TradingAccount, *, said: OrderReport | OutsideError
     else:
         halts, words = isinstance(said, Refused) and said.halts, str(said)
         code = said.code if isinstance(said, Refused) else ""
-    if not halts:
+    is_defect = isinstance(said, Refused) and said.is_defect  # an order's report tells by itself
+    if not halts and not is_defect:
         return
     reason = f"The broker refuses everything on {account} until somebody acts: {words} ({code})."
     try:
+        if is_defect:
+            _tell_of_defect(account, words=words, code=code, at=at)
+            return
         pull(Trigger.ACCOUNT_REFUSED, scope=ControlScope.ACCOUNT, key=str(account.pk), reason=reason, at=at)
     except (OperationalError, InterfaceError) as exc:
         log.error("trading.trigger.not_pulled", account_id=account.pk, error=str(exc))  # noqa: TRY400
+
+
+@transaction.atomic
+def _tell_of_defect(account: TradingAccount, *, words: str, code: str, at: datetime) -> None:
+    alerts.open_alert(
+        severity=Severity.WARNING,
+        kind="REQUEST_NOT_VALID",
+        dedupe_key=f"request_not_valid:{account.pk}:{code}",
+        text=f"A cancel or a change on {account} was not valid as it was sent, says the broker: {words} ({code}).",
+        object_type="trading_account",
+        object_id=str(account.public_id),
+        at=at,
+    )
 
 
 def examine(account: TradingAccount, *, at: datetime, clock: datetime) -> None:

@@ -9,6 +9,7 @@ HEADLINES = {
     "HEALTH_DEGRADED": _("Nobody looks at accounts"),
     "ACCOUNT_NOT_WATCHED": _("An account cannot be read"),
     "MARGIN_LEVEL_LOW": _("The margin level is low"),
+    "REQUEST_NOT_VALID": _("The broker finds a request of ours not valid"),
     "ACCOUNT_REFUSED": _("The broker refuses everything on an account"),
     "ORDER_UNKNOWN": _("Nobody knows whether an order has arrived"),
     "LATE_FILL": _("An order filled after it was closed"),

@@ -62,7 +62,8 @@ def classify(document: wire.Plain) -> tuple[Outcome, Refused]:
 
 def _refused(outcome: Outcome, message: str, code: str, reply: wire.Plain) -> Refused:
     retry_s = _pause_s(reply) if outcome is Outcome.RETRY else None
-    return Refused(message, code=code, halts=outcome is Outcome.HALT, retry_s=retry_s)
+    halts, is_defect = outcome is Outcome.HALT, outcomes.is_defect(code)
+    return Refused(message, code=code, halts=halts, is_defect=is_defect, retry_s=retry_s)
 
 
 def _pause_s(reply: wire.Plain) -> float:
@@ -74,13 +75,19 @@ def refusal(reply: wire.Plain) -> Refused:
     """Return the gateway's own refusal, made before any call; it may repeat a code of the venue."""
     code = wire.text(reply["code"])
     retry_s = _pause_s(reply) if outcomes.passes(code) else None
-    return Refused(wire.text(reply["reason"]), code=code, halts=outcomes.halts(code), retry_s=retry_s)
+    halts, is_defect = outcomes.halts(code), outcomes.is_defect(code)
+    return Refused(wire.text(reply["reason"]), code=code, halts=halts, is_defect=is_defect, retry_s=retry_s)
 
 
 def rejected(client_order_id: str, refused: Refused) -> OrderReport:
     """Report a refusal."""
     return OrderReport(
-        client_order_id, VenueState.REJECTED, reason=str(refused), code=refused.code, halts=refused.halts
+        client_order_id,
+        VenueState.REJECTED,
+        reason=str(refused),
+        code=refused.code,
+        halts=refused.halts,
+        is_defect=refused.is_defect,
     )
 
 

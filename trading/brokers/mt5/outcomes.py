@@ -34,6 +34,9 @@ class Purpose(StrEnum):
     CANCEL = "CANCEL"
 
 
+# INVALID, INVALID_VOLUME, INVALID_PRICE, INVALID_STOPS, INVALID_FILL, and arguments that the package does not take.
+DEFECTS = frozenset({"10013", "10014", "10015", "10016", "10030", "-2"})
+
 RETCODES: dict[int, Outcome] = {
     10004: Outcome.RETRY,  # REQUOTE
     10006: Outcome.REJECTED,  # REJECT
@@ -117,6 +120,11 @@ def passes(code: str) -> bool:
     if code in PASSING:
         return True
     return code.isdecimal() and RETCODES.get(int(code)) is Outcome.RETRY
+
+
+def is_defect(code: str) -> bool:
+    """Tell whether this code says that the request itself was not valid: a defect of ours. MetaTrader reference §8."""
+    return code in DEFECTS
 
 
 def halts(code: str) -> bool:

@@ -65,6 +65,7 @@ def test_every_answer_means_what_the_table_says_whatever_was_asked(running, atte
         if outcome.is_refusal:
             assert isinstance(raised, Refused)
             assert (raised.code, raised.halts) == (str(retcode), outcome is Outcome.HALT)
+            assert raised.is_defect is (retcode in {10013, 10014, 10015, 10016, 10030})
             assert raised.retry_s == (0 if outcome is Outcome.RETRY else None)
         elif outcome is Outcome.UNKNOWN:
             assert isinstance(raised, OutcomeUnknown)
