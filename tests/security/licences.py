@@ -33,12 +33,12 @@ ALLOWED = {
 }  # fmt: skip
 # How packages name themselves when they do not speak SPDX.
 SPOKEN = {
-    "Apache 2": "Apache-2.0", "Apache Software License": "Apache-2.0", "Apache Software License v2": "Apache-2.0",
+    "Apache Software License": "Apache-2.0", "Apache Software License v2": "Apache-2.0",
     "BSD 3-Clause": "BSD-3-Clause", "BSD License": "BSD-3-Clause", "LGPLv3": "LGPL-3.0-only", "MIT License": "MIT",
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
 }  # fmt: skip
 # Locked for other systems or Pythons than the one that asks: as their own metadata has it.
-ELSEWHERE = {"async-timeout": "Apache 2", "metatrader5": "MIT", "tzdata": "Apache-2.0"}
+ELSEWHERE = {"async-timeout": "Apache Software License", "metatrader5": "MIT", "tzdata": "Apache-2.0"}
 VENDORED = {
     "chart-4.6.1.umd.min.js": ("Chart.js", "4.6.1", "MIT"),
     "htmx-2.0.11.min.js": ("htmx", "2.0.11", "0BSD"),
