@@ -16,12 +16,12 @@ ACTION_DEAL, ACTION_PENDING, ACTION_CHANGE_STOPS, ACTION_MODIFY, ACTION_REMOVE, 
 ACTIONS = {ACTION_DEAL, ACTION_PENDING, ACTION_CHANGE_STOPS, ACTION_MODIFY, ACTION_REMOVE, ACTION_CLOSE_BY}
 CHECK_PASSED = 0
 NOT_SENT = frozenset({-2, -8})  # errors of a check that will stay
-# What a request is about, where the market may have come too near to it: how it is read, and its levels that count.
-STANDING = {
-    ACTION_DEAL: ("positions_get", "position", ("sl", "tp")),
+# What a request is about, and how that is read; of a change, the levels that the market may have come too near to.
+# A close and a cancel take risk away: they always leave, and the broker decides.
+STANDING: dict[int, tuple[str, str, tuple[str, ...]]] = {
+    ACTION_DEAL: ("positions_get", "position", ()),
     ACTION_CHANGE_STOPS: ("positions_get", "position", ("sl", "tp")),
     ACTION_MODIFY: ("orders_get", "order", ("price_open",)),
-    ACTION_REMOVE: ("orders_get", "order", ("price_open",)),
 }
 
 
