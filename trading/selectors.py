@@ -398,8 +398,7 @@ def account_after(user: Principal, account: TradingAccount) -> TradingAccount | 
 
 def newest_orders(account: TradingAccount, *, limit: int) -> list[TradeLedger]:
     """Return an account's newest orders, by the index of its owner's."""
-    rows = TradeLedger.objects.filter(user_id=account.user_id, account=account).order_by("-pk")
-    return list(rows[:limit])
+    return list(TradeLedger.objects.filter(user_id=account.user_id, account=account).order_by("-pk")[:limit])
 
 
 def own_accounts(user: Principal) -> list[TradingAccount]:
