@@ -62,7 +62,7 @@ def test_two_different_passwords_make_nobody(monkeypatch):
 def test_with_a_link_the_operator_sets_both_elsewhere():
     said = StringIO()
     call_command("create_operator", EMAIL, "--link", stdout=said)
-    match = re.search(r'"token": "([^"]+)"', said.getvalue())
+    match = re.search(r"^  (\S{40,})$", said.getvalue(), re.MULTILINE)
     assert match
 
     form = {"token": match[1], "password": PASSWORD}
