@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F
 from django.utils import translation
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 
 from nexus.alerts import rules
 from nexus.alerts.models import Alert, Delivery
@@ -129,7 +129,7 @@ def digest(*, at: datetime) -> int:
         ]
         body = "\n".join(lines[:DIGEST_LINES]) + ("\n…" if len(lines) > DIGEST_LINES else "")
         with translation.override(settings.MESSAGE_LANGUAGE):
-            quiet = gettext("%(count)s quiet alerts") % {"count": len(rows)}
+            quiet = ngettext("%(count)s quiet alert", "%(count)s quiet alerts", len(rows)) % {"count": len(rows)}
         title = f"[DIGEST] {quiet} ({settings.DEPLOYMENT_ID})"
         try:
             channel.send(title=title, body=body, severity=Severity.INFO)

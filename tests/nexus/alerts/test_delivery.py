@@ -277,6 +277,17 @@ def test_quiet_alerts_go_out_together(bell, heard):
     assert "EXPORT_DONE" in message["message"]
 
 
+def test_a_single_quiet_alert_is_one(bell, heard, settings):
+    heard(WARNING=bell)
+    settings.MESSAGE_LANGUAGE = "fr"
+    ring(Severity.INFO, key="a", kind="LOGIN_NEW")
+
+    delivery.digest(at=now())
+
+    (message,) = bell.arrived
+    assert message["title"] == "[DIGEST] 1 alerte discrète (nexus)"
+
+
 def test_a_critical_alert_that_nobody_takes_in_hand_is_escalated_once(bell, other, heard, settings):
     heard(CRITICAL=bell, ESCALATION=other)
     taken, left = ring(key="a"), ring(key="b")
