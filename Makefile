@@ -44,7 +44,7 @@ translations: $(VENV)/.dev-installed ## Collect the pages' texts and compile the
 	$(WITH_SETTINGS) $(BIN)/python manage.py makemessages --locale fr --no-location --no-obsolete --ignore .venv --ignore tests --ignore var
 	msgfmt --check --output-file nexus/locale/fr/LC_MESSAGES/django.mo nexus/locale/fr/LC_MESSAGES/django.po
 
-bench: $(VENV)/.dev-installed ## Measure orders beside the physical limit; BENCH=api runs one part (limit api admission reads growth reconcile stop audit pages)
+bench: $(VENV)/.dev-installed ## Measure orders beside the physical limit; BENCH=api runs one part (limit api admission reads growth reconcile stop audit dashboards pages)
 	@exec env BENCH="$(BENCH)" $(BIN)/python -m tests.bench
 
 crash: $(VENV)/.dev-installed ## Kill real processes at every boundary of the order protocol, KILLS times each (50)

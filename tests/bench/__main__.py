@@ -6,10 +6,10 @@ import time
 
 from nexus.local.folder import ROOT
 from nexus.local.processes import StopRequested
-from tests.bench import auditing, paging, parts, reconciling, report, stage, stop
+from tests.bench import auditing, dashboards, paging, parts, reconciling, report, stage, stop
 from tests.bench.parts import LARGE, SMALL, Run
 
-PARTS = ("limit", "api", "admission", "reads", "growth", "reconcile", "stop", "audit", "pages")
+PARTS = ("limit", "api", "admission", "reads", "growth", "reconcile", "stop", "audit", "dashboards", "pages")
 ALONE = {"pages"}  # ten million rows: by itself, or nothing else would be measured as before
 
 
@@ -25,7 +25,7 @@ def main(chosen: str) -> int:
         print(f"{time.monotonic() - begun:6.1f} s  {text}", flush=True)
 
     seconds = float(os.environ.get("BENCH_SECONDS") or 5)
-    with stage.opened(with_gateways="api" in wanted) as opened:
+    with stage.opened(with_gateways=bool(wanted & {"api", "dashboards"})) as opened:
         say(f"The stage stands: PostgreSQL {stage.durability(opened.database)}; {os.cpu_count()} processors, shared.")
         clones = _clones(opened, wanted)
         run = Run(opened, seconds, clones, say=say)
@@ -82,6 +82,9 @@ def _measure(run: Run, wanted: set[str]) -> None:
     if "audit" in wanted:
         run.say("(h) the audit log: a million events sealed, verified and exported")
         auditing.measure(run)
+    if "dashboards" in wanted:
+        run.say("(j) 200 open dashboards")
+        dashboards.measure(run)
     if "pages" in wanted:
         run.say("(i) every list page over ten million orders and events")
         paging.measure(run)
