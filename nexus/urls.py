@@ -40,5 +40,5 @@ urlpatterns = [
 
 handler400 = "nexus.core.http.bad_request"
 handler403 = "nexus.core.http.permission_denied"
-handler404 = "accounts.services.pages.page_not_found"
+handler404 = "nexus.console.exits.page_not_found"
 handler500 = "accounts.services.pages.server_error"

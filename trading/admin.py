@@ -45,8 +45,8 @@ class OrderAdmin(RecordAdmin):
     """Every order, the newest first."""
 
     list_display = (
-        "timeline", "status", "delivery", "symbol", "side", "quantity", "average_price", "reason", "reserved", "user",
-        "created_at",
+        "timeline", "created_at", "user", "status", "delivery", "symbol", "side", "quantity", "average_price",
+        "reserved", "reason",
     )  # fmt: skip
     list_display_links = None
     list_filter: ClassVar = ["status", "delivery", "rejected_by", "side"]

@@ -1,6 +1,6 @@
 """The answers outside any page, for whichever door was knocked at: the console's are pages of the console.
 
-Named in settings.py. Programs get documents, and people at the dashboard its own pages.
+Named in settings.py and urls.py. Programs get documents, and people at the dashboard its own pages.
 """
 
 from typing import Any
@@ -11,7 +11,8 @@ from django.template.loader import render_to_string
 from django.utils import translation
 
 from accounts.services import lockout, pages
-from nexus.core.errors import Denied, NexusError
+from nexus.console.words import refusal
+from nexus.core.errors import Denied, NexusError, NotFound
 from nexus.core.http import log
 
 CONSOLE = "/admin/"
@@ -23,8 +24,15 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
         return pages.csrf_failure(request, reason)
     log.warning("http.csrf.refused", reason=reason)
     with translation.override(pages.language_of(request)):
-        words = translation.gettext("The form has expired. Load the page again; nothing was done.")
-        return refused(request, Denied(words))
+        return refused(request, Denied("The form has expired. Load the page again; nothing was done."))
+
+
+def page_not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """Answer a path that does not exist."""
+    if not request.path.startswith(CONSOLE) or "text/html" not in request.headers.get("Accept", ""):
+        return pages.page_not_found(request, exception)
+    with translation.override(pages.language_of(request)):
+        return refused(request, NotFound("There is no such page, or not any more."))
 
 
 def locked(request: HttpRequest, response: HttpResponse | None, credentials: Any) -> HttpResponse:
@@ -40,7 +48,7 @@ def refused(request: HttpRequest, error: NexusError) -> HttpResponse:
     """Say on a page of the console why nothing was done."""
     context = {
         **admin.site.each_context(request),
-        "title": error.title,
+        "title": refusal(error),
         "error": error,
         "is_nav_sidebar_enabled": False,
     }

@@ -22,6 +22,7 @@ from django.views.generic import View
 from accounts.rules import Action, may
 from accounts.services import permissions
 from accounts.types import Principal
+from nexus.console.words import refusal
 from nexus.core.errors import Invalid, NexusError
 from nexus.core.http import as_error
 
@@ -79,7 +80,7 @@ class Page(View):
         """Say why nothing was done, with the status of the refusal."""
         error = as_error(exc)
         assert error is not None
-        return self.show("console/refused.html", status=error.status, title=error.title, error=error)
+        return self.show("console/refused.html", status=error.status, title=refusal(error), error=error)
 
 
 class SearchPage(Page, ABC):

@@ -17,7 +17,7 @@ from accounts.rules import Action, may
 from accounts.services import browsing, pages
 from nexus.console import urls
 from nexus.console.home import HomePage
-from nexus.core.operator import RecordAdmin
+from nexus.core.operator import RecordAdmin, name_in_each_language
 from trading.services import overview
 
 View = Callable[..., Any]
@@ -63,8 +63,11 @@ class ConsoleSite(AdminSite):
 
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
         """Take tables that are only read. What a library brings along, with forms and acts of its own, has no page."""
-        if admin_class is not None and issubclass(admin_class, RecordAdmin):
-            super().register(model_or_iterable, admin_class, **options)
+        if admin_class is None or not issubclass(admin_class, RecordAdmin):
+            return
+        super().register(model_or_iterable, admin_class, **options)
+        for model in [model_or_iterable] if isinstance(model_or_iterable, type) else model_or_iterable:
+            name_in_each_language(model, self._registry[model])
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:  # noqa: FBT001, FBT002 — as the parent declares it
         """Let nobody in who may not, and answer in the language of whoever looks, under the policy of all our pages."""

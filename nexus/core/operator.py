@@ -1,15 +1,18 @@
 """What operators see: tables that they read and act on, and never edit."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
-from django.db.models import Max, Min, QuerySet
+from django.db.models import DateTimeField, DecimalField, Field, Max, Min, Model, QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
+
+from nexus.core import figures
+from nexus.core.sentences import labelled
 
 ROWS_COUNTED_MAX = 10_000
 FILTERED_BY = frozenset({"exact", "gte", "in", "isempty", "isnull", "lt"})  # what the filters beside a table write
@@ -22,6 +25,33 @@ def found_keys(ways: Sequence[QuerySet[Any]]) -> list[Any]:
     """Return what each finds, by its key, in one statement of as many parts."""
     first, *rest = [way.order_by().values_list("pk", flat=True)[:FOUND_MAX] for way in ways]
     return list(first.union(*rest) if rest else first)
+
+
+def column_of(field: "Field[Any, Any]", write: Callable[[Any], str]) -> Callable[[Model], str]:
+    """Return a column that writes a field as all other pages do."""
+
+    @admin.display(description=field.verbose_name, ordering=field.name)
+    def column(row: Model) -> str:
+        return write(getattr(row, field.name))
+
+    column.__name__ = field.name  # what the table's style sheet knows it by
+    return column
+
+
+def name_in_each_language(model: type[Model], table: "admin.ModelAdmin[Any]") -> None:
+    """Let a table's names, of itself, its app, its columns and its search, be said in the language of its reader."""
+    opts = model._meta
+    opts.verbose_name = labelled(str(opts.verbose_name))
+    opts.verbose_name_plural = labelled(str(opts.verbose_name_plural))
+    opts.app_config.verbose_name = labelled(str(opts.app_config.verbose_name))
+    for field in opts.concrete_fields:
+        field.verbose_name = labelled(str(field.verbose_name))
+    if table.search_help_text:
+        type(table).search_help_text = labelled(str(table.search_help_text))
+    for name in {each for each in (*table.list_display, *table.readonly_fields) if isinstance(each, str)} - {"__str__"}:
+        own = getattr(type(table), name, None)
+        if own is not None:
+            own.short_description = labelled(str(getattr(own, "short_description", name.replace("_", " "))))
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
@@ -112,6 +142,21 @@ class RecordAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     actions: Any = ()
     change_list_template = "console/records.html"
     is_looked_up = False  # the search asks indexes alone, however many rows there are
+
+    @cached_property
+    def columns(self) -> dict[str, Callable[[Model], str]]:
+        """Return the columns of figures and times: exact, with no noughts at their ends, and to the second."""
+        kinds = ((DecimalField, figures.exact), (DateTimeField, figures.moment))
+        return {
+            field.name: column_of(field, write)
+            for field in self.opts.concrete_fields
+            for kind, write in kinds
+            if isinstance(field, kind)
+        }
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Write figures and times as other pages do; Django's own way rounds times to the minute."""
+        return [self.columns.get(each, each) if isinstance(each, str) else each for each in self.list_display]
 
     @property
     def is_keyset(self) -> bool:

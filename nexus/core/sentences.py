@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from django import template
+from django.utils.functional import lazy
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import get_language
@@ -35,12 +36,30 @@ class Sentence:
 @lru_cache(maxsize=4)
 def known(language: str) -> tuple[dict[str, str], tuple[Sentence, ...]]:
     """Return what is said in a language: sentences without places by themselves, then those that say most first."""
-    path = FOLDER / language / "sentences.txt"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    pairs = [line.split(ARROW) for line in lines if ARROW in line and not line.startswith("#")]
+    pairs = _pairs(language, "sentences.txt")
     whole = {english: said for english, said in pairs if not PLACE.search(english)}
     others = [_sentence(english, said) for english, said in pairs if PLACE.search(english)]
     return whole, tuple(sorted(others, key=lambda each: -each.weight))
+
+
+@lru_cache(maxsize=4)
+def labels(language: str) -> dict[str, str]:
+    """Return what the columns and names of the console's tables are called in a language."""
+    return dict(_pairs(language, "labels.txt"))
+
+
+def _pairs(language: str, file: str) -> list[tuple[str, str]]:
+    path = FOLDER / language / file
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    pairs = (line.partition(ARROW) for line in lines if ARROW in line and not line.startswith("#"))
+    return [(english, said) for english, _, said in pairs]
+
+
+def _labelled(english: str) -> str:
+    return labels((get_language() or "en")[:2]).get(english, english)
+
+
+labelled = lazy(_labelled, str)  # in the language of whoever reads it, not of the process that has loaded it
 
 
 def _sentence(english: str, said: str) -> Sentence:

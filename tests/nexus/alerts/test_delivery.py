@@ -102,7 +102,7 @@ def test_a_message_speaks_the_language_of_who_receives_it_and_the_alert_stays_as
     assert message["title"] == "[CRITICAL] Un ordre a été exécuté pour plus qu'il ne demandait · OVERFILL (nexus)"
     assert "L'ordre 7 a été exécuté pour plus que demandé.\nDepuis le " in message["message"]
     assert "Que faire : " in message["message"]
-    assert quiet["title"] == "[DIGEST] 1 alertes discrètes (nexus)"
+    assert quiet["title"] == "[DIGEST] 1 alerte discrète (nexus)"
     assert "INFO OVERFILL: L'ordre 7 a été exécuté" in quiet["message"]
     assert {alert.text for alert in Alert.objects.all()} == {text}
 
@@ -275,17 +275,6 @@ def test_quiet_alerts_go_out_together(bell, heard):
     assert message["title"] == "[DIGEST] 2 quiet alerts (nexus)"
     assert "LOGIN_NEW" in message["message"]
     assert "EXPORT_DONE" in message["message"]
-
-
-def test_a_single_quiet_alert_is_one(bell, heard, settings):
-    heard(WARNING=bell)
-    settings.MESSAGE_LANGUAGE = "fr"
-    ring(Severity.INFO, key="a", kind="LOGIN_NEW")
-
-    delivery.digest(at=now())
-
-    (message,) = bell.arrived
-    assert message["title"] == "[DIGEST] 1 alerte discrète (nexus)"
 
 
 def test_a_critical_alert_that_nobody_takes_in_hand_is_escalated_once(bell, other, heard, settings):

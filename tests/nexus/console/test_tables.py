@@ -107,3 +107,14 @@ def test_events_are_found_by_action_actor_and_object_each_by_one_index(execute, 
         assert event in page.context["cl"].result_list, words
         assert not [each for each in asked if " OR " in each["sql"] and "event" in each["sql"]]
     assert not console.get("/admin/audit/event/?q=nobody").context["cl"].result_list
+
+
+def test_a_page_that_is_not_there_is_said_on_a_page_of_the_console(console):
+    asked = {"accept": "text/html", "accept-language": "fr"}
+    answer = console.get("/admin/no-such-page/", headers=asked)
+    program = console.get("/admin/no-such-page/", headers={"accept": "application/json"})
+
+    assert answer.status_code == program.status_code == 404
+    assert "Cette page n&#x27;existe pas, ou plus." in answer.content.decode()
+    assert "/admin/stop/" in answer.content.decode()
+    assert program["Content-Type"] == "application/problem+json"
