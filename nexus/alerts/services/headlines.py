@@ -12,6 +12,7 @@ HEADLINES = {
     "REQUEST_NOT_VALID": _("The broker finds a request of ours not valid"),
     "ACCOUNT_REFUSED": _("The broker refuses everything on an account"),
     "ORDER_UNKNOWN": _("Nobody knows whether an order has arrived"),
+    "CHANGE_UNKNOWN": _("Nobody knows whether a change or a cancel has arrived"),
     "LATE_FILL": _("An order filled after it was closed"),
     "OVERFILL": _("An order filled for more than it asked"),
     "STOPS_MISSING": _("A position stands without its stops"),
