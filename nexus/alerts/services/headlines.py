@@ -16,6 +16,7 @@ HEADLINES = {
     "LATE_FILL": _("An order filled after it was closed"),
     "OVERFILL": _("An order filled for more than it asked"),
     "STOPS_MISSING": _("A position stands without its stops"),
+    "TERMS_MOVED": _("Somebody has moved stops or prices outside of Nexus"),
     "EXTERNAL_FILL": _("Somebody traded outside of Nexus"),
     "HIGH_SLIPPAGE": _("An order filled far from the market"),
     "DISCREPANCY_REVIEW": _("Books and broker differ: a person decides"),
