@@ -4,7 +4,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-
 from django.utils.timezone import now
 
 from nexus.alerts.models import Alert

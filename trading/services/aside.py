@@ -23,8 +23,8 @@ LOST: LiteralString = """
     FROM trading_account JOIN account_figures figures ON figures.account_id = trading_account.id
     WHERE NOT trading_account.is_active
 """
-COST = Part(f"SELECT {LOST} AND trading_account.user_id = %(user)s", width=1)  # noqa: S608  # nosec B608
-COSTS: LiteralString = f"SELECT user_id, {LOST} GROUP BY user_id"  # noqa: S608  # nosec B608  # literal texts of the code
+COST = Part(f"SELECT {LOST} AND trading_account.user_id = %(user)s", width=1)  # nosec B608
+COSTS: LiteralString = f"SELECT user_id, {LOST} GROUP BY user_id"  # nosec B608  # literal texts of the code
 
 
 def cost(*, user_id: int, trading_date: date) -> Decimal:

@@ -27,8 +27,8 @@ def tell(*, at: datetime) -> None:
             severity=Severity.WARNING,
             kind=KIND,
             dedupe_key=_key(name),
-            text=f"{of.account}: nobody knows what became of a {row.kind} request for {of}. Until it is known, the worse"
-            " of what was and what was asked for counts.",
+            text=f"{of.account}: nobody knows what became of a {row.kind} request for {of}. Until it is known,"
+            " the worse of what was and what was asked for counts.",
             object_type="change",
             object_id=name,
             at=at,

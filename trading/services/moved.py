@@ -84,7 +84,8 @@ def _keep_position(
         return  # nobody has moved it: it was made without its stops, and is being given them
     known, usd = met[position.symbol]
     was, now = (
-        money.ceil_to(_open_risk(held, stop, known=known, usd=usd), CENT) for stop in (position.stop_loss, held.stop_loss)
+        money.ceil_to(_open_risk(held, stop, known=known, usd=usd), CENT)
+        for stop in (position.stop_loss, held.stop_loss)
     )
     before = {"stop_loss": position.stop_loss, "take_profit": position.take_profit}
     after = {"stop_loss": held.stop_loss, "take_profit": held.take_profit}
@@ -121,7 +122,7 @@ def _is_moved(order: TradeLedger, shown: VenueOrder, *, known: TradableInstrumen
 def _keep_order(
     order_id: int, shown: VenueOrder, *, account: TradingAccount, met: Met, read_at: datetime, at: datetime
 ) -> None:
-    """Keep the new terms, and the worse of both reserved: the stop that an order asked for and lacks is still wanted."""
+    """Keep the new terms, and the worse of both reserved. A stop that an order asked for and lacks is still wanted."""
     order = TradeLedger.objects.locked().get(pk=order_id)
     known, usd = met[order.symbol]
     fresh = Q(state__in=IN_FLIGHT) | Q(settled_at__gte=read_at)
@@ -154,9 +155,7 @@ def _keep_order(
     _tell(account, f"the order {order}", target=target, before=order.risk, after=risk, at=at)
 
 
-def _tell(
-    account: TradingAccount, what: str, *, target: Target, before: Decimal, after: Decimal, at: datetime
-) -> None:
+def _tell(account: TradingAccount, what: str, *, target: Target, before: Decimal, after: Decimal, at: datetime) -> None:
     alerts.open_alert(
         severity=Severity.WARNING,
         kind=KIND,

@@ -157,9 +157,7 @@ def _held(each: AccountFacts, *, symbol: str, side: Side) -> list[VenuePosition]
     return [p for p in each.snapshot.positions if (p.symbol, p.side) == (symbol, side)]
 
 
-def _adding(
-    orders: Sequence[TradeLedger], each: AccountFacts, *, symbol: str, side: Side, facts: Facts
-) -> list[Piece]:
+def _adding(orders: Sequence[TradeLedger], each: AccountFacts, *, symbol: str, side: Side, facts: Facts) -> list[Piece]:
     known = facts.instruments.get((each.account.pk, symbol))
     shown = {} if known is None or not known.takes_stops else {o.client_order_id: o for o in each.snapshot.orders}
     return [
