@@ -9,7 +9,7 @@ from django.utils.timezone import now
 from nexus.alerts.models import Alert
 from tests.trading.desk import LIMIT, MARKET, act, place, position_of
 from trading import tasks
-from trading.models import ChangeRequest
+from trading.models import ChangeRequest, TradeLedger
 from trading.services import changes, lost, resolution, terms
 from trading.states import CancelState
 
@@ -83,15 +83,14 @@ def test_a_lost_cancel_is_told_while_its_order_works_and_no_longer(client, paper
     order = place(client, LIMIT)
     paper.control.inject("timeout_before_accept")
     act(client, f"/trading/orders/{order['id']}/cancel")
-    change = ChangeRequest.objects.select_related("order").get()
-    assert change.order.cancel == CancelState.UNKNOWN
+    pk = TradeLedger.objects.get(cancel=CancelState.UNKNOWN).pk
     let_pass(65)
     (text,) = standing()
     assert "a CANCEL request for N" in text
     (ticket,) = (each["ticket"] for each in paper.truth()["working"])
 
     paper.control.manual_cancel(paper.login, ticket)  # somebody does it by hand
-    resolution.resolve(order_id=change.order.pk, at=now())
+    resolution.resolve(order_id=pk, at=now())
 
     assert standing() == []
 

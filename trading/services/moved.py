@@ -5,6 +5,7 @@ it is, and an alert where more may be lost than before.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -49,7 +50,8 @@ def note(account: TradingAccount, snapshot: AccountSnapshot, *, read_at: datetim
     orders = list(working) if listed else []
     if not positions and not orders:
         return
-    met = _met(account, {row.symbol for row in (*positions, *orders)}, quotes=snapshot.quotes)
+    symbols = {row.symbol for row in positions} | {order.symbol for order in orders}
+    met = _met(account, symbols, quotes=snapshot.quotes)
     for row in (each for each in positions if each.symbol in met):
         _keep_position(row.pk, shown[row.venue_position_id], account=account, met=met, read_at=read_at, at=at)
     for order in (each for each in orders if each.symbol in met):
@@ -106,11 +108,12 @@ def _keep_position(
 
 def _open_risk(held: VenuePosition, stop: Decimal | None, *, known: TradableInstrument, usd: Decimal) -> Decimal:
     """Return what a position can lose to a stop; by all of its notional where nothing bounds it."""
-    units = held.quantity * known.contract_size * usd
-    if stop is None:
-        return (settings.UNSTOPPED_MOVE or rules.ONE) * units * held.price_current
-    exit_at = rules.worst_exit(stop, side=held.side, gap=settings.GAP_ALLOWANCE)
-    return max(rules.ZERO, held.side.direction * (held.price_current - exit_at)) * units
+    found = rules.open_risk(
+        replace(held, stop_loss=stop), contract_size=known.contract_size, usd=usd, gap=settings.GAP_ALLOWANCE,
+        unstopped_move=settings.UNSTOPPED_MOVE or rules.ONE,
+    )  # fmt: skip
+    assert found is not None
+    return found
 
 
 def _is_moved(order: TradeLedger, shown: VenueOrder, *, known: TradableInstrument) -> bool:
