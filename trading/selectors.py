@@ -29,7 +29,8 @@ READS_ALL = frozenset({Role.OPERATOR, Role.COMPLIANCE})
 # What of an order in doubt is needed to count it, as the table has it: not its checks, which are most of the row.
 _COUNTED = {
     "id", "public_id", "account_id", "user_id", "client_order_id", "symbol", "side", "quantity", "filled_quantity",
-    "risk", "restopped", "stop_loss", "reserved", "value", "status", "delivery", "sent_at", "venue_position_id",
+    "risk", "restopped", "limit_price", "stop_price", "stop_loss", "reserved", "value", "status", "delivery", "sent_at",
+    "venue_position_id",
 }  # fmt: skip
 DOUBTED = tuple(field.attname for field in TradeLedger._meta.concrete_fields if field.attname in _COUNTED)
 IN_DOUBT = Part(

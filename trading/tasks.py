@@ -12,6 +12,7 @@ from trading.services import (
     emergency,
     facts,
     figures,
+    lost,
     protection,
     readings,
     resolution,
@@ -32,6 +33,7 @@ def resolve_orders(**_future: object) -> None:
         enqueue("trading.resolve_order", expires_s=SWEEP_EXPIRES_S, order_id=order_id)
     for order_id in cancels.due():
         enqueue("trading.cancel_again", expires_s=SWEEP_EXPIRES_S, order_id=order_id)
+    lost.tell(at=now())
     for change_id in changes.due():
         enqueue("trading.resolve_change", expires_s=SWEEP_EXPIRES_S, change_id=change_id)
     for order_id in protection.due():

@@ -20,8 +20,8 @@ RUNBOOKS: Mapping[str, str] = {
     **dict.fromkeys(("HEALTH_DEGRADED", "ACCOUNT_NOT_WATCHED", "MARGIN_LEVEL_LOW", "ACCOUNT_REFUSED"), "accounts"),
     **dict.fromkeys(
         (
-            "ORDER_UNKNOWN", "LATE_FILL", "OVERFILL", "STOPS_MISSING", "EXTERNAL_FILL", "HIGH_SLIPPAGE",
-            "REQUEST_NOT_VALID",
+            "ORDER_UNKNOWN", "CHANGE_UNKNOWN", "LATE_FILL", "OVERFILL", "STOPS_MISSING", "TERMS_MOVED",
+            "EXTERNAL_FILL", "HIGH_SLIPPAGE", "REQUEST_NOT_VALID",
         ),
         "orders",
     ),
@@ -38,7 +38,7 @@ RUNBOOKS: Mapping[str, str] = {
 # What has happened and does not go on: nothing ends it, so it is over once somebody has taken it in hand.
 HAPPENED = frozenset(
     {
-        "LATE_FILL", "OVERFILL", "EXTERNAL_FILL", "HIGH_SLIPPAGE", "REQUEST_NOT_VALID",
+        "LATE_FILL", "OVERFILL", "EXTERNAL_FILL", "HIGH_SLIPPAGE", "REQUEST_NOT_VALID", "TERMS_MOVED",
         "ACCOUNT_REFUSED", "STOP_ACCOUNT_REFUSED", "API_KEY_ADDRESS", "BREAK_GLASS", "LINK_NOT_DELIVERED",
     }
 )  # fmt: skip

@@ -90,7 +90,7 @@ def test_one_that_the_broker_dates_a_moment_before_the_sending_keeps_absence_fro
     with_two_searches = facts.database_clock() - timedelta(seconds=240)
     for seconds in (100, 200):
         asked_at = with_two_searches + timedelta(seconds=240 + 30 + seconds)
-        resolution._note_absence(order_id=lost.pk, asked_at=asked_at, at=now())
+        resolution._note_absence(order_id=lost.pk, asked_at=asked_at, is_moved=False, at=now())
 
     lost.refresh_from_db()
     assert lost.delivery == Delivery.UNKNOWN

@@ -53,6 +53,7 @@ def place(request: pytest.FixtureRequest, floor, tmp_path: Path, settings, monke
             )  # fmt: skip
             return orders.execute(user=user, account=account, intent=intent, key=key, at=now()).order
 
+        request.node.paper = running
         yield order
         registry.close()
 
@@ -146,3 +147,16 @@ def test_what_a_waiting_order_may_do_to_one_that_filled_stays_counted(place, set
 
     # Lost: the spread on 50,000 and the commission. Held: what the waiting order's stop leaves open, not its own 72.10.
     assert Decimal(used) >= waiting.risk + Decimal("1771.25")
+
+
+def test_a_waiting_order_s_stop_that_somebody_widened_by_hand_may_become_the_whole_position_s(place, request, settings):
+    settings.DAILY_LOSS_LIMIT = Decimal(5000)
+    place(*HELD)
+    place("0.01", "1.0840", waits_at="1.0845")
+    paper = request.node.paper
+    (working,) = paper.truth()["working"]
+    paper.control.manual_modify(paper.login, working["ticket"], price="1.0845", sl="1.0500")
+
+    used = next(each for each in place("0.01", "1.0840").checks if each["name"] == "DAILY_LOSS")["used"]
+
+    assert Decimal(used) >= Decimal("1771.25") + OWN

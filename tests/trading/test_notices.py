@@ -26,7 +26,7 @@ CONDITIONS = {
     "discrepancy": {"DISCREPANCY_REVIEW", "DISCREPANCY_STOPPED", "FLEET_DISCREPANCY"},
     "health degraded": {"HEALTH_DEGRADED", "STOP_NOT_FOLLOWED", "ALERT_NOT_DELIVERED"},
     "stop": {"TRADING_STOPPED", "SWEEP_NOT_PROVEN"},
-    "unknown order": {"ORDER_UNKNOWN"},
+    "unknown order": {"ORDER_UNKNOWN", "CHANGE_UNKNOWN"},
     "gateway down": {"ACCOUNT_NOT_WATCHED"},
     "reconciliation stale": {"RECONCILIATION_STALE", "RECONCILIATION_STOPPED", "RECONCILIATION_FAILED"},
     "late fill": {"LATE_FILL"},

@@ -146,6 +146,17 @@ def test_a_fill_that_nobody_here_asked_for_counts_at_its_price(account):
     assert used(account) == (D("0.5"), 55_000)
 
 
+def test_a_fill_at_an_account_that_was_put_aside_counts_too(account):
+    other = TradingAccount.objects.create(
+        user=account.user, name="Old", venue="mt5", venue_account="2", server="S", currency="USD", mode="HEDGING",
+        created_at=DAY, is_active=False,
+    )  # fmt: skip
+    instrument(other)
+    fill(other, None, "0.5", at=NOON)
+
+    assert used(account) == (D("0.5"), 55_000)
+
+
 def test_a_stop_that_was_hit_and_an_order_that_reduces_do_not_count(account):
     instrument(account)
     fill(account, None, "0.5", at=DAY, kind="STOP_LOSS")

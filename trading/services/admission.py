@@ -14,7 +14,7 @@ from risk.types import Check, Figure, Unknown, Verdict
 from trading import selectors
 from trading.models import TradeLedger, TradingAccount
 from trading.rules import ZERO
-from trading.services import balances, evidence, exposure
+from trading.services import aside, balances, evidence, exposure
 from trading.services.evidence import Question
 from trading.services.facts import Facts, Missing
 from trading.types import OrderIntent, Reservation
@@ -115,5 +115,6 @@ def judge_more_risk(
     stands = exposure.standing(facts, in_doubt=in_doubt, starts=starts, at=at)
     changing = selectors.changing_risk(user_id=account.user_id, since=facts.read_at)
     profile = limits.in_force(user_id=account.user_id, account_id=account.pk, symbol=symbol)
-    used = plus(stands.loss_today, stands.open_risk, stands.reserved + changing)
+    put_aside = aside.cost(user_id=account.user_id, trading_date=at.date())
+    used = plus(stands.loss_today, stands.open_risk, stands.reserved + changing, put_aside)
     return at_most(profile, LimitKind.DAILY_LOSS, used=used, asked=extra)

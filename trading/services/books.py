@@ -18,14 +18,14 @@ from risk.types import Figure, Limit
 from trading import selectors
 from trading.models import TradeLedger, TradingAccount
 from trading.rules import ZERO
-from trading.services import accounts, arming, balances, usage
+from trading.services import accounts, arming, aside, balances, usage
 from trading.services.facts import Facts, Missing
 from trading.services.usage import Counts
 from trading.types import OrderIntent
 
 PARTS = (
     usage.COUNT, selectors.IN_DOUBT, selectors.CHANGING, stats.PAST, stats.STARTS, sights.AGE, limits.IN_FORCE,
-    control.STATE, people.IS_ACTIVE, balances.EXPLAINED, arming.STATE,
+    control.STATE, people.IS_ACTIVE, balances.EXPLAINED, arming.STATE, aside.COST,
 )  # fmt: skip
 
 
@@ -35,7 +35,8 @@ class Books:
 
     `in_doubt` are the user's orders that the facts may or may not show; `changing` the USD that changes of stops add in
     the same way; both are empty on missing facts, on which nothing is admitted. `starts` has each account's equity at
-    the start of its day with what was paid in since, and none for an account that nobody has looked at today.
+    the start of its day with what was paid in since, and none for an account that nobody has looked at today. `aside`
+    is what accounts that nobody looks at any more have lost today and may still lose, in USD.
     """
 
     counts: Counts
@@ -48,6 +49,7 @@ class Books:
     stop: StopState
     user_is_active: bool
     is_armed: bool
+    aside: Decimal
 
 
 def read(
@@ -70,8 +72,8 @@ def read(
         "since": at if isinstance(facts, Missing) else facts.read_at,
         "date": at.date(),
     }
-    counts, in_doubt, changing, past, starts, age, in_force, stop, is_active, explained, armed = statements.fetch_parts(
-        PARTS, given
+    counts, in_doubt, changing, past, starts, age, in_force, stop, is_active, explained, armed, cost = (
+        statements.fetch_parts(PARTS, given)
     )
     return Books(
         counts=usage.as_counts(counts),
@@ -84,4 +86,5 @@ def read(
         stop=control.as_state(stop),
         user_is_active=is_active[0],
         is_armed=armed[0],
+        aside=cost[0],
     )

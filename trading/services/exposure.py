@@ -20,7 +20,7 @@ from trading import rules
 from trading.models import TradeLedger, TradingAccount
 from trading.rules import ZERO
 from trading.services.facts import AccountFacts, Facts, Missing
-from trading.services.standing import beyond_counted, to_stops
+from trading.services.standing import beyond_counted, moved_at_venue, to_stops
 from trading.states import Delivery, PositionMode, Side
 from trading.types import Reservation, VenueOrder, VenuePosition
 
@@ -72,7 +72,7 @@ def standing(
         risk = plus(
             risk, _open_risk(each, counted, facts=facts), _beyond_reserved(each, own, doubtful=doubtful, facts=facts)
         )
-        risk = plus(risk, beyond_counted(each, adding, facts=facts))
+        risk = plus(risk, beyond_counted(each, adding, facts=facts), moved_at_venue(each, adding, facts=facts))
         positions += len(counted)
     return Standing(loss, risk, reserved, positions)
 

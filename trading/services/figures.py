@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 from django.db.models.functions import Coalesce
 
 from nexus.alerts.services import alerts
@@ -150,11 +151,12 @@ def judge(account: TradingAccount, row: AccountFigures, *, at: datetime) -> tupl
 def loss_of(user_id: int, *, at: datetime) -> Decimal:
     """Return what a user's accounts have lost today, in USD, by the last look at each; a profit gives no room.
 
+    One that was put aside counts with what was last known of it: a loss that nobody looks at any more is still one.
     An account whose loss nobody knows now counts with the last that was known today: it is the least that it may be.
     What it has lost beyond that stops nobody, so people are told (`ACCOUNT_NOT_WATCHED`), and the gate admits nothing
     new of its user: it counts no loss that it does not know.
     """
-    rows = AccountFigures.objects.filter(account__user_id=user_id, account__is_active=True, trading_date=at.date())
+    rows = AccountFigures.objects.filter(account__user_id=user_id, trading_date=at.date())
     return sum(rows.values_list(Coalesce("loss_today", "loss_known"), flat=True), start=ZERO)
 
 
@@ -173,9 +175,8 @@ def _stop_at_loss(account: TradingAccount, *, lost: Decimal, limit: Limit, at: d
 
 def _unknown_of(user_id: int, *, at: datetime) -> str:
     """Name the accounts that count with the last loss that was known of them."""
-    rows = AccountFigures.objects.filter(
-        account__user_id=user_id, account__is_active=True, trading_date=at.date(), loss_today__isnull=True
-    )
+    unseen = Q(loss_today__isnull=True) | Q(account__is_active=False, loss_known__gt=0)
+    rows = AccountFigures.objects.filter(unseen, account__user_id=user_id, trading_date=at.date())
     names = ", ".join(str(row.account) for row in rows.select_related("account"))
     return f" Not known now, counted as last known: {names}." if names else ""
 

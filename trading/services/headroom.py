@@ -9,6 +9,7 @@ from django.db import transaction
 
 from accounts.types import Principal
 from risk.rules import gate
+from risk.rules.limits import plus
 from risk.services import policy, stats
 from risk.states import StopLevel
 from risk.types import Access, Check, Evidence, Exposure, Figure, Freshness, Market, Shape, Stop, Unknown
@@ -85,7 +86,7 @@ def _exposure(
         position_order=ZERO,
         position_now=_larger_side(found, in_doubt=in_doubt, symbol=symbol),
         positions_now=stands.positions,
-        loss_today=stands.loss_today,
+        loss_today=plus(stands.loss_today, known.aside),
         open_risk=stands.open_risk,
         reserved=stands.reserved + known.changing,
         margin_required=margin.required,

@@ -19,7 +19,7 @@ from nexus.core.logs import correlated
 from trading import selectors
 from trading.brokers.base import Broker
 from trading.models import Fill, TradeLedger, TradingAccount
-from trading.services import accounts, facts, fills, triggers
+from trading.services import accounts, comparison, facts, fills, triggers
 from trading.states import CancelState, Delivery, VenueState
 from trading.types import AccountSnapshot, OrderReport
 
@@ -92,13 +92,15 @@ def _resolve(order: TradeLedger, *, at: datetime) -> TradeLedger:
     try:
         broker = accounts.broker_of(order.account)
         report = broker.order_report(client_order_id=order.client_order_id, symbol=order.symbol, sent_at=order.sent_at)
+        is_moved = False
         if report.state is VenueState.NO_TRACE:
             _require_history(broker, order)
+            is_moved = _is_moved(broker, order, clock=asked_at)
     except OutsideError as exc:
         log.warning("trading.order.not_resolved", order_id=str(order.public_id), error=str(exc))
         return _keep_asking(order_id=order_id, asked_at=asked_at, at=at)
     if report.state is VenueState.NO_TRACE:
-        return _note_absence(order_id=order_id, asked_at=asked_at, at=at)
+        return _note_absence(order_id=order_id, asked_at=asked_at, is_moved=is_moved, at=at)
     settled = fills.record(order_id=order_id, report=report, at=at)
     triggers.account_refused(order.account, said=report, at=at)
     return settled
@@ -117,6 +119,15 @@ def _require_history(broker: Broker, order: TradeLedger) -> None:
         raise Unreachable(f"the broker does not list the fill {known.venue_fill_id} that is booked: no search is whole")
 
 
+def _is_moved(broker: Broker, order: TradeLedger, *, clock: datetime) -> bool:
+    """Tell whether the broker holds something else of the instrument than our books: its deal is listed late, then,
+    and may be the order's.
+    """
+    shown = broker.snapshot(symbols=[]).positions
+    found = comparison.differences(order.account, shown, quiet_since=clock)
+    return any(each.symbol == order.symbol and each.missing for each in found)
+
+
 @transaction.atomic(durable=True)
 def _keep_asking(*, order_id: int, asked_at: datetime, at: datetime) -> TradeLedger:
     """Leave the order as it is: a search that failed proves nothing, and breaks a row of searches without a trace."""
@@ -127,12 +138,14 @@ def _keep_asking(*, order_id: int, asked_at: datetime, at: datetime) -> TradeLed
 
 
 @transaction.atomic(durable=True)
-def _note_absence(*, order_id: int, asked_at: datetime, at: datetime) -> TradeLedger:
+def _note_absence(*, order_id: int, asked_at: datetime, is_moved: bool, at: datetime) -> TradeLedger:
     """Count a complete search without a trace; the second one, late enough, proves that the order is not there.
 
     A search that fails in between starts the count anew, and so does a time in which nobody searched (a dead worker
     sees no link break): so the link was seen to hold all along. Two searches just after an outage are as good as one.
     Anything on the instrument that nobody can explain since then may be the order: then nothing is proven.
+
+    Takes: `is_moved`, whether what is held of the instrument is not what our books say.
     """
     order = TradeLedger.objects.locked().get(pk=order_id)
     assert order.sent_at is not None
@@ -146,7 +159,7 @@ def _note_absence(*, order_id: int, asked_at: datetime, at: datetime) -> TradeLe
     order.absent_at = asked_at if order.absent_at is None else max(asked_at, order.absent_at)
     TradeLedger.objects.filter(pk=order_id).update(absent_since=order.absent_since, absent_at=order.absent_at)
     is_too_early = age < LAST_ABSENCE or asked_at - order.absent_since < ABSENCE_GAP
-    if is_too_early or selectors.unexplained_fills(order).exists() or selectors.look_alikes([order]):
+    if is_too_early or is_moved or selectors.unexplained_fills(order).exists() or selectors.look_alikes([order]):
         return order
     words = f"No trace in any search, all complete, from {order.absent_since} to {asked_at}."
     return fills.follow(order, report=OrderReport(order.client_order_id, VenueState.NEVER_SENT, reason=words), at=at)

@@ -13,6 +13,7 @@ from risk.services import limits, stats
 from risk.states import LimitKind
 from trading import selectors
 from trading.rules import ZERO
+from trading.services import aside
 
 # The states are written out: a plan for any value could not use the index of open orders.
 ACCOUNTS = """
@@ -82,6 +83,8 @@ def headroom(*, at: datetime) -> Iterator[tuple[str, str, Decimal]]:
             unknown.add(account.user_id)
         else:
             lost[account.user_id] += row.loss_today + row.open_risk
+    for user_id, cost in aside.costs(trading_date=at.date()).items():
+        lost[user_id] += cost
     days = stats.days(trading_date=at.date())
     for account in owned:
         day = days.get(account.user_id)

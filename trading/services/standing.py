@@ -15,11 +15,11 @@ from nexus.core import money
 from nexus.core.money import CENT
 from risk.types import Figure, Unknown
 from trading import rules
-from trading.models import TradeLedger, TradingAccount
+from trading.models import TradableInstrument, TradeLedger, TradingAccount
 from trading.rules import ZERO
 from trading.services.facts import AccountFacts, Facts
 from trading.states import PositionMode, Side
-from trading.types import OrderIntent, Reservation, VenuePosition
+from trading.types import OrderIntent, Quote, Reservation, VenueOrder, VenuePosition
 
 
 class Piece(NamedTuple):
@@ -70,13 +70,66 @@ def restopped(
     mine = next((each for each in facts.accounts if each.account.pk == account.pk), None)
     if mine is None or mine.snapshot.mode is PositionMode.HEDGING or intent.is_reducing:
         return ZERO
-    others = _adding(beside, mine, symbol=intent.symbol, side=intent.side)
+    others = _adding(beside, mine, symbol=intent.symbol, side=intent.side, facts=facts)
     new = Piece(intent.quantity, intent.stop_loss, reservation.risk, reservation.value)
     before = _worst(mine, others, symbol=intent.symbol, side=intent.side, facts=facts)
     after = _worst(mine, [*others, new], symbol=intent.symbol, side=intent.side, facts=facts)
     if isinstance(before, Unknown) or isinstance(after, Unknown):
         return ZERO
     return money.ceil_to(max(ZERO, after - before - new.own), CENT)
+
+
+def moved_at_venue(each: AccountFacts, in_doubt: Sequence[TradeLedger], *, facts: Facts) -> Figure:
+    """Return what working orders can cost beyond what is counted for them: somebody has moved them at the terminal."""
+    total = ZERO
+    mine = {order.client_order_id: order for order in in_doubt if order.account_id == each.account.pk}
+    for shown in each.snapshot.orders:
+        order = mine.get(shown.client_order_id)
+        known = None if order is None else facts.instruments.get((each.account.pk, order.symbol))
+        if order is None or known is None or order.venue_position_id or not is_moved(order, shown, known=known):
+            continue
+        asked = as_shown(order, shown, known=known)
+        if asked.stop_loss is None and settings.UNSTOPPED_MOVE is None:
+            return Unknown("OPEN_RISK_NOT_BOUNDED", order.symbol)
+        usd = rules.usd_rate(known.conversion, facts.quotes, owed=True)
+        if usd is None:
+            return Unknown("CONVERSION_UNAVAILABLE")
+        now = resting(asked, known=known, usd=usd).risk
+        total += max(ZERO, now - (order.risk - order.restopped)) * shown.quantity_left / order.quantity
+    return money.ceil_to(total, CENT)
+
+
+def is_moved(order: TradeLedger, shown: VenueOrder, *, known: TradableInstrument) -> bool:
+    """Tell whether a working order waits at another price, or with another stop-loss, than we know."""
+    asked = as_shown(order, shown, known=known)
+    ours = (order.limit_price, order.stop_price, order.stop_loss)
+    return (asked.limit_price, asked.stop_price, asked.stop_loss) != ours
+
+
+def as_shown(order: TradeLedger, shown: VenueOrder, *, known: TradableInstrument) -> OrderIntent:
+    """Return a working order with the terms that it has at the venue, the whole of it."""
+    stop, limit = (shown.price, shown.limit_price) if order.stop_price is not None else (None, shown.price)
+    return OrderIntent(
+        symbol=order.symbol, side=Side(order.side), quantity=order.quantity, order_type=shown.order_type,
+        limit_price=limit, stop_price=stop, take_profit=shown.take_profit if known.takes_stops else None,
+        stop_loss=shown.stop_loss if known.takes_stops else order.stop_loss,
+    )  # fmt: skip
+
+
+def resting(asked: OrderIntent, *, known: TradableInstrument, usd: Decimal) -> Reservation:
+    """Return the worst that an order which waits can cost, reckoned as when it was accepted; by all of its notional
+    where nothing bounds it.
+    """
+    waits = asked.resting_price
+    assert waits is not None
+    found = rules.reserve(
+        asked, instrument=known.as_instrument(), quote=Quote(asked.symbol, waits, waits, known.read_at),
+        usd=usd, gap=settings.GAP_ALLOWANCE, deviation=money.ceil_to(waits * settings.PRICE_DEVIATION, known.tick_size),
+        unstopped_move=settings.UNSTOPPED_MOVE or rules.ONE,
+        commission_per_lot=known.commission(settings.COMMISSION_PER_LOT),
+    )  # fmt: skip
+    assert found is not None
+    return found
 
 
 def beyond_counted(each: AccountFacts, in_doubt: Sequence[TradeLedger], *, facts: Facts) -> Decimal:
@@ -90,7 +143,7 @@ def beyond_counted(each: AccountFacts, in_doubt: Sequence[TradeLedger], *, facts
     adding = [order for order in in_doubt if order.account_id == each.account.pk and not order.venue_position_id]
     total = ZERO
     for symbol, side in sorted({(order.symbol, Side(order.side)) for order in adding}):
-        pieces = _adding(adding, each, symbol=symbol, side=side)
+        pieces = _adding(adding, each, symbol=symbol, side=side, facts=facts)
         now = to_stops(each, _held(each, symbol=symbol, side=side), facts=facts)
         worst = _worst(each, pieces, symbol=symbol, side=side, facts=facts)
         if isinstance(now, Unknown) or isinstance(worst, Unknown):
@@ -104,9 +157,16 @@ def _held(each: AccountFacts, *, symbol: str, side: Side) -> list[VenuePosition]
     return [p for p in each.snapshot.positions if (p.symbol, p.side) == (symbol, side)]
 
 
-def _adding(orders: Sequence[TradeLedger], each: AccountFacts, *, symbol: str, side: Side) -> list[Piece]:
+def _adding(orders: Sequence[TradeLedger], each: AccountFacts, *, symbol: str, side: Side, facts: Facts) -> list[Piece]:
+    known = facts.instruments.get((each.account.pk, symbol))
+    shown = {} if known is None or not known.takes_stops else {o.client_order_id: o for o in each.snapshot.orders}
     return [
-        Piece(order.quantity, order.stop_loss, order.risk - order.restopped, order.value)
+        Piece(
+            order.quantity,
+            shown[order.client_order_id].stop_loss if order.client_order_id in shown else order.stop_loss,
+            order.risk - order.restopped,
+            order.value,
+        )
         for order in orders
         if (order.account_id, order.symbol, order.side) == (each.account.pk, symbol, side)
         and not order.venue_position_id

@@ -126,7 +126,7 @@ def _claim(*, order_id: int, shown: OrderIntent, question: Question, read: Facts
         raise ChangeRefused(_words(judgement.verdict))
     after = judgement.reservation
     before = _terms(shown, risk=order.risk, restopped=order.restopped, value=order.value)
-    _reserve(
+    reserve(
         order,
         risk=max(order.risk, after.risk),
         restopped=min(order.restopped, after.restopped),  # the less of it is that, the more is the order's own
@@ -169,7 +169,7 @@ def _words(verdict: Verdict) -> str:
     return f"The new terms are refused: {failed.reason}{f' ({told})' if told else ''}. {failed.detail}".rstrip()
 
 
-def _reserve(order: TradeLedger, *, risk: Decimal, restopped: Decimal, value: Decimal, **facts_beside: Any) -> None:
+def reserve(order: TradeLedger, *, risk: Decimal, restopped: Decimal, value: Decimal, **facts_beside: Any) -> None:
     """Write what the order may cost and is worth, and keep the day on which it was admitted in step with it."""
     reserved = rules.reserved_for(risk, leaves=order.leaves, quantity=order.quantity)
     TradeLedger.objects.filter(pk=order.pk).update(
@@ -216,7 +216,7 @@ def _settle(request: ChangeRequest, *, state: ChangeState, answer: OutsideError 
         held = request.after if state is ChangeState.DONE else request.before
         prices = {name: None if held[name] is None else Decimal(held[name]) for name in PRICES}
         restopped = Decimal(held.get("restopped") or 0)  # of a change that an earlier version sent, none is known
-        _reserve(order, risk=Decimal(held["risk"]), restopped=restopped, value=Decimal(held["value"]), **prices)
+        reserve(order, risk=Decimal(held["risk"]), restopped=restopped, value=Decimal(held["value"]), **prices)
     trail.record(
         action="order.terms_answered",
         actor=Actor.system("broker"),

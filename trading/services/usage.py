@@ -70,7 +70,8 @@ WITH recent AS MATERIALIZED (
     SELECT instrument.usd_symbol, instrument.usd_is_base, sum(fill.quantity) AS quantity,
            sum(fill.quantity * fill.price * instrument.contract_size) AS value
     FROM fill LEFT JOIN instrument USING (account_id, symbol)
-    WHERE fill.order_id IS NULL AND fill.account_id = ANY(%(accounts)s) AND fill.filled_at >= %(day)s
+    WHERE fill.order_id IS NULL AND fill.filled_at >= %(day)s
+      AND fill.account_id = ANY(ARRAY(SELECT trading_account.id FROM trading_account WHERE user_id = %(user)s))
       AND fill.filled_at < 'infinity' AND fill.kind IN ('ORDER', 'OTHER')
     GROUP BY 1, 2
 )

@@ -13,7 +13,7 @@ from nexus.core.errors import OutsideError
 from risk.services import sights, stats
 from trading import selectors
 from trading.models import CashMovement, Fill, TradingAccount
-from trading.services import accounts, facts, figures, fills, readings, resolution, sweeps, triggers
+from trading.services import accounts, facts, figures, fills, moved, readings, resolution, sweeps, triggers
 from trading.services.news import Reader
 from trading.states import PAID
 from trading.types import AccountSnapshot, CashReport, FillReport
@@ -79,6 +79,7 @@ def look(*, account_id: int, at: datetime) -> int:
     sweeps.renew(account, snapshot, read_at=clock, at=at)
     row = figures.note(account, snapshot, starts=starts, read_at=clock, at=at)
     lost, limit = figures.judge(account, row, at=at)
+    moved.note(account, snapshot, read_at=clock, at=at)
     readings.keep(row, lost=lost, limit=limit, at=at)  # last of all: nothing that protects waits for a chart
     return new_fills
 

@@ -1,0 +1,96 @@
+"""An order is not proven absent while the broker holds something else of its instrument than our books say."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db.models import F
+from django.utils.timezone import now
+
+from tests.fakes import paper as paper_broker
+from tests.fakes.paper import LOGIN, Paper
+from tests.trading.conftest import brief
+from tests.trading.test_resolution import key
+from trading.brokers import registry
+from trading.brokers.mt5 import session
+from trading.brokers.mt5.adapter import Mt5Broker
+from trading.brokers.mt5.emulator import constants as mt5
+from trading.models import BrokerPosition, TradeLedger
+from trading.services import closes, resolution
+from trading.states import Delivery, OrderStatus, VenueState
+from trading.types import OrderReport
+
+
+@pytest.fixture(params=[False, True], ids=["hedging", "netting"])
+def paper(floor: None, tmp_path: Path, settings: Any, monkeypatch: Any, request: Any) -> Iterator[Paper]:
+    """A paper broker that quotes EURUSD at 1.08490 / 1.08500."""
+    monkeypatch.setattr(session, "CLOCK_WAIT_S", 0)
+    with paper_broker.paper(tmp_path, netting=request.param) as running:
+        settings.MT5_GATEWAY_URL = running.url
+        running.quote("EURUSD", "1.08490", "1.08500")
+        yield running
+        registry.close()
+
+
+def search(order: TradeLedger) -> TradeLedger:
+    """Ask several times, each half a minute after the other, for longer than a proof takes."""
+    step = timedelta(seconds=25)
+    for _ in range(10):
+        TradeLedger.objects.filter(pk=order.pk).update(
+            sent_at=F("sent_at") - step, absent_since=F("absent_since") - step, absent_at=F("absent_at") - step
+        )
+        resolution.resolve(order_id=order.pk, at=now())
+    order.refresh_from_db()
+    return order
+
+
+@pytest.fixture
+def late(monkeypatch) -> Any:
+    """The broker lists what it listed before, and nothing yet of what came since."""
+
+    def no_trace(_self: object, *, client_order_id: str, **_what: object) -> OrderReport:
+        return OrderReport(client_order_id, VenueState.NO_TRACE)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Mt5Broker, "order_report", no_trace)
+        yield patched
+
+
+def test_what_filled_and_is_listed_late_is_not_proven_absent(execute, paper, late):
+    execute(brief(quantity=Decimal("0.02")))
+    paper.control.inject("timeout_after_accept")
+    order = execute(brief(quantity=Decimal("0.01")))
+
+    assert (search(order).delivery, order.reserved) == (Delivery.UNKNOWN, order.risk)
+    late.undo()
+    resolution.resolve(order_id=order.pk, at=now())
+
+    order.refresh_from_db()
+    assert (order.status, order.filled_quantity, order.late_fill) == (OrderStatus.FILLED, Decimal("0.01"), False)
+
+
+def test_a_close_that_is_listed_late_is_not_proven_absent(execute, paper, late):
+    execute(brief(quantity=Decimal("0.02")))
+    held = BrokerPosition.objects.get()
+    paper.control.inject("timeout_after_accept")
+    order = closes.close(user=held.account.user, position=held, quantity=None, key=key(held), at=now()).order
+
+    assert search(order).delivery == Delivery.UNKNOWN
+    late.undo()
+    resolution.resolve(order_id=order.pk, at=now())
+
+    order.refresh_from_db()
+    assert order.status == OrderStatus.FILLED
+
+
+def test_what_moved_on_another_instrument_holds_nothing_up(execute, paper, late):
+    execute(brief(quantity=Decimal("0.02")))
+    paper.control.inject("timeout_before_accept")
+    order = execute(brief(quantity=Decimal("0.01")))
+    paper.quote("USDJPY", "150.000", "150.010")
+    paper.control.manual_trade(LOGIN, "USDJPY", mt5.ORDER_TYPE_BUY, "0.1")
+
+    assert search(order).reason == "NOT_AT_BROKER"

@@ -1,0 +1,104 @@
+"""Changes and cancels whose answer was lost: people are told after a minute, until it is known what became of them."""
+
+from datetime import timedelta
+
+import pytest
+from django.db.models import F
+from django.utils.timezone import now
+
+from nexus.alerts.models import Alert
+from tests.trading.desk import LIMIT, MARKET, act, place, position_of
+from trading import tasks
+from trading.models import ChangeRequest, TradeLedger
+from trading.services import changes, lost, resolution, terms
+from trading.states import CancelState
+
+
+def standing() -> list[str]:
+    """Look as the worker does, and return what stands of it."""
+    lost.tell(at=now())
+    rows = Alert.objects.filter(kind="CHANGE_UNKNOWN", closed_at__isnull=True).order_by("pk")
+    return list(rows.values_list("text", flat=True))
+
+
+def let_pass(seconds: int) -> None:
+    ChangeRequest.objects.update(sent_at=F("sent_at") - timedelta(seconds=seconds))
+
+
+@pytest.fixture
+def stops(client, paper) -> ChangeRequest:
+    """A change of a position's stops whose answer is lost; it has not arrived."""
+    place(client, MARKET)
+    paper.control.inject("timeout_before_accept")
+    answer = act(client, f"/trading/positions/{position_of(client)['id']}", {"stop_loss": "1.0830"}, method="patch")
+    assert answer.json()["state"] == "UNKNOWN"
+    return ChangeRequest.objects.get()
+
+
+def test_of_lost_stops_people_are_told_after_a_minute_until_the_broker_shows_them(stops, account):
+    let_pass(55)
+    assert standing() == []
+
+    let_pass(10)
+    (text,) = standing()
+    assert text.startswith(f"{account}: nobody knows what became of a STOPS request for BUY 0.03 EURUSD.")
+    assert standing() == [text]
+    let_pass(3600)
+    changes.resolve(change_id=stops.pk, at=now())
+
+    assert ChangeRequest.objects.get().state == "REFUSED"
+    assert standing() == []
+
+
+def test_what_nobody_settled_because_its_process_is_gone_is_lost_too(stops):
+    let_pass(65)
+    ChangeRequest.objects.update(state="SENDING")
+
+    assert len(standing()) == 1
+
+
+def test_while_the_broker_is_silent_people_go_on_being_told(stops, settings):
+    settings.MT5_GATEWAY_URL = "http://127.0.0.1:9"
+    let_pass(3600)
+
+    changes.resolve(change_id=stops.pk, at=now())
+
+    assert len(standing()) == 1
+
+
+def test_lost_terms_of_an_order_are_told_and_end_with_it(client, paper):
+    path = f"/trading/orders/{place(client, LIMIT)['id']}"
+    paper.control.inject("timeout_after_accept")
+    assert act(client, path, {"limit_price": "1.08300"}, method="patch").json()["state"] == "UNKNOWN"
+    let_pass(65)
+    (text,) = standing()
+    assert "a TERMS request for N" in text
+
+    terms.resolve(change_id=ChangeRequest.objects.get().pk)
+
+    assert standing() == []
+
+
+def test_a_lost_cancel_is_told_while_its_order_works_and_no_longer(client, paper):
+    order = place(client, LIMIT)
+    paper.control.inject("timeout_before_accept")
+    act(client, f"/trading/orders/{order['id']}/cancel")
+    pk = TradeLedger.objects.get(cancel=CancelState.UNKNOWN).pk
+    let_pass(65)
+    (text,) = standing()
+    assert "a CANCEL request for N" in text
+    (ticket,) = (each["ticket"] for each in paper.truth()["working"])
+
+    paper.control.manual_cancel(paper.login, ticket)  # somebody does it by hand
+    resolution.resolve(order_id=pk, at=now())
+
+    assert standing() == []
+
+
+def test_the_worker_looks_each_time_it_asks(stops, monkeypatch):
+    let_pass(65)
+    monkeypatch.setattr(tasks, "enqueue", lambda *_, **__: None)
+
+    tasks.resolve_orders()
+
+    assert Alert.objects.filter(kind="CHANGE_UNKNOWN").count() == 1

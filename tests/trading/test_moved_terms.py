@@ -1,0 +1,173 @@
+"""What somebody moves by hand at the terminal is counted anew, kept, and people are told where it may cost more."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.utils.timezone import now
+
+from nexus.alerts.models import Alert
+from risk.models import RiskAdjustment
+from tests.fakes.paper import LOGIN
+from tests.trading.conftest import brief
+from tests.trading.desk import LIMIT, MARKET, act, place, position_of
+from tests.trading.test_exposure import daily_loss
+from trading.brokers.mt5.emulator import constants as mt5
+from trading.models import BrokerPosition, ChangeRequest, TradeLedger
+from trading.services import changes, watch
+
+# R = (1.08400 − 1.07900·0.9995)·1000 + 0.07 of fees, rounded up.
+R = "5.61"
+
+
+@pytest.fixture
+def working(client, paper) -> int:
+    """A working order, and its ticket."""
+    place(client, LIMIT)
+    (order,) = paper.truth()["working"]
+    ticket: int = order["ticket"]
+    return ticket
+
+
+def move(paper: Any, ticket: int, **terms: str) -> None:
+    """Move a working order by hand; what is not named stays."""
+    usual = {"price": "1.08400", "sl": "1.07900", "tp": "1.09000"}
+    paper.control.manual_modify(paper.login, ticket, **(usual | terms))
+
+
+def test_a_working_order_as_it_was_accepted_counts_its_r(client, working):
+    assert daily_loss(client)["used"] == R
+
+
+@pytest.mark.parametrize(
+    ("terms", "used"),
+    [
+        ({"sl": "1.06000"}, "24.6"),  # 1.08400 − 1.06000·0.9995 = 0.02453 on a thousand, and the fees
+        ({"sl": "1.08000"}, R),  # tighter: no less than R
+        ({"price": "1.08450", "sl": "1.07900"}, "6.11"),
+        ({"price": "1.08300"}, R),
+    ],
+)
+def test_a_working_order_moved_by_hand_counts_the_worse_of_both(client, paper, working, terms, used):
+    move(paper, working, **terms)
+
+    assert daily_loss(client)["used"] == used
+
+
+def test_a_working_order_whose_stop_was_taken_away_has_no_bound(client, paper, working):
+    move(paper, working, sl="0")
+
+    assert daily_loss(client)["reason"] == "OPEN_RISK_NOT_BOUNDED"
+
+
+def test_without_its_stop_the_configured_move_bounds_it(client, paper, working, settings):
+    settings.UNSTOPPED_MOVE = Decimal("0.1")
+    move(paper, working, sl="0")
+
+    assert daily_loss(client)["used"] == "108.47"  # a tenth of 1,084 USD, and the fees
+
+
+def look(account: Any) -> list[tuple[Decimal, Decimal]]:
+    """Look at the account twice, and return what is kept of changed risks: the second look finds nothing new."""
+    watch.look(account_id=account.pk, at=now())
+    found = list(RiskAdjustment.objects.order_by("pk").values_list("before", "after"))
+    watch.look(account_id=account.pk, at=now())
+    assert RiskAdjustment.objects.count() == len(found)
+    return found
+
+
+def told() -> list[str]:
+    return list(Alert.objects.filter(kind="TERMS_MOVED").order_by("pk").values_list("text", flat=True))
+
+
+@pytest.fixture
+def held(client, paper) -> int:
+    """A position of 0.03 lots with a stop at 1.0800, and its ticket."""
+    place(client, MARKET)
+    (position,) = paper.truth()["positions"]
+    ticket: int = position["ticket"]
+    return ticket
+
+
+def test_a_stop_widened_by_hand_is_kept_with_what_it_did_to_the_risk_and_told(paper, account, held, new_events):
+    paper.control.manual_modify(paper.login, held, sl="1.0600")
+
+    # 3,000 units from 1.08490 to 1.0800·0.9995 and to 1.0600·0.9995
+    assert look(account) == [(Decimal("16.32"), Decimal("76.29"))]
+    assert BrokerPosition.objects.get().stop_loss == Decimal("1.06")
+    (text,) = told()
+    assert "somebody has moved the position BUY 0.03 EURUSD" in text
+    assert "76.29 USD from here; as it stood, 16.32." in text
+    (event,) = (each for each in new_events() if each.action == "position.stops_moved")
+    assert event.actor_id == "terminal"
+
+
+def test_a_stop_tightened_by_hand_is_kept_and_nobody_woken(paper, account, held):
+    paper.control.manual_modify(paper.login, held, sl="1.0830")
+
+    assert look(account) == [(Decimal("16.32"), Decimal("7.33"))]
+    assert told() == []
+
+
+def test_a_stop_taken_away_by_hand_counts_all_that_it_could_lose(paper, account, held):
+    paper.control.manual_modify(paper.login, held)
+
+    assert look(account) == [(Decimal("16.32"), Decimal("3254.70"))]
+    assert len(told()) == 1
+
+
+def test_what_a_request_of_ours_is_changing_is_left_to_it(client, paper, account, held):
+    paper.control.inject("timeout_after_accept")
+    path = f"/trading/positions/{position_of(client)['id']}"
+    assert act(client, path, {"stop_loss": "1.0700"}, method="patch").json()["state"] == "UNKNOWN"
+
+    watch.look(account_id=account.pk, at=now())
+    assert not RiskAdjustment.objects.exists()
+    changes.resolve(change_id=ChangeRequest.objects.get().pk, at=now())
+
+    assert RiskAdjustment.objects.get().kind == "STOP_CHANGE"
+    assert len(look(account)) == 1
+    assert told() == []
+
+
+def test_somebody_else_s_position_with_its_first_stop_is_no_move(paper, account, held):
+    paper.control.manual_trade(LOGIN, "EURUSD", mt5.ORDER_TYPE_SELL, "0.1", sl="1.0900")
+
+    assert look(account) == []
+    assert BrokerPosition.objects.get(quantity__lt=0).stop_loss == Decimal("1.09")
+
+
+def test_a_position_that_is_being_given_its_stops_is_no_move(execute, paper, account):
+    paper.control.inject("stops_dropped")
+    execute(brief(quantity=Decimal("0.01")))
+
+    assert look(account) == []
+    assert told() == []
+
+
+def test_a_working_order_moved_by_hand_reserves_the_worse_of_both_and_keeps_where_it_stands(paper, account, working):
+    move(paper, working, price="1.08300", sl="1.06000")
+
+    # R at 1.08400 and 1.07900; from 1.08300 to 1.06000·0.9995 on a thousand units, and the fees
+    assert look(account) == [(Decimal(R), Decimal("23.60"))]
+    order = TradeLedger.objects.get()
+    assert (order.risk, order.reserved) == (Decimal("23.60"), Decimal("23.60"))
+    assert (order.limit_price, order.stop_loss) == (Decimal("1.083"), Decimal("1.06"))
+    assert "somebody has moved the order N" in told()[0]
+
+
+def test_a_working_order_moved_nearer_keeps_its_r_and_nobody_is_woken(paper, account, working):
+    move(paper, working, price="1.08300", sl="1.07950")
+
+    assert look(account) == []
+    order = TradeLedger.objects.get()
+    assert (order.risk, order.limit_price, order.stop_loss) == (Decimal(R), Decimal("1.083"), Decimal("1.0795"))
+    assert told() == []
+
+
+def test_a_working_order_without_its_stop_reserves_all_of_it_and_still_wants_its_stop(paper, account, working):
+    move(paper, working, sl="0")
+
+    assert look(account) == [(Decimal(R), Decimal("1084.07"))]
+    assert TradeLedger.objects.get().stop_loss == Decimal("1.079")
+    assert len(told()) == 1

@@ -1,0 +1,112 @@
+"""An account that was put aside: what it has lost today stays lost, for the gate, the stop and whoever asks."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from django.utils.timezone import now
+
+from risk.models import TradingControl
+from risk.states import LimitKind, StopLevel
+from risk.types import Check
+from tests.factories.accounts import UserFactory
+from tests.trading.conftest import brief, limit
+from tests.trading.desk import MARKET, act, place, position_of
+from trading.models import AccountFigures, BrokerPosition, TradingAccount
+from trading.services import aside as put_asides
+from trading.services import figures, headroom, signals, watch
+
+
+def put_aside(user) -> TradingAccount:
+    """Make an account of the user that lost 60 USD today, could lose 40 more, and was put aside then."""
+    other = TradingAccount.objects.create(
+        user=user, name="Broken", venue="mt5", venue_account="7", server="S", currency="USD", mode="HEDGING",
+        is_active=False, created_at=now(),
+    )  # fmt: skip
+    AccountFigures.objects.create(
+        account=other, trading_date=now().date(), loss_today=Decimal(60), loss_known=Decimal(60), open_risk=Decimal(40)
+    )
+    return other
+
+
+@pytest.fixture
+def aside(account):
+    """Another account of the trader, put aside."""
+    return put_aside(account.user)
+
+
+def asked_for(user, account) -> Check:
+    checks = headroom.read(user=user, account=account, symbol="EURUSD", at=now()).checks
+    return next(each for each in checks if each.name == "DAILY_LOSS")
+
+
+def test_its_loss_of_today_is_given_back_to_nobody(aside, account, trader, execute):
+    assert asked_for(trader, account).used == 60
+    limit(LimitKind.DAILY_LOSS, "65", user=trader)  # the order risks between 5 and 10
+
+    order = execute(brief(quantity=Decimal("0.01")))
+
+    assert (order.status, order.reason) == ("REJECTED", "DAILY_LOSS_EXCEEDS_LIMIT")
+    (check,) = (each for each in order.checks if each["name"] == "DAILY_LOSS")
+    assert (check["used"], Decimal(check["asked"]) > 5) == ("60", True)
+
+
+def test_it_stops_its_user_with_what_the_others_lose(aside, account, trader):
+    limit(LimitKind.DAILY_LOSS, "60", user=trader)
+
+    watch.look(account_id=account.pk, at=now())
+
+    stop = TradingControl.objects.get(scope="USER", key=str(trader.pk))
+    assert stop.level == StopLevel.HALTED
+    assert f"counted as last known: {aside}" in stop.reason
+
+
+def test_a_loss_of_yesterday_is_none_of_today(aside, account, trader):
+    AccountFigures.objects.filter(account=aside).update(trading_date=now().date() - timedelta(days=1))
+
+    assert asked_for(trader, account).used == 0
+    assert figures.loss_of(trader.pk, at=now()) == 0
+
+
+def test_the_last_loss_that_was_known_counts_where_none_is(aside, account, trader):
+    AccountFigures.objects.filter(account=aside).update(loss_today=None)
+
+    assert asked_for(trader, account).used == 60
+
+
+def test_a_wider_stop_has_no_more_room_than_an_order(aside, client, trader):
+    place(client, MARKET)
+    limit(LimitKind.DAILY_LOSS, "78", user=trader)  # the position risks about 16, and 3 more then
+    path = f"/trading/positions/{position_of(client)['id']}"
+
+    answer = act(client, path, {"stop_loss": "1.0790"}, method="patch")
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "change_refused")
+    assert "DAILY_LOSS_EXCEEDS_LIMIT" in answer.json()["detail"]
+
+
+def test_people_are_told_no_more_headroom_than_there_is(aside, account):
+    watch.look(account_id=account.pk, at=now())
+    before = left_of_the_loss()
+    AccountFigures.objects.filter(account=aside).update(loss_today=Decimal(0))
+
+    assert left_of_the_loss() - before == 60
+
+
+@pytest.mark.django_db
+def test_what_stands_there_may_still_be_lost():
+    other, today = put_aside(UserFactory.create()), now().date()
+    held = BrokerPosition.objects.create(
+        account=other, venue_position_id="1", symbol="EURUSD", quantity=Decimal("0.1"), price_open=Decimal("1.1"),
+        opened_at=now(),
+    )  # fmt: skip
+    costs = [put_asides.cost(user_id=other.user_id, trading_date=today)]
+    BrokerPosition.objects.filter(pk=held.pk).update(closed_at=now())
+    costs += [put_asides.cost(user_id=other.user_id, trading_date=today)]
+    TradingAccount.objects.update(is_active=True)
+
+    assert [*costs, put_asides.cost(user_id=other.user_id, trading_date=today)] == [100, 60, 0]
+
+
+def left_of_the_loss() -> Decimal:
+    return next(left for _, kind, left in signals.headroom(at=now()) if kind == "DAILY_LOSS")

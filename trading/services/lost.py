@@ -1,0 +1,42 @@
+"""Telling people of changes and cancels whose answer was lost, for as long as nobody knows what became of them."""
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from nexus.alerts.services import alerts
+from nexus.alerts.states import Severity
+from trading.models import ChangeRequest
+from trading.services import coverage, facts
+
+KIND = "CHANGE_UNKNOWN"
+TOLD_AFTER = timedelta(seconds=60)  # as of an order that nobody can find
+TOLD_MAX = 100  # at once: whoever is told of so many needs no more of them
+
+
+@transaction.atomic(durable=True)
+def tell(*, at: datetime) -> None:
+    """Alert people to every change that nobody has answered for a minute, and end what is answered by now."""
+    late = facts.database_clock() - TOLD_AFTER
+    rows = ChangeRequest.objects.filter(coverage.UNANSWERED, sent_at__lt=late).order_by("pk")
+    found = {str(row.public_id): row for row in rows.select_related("order__account", "position__account")[:TOLD_MAX]}
+    for name, row in found.items():
+        of = row.order or row.position
+        assert of is not None
+        alerts.open_alert(
+            severity=Severity.WARNING,
+            kind=KIND,
+            dedupe_key=_key(name),
+            text=f"{of.account}: nobody knows what became of a {row.kind} request for {of}. Until it is known,"
+            " the worse of what was and what was asked for counts.",
+            object_type="change",
+            object_id=name,
+            at=at,
+        )
+    known = [_key(name) for name in alerts.open_about(kind=KIND) if name not in found]
+    if known:
+        alerts.close_alerts(dedupe_keys=known, at=at)
+
+
+def _key(name: str) -> str:
+    return f"change-unknown:{name}"

@@ -1,0 +1,175 @@
+"""Stops and prices that somebody has moved at the terminal: kept as they stand there, with what that did to the risk.
+
+The gate counts what stands, whoever has set it (`standing.py`). Here it is written down for people: what it was, what
+it is, and an alert where more may be lost than before.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+
+from nexus.alerts.services import alerts
+from nexus.alerts.states import Severity
+from nexus.audit.services import trail
+from nexus.audit.types import Actor, Target
+from nexus.core import money
+from nexus.core.money import CENT
+from risk.services import adjustments
+from risk.states import AdjustmentKind
+from trading import rules
+from trading.models import BrokerPosition, Fill, TradableInstrument, TradeLedger, TradingAccount
+from trading.services import protection, standing, terms
+from trading.services.changes import IN_FLIGHT
+from trading.states import ChangeKind, Delivery
+from trading.types import AccountSnapshot, Quote, VenueOrder, VenuePosition
+
+TERMINAL = Actor.system("terminal")
+KIND = "TERMS_MOVED"
+AGAIN = Decimal("1.1")  # an order without its stop is kept anew when it may cost so much more: rates move all the time
+
+Met = Mapping[str, tuple[TradableInstrument, Decimal]]  # by symbol, with USD for one unit of its profit currency
+
+
+def note(account: TradingAccount, snapshot: AccountSnapshot, *, read_at: datetime, at: datetime) -> None:
+    """Keep what a look shows of stops and prices where our books say otherwise. Safe to repeat.
+
+    What is being changed by a request of ours is left to that. Takes: `read_at`, the database's clock before the look.
+    """
+    shown = {each.venue_position_id: each for each in snapshot.positions}
+    held = BrokerPosition.objects.filter(account=account, closed_at__isnull=True, venue_position_id__in=shown)
+    positions = [row for row in held if _differs(row, shown[row.venue_position_id])]
+    listed = {each.client_order_id: each for each in snapshot.orders if each.client_order_id}
+    working = TradeLedger.objects.filter(
+        account=account, delivery=Delivery.ACKED, client_order_id__in=listed, venue_position_id=""
+    )
+    orders = list(working) if listed else []
+    if not positions and not orders:
+        return
+    symbols = {row.symbol for row in positions} | {order.symbol for order in orders}
+    met = _met(account, symbols, quotes=snapshot.quotes)
+    for row in (each for each in positions if each.symbol in met):
+        _keep_position(row.pk, shown[row.venue_position_id], account=account, met=met, read_at=read_at, at=at)
+    for order in (each for each in orders if each.symbol in met):
+        if _is_moved(order, listed[order.client_order_id], known=met[order.symbol][0]):
+            _keep_order(order.pk, listed[order.client_order_id], account=account, met=met, read_at=read_at, at=at)
+
+
+def _met(account: TradingAccount, symbols: set[str], *, quotes: Mapping[str, Quote]) -> Met:
+    """Return what can be valued: the others are looked at again."""
+    known = TradableInstrument.objects.filter(account=account, symbol__in=symbols, takes_stops=True)
+    rates = {each.symbol: (each, rules.usd_rate(each.conversion, quotes, owed=True)) for each in known}
+    return {symbol: (each, usd) for symbol, (each, usd) in rates.items() if usd is not None}
+
+
+def _differs(row: BrokerPosition, held: VenuePosition) -> bool:
+    return (row.stop_loss, row.take_profit) != (held.stop_loss, held.take_profit)
+
+
+@transaction.atomic(durable=True)
+def _keep_position(
+    position_id: int, held: VenuePosition, *, account: TradingAccount, met: Met, read_at: datetime, at: datetime
+) -> None:
+    position = BrokerPosition.objects.select_for_update(no_key=True).get(pk=position_id)
+    fresh = Q(state__in=IN_FLIGHT) | Q(settled_at__gte=read_at)
+    name = position.venue_position_id
+    has_traded = Fill.objects.filter(account=account, venue_position_id=name, booked_at__gte=read_at)
+    if not _differs(position, held) or has_traded.exists() or position.changes.filter(fresh).exists():
+        return
+    asked = TradeLedger.objects.filter(account=account, fills__venue_position_id=name, venue_position_id="")
+    ours = list(asked.values_list("public_id", "stop_loss"))
+    if {str(order_id) for order_id, _ in ours} & set(alerts.open_about(kind=protection.KIND)):
+        return  # nobody has moved it: it was made without its stops, and is being given them
+    known, usd = met[position.symbol]
+    was, now = (
+        money.ceil_to(_open_risk(held, stop, known=known, usd=usd), CENT)
+        for stop in (position.stop_loss, held.stop_loss)
+    )
+    before = {"stop_loss": position.stop_loss, "take_profit": position.take_profit}
+    after = {"stop_loss": held.stop_loss, "take_profit": held.take_profit}
+    BrokerPosition.objects.filter(pk=position.pk).update(**after)
+    target = Target("position", str(position.public_id))
+    detail = {"before": before, "after": after}
+    trail.record(action="position.stops_moved", actor=TERMINAL, target=target, detail=detail, occurred_at=at)
+    is_strange = position.stop_loss is None and not ours  # somebody else's, seen for the first time
+    if position.stop_loss == held.stop_loss or is_strange:
+        return
+    words = f"position {position.public_id}: stop-loss {_text(position.stop_loss)} → {_text(held.stop_loss)}"
+    adjustments.record(
+        kind=AdjustmentKind.EXTERNAL, account_id=account.pk, order_id=None, before=was, after=now, reason=words, at=at
+    )
+    if now > was and held.stop_loss not in {stop for _, stop in ours}:  # an order that added has brought its own
+        _tell(account, f"the position {position}", target=target, before=was, after=now, at=at)
+
+
+def _open_risk(held: VenuePosition, stop: Decimal | None, *, known: TradableInstrument, usd: Decimal) -> Decimal:
+    """Return what a position can lose to a stop; by all of its notional where nothing bounds it."""
+    found = rules.open_risk(
+        replace(held, stop_loss=stop), contract_size=known.contract_size, usd=usd, gap=settings.GAP_ALLOWANCE,
+        unstopped_move=settings.UNSTOPPED_MOVE or rules.ONE,
+    )  # fmt: skip
+    assert found is not None
+    return found
+
+
+def _is_moved(order: TradeLedger, shown: VenueOrder, *, known: TradableInstrument) -> bool:
+    is_other_target = shown.take_profit not in (None, order.take_profit)
+    return is_other_target or standing.is_moved(order, shown, known=known)
+
+
+@transaction.atomic(durable=True)
+def _keep_order(
+    order_id: int, shown: VenueOrder, *, account: TradingAccount, met: Met, read_at: datetime, at: datetime
+) -> None:
+    """Keep the new terms, and the worse of both reserved. A stop that an order asked for and lacks is still wanted."""
+    order = TradeLedger.objects.locked().get(pk=order_id)
+    known, usd = met[order.symbol]
+    fresh = Q(state__in=IN_FLIGHT) | Q(settled_at__gte=read_at)
+    is_ours = order.changes.filter(fresh, kind=ChangeKind.TERMS).exists()
+    if is_ours or order.delivery != Delivery.ACKED or not _is_moved(order, shown, known=known):
+        return
+    asked = standing.as_shown(order, shown, known=known)
+    now = standing.resting(asked, known=known, usd=usd)
+    prices = {
+        "limit_price": asked.limit_price, "stop_price": asked.stop_price,
+        "stop_loss": order.stop_loss if asked.stop_loss is None else asked.stop_loss,
+        "take_profit": order.take_profit if asked.take_profit is None else asked.take_profit,
+    }  # fmt: skip
+    before = {name: getattr(order, name) for name in prices}
+    risk = max(order.risk, now.risk + order.restopped)
+    if prices == before and risk < order.risk * AGAIN:
+        return  # its stop is gone, and that is kept
+    terms.reserve(order, risk=risk, restopped=order.restopped, value=max(order.value, now.value), **prices)
+    target = Target("order", str(order.public_id))
+    stands = {"limit_price": asked.limit_price, "stop_price": asked.stop_price, "stop_loss": asked.stop_loss}
+    detail = {"before": before, "after": stands | {"take_profit": asked.take_profit}, "risk": risk}
+    trail.record(action="order.terms_moved", actor=TERMINAL, target=target, detail=detail, occurred_at=at)
+    if risk == order.risk:
+        return
+    words = ", ".join(f"{name} {_text(before[name])} → {_text(price)}" for name, price in stands.items())
+    adjustments.record(
+        kind=AdjustmentKind.EXTERNAL, account_id=account.pk, order_id=order.pk, before=order.risk, after=risk,
+        reason=words, at=at,
+    )  # fmt: skip
+    _tell(account, f"the order {order}", target=target, before=order.risk, after=risk, at=at)
+
+
+def _tell(account: TradingAccount, what: str, *, target: Target, before: Decimal, after: Decimal, at: datetime) -> None:
+    alerts.open_alert(
+        severity=Severity.WARNING,
+        kind=KIND,
+        dedupe_key=f"terms-moved:{target.id}",
+        text=f"{account}: somebody has moved {what} at the terminal. It may lose {money.as_text(after)} USD from here;"
+        f" as it stood, {money.as_text(before)}.",
+        object_type=target.type,
+        object_id=target.id,
+        at=at,
+    )
+
+
+def _text(price: Decimal | None) -> str:
+    return "none" if price is None else money.as_text(price)
