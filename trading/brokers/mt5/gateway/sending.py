@@ -10,7 +10,7 @@ from trading.brokers.mt5.gateway.config import Limits
 from trading.brokers.mt5.gateway.desk import Desk
 from trading.brokers.mt5.gateway.journal import Journal, Record, State
 from trading.brokers.mt5.gateway.remote import TerminalDown, TerminalLost
-from trading.brokers.mt5.gateway.throttle import TOO_MANY_REQUESTS
+from trading.brokers.mt5.gateway.throttle import TOO_MANY_REQUESTS, Target
 
 ACTION_DEAL, ACTION_PENDING, ACTION_CHANGE_STOPS, ACTION_MODIFY, ACTION_REMOVE, ACTION_CLOSE_BY = 1, 5, 6, 7, 8, 10
 ACTIONS = {ACTION_DEAL, ACTION_PENDING, ACTION_CHANGE_STOPS, ACTION_MODIFY, ACTION_REMOVE, ACTION_CLOSE_BY}
@@ -74,7 +74,7 @@ class Sender:
             return  # it stays CALLING: nobody knows what the terminal did
         self._desk.meter.time("send_seconds", time.perf_counter() - started)
         self._desk.meter.count("answers_total", code=answer.result["retcode"] if answer.result else answer.code)
-        self._note_pause(answer, correlation_id)
+        self._note_pause(answer, correlation_id, target=ends(request))
         self._journal.finish(intent_id, answer.as_dict() | self._desk.stamp(started))
         logs.write(
             "gateway.intent.answered", correlation_id=correlation_id, intent_id=intent_id, last_error=answer.code,
@@ -82,9 +82,9 @@ class Sender:
             call_ms=round(1000 * (time.perf_counter() - started), 3),
         )  # fmt: skip
 
-    def _note_pause(self, answer: Answer, correlation_id: str) -> None:
+    def _note_pause(self, answer: Answer, correlation_id: str, *, target: Target | None = None) -> None:
         """Leave the account alone for a while when its broker asks for that."""
-        pause_s = self._desk.throttle.note(answer)
+        pause_s = self._desk.throttle.note(answer, target)
         if answer.result is not None and int(answer.result["retcode"]) == TOO_MANY_REQUESTS:
             self._desk.meter.count("pauses_total")
             logs.write("gateway.paused", level="warning", correlation_id=correlation_id, pause_s=pause_s)
@@ -98,8 +98,8 @@ class Sender:
         action = request.get("action")
         if action not in ACTIONS:
             return _refusal("limits", "ACTION_NOT_ALLOWED", f"the gateway does not send action {action}")
-        pause_s = self._desk.throttle.left_s()
-        if pause_s:
+        if not self._desk.throttle.may_send(ends(request)):
+            pause_s = self._desk.throttle.left_s()
             reason = f"the broker asked for fewer requests; {pause_s} s of the pause are left"
             return _refusal("pause", code="ACCOUNT_PAUSED", reason=reason) | {"pause_s": str(pause_s)}
         wanted: list[Call] = []
@@ -209,6 +209,13 @@ def _failed_check(check: Answer) -> dict[str, str] | None:
 def reduces(request: dict[str, Any]) -> bool:
     """Tell whether the request can only take risk away."""
     return request.get("action") in {ACTION_CHANGE_STOPS, ACTION_REMOVE, ACTION_CLOSE_BY} or is_close(request)
+
+
+def ends(request: dict[str, Any]) -> Target | None:
+    """Return the position that the request closes or the order that it cancels, None when it does neither."""
+    key = {ACTION_DEAL: "position", ACTION_CLOSE_BY: "position", ACTION_REMOVE: "order"}.get(request.get("action", 0))
+    ticket = request.get(key) if key else None
+    return (str(key), ticket) if type(ticket) is int and ticket else None
 
 
 def stands(request: dict[str, Any]) -> bool:
