@@ -33,7 +33,7 @@ def ask(running):
 
 
 def intent(intent_id="i1", **changes):
-    request = {"action": 1, "symbol": "EURUSD", "volume": 0.1, "type": 0, "price": 1.1, "sl": 0.0, "tp": 0.0}
+    request = {"action": 1, "symbol": "EURUSD", "volume": 0.1, "type": 0, "price": 1.10012, "sl": 0.0, "tp": 0.0}
     return {"intent_id": intent_id, "request": request | {"magic": 5, "comment": "c"} | changes}
 
 

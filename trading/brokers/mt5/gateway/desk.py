@@ -4,6 +4,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any, Protocol
 
 from trading.brokers.mt5.gateway import logs
@@ -94,6 +95,7 @@ class Desk:
         self.throttle = Throttle()
         self.server_tick_time: int | None = None
         self.identity: tuple[int, str] | None = None  # as last seen
+        self.points: dict[str, Decimal] = {}  # the unit of each symbol's deviation, where it was ever read
 
     def now(self) -> float:
         """Return UTC in seconds, by the clock that the terminal's own times follow."""
@@ -265,6 +267,8 @@ class Desk:
         elif function == "symbol_info_tick":
             self._ticks[args[0]] = int(result["time_msc"])
             self.server_tick_time = max(self.server_tick_time or 0, int(result["time"]))
+        elif function == "symbol_info":
+            self.points[result["name"]] = Decimal(str(result["point"]))
 
     def _make(self, calls: Sequence[Call]) -> list[Answer]:
         try:
