@@ -39,8 +39,8 @@ ROUND_S_MAX = 20.0  # then what is left waits for the next round, so that others
 BY_SWEEP = Context(is_sweep=True, process="sweep")
 # Refusals for going too fast. By our own limit, the next round goes on; by the broker, each position is tried once.
 PACED = ("ORDERS_PER_SECOND",)
-PAUSED = ("BROKER_10024", "BROKER_ACCOUNT_PAUSED")
-PAUSE_MAX = timedelta(seconds=30)
+PAUSED = ("BROKER_10024", "BROKER_ACCOUNT_PAUSED", "BROKER_42910000", "BROKER_429")
+PAUSE_MAX = timedelta(seconds=60)
 
 
 class Round:
