@@ -137,7 +137,7 @@ def test_keeps_to_the_limits_of_this_machine(terminal, tmp_path, limits, changes
 )  # fmt: skip
 def test_looks_at_the_market_a_second_time_before_it_sends(running, send, terminal, moved, state):
     first = terminal.symbol_info_tick("EURUSD") if terminal.symbol_select("EURUSD") else None
-    terminal.symbol_info_tick = lambda symbol: first._replace(**moved)
+    terminal.symbol_info_tick = lambda _: first._replace(**moved)
 
     answer = send(deviation=10)
 
@@ -148,7 +148,7 @@ def test_looks_at_the_market_a_second_time_before_it_sends(running, send, termin
 
 def test_what_is_sold_may_not_have_become_cheaper_than_it_allows(send, terminal):
     first = terminal.symbol_info_tick("EURUSD") if terminal.symbol_select("EURUSD") else None
-    terminal.symbol_info_tick = lambda symbol: first._replace(bid=1.09989)
+    terminal.symbol_info_tick = lambda _: first._replace(bid=1.09989)
 
     assert send("i1", type=1, price=1.1, deviation=10)["reply"]["code"] == "PRICE_OUTSIDE_COLLAR"
     assert send("i2", type=1, price=1.1, deviation=11)["state"] == "RESULT"
