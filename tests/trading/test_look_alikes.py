@@ -9,9 +9,13 @@ from django.core.management import call_command
 from django.db.models import F
 from django.utils.timezone import now
 
+from accounts.states import Role
+from tests.client import ApiClient
+from tests.factories.accounts import UserFactory
 from tests.fakes.paper import LOGIN
 from tests.trading.test_resolution import age, resolve, tick
 from trading import selectors
+from trading.api import forms
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import CashMovement, Fill, TradeLedger
 from trading.services import facts, history, resolution, watch
@@ -55,6 +59,25 @@ def test_a_deal_like_the_lost_order_and_without_a_name_is_evidence_and_no_more(l
         age(lost, seconds)
         resolve(lost)
     assert (lost.delivery, lost.filled_quantity, Fill.objects.get().order_id) == (Delivery.UNKNOWN, 0, None)
+
+
+@pytest.mark.parametrize("role", [Role.OPERATOR, Role.COMPLIANCE])
+def test_those_who_see_every_order_read_its_look_alikes_by_the_api_and_its_owner_does_not(
+    lost, paper, account, client, role
+):
+    path = f"/trading/ledger/{lost.public_id}"
+    watching = ApiClient().login(UserFactory.create(role=role))
+    assert watching.get(path).json()["look_alikes"] == []
+    paper.control.manual_trade(LOGIN, "EURUSD", mt5.ORDER_TYPE_BUY, volume(lost))
+    look(account)
+
+    shown = watching.get(path).json()
+
+    (deal,) = shown["look_alikes"]
+    assert (deal["id"], deal["side"], deal["quantity"]) == (alike(lost)[0], "BUY", shown["quantity"])
+    assert shown["fills"] == []
+    assert set(forms.OneOrderView(lost).data) | {"look_alikes"} == set(shown)
+    assert client.get(path).json() == {name: value for name, value in shown.items() if name != "look_alikes"}
 
 
 @pytest.mark.parametrize("other", ["side", "quantity", "symbol", "program", "earlier", "later"])

@@ -149,13 +149,29 @@ def test_stops_that_come_too_fast_are_set_later_and_nothing_is_closed(execute, p
     assert TradeLedger.objects.count() == 1
 
 
-def test_a_sweep_goes_on_after_the_pause_and_closes_each_position_once(busy, paper, clock):
+def test_a_sweep_does_not_wait_for_a_pause_that_stands(busy, paper, clock):
+    paper.desk.throttle.note(TOO_MANY)
+    flatten()
+
+    assert (sweep_now().state, books(paper)) == (SweepState.PROVEN, (0, 0))
+    assert paper.desk.throttle.left_s() == 1  # nobody has waited
+
+
+def test_a_sweep_tries_everything_at_once_and_what_is_refused_again_after_the_pause(busy, paper, clock):
     held = books(paper)
-    paper.control.inject("too_many")
+    paper.control.inject("too_many", times=4)
     flatten()
 
     waiting = sweep_now()
     assert (waiting.state, books(paper)) == (SweepState.RUNNING, held)
+    assert len(paper.control.fault_log()) == 4
+    closes = TradeLedger.objects.exclude(venue_position_id="")
+    assert [each.reason for each in closes] == ["BROKER_10024"] * 2
+
+    waiting = sweep_now(waiting)  # the next round comes in the pause: nothing is asked for that would be refused
+    assert (waiting.state, books(paper), closes.all().count()) == (SweepState.RUNNING, held, 2)
+    assert "fewer requests" in waiting.detail
     clock[0] += 1
 
     assert (sweep_now().state, books(paper)) == (SweepState.PROVEN, (0, 0))
+    assert closes.all().count() == 4

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
 from risk.states import ControlScope, StopLevel, Sweep
@@ -19,7 +20,7 @@ from trading.brokers.mt5 import adapter
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import SweepRun, TradableInstrument, TradeLedger
-from trading.services import cancels, orders, resolution, sweeping, sweeps
+from trading.services import accounts, cancels, instruments, orders, resolution, sweeping, sweeps
 from trading.states import Delivery, OrderStatus, SweepState
 
 
@@ -45,6 +46,30 @@ def test_cancel_leaves_positions_alone(busy, paper):
 
     assert sweep_now().state == SweepState.PROVEN
     assert books(paper) == (0, 2)
+
+
+@pytest.mark.parametrize("is_known_to_us", [False, True])
+def test_an_instrument_that_the_broker_has_dropped_keeps_no_other_position_open(
+    busy, paper, account, monkeypatch, is_known_to_us
+):
+    paper.quote("USDJPY", "150.000", "150.010")
+    paper.control.manual_trade(LOGIN, "USDJPY", mt5.ORDER_TYPE_BUY, "0.1", sl="149")
+    if is_known_to_us:
+        broker = accounts.broker_of(account)
+        instruments.get(account=account, broker=broker, symbol="USDJPY", at=now())
+    module = paper.desk._hands.module
+    for name in ("symbol_select", "symbol_info", "symbol_info_tick"):
+        known = getattr(module, name)
+        monkeypatch.setattr(
+            module, name, lambda symbol, *rest, f=known: f("NONE" if symbol == "USDJPY" else symbol, *rest)
+        )
+    flatten()
+
+    swept = sweep_now()
+
+    assert [held["symbol"] for held in paper.truth()["positions"]] == ["USDJPY"]
+    assert swept.state == SweepState.RUNNING
+    assert "USDJPY cannot be closed now" in swept.detail
 
 
 def test_a_stop_of_an_instrument_sweeps_only_that(busy, paper):

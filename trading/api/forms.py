@@ -215,6 +215,15 @@ class OrderView(serializers.Serializer[TradeLedger]):
     checks = CheckView(many=True, help_text="in a list, of orders that they rejected; all of them where one is read")
 
 
+class OneOrderView(OrderView):
+    """One order by itself. To those who see everybody's, also what may be an order that nobody can find."""
+
+    look_alikes = FillView(
+        many=True, required=False,
+        help_text="deals with nobody's name on them that may be this order: evidence for a person, never fills",
+    )  # fmt: skip
+
+
 class LedgerView(serializers.Serializer[dict[str, Any]]):
     """A page of orders, the newest first; `next` is the value of `before` for the page after this one."""
 

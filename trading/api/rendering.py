@@ -62,6 +62,11 @@ def order(row: TradeLedger) -> dict[str, Any]:
     }
 
 
+def one(row: TradeLedger, *, alike: Iterable[Fill] | None) -> dict[str, Any]:
+    """Write an order as `forms.OneOrderView` does. Takes: its look-alikes, None for whoever is not shown any."""
+    return order(row) | ({} if alike is None else {"look_alikes": [_fill(each) for each in alike]})
+
+
 def ledger(rows: Iterable[TradeLedger], *, following: UUID | None) -> dict[str, Any]:
     """Write a page of orders as `forms.LedgerView` does."""
     return {"results": [order(row) for row in rows], "next": None if following is None else str(following)}

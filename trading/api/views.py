@@ -26,7 +26,7 @@ from risk.types import Context
 from trading import selectors
 from trading.api import forms, rendering
 from trading.models import TradingAccount
-from trading.services import cancels, changes, closes, facts, live, orders, terms
+from trading.services import cancels, changes, closes, facts, history, live, orders, terms
 from trading.services.orders import Execution
 from trading.states import ChangeState, Delivery
 
@@ -250,10 +250,12 @@ class LedgerRow(APIView):
 
     actions: ClassVar = {"GET": Action.ORDER_READ}
 
-    @extend_schema(responses=forms.OrderView, summary="Read one order")
+    @extend_schema(responses=forms.OneOrderView, summary="Read one order")
     def get(self, request: Request, order_id: uuid.UUID) -> HttpResponse:
         """Read one order this person may see."""
-        return rendering.answer(rendering.order(selectors.order_of(_person(request), public_id=order_id)))
+        person = _person(request)
+        order = selectors.order_of(person, public_id=order_id)
+        return rendering.answer(rendering.one(order, alike=history.look_alikes_for(person, order)))
 
 
 class Positions(APIView):

@@ -64,6 +64,7 @@ class Broker(Protocol):
     ) -> AccountSnapshot:
         """Read the account, its positions and orders and the quotes of `symbols` as one unit, or raise.
 
+        A symbol that the venue does not offer, or has no price for, is left out of the quotes: it hides nothing else.
         Takes: questions on `margin` and `profit` about one of `symbols`, which a venue may leave to the methods of
         those names.
         """

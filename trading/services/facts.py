@@ -166,7 +166,9 @@ def _read_account(
     for name in sorted(strangers):
         try:
             met[name] = instruments.get(account=account, broker=broker, symbol=name, at=at)
-        except (Invalid, Unavailable) as exc:
+        except Invalid:
+            continue  # without its terms nothing is opened beside it, and what closes another position goes on
+        except Unavailable as exc:
             raise Unreachable(f"A position in {name} cannot be valued: {exc}") from exc
     names = sorted(symbols | _conversions(account, met.values()))
     return broker.snapshot(symbols=names, margin=margin, profit=profit), met

@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import Q
 
 from accounts import selectors as people
+from accounts.types import Principal
 from nexus.alerts import selectors as alerts
 from nexus.audit.services import looking
 from nexus.core import money
@@ -65,8 +66,17 @@ def of(order: TradeLedger) -> History:
     lines.sort(key=lambda line: (line.at, RANKS.index(line.kind)))
     is_open = order.sent_at and order.delivery != Delivery.DONE
     unexplained = list(selectors.unexplained_fills(order)[:20]) if is_open else []
-    alike = selectors.look_alikes([order]).get(order.pk, []) if is_open else []
-    return History(order, tuple(lines), tuple(unexplained), len(events) == EVENTS_MAX, tuple(alike))
+    return History(order, tuple(lines), tuple(unexplained), len(events) == EVENTS_MAX, tuple(_alike(order)))
+
+
+def look_alikes_for(person: Principal, order: TradeLedger) -> list[Fill] | None:
+    """Return what may be an order that is not over, to those who see everybody's orders; None to its owner."""
+    return _alike(order) if person.role in selectors.READS_ALL else None
+
+
+def _alike(order: TradeLedger) -> list[Fill]:
+    is_open = order.sent_at and order.delivery != Delivery.DONE
+    return selectors.look_alikes([order]).get(order.pk, []) if is_open else []
 
 
 def _asked(order: TradeLedger) -> Iterator[Line]:

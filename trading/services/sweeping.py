@@ -37,8 +37,10 @@ SWEEP_LOCK = 0x53574550  # the space of advisory locks whose second number is an
 ROUNDS_AT_ONCE = 4
 ROUND_S_MAX = 20.0  # then what is left waits for the next round, so that others have their turn
 BY_SWEEP = Context(is_sweep=True, process="sweep")
-# Refusals for going too fast, by our own limit and by the broker's: the next round goes on.
-PACED = ("ORDERS_PER_SECOND", "BROKER_10024", "BROKER_ACCOUNT_PAUSED")
+# Refusals for going too fast. By our own limit, the next round goes on; by the broker, each position is tried once.
+PACED = ("ORDERS_PER_SECOND",)
+PAUSED = ("BROKER_10024", "BROKER_ACCOUNT_PAUSED", "BROKER_42910000", "BROKER_429")
+PAUSE_MAX = timedelta(seconds=60)
 
 
 class Round:
@@ -216,9 +218,8 @@ def _cancel(this: Round, broker: Broker, working: VenueOrder) -> None:
 
 def _close_all(this: Round, broker: Broker, held: list[VenuePosition]) -> None:
     """Close each position by an order of its own, once: never again while one is on its way or unknown."""
-    account, symbols = this.sweep.account, sorted({position.symbol for position in held})
-    known = {name: instruments.get(account=account, broker=broker, symbol=name, at=this.at) for name in symbols}
-    quotes = broker.snapshot(symbols=symbols).quotes
+    known = {name: _instrument(this, broker, name) for name in sorted({position.symbol for position in held})}
+    shown = broker.snapshot(symbols=[name for name, found in known.items() if isinstance(found, TradableInstrument)])
     for position in held:
         if this.is_over:
             this.faults.append("The rest waits for the next round.")
@@ -227,11 +228,30 @@ def _close_all(this: Round, broker: Broker, held: list[VenuePosition]) -> None:
             this.faults.append(f"{_word(position)} is being closed.")
             continue
         instrument = known[position.symbol]
-        fault = _market_fault(quotes.get(position.symbol), instrument, at=this.at)
+        if isinstance(instrument, str):
+            fault = instrument
+        elif shown.pause_s and _was_tried(this, position):
+            fault = "the broker has asked for fewer requests"
+        else:
+            fault = _market_fault(shown.quotes.get(position.symbol), instrument, at=this.at)
         if fault:
             this.faults.append(f"{_word(position)} cannot be closed now: {fault}.")
-        elif not _close(this, position, instrument=instrument):
+        elif isinstance(instrument, TradableInstrument) and not _close(this, position, instrument=instrument):
             return
+
+
+def _instrument(this: Round, broker: Broker, symbol: str) -> TradableInstrument | str:
+    """Read one instrument, or say why it cannot be: it must not keep the positions in others open."""
+    try:
+        return instruments.get(account=this.sweep.account, broker=broker, symbol=symbol, at=this.at)
+    except NexusError as exc:
+        return exc.detail.rstrip(".")
+
+
+def _was_tried(this: Round, position: VenuePosition) -> bool:
+    """Tell whether the broker was asked a moment ago to close this position, and wants fewer requests."""
+    rows = TradeLedger.objects.filter(account=this.sweep.account, venue_position_id=position.venue_position_id)
+    return rows.filter(reason__in=PAUSED, created_at__gt=facts.database_clock() - PAUSE_MAX).exists()
 
 
 def _market_fault(quote: Quote | None, instrument: TradableInstrument, *, at: datetime) -> str:

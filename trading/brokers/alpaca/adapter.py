@@ -76,6 +76,7 @@ class AlpacaBroker:
                 orders=orders_now,
                 quotes={symbol: quotes[symbol] for symbol in symbols if symbol in quotes},
                 is_live=self._profile.is_live,
+                pause_s=session.client.pause_s(),
             )
 
     def instrument(self, *, symbol: str) -> Instrument:
@@ -300,7 +301,7 @@ class AlpacaBroker:
             if found is not None:
                 return found
         halts = refused.halts or (refused.code.startswith("403") and self._is_blocked())
-        verdict = Refused(str(refused), code=refused.code, halts=halts)
+        verdict = Refused(str(refused), code=refused.code, halts=halts, retry_s=refused.retry_s)
         self._sent.put(order.client_order_id, (verdict,))
         raise verdict from refused
 

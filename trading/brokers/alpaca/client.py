@@ -7,9 +7,12 @@ models hold quantities and prices as floats; requests are sent, and answers read
 """
 
 import json
+import math
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from http import HTTPStatus
 from typing import Any
@@ -45,6 +48,7 @@ class _Session(requests.Session):
         super().__init__()
         self.trust_env = False
         self._deadline_s = deadline_s
+        self.paused_until = -math.inf  # by our own steady clock
         for scheme in ("https://", "http://"):
             self.mount(scheme, HTTPAdapter(pool_maxsize=POOL_MAX, max_retries=0))
 
@@ -58,6 +62,9 @@ class _Session(requests.Session):
         finally:
             response.close()
         document, answer = _understand(response.status_code, raw)
+        if response.status_code == outcomes.TOO_MANY:
+            answer = replace(answer, pause_s=outcomes.pause_s(response.headers, now=datetime.now(UTC)))
+            self.paused_until = time.monotonic() + (answer.pause_s or 0)
         if answer.says in {Says.REFUSAL, Says.RUBBISH} or not outcomes.is_success(answer):
             raise Answered(answer)
         response._content = raw  # the library asks whether there is any text
@@ -74,6 +81,10 @@ class Client:
         self._data = RESTClient(profile.data_url, profile.key, profile.secret, raw_data=True)
         self._trading._session = self._data._session = self._session
         self._feed = profile.feed
+
+    def pause_s(self) -> float:
+        """Return how long the API wants to be left alone, 0 when it has not said so."""
+        return round(max(0.0, self._session.paused_until - time.monotonic()), 3)
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -178,7 +189,8 @@ def send(ask: Callable[[], Any], purpose: Purpose) -> Any:
     if outcome is Outcome.NOT_SENT:
         raise Unreachable(f"Alpaca: {words}")
     if outcome.is_refusal and isinstance(answer, Answer):
-        raise Refused(answer.message, code=str(answer.code or answer.status), halts=outcome is Outcome.HALT)
+        code, halts = str(answer.code or answer.status), outcome is Outcome.HALT
+        raise Refused(answer.message, code=code, halts=halts, retry_s=answer.pause_s)
     raise OutcomeUnknown(f"Alpaca: {words}")
 
 

@@ -3,8 +3,13 @@
 Source: Alpaca's Trading API reference (status codes of /v2/orders), and `alpaca-py` 0.44.0 for what reaches us of them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
+
+PAUSE_S_MIN, PAUSE_S_MAX = 1.0, 60.0
 
 
 class Outcome(StrEnum):
@@ -51,6 +56,7 @@ class Answer:
     says: "Says"
     code: int = 0
     message: str = ""
+    pause_s: float | None = None  # how long nothing is to be asked, where the answer is that too much was
 
 
 class Says(StrEnum):
@@ -72,7 +78,7 @@ REFUSALS: dict[int, Outcome] = {
     422: Outcome.REJECTED,  # parameters, or a state that does not allow it
     429: Outcome.RETRY,  # over the rate limit: Alpaca documents that the request is to be made again
 }
-OK_MIN, OK_MAX, NOT_FOUND, UNPROCESSABLE = 200, 299, 404, 422
+OK_MIN, OK_MAX, NOT_FOUND, UNPROCESSABLE, TOO_MANY = 200, 299, 404, 422, 429
 
 
 def of(answer: Answer | Silence, purpose: Purpose) -> Outcome:
@@ -97,6 +103,26 @@ def is_success(answer: Answer) -> bool:
 def is_absence(answer: Answer) -> bool:
     """Tell whether the API itself says that what was asked for is not there."""
     return answer.status == NOT_FOUND and answer.says is Says.REFUSAL
+
+
+def pause_s(headers: Mapping[str, str], *, now: datetime) -> float:
+    """Return how long to leave the API alone after 429: `Retry-After`, else until `X-RateLimit-Reset`, else a minute.
+
+    The limit is that of a minute, so it is never longer. A reset is a time by the API's own clock, which `Date` tells;
+    `now` is used where it does not.
+    """
+    after, reset = headers.get("Retry-After", ""), headers.get("X-RateLimit-Reset", "")
+    if after.isascii() and after.isdecimal():
+        wanted_s = float(after)
+    elif reset.isascii() and reset.isdecimal():
+        try:
+            said = parsedate_to_datetime(headers.get("Date", ""))
+        except ValueError:
+            said = now
+        wanted_s = float(reset) - said.timestamp()
+    else:
+        wanted_s = PAUSE_S_MAX
+    return min(max(wanted_s, PAUSE_S_MIN), PAUSE_S_MAX)
 
 
 def _is_duplicate(answer: Answer) -> bool:

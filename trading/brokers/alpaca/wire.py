@@ -158,6 +158,7 @@ def snapshot(
     orders: tuple[VenueOrder, ...],
     quotes: dict[str, Quote],
     is_live: bool,
+    pause_s: float = 0,
 ) -> AccountSnapshot:
     """Put an account together. What it has is rounded down, what it owes up.
 
@@ -179,6 +180,7 @@ def snapshot(
         positions=tuple(map(position, positions)),
         quotes=quotes,
         orders=orders,
+        pause_s=pause_s,
     )
 
 

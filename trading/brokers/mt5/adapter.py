@@ -226,7 +226,7 @@ class Mt5Broker:
             calls.append(readings.call("positions_get", where={"identifier": [order.venue_position_id]}))
         batch = self._session.batch(calls, urgency="CLOSE" if order.venue_position_id else "SEND")
         with readings.reading():
-            quote = self._session.quotes([order.symbol], batch, first=0)[order.symbol]
+            quote = self._session.quote(order.symbol, batch, first=0)
             held = self._session.held(order.venue_position_id, batch.result(3)) if order.venue_position_id else None
             terms = Terms.of_symbol(batch.result(2))
             self._known_terms[order.symbol] = (began, terms)

@@ -104,6 +104,11 @@ def require_selected(symbol: str, answer: wire.Plain) -> None:
     raise Unreachable(f"the terminal answered {answer['last_error']}")
 
 
+def is_not_there(answer: wire.Plain) -> bool:
+    """Tell whether the terminal says of a symbol, or of its price, that there is none: an answer, and no failure."""
+    return not answer["result"] and wire.integer(answer["last_error"][0]) in NOT_FOUND
+
+
 def window(since_s: float, until_s: float) -> tuple[int, int]:
     """Return the bounds of a history reading, wide enough for any zone. The terminal wants positive integers."""
     return max(int(since_s) - WINDOW_PAD_S, 1), int(until_s) + WINDOW_PAD_S

@@ -96,13 +96,20 @@ class Session:
         """Return the journal's word on an id; one that was never called can never be called afterwards."""
         return self._client.read(f"/v1/intents/{intent_id}/settle", {}, correlation_id=_correlation_id())
 
+    def quote(self, symbol: str, batch: readings.Batch, *, first: int) -> Quote:
+        """Read a symbol's two answers to `readings.quote_calls`, from `first` on. Raises: Refused, Unreachable."""
+        readings.require_selected(symbol, batch.answers[first])
+        tick = batch.result(first + 1)
+        return wire.quote(symbol, tick, at=self.clock.utc_of_quote(wire.integer(tick["time_msc"])))
+
     def quotes(self, symbols: Sequence[str], batch: readings.Batch, *, first: int) -> dict[str, Quote]:
-        """Read the answers to `readings.quote_calls`, which begin at `first`."""
+        """Read the prices that there are: a symbol that the venue does not offer, or has not priced, hides no other."""
         quotes = {}
         for index, symbol in enumerate(symbols):
-            readings.require_selected(symbol, batch.answers[first + 2 * index])
-            tick = batch.result(first + 2 * index + 1)
-            quotes[symbol] = wire.quote(symbol, tick, at=self.clock.utc_of_quote(wire.integer(tick["time_msc"])))
+            place = first + 2 * index
+            selected, tick = batch.answers[place], batch.answers[place + 1]
+            if not readings.is_not_there(selected if selected["result"] is not True else tick):
+                quotes[symbol] = self.quote(symbol, batch, first=place)
         return quotes
 
     def held(self, venue_position_id: str, listing: Sequence[wire.Plain]) -> Held:

@@ -2,6 +2,7 @@
 
 import itertools
 import ssl
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
@@ -93,3 +94,21 @@ CERTIFICATE = SSLError(ssl.SSLCertVerificationError(1, "certificate verify faile
 )  # fmt: skip
 def test_whatever_may_have_been_written_counts_as_sent(failure, meant):
     assert silence(failure) is meant
+
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+AT_NOON = "Mon, 02 Mar 2026 12:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "now", "pause_s"),
+    [
+        ({"X-RateLimit-Reset": str(int(NOON.timestamp()) + 20), "Date": AT_NOON}, NOON + timedelta(hours=1), 20),
+        ({"X-RateLimit-Reset": str(int(NOON.timestamp()) + 20)}, NOON, 20),
+        ({"X-RateLimit-Reset": str(int(NOON.timestamp()) + 20), "Date": "today"}, NOON, 20),
+        ({"X-RateLimit-Reset": str(int(NOON.timestamp()) - 20)}, NOON, 1),
+        ({"X-RateLimit-Reset": str(int(NOON.timestamp()) + 600)}, NOON, 60),
+    ],
+)
+def test_a_limit_is_over_when_the_venue_s_own_clock_says_so(headers, now, pause_s):
+    assert outcomes.pause_s(headers, now=now) == pause_s

@@ -40,6 +40,31 @@ def test_the_library_never_sends_again_by_itself(broker, emulator, status):
     assert emulator.sends() == len(emulator.books.orders) == 1
 
 
+@pytest.mark.parametrize(
+    ("headers", "pause_s"),
+    [({"Retry-After": "7", "X-RateLimit-Reset": "1"}, 7), ({}, 60), ({"Retry-After": "soon"}, 60),
+     ({"Retry-After": "0"}, 1), ({"Retry-After": "9999"}, 60)],
+)  # fmt: skip
+def test_too_many_requests_name_the_pause_that_the_venue_wants(broker, emulator, headers, pause_s):
+    emulator.faults.plan(Fault("refuse", {"status": 429, "code": 42910000, "headers": headers}))
+    assert broker.snapshot(symbols=[]).pause_s == 0
+
+    with pytest.raises(Refused) as refused:
+        broker.submit(buy())
+
+    assert (refused.value.code, refused.value.retry_s, refused.value.halts) == ("42910000", pause_s, False)
+    assert 0 < broker.snapshot(symbols=[]).pause_s <= pause_s
+
+
+def test_a_cancel_that_came_too_fast_may_be_sent_again(broker, emulator):
+    emulator.faults.plan(Fault("refuse", {"status": 429, "headers": {"Retry-After": "3"}}, method="DELETE"))
+    order = buy(order_type=OrderType.LIMIT, limit_price=Decimal(90), time_in_force=TimeInForce.DAY)
+    with pytest.raises(Refused) as refused:
+        broker.cancel(cancel_id="c-1", venue_order_id=broker.submit(order).venue_order_id)
+
+    assert refused.value.retry_s == 3
+
+
 def test_another_process_that_sends_the_same_order_finds_the_first(broker, emulator):
     order = buy()
     first = broker.submit(order)

@@ -109,8 +109,14 @@ def test_says_whether_an_instrument_can_be_traded(broker, terminal, changes, is_
 def test_refuses_symbols_that_the_venue_does_not_know(broker):
     with pytest.raises(Refused):
         broker.instrument(symbol="NONSENSE")
-    with pytest.raises(Refused):
-        broker.snapshot(symbols=["EURUSD", "eurusd"])
+
+
+def test_a_symbol_without_a_price_hides_nothing_else(broker, terminal):
+    assert set(broker.snapshot(symbols=["EURUSD", "eurusd"]).quotes) == {"EURUSD"}
+
+    priced = terminal.symbol_info_tick
+    terminal.symbol_info_tick = lambda symbol: priced(symbol if symbol == "EURUSD" else "NOT SELECTED")
+    assert set(broker.snapshot(symbols=["USDJPY", "EURUSD"]).quotes) == {"EURUSD"}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A configuration is right to the last key, or refused with the key's name."""
 
 import copy
+import json
 from decimal import Decimal
 from pathlib import Path
 
@@ -131,6 +132,13 @@ def test_refuses_a_short_token_and_an_empty_password():
         parse(EMULATOR, environment={"GATEWAY_TOKEN": "t" * 15})
     with pytest.raises(BadConfig):
         parse(METATRADER, environment=ENVIRONMENT | {"TERMINAL_PASSWORD": ""})
+
+
+def test_reads_a_file_that_begins_with_a_mark_as_windows_writes_it(tmp_path):
+    file = tmp_path / "c.json"
+    file.write_text(json.dumps(EMULATOR | {"log": "gateway.log"}), encoding="utf-8-sig")
+
+    assert load(file, environment=ENVIRONMENT).log == Path("gateway.log")
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{", "nul"])

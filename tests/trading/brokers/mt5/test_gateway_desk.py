@@ -75,6 +75,26 @@ def test_does_not_try_again_what_only_a_person_can_change(desk, terminal, refuse
     assert terminal.initialized == 1
 
 
+@pytest.mark.parametrize("is_final", [False, True])
+def test_a_process_that_does_not_start_is_not_started_at_every_reading(desk, terminal, clock, monkeypatch, is_final):
+    started = []
+
+    def make(_, calls):
+        started.append(calls)
+        raise TerminalDown("the worker process does not start", is_final=is_final)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Terminal, "make", make)
+        for _ in range(40):
+            with pytest.raises(TerminalDown, match="does not start"):
+                desk.read([])
+            clock[0] += 0.25
+    clock[0] += 60
+
+    assert len(started) == 5  # at 0, 0.5, 1.5, 3.5 and 7.5 seconds
+    assert desk.read([])["ok"] is True
+
+
 def test_connects_once_for_many_readings_and_again_when_the_pipe_is_lost(desk, terminal):
     for _ in range(3):
         desk.read([])

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 import threading
 import time
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ import pytest
 
 from tests.trading.brokers.mt5.fake_terminal import LOGIN, SERVER
 from tests.trading.brokers.mt5.gateway_in_thread import TOKEN
+from trading.brokers.mt5.gateway.server import Server
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -33,7 +35,7 @@ def ask(running):
 
 
 def intent(intent_id="i1", **changes):
-    request = {"action": 1, "symbol": "EURUSD", "volume": 0.1, "type": 0, "price": 1.1, "sl": 0.0, "tp": 0.0}
+    request = {"action": 1, "symbol": "EURUSD", "volume": 0.1, "type": 0, "price": 1.10012, "sl": 0.0, "tp": 0.0}
     return {"intent_id": intent_id, "request": request | {"magic": 5, "comment": "c"} | changes}
 
 
@@ -245,3 +247,12 @@ def test_a_token_for_figures_opens_nothing_else(running, ask, terminal):
     for path in ("/v1/order_send", "/v1/call/account_info", "/v1/intents/i1/settle"):
         assert ask(path, intent(), headers=only_figures)[0] == 401
     assert terminal.sent == []
+
+
+def test_asks_windows_to_have_its_address_alone(running, monkeypatch):
+    # There, and there only, an address that may be used again can be taken by a second gateway.
+    monkeypatch.setattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_KEEPALIVE, raising=False)
+
+    with Server(("127.0.0.1", 0), gateway=None, token=TOKEN) as server:
+        assert server.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert server.socket.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR) == 0

@@ -63,7 +63,49 @@ def test_an_answer_to_what_was_sent_before_does_not_end_a_pause(throttle, clock)
     assert throttle.note(DONE) == 0.6
 
 
-def test_nothing_reaches_the_broker_until_the_pause_is_over(broker, terminal, order, resting, paced, clock):
+def test_what_takes_risk_away_is_tried_once_in_a_pause_and_makes_it_no_longer(throttle, clock):
+    first, second = ("position", 7), ("order", 7)
+    throttle.note(TOO_MANY)
+    assert (throttle.may_send(), throttle.may_send(first), throttle.may_send(second)) == (False, True, True)
+
+    clock[0] += 0.75
+    assert throttle.note(TOO_MANY, first) == 1
+    assert (throttle.may_send(first), throttle.may_send(second)) == (False, True)
+    throttle.note(DONE, second)
+    assert (throttle.may_send(), throttle.may_send(second)) == (False, True)  # what is new waits for the whole of it
+
+    clock[0] += 1
+    assert (throttle.may_send(), throttle.may_send(first)) == (True, True)
+    assert throttle.note(TOO_MANY, second) == 1  # the broker has taken something in between
+    assert (throttle.may_send(first), throttle.may_send(second)) == (True, False)
+
+
+def test_a_close_and_a_cancel_reach_the_broker_in_a_pause_and_wait_when_it_says_so_again(
+    broker, terminal, order, resting, opened, closing, paced, clock
+):
+    ticket, position = broker.submit(resting()).venue_order_id, opened()
+    terminal.next_send = lambda _: terminal.answer(10024)
+    with pytest.raises(Refused):
+        broker.submit(order())
+    sent = len(terminal.sent)
+
+    terminal.next_send = lambda _: terminal.answer(10024)
+    for cancel_id, code in (("c-1", "10024"), ("c-2", "ACCOUNT_PAUSED")):
+        with pytest.raises(Refused) as refused:
+            broker.cancel(cancel_id=cancel_id, venue_order_id=ticket)
+        assert (refused.value.code, refused.value.retry_s) == (code, 1)
+    assert broker.submit(closing(position)).state is VenueState.FILLED
+    with pytest.raises(Refused) as refused:
+        broker.submit(order())
+
+    assert refused.value.code == "ACCOUNT_PAUSED"
+    assert [each["action"] for each in terminal.sent[sent:]] == [8, 1]
+    clock[0] += 1
+    broker.cancel(cancel_id="c-3", venue_order_id=ticket)
+    assert terminal.working == []
+
+
+def test_nothing_new_reaches_the_broker_until_the_pause_is_over(broker, terminal, order, resting, paced, clock):
     ticket = broker.submit(resting()).venue_order_id
     terminal.next_send = lambda _: terminal.answer(10024)
     with pytest.raises(Refused) as refused:
@@ -73,7 +115,8 @@ def test_nothing_reaches_the_broker_until_the_pause_is_over(broker, terminal, or
 
     clock[0] += 0.75
     kept = order()
-    for attempt in (lambda: broker.submit(kept), lambda: broker.cancel(cancel_id="c-1", venue_order_id=ticket)):
+    change = OrderChange("t-0", ticket, Decimal("1.08"), None, None, None, TimeInForce.GTC)
+    for attempt in (lambda: broker.submit(kept), lambda: broker.change_order(change)):
         with pytest.raises(Refused) as refused:
             attempt()
         assert (refused.value.code, refused.value.retry_s) == ("ACCOUNT_PAUSED", 0.25)

@@ -193,6 +193,30 @@ def test_refuses_an_address_that_is_taken(place):
     assert "cannot be bound" in line
 
 
+@pytest.mark.parametrize("command", ["serve", "probe"])
+def test_refuses_a_journal_that_another_gateway_has(place, command):
+    place.start()
+    out = ["--out", str(place.folder / "profile.json")] if command == "probe" else []
+
+    said = refuse_to_start(place, command, *place.serve()[1:], *out)
+
+    assert "used by another gateway" in said
+    assert not (place.folder / "profile.json").exists()
+
+
+def test_keeps_what_it_says_in_a_file_too(place):
+    log = place.folder / "logs" / "gateway.log"
+    process, _ = place.start(log=str(log))
+    process.terminate()
+    said = process.stdout.read()
+    process.wait()
+
+    kept = [json.loads(line)["event"] for line in log.read_text(encoding="utf-8").splitlines()]
+    assert kept[-2:] == ["gateway.worker.stopped", "gateway.stopped"]
+    assert "gateway.started" in kept
+    assert [json.loads(line)["event"] for line in said.splitlines()] == kept[kept.index("gateway.started") + 1 :]
+
+
 def test_needs_no_django(place):
     code = (
         "import sys, trading.brokers.mt5.gateway.program, trading.brokers.mt5.gateway.terminal\n"

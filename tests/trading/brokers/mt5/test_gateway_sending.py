@@ -17,7 +17,7 @@ def client_of(running, deadline_s=5.0):
 
 
 def intent(intent_id, changes):
-    request = {"action": 1, "symbol": "EURUSD", "volume": 0.1, "type": 0, "price": 1.1, "sl": 0.0, "tp": 0.0}
+    request = {"action": 1, "symbol": "EURUSD", "volume": 0.1, "type": 0, "price": 1.10012, "sl": 0.0, "tp": 0.0}
     return {"intent_id": intent_id, "request": request | {"magic": 5, "comment": "c"} | changes}
 
 
@@ -119,7 +119,6 @@ def test_records_a_failed_check_and_sends_nothing(send, terminal):
         ({"lots_max": Decimal("0.09")}, {}, "LOTS_EXCEED_LIMIT"),
         ({}, {"volume": "lots"}, "LOTS_EXCEED_LIMIT"),
         ({"symbols": frozenset({"USDJPY"})}, {}, "SYMBOL_NOT_ALLOWED"),
-        ({"symbols": frozenset({"USDJPY"})}, {"position": 77}, "SYMBOL_NOT_ALLOWED"),
     ],
 )
 def test_keeps_to_the_limits_of_this_machine(terminal, tmp_path, limits, changes, code):
@@ -128,6 +127,62 @@ def test_keeps_to_the_limits_of_this_machine(terminal, tmp_path, limits, changes
 
     assert (answer["state"], answer["reply"]["stage"], answer["reply"]["code"]) == ("REFUSED", "limits", code)
     assert terminal.sent == []
+
+
+@pytest.mark.parametrize(
+    ("moved", "state"),
+    [({"bid": 1.1001, "ask": 1.10022}, "RESULT"), ({"bid": 1.1001, "ask": 1.10023}, "REFUSED"),
+     ({"bid": 1.09, "ask": 1.0901}, "RESULT"), ({"bid": 0.0, "ask": 0.0}, "REFUSED"),
+     ({"bid": 1.1002, "ask": 1.1001}, "REFUSED")],
+)  # fmt: skip
+def test_looks_at_the_market_a_second_time_before_it_sends(running, send, terminal, moved, state):
+    first = terminal.symbol_info_tick("EURUSD") if terminal.symbol_select("EURUSD") else None
+    terminal.symbol_info_tick = lambda _: first._replace(**moved)
+
+    answer = send(deviation=10)
+
+    assert (answer["state"], len(terminal.sent)) == (state, int(state == "RESULT"))
+    if state == "REFUSED":
+        assert (answer["reply"]["stage"], answer["reply"]["code"]) == ("tick", "PRICE_OUTSIDE_COLLAR")
+
+
+def test_what_is_sold_may_not_have_become_cheaper_than_it_allows(send, terminal):
+    first = terminal.symbol_info_tick("EURUSD") if terminal.symbol_select("EURUSD") else None
+    terminal.symbol_info_tick = lambda _: first._replace(bid=1.09989)
+
+    assert send("i1", type=1, price=1.1, deviation=10)["reply"]["code"] == "PRICE_OUTSIDE_COLLAR"
+    assert send("i2", type=1, price=1.1, deviation=11)["state"] == "RESULT"
+    assert [request["deviation"] for request in terminal.sent] == [11]
+
+
+def test_sends_nothing_where_there_is_no_second_price(send, terminal):
+    terminal.none_from.add("symbol_info_tick")
+
+    with pytest.raises(Unreachable):
+        send()
+    assert terminal.sent == []
+
+
+@pytest.mark.parametrize("limits", [{"lots_max": Decimal("0.05")}, {"symbols": frozenset({"USDJPY"})}])
+def test_no_limit_holds_a_close_back(terminal, tmp_path, limits):
+    with gateway(terminal, tmp_path / "j.db") as running:
+        post(running, "i1")
+    position = terminal.positions[0].ticket
+    with gateway(terminal, tmp_path / "j.db", limits=replace(LIMITS, **limits)) as running:
+        assert post(running, "i2")["reply"]["stage"] == "limits"
+        assert post(running, "i3", position=position, type=1)["state"] == "RESULT"
+
+    assert terminal.positions == []
+
+
+@pytest.mark.parametrize("trouble", [{"check_retcode": 10019}, {"none_from": {"order_check"}}])
+def test_no_check_holds_a_close_back(send, terminal, trouble):
+    send("i1")
+    for name, value in trouble.items():
+        setattr(terminal, name, value)
+
+    assert send("i2", position=terminal.positions[0].ticket, type=1)["state"] == "RESULT"
+    assert terminal.positions == []
 
 
 def test_sends_the_most_that_is_allowed(terminal, tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 from trading.brokers.mt5.gateway import config as configuration
 from trading.brokers.mt5.gateway import probe, worker_process
 from trading.brokers.mt5.gateway.desk import Desk
-from trading.brokers.mt5.gateway.program import serve
+from trading.brokers.mt5.gateway.program import alone, serve
 from trading.brokers.mt5.gateway.remote import Remote, TerminalDown, worker_command
 from trading.brokers.mt5.gateway.terminal import open_terminal
 
@@ -43,7 +43,8 @@ def main() -> int:
         if arguments.command == "worker":
             return worker_process.run(lambda: open_terminal(config.terminal))
         if arguments.command == "probe":
-            return _probe(config, str(arguments.config), arguments.out)
+            with alone(config):
+                return _probe(config, str(arguments.config), arguments.out)
         return serve(config, worker_command(str(arguments.config)))
     except configuration.BadConfig as exc:
         sys.stderr.write(f"gateway: {exc}\n")

@@ -6,6 +6,7 @@
       "token_env": "GATEWAY_TOKEN",        the variable that holds the bearer token
       "metrics_token_env": "METRICS_TOKEN", may be left out; a token that opens /metrics and /v1/health only
       "journal": "journal.db",             the memory of every intent; lose it and nothing can be proven never sent
+      "log": "gateway.log",                may be left out; what goes to standard output, kept in eleven files of 10 MB
       "journal_days": 90,                  how long it keeps the words of what has ended; names are kept for ever
       "terminal": {"kind": "metatrader5", "path": "C:/…/terminal64.exe", "portable": true, "login": 1,
                    "password_env": "MT5_PASSWORD", "server": "Broker-Live"},
@@ -92,12 +93,14 @@ class Config:
     journal_days: int = 90
     metrics_token: str = field(default="", repr=False)
     tls: Tls | None = None
+    log: Path | None = None
 
 
 def load(path: Path, *, environment: Mapping[str, str] = os.environ) -> Config:
     """Read the file. Raises: BadConfig."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
+        text = path.read_text(encoding="utf-8-sig")  # programs of Windows like to begin a file with a mark
+        document = json.loads(text, parse_float=Decimal)
     except OSError as exc:
         raise BadConfig(f"{path}: cannot be read ({exc.strerror})") from exc
     except ValueError as exc:
@@ -109,6 +112,7 @@ def parse(document: object, *, environment: Mapping[str, str]) -> Config:
     """Turn the document into a Config. Raises: BadConfig."""
     root = _Section(document, "")
     tls = _tls(root.section("tls")) if "tls" in root else None
+    log = root.take("log", str, "")
     host, port = _address(root.take("listen", str), is_protected=tls is not None)
     config = Config(
         host=host,
@@ -118,6 +122,7 @@ def parse(document: object, *, environment: Mapping[str, str]) -> Config:
         terminal=_terminal(root.section("terminal"), environment),
         limits=_limits(root.section("limits")),
         tls=tls,
+        log=Path(log) if log else None,
         journal_days=root.take("journal_days", int, 90),
         metrics_token=_metrics_token(root.take("metrics_token_env", str, ""), environment),
         watchdog=_watchdog(root.section("watchdog", default={})),

@@ -4,6 +4,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any, Protocol
 
 from trading.brokers.mt5.gateway import logs
@@ -94,6 +95,7 @@ class Desk:
         self.throttle = Throttle()
         self.server_tick_time: int | None = None
         self.identity: tuple[int, str] | None = None  # as last seen
+        self.points: dict[str, Decimal] = {}  # the unit of each symbol's deviation, where it was ever read
 
     def now(self) -> float:
         """Return UTC in seconds, by the clock that the terminal's own times follow."""
@@ -109,11 +111,12 @@ class Desk:
             (error,) = self._make([Call("initialize")])
         except TerminalLost as exc:
             error = Answer(None, 0, str(exc))
+        except TerminalDown as exc:  # its process does not start: that costs time, and is not tried at each reading
+            self._down = TerminalDown(str(exc))
+            self._wait_longer()
+            raise
         if error.result is not True:
-            self._retry_at, self._backoff_s = (
-                time.monotonic() + self._backoff_s,
-                min(2 * self._backoff_s, BACKOFF_S_MAX),
-            )
+            self._wait_longer()
             detail = f"the terminal does not connect: {error.code} {error.message or error.exception}"
             self._down = TerminalDown(detail, is_final=error.code in FINAL)
             logs.write("gateway.terminal.down", code=error.code, detail=error.message)
@@ -122,6 +125,10 @@ class Desk:
         self.meter.count("worker_starts_total" if self.generation > self._counted else "terminal_connects_total")
         self._counted = self.generation
         logs.write("gateway.terminal.connected", login=self._hands.login, server=self._hands.server)
+
+    def _wait_longer(self) -> None:
+        self._retry_at = time.monotonic() + self._backoff_s
+        self._backoff_s = min(2 * self._backoff_s, BACKOFF_S_MAX)
 
     def close(self) -> None:
         """Leave the terminal."""
@@ -265,6 +272,8 @@ class Desk:
         elif function == "symbol_info_tick":
             self._ticks[args[0]] = int(result["time_msc"])
             self.server_tick_time = max(self.server_tick_time or 0, int(result["time"]))
+        elif function == "symbol_info":
+            self.points[result["name"]] = Decimal(str(result["point"]))
 
     def _make(self, calls: Sequence[Call]) -> list[Answer]:
         try:

@@ -20,6 +20,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+ALONE_WAIT_S = 5.0  # one that is stopping just now lets go of it
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS clock (offset_s INTEGER NOT NULL, since REAL NOT NULL, seen REAL NOT NULL) STRICT;
@@ -47,6 +49,29 @@ DROP INDEX intents_called_at;
 DROP INDEX intents_calling;
 """
 _WIDENED = "INSERT INTO intents SELECT * FROM intents_before; DROP TABLE intents_before;"
+
+
+class Taken(Exception):
+    """Somebody else has this journal."""
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Keep every other process from this journal, for as long as this one lives. Raises: Taken.
+
+    Two gateways on one journal would keep each intent to one call, and know nothing of each other's pauses, limits and
+    terminals. The lock is the file's beside it: whoever dies lets go of it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = sqlite3.connect(path.with_name(f"{path.name}.lock"), isolation_level=None, timeout=ALONE_WAIT_S)
+    try:
+        try:
+            lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as exc:
+            raise Taken(f"{path} is used by another gateway, or by a probe") from exc
+        yield
+    finally:
+        lock.close()
 
 
 class State(StrEnum):

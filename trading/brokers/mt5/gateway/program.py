@@ -5,10 +5,12 @@ import sqlite3
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from trading.brokers.mt5.gateway import bridge, logs
+from trading.brokers.mt5.gateway import journal as journals
 from trading.brokers.mt5.gateway.config import BadConfig, Config
 from trading.brokers.mt5.gateway.desk import Desk
 from trading.brokers.mt5.gateway.journal import Journal
@@ -29,6 +31,27 @@ def serve(config: Config, worker_command: Sequence[str]) -> int:
 
     Takes: `worker_command`, which starts the process that owns the terminal.
     """
+    with alone(config):
+        return _serve(config, worker_command)
+
+
+@contextmanager
+def alone(config: Config) -> Iterator[None]:
+    """Be the only one with this journal, and keep the log where one is wanted. Raises: BadConfig."""
+    with ExitStack() as stack:
+        stack.callback(logs.let_go)
+        try:
+            stack.enter_context(journals.alone(config.journal))
+            if config.log is not None:
+                logs.keep(config.log)
+        except journals.Taken as exc:
+            raise BadConfig(f"journal: {exc}") from exc
+        except (OSError, sqlite3.Error) as exc:
+            raise BadConfig(f"journal or log: cannot be opened ({exc})") from exc
+        yield
+
+
+def _serve(config: Config, worker_command: Sequence[str]) -> int:
     asked_to_stop = threading.Event()
     for name in ("SIGTERM", "SIGINT", "SIGBREAK"):  # the last one is how Windows stops a console program
         if hasattr(signal, name):

@@ -10,10 +10,11 @@ from trading.brokers.mt5.gateway.config import Limits
 from trading.brokers.mt5.gateway.desk import Desk
 from trading.brokers.mt5.gateway.journal import Journal, Record, State
 from trading.brokers.mt5.gateway.remote import TerminalDown, TerminalLost
-from trading.brokers.mt5.gateway.throttle import TOO_MANY_REQUESTS
+from trading.brokers.mt5.gateway.throttle import TOO_MANY_REQUESTS, Target
 
 ACTION_DEAL, ACTION_PENDING, ACTION_CHANGE_STOPS, ACTION_MODIFY, ACTION_REMOVE, ACTION_CLOSE_BY = 1, 5, 6, 7, 8, 10
 ACTIONS = {ACTION_DEAL, ACTION_PENDING, ACTION_CHANGE_STOPS, ACTION_MODIFY, ACTION_REMOVE, ACTION_CLOSE_BY}
+TYPE_BUY = 0
 CHECK_PASSED = 0
 NOT_SENT = frozenset({-2, -8})  # errors of a check that will stay
 # What a request is about, and how that is read; of a change, the levels that the market may have come too near to.
@@ -74,7 +75,7 @@ class Sender:
             return  # it stays CALLING: nobody knows what the terminal did
         self._desk.meter.time("send_seconds", time.perf_counter() - started)
         self._desk.meter.count("answers_total", code=answer.result["retcode"] if answer.result else answer.code)
-        self._note_pause(answer, correlation_id)
+        self._note_pause(answer, correlation_id, target=ends(request))
         self._journal.finish(intent_id, answer.as_dict() | self._desk.stamp(started))
         logs.write(
             "gateway.intent.answered", correlation_id=correlation_id, intent_id=intent_id, last_error=answer.code,
@@ -82,9 +83,9 @@ class Sender:
             call_ms=round(1000 * (time.perf_counter() - started), 3),
         )  # fmt: skip
 
-    def _note_pause(self, answer: Answer, correlation_id: str) -> None:
+    def _note_pause(self, answer: Answer, correlation_id: str, *, target: Target | None = None) -> None:
         """Leave the account alone for a while when its broker asks for that."""
-        pause_s = self._desk.throttle.note(answer)
+        pause_s = self._desk.throttle.note(answer, target)
         if answer.result is not None and int(answer.result["retcode"]) == TOO_MANY_REQUESTS:
             self._desk.meter.count("pauses_total")
             logs.write("gateway.paused", level="warning", correlation_id=correlation_id, pause_s=pause_s)
@@ -92,21 +93,28 @@ class Sender:
     def _why_not(self, request: dict[str, Any]) -> dict[str, str] | None:
         """Return why the request is not sent, or None. Raises: TerminalDown when the terminal cannot tell.
 
-        Only orders are checked by the terminal: what a check says of a change or a cancel is nowhere documented, and
-        must not hold one back.
+        Only what may add risk is checked by the terminal: what a check says of a change, a cancel or a close is
+        nowhere documented, and must not hold one back.
         """
         action = request.get("action")
         if action not in ACTIONS:
             return _refusal("limits", "ACTION_NOT_ALLOWED", f"the gateway does not send action {action}")
-        pause_s = self._desk.throttle.left_s()
-        if pause_s:
+        if not self._desk.throttle.may_send(ends(request)):
+            pause_s = self._desk.throttle.left_s()
             reason = f"the broker asked for fewer requests; {pause_s} s of the pause are left"
             return _refusal("pause", code="ACCOUNT_PAUSED", reason=reason) | {"pause_s": str(pause_s)}
         wanted: list[Call] = []
         if stands(request):
             function, key, _ = STANDING[action]
             wanted.append(Call(function, kwargs={"ticket": request[key]}))
-        if action in {ACTION_DEAL, ACTION_PENDING}:
+        is_opening = action in {ACTION_DEAL, ACTION_PENDING} and not is_close(request)
+        is_at_market = is_opening and action == ACTION_DEAL
+        if is_at_market:
+            symbol = request.get("symbol", "")
+            known = symbol in self._desk.points
+            wanted += [] if known else [Call("symbol_select", (symbol, True)), Call("symbol_info", (symbol,))]
+            wanted.append(Call("symbol_info_tick", (symbol,)))
+        if is_opening:
             wanted.append(Call("order_check", (request,)))
         account, terminal, answers = self._desk.verify(wanted)
         return (
@@ -114,9 +122,28 @@ class Sender:
             or self._over_limit(request)
             or (is_close(request) and _more_than_a_close(request, answers[0]))
             or (stands(request) and self._frozen(request, answers[0]))
-            or (action in {ACTION_DEAL, ACTION_PENDING} and self._failed_check(answers[-1]))
+            or (is_at_market and self._moved(request, answers[-2]))
+            or (is_opening and self._failed_check(answers[-1]))
             or None
         )
+
+    def _moved(self, request: dict[str, Any], answer: Answer) -> dict[str, str] | None:
+        """Return why the market is not the one that the order was judged by: a second look, when its turn has come.
+
+        It may have waited behind other calls, and a server that executes at the market holds no price to a deviation.
+        Raises: TerminalDown when there is no price.
+        """
+        point = self._desk.points.get(request.get("symbol", ""))
+        if not answer.ok or point is None:
+            raise TerminalDown(f"the price cannot be read: {answer.code} {answer.message}")
+        bid, ask = (Decimal(str(answer.result[name])) for name in ("bid", "ask"))
+        room = Decimal(str(request.get("deviation", 0))) * point
+        price = Decimal(str(request.get("price", 0)))
+        worse = ask - price if request.get("type") == TYPE_BUY else price - bid
+        if 0 < bid <= ask and worse <= room:
+            return None
+        words = f"the market is at {bid} / {ask}: more than {room} from the price of {price}"
+        return _refusal("tick", code="PRICE_OUTSIDE_COLLAR", reason=words)
 
     def _failed_check(self, check: Answer) -> dict[str, str] | None:
         """Return why the terminal says that the order would not pass. Raises: TerminalDown when it cannot tell."""
@@ -139,16 +166,17 @@ class Sender:
         return _refusal("freeze", code="FREEZE_DISTANCE", reason=words) if words else None
 
     def _over_limit(self, request: dict[str, Any]) -> dict[str, str] | None:
-        """Return which limit of this machine the request exceeds. What only reduces risk is not held back."""
+        """Return which limit of this machine the request exceeds. What only reduces risk is not held back.
+
+        A close is no larger than its position, which may have grown by several orders, or be another's in any symbol.
+        """
         limits = self._limits
-        if request["action"] in {ACTION_CHANGE_STOPS, ACTION_REMOVE, ACTION_CLOSE_BY}:
+        if reduces(request):
             return None
         if limits.symbols is not None and request.get("symbol") not in limits.symbols:
             return _refusal("limits", "SYMBOL_NOT_ALLOWED", f"the gateway does not trade {request.get('symbol')!r}")
         if not _lots(request) <= limits.lots_max:
             return _refusal("limits", "LOTS_EXCEED_LIMIT", f"the gateway sends {limits.lots_max} lots at most")
-        if is_close(request):
-            return None
         if limits.kill_file is not None and limits.kill_file.exists():
             return _refusal("limits", "KILL_FILE_PRESENT", "the gateway's kill file stands; nothing new is sent")
         if self._journal.orders_since(time.time() - 60) >= limits.orders_per_minute:
@@ -209,6 +237,13 @@ def _failed_check(check: Answer) -> dict[str, str] | None:
 def reduces(request: dict[str, Any]) -> bool:
     """Tell whether the request can only take risk away."""
     return request.get("action") in {ACTION_CHANGE_STOPS, ACTION_REMOVE, ACTION_CLOSE_BY} or is_close(request)
+
+
+def ends(request: dict[str, Any]) -> Target | None:
+    """Return the position that the request closes or the order that it cancels, None when it does neither."""
+    key = {ACTION_DEAL: "position", ACTION_CLOSE_BY: "position", ACTION_REMOVE: "order"}.get(request.get("action", 0))
+    ticket = request.get(key) if key else None
+    return (str(key), ticket) if type(ticket) is int and ticket else None
 
 
 def stands(request: dict[str, Any]) -> bool:

@@ -1,10 +1,17 @@
-"""How long the account is left alone after its broker said that too much was asked of it."""
+"""How long the account is left alone after its broker said that too much was asked of it.
+
+What takes risk away is tried in a pause too, once for each position and order: an emergency stop must not wait for a
+broker that may have had time enough. Refused again, it waits like all else.
+"""
 
 import math
 import time
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from trading.brokers.mt5.gateway.calls import Answer
+
+Target: TypeAlias = tuple[str, int]  # what a close or a cancel is about: "position" or "order", and its ticket
 
 TOO_MANY_REQUESTS = 10024
 PAUSES_S = (1, 5, 30)  # after the first such answer in a row, the second, and every further one
@@ -18,11 +25,17 @@ class Throttle:
         self._clock, self._pauses_s = clock, pauses_s
         self._row = 0
         self._until = -math.inf
+        self._tried: set[Target] = set()  # what was refused in this pause, or has begun it
 
-    def note(self, answer: Answer) -> float:
+    def may_send(self, target: Target | None = None) -> bool:
+        """Tell whether a request may leave now; in a pause, only one that was not tried in it. None takes no part."""
+        return not self.left_s() or (target is not None and target not in self._tried)
+
+    def note(self, answer: Answer, target: Target | None = None) -> float:
         """Take note of what the broker answered, and return how long nothing is to be sent now.
 
-        No answer says nothing: only one that is another ends the row.
+        No answer says nothing: only one that is another ends the row. What was tried in a pause and refused begins
+        that pause anew and makes none longer.
         """
         if answer.result is None:
             return self.left_s()
@@ -32,7 +45,12 @@ class Throttle:
         now = self._clock()
         if now - self._until > CALM_S:
             self._row = 0
-        self._row = min(self._row + 1, len(self._pauses_s))
+        if not self.left_s():
+            self._tried.clear()
+            self._row = min(self._row + 1, len(self._pauses_s))
+        if target is not None:
+            self._tried.add(target)
+        self._row = max(self._row, 1)
         self._until = max(self._until, now + self._pauses_s[self._row - 1])
         return self.left_s()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 NAMES = {
-    "refuse": "the API refuses in its own words: status, code, message; `executed` when it lies",
+    "refuse": "the API refuses in its own words: status, code, message, headers; `executed` when it lies",
     "answer": "something answers in nobody's words: status, body; `executed` when the request was carried out first",
     "drop": "the connection ends without an answer; `executed` or not",
     "cut": "the connection ends in the middle of the answer, after the request was carried out",

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -18,6 +18,7 @@ from typing import Any
 from tests.trading.brokers.alpaca.emulator.books import LIVE, Books, Rejection, stamp
 from tests.trading.brokers.alpaca.emulator.faults import Fault, Faults
 
+NONE: Mapping[str, str] = {}
 KEY, SECRET = "PKNEXUSEMULATOR", "a secret of the tests"
 
 
@@ -264,7 +265,8 @@ class _Handler(BaseHTTPRequestHandler):
         is_executed = params.get("executed", fault.name == "cut")
         answer = act() if is_executed is True else None
         if fault.name == "refuse":
-            self._answer(params["status"], {"code": params.get("code", 0), "message": params.get("message", "no")})
+            words = {"code": params.get("code", 0), "message": params.get("message", "no")}
+            self._answer(params["status"], words, headers=params.get("headers", {}))
         elif fault.name == "slow":
             time.sleep(params["seconds"])
             self._answer(*(answer or (act() if is_executed == "late" else (504, None))))
@@ -284,10 +286,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         self.connection.shutdown(socket.SHUT_RDWR)
 
-    def _answer(self, status: int, document: Any) -> None:
+    def _answer(self, status: int, document: Any, *, headers: Mapping[str, str] = NONE) -> None:
         raw = b"" if document is None else _as_json(document)
         if self.command != "GET" or "gzip" not in self.headers.get("Accept-Encoding", ""):
-            self._raw(status, raw)
+            self._raw(status, raw, headers=headers)
             return
         # Readings come packed and in pieces, as they do from the real one.
         packed = gzip.compress(raw)
@@ -295,15 +297,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Encoding", "gzip")
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
             for piece in (packed[:20], packed[20:]):
                 self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
             self.wfile.write(b"0\r\n\r\n")
 
-    def _raw(self, status: int, raw: bytes) -> None:
+    def _raw(self, status: int, raw: bytes, *, headers: Mapping[str, str] = NONE) -> None:
         with contextlib.suppress(OSError):
             self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(raw)))
             self.end_headers()
