@@ -20,14 +20,14 @@ from accounts import selectors
 from accounts.models import ApiKey, User
 from accounts.rules import MATRIX as RULES
 from accounts.rules import Action, Reach
-from accounts.services import notices, standing
+from accounts.services import notices, refusals, standing
 from accounts.services.tokens import TokenInvalid
 from accounts.states import KeyMode, NoticeKind, Role, Scope
 from accounts.types import KeyPrincipal, NewKey, Principal
 from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
 from nexus.audit.services import trail
-from nexus.audit.types import Actor, ActorType, Outcome, Target
+from nexus.audit.types import ANONYMOUS, Actor, ActorType, Outcome, Target
 from nexus.core import statements
 from nexus.core.errors import Conflict, Denied, FieldError, Invalid, NotFound, Unavailable
 from nexus.core.http import TooManyRequests
@@ -101,7 +101,10 @@ def identify(*, text: str, ip: str | None, at: datetime) -> tuple[User, KeyPrinc
     key, user, _ = found[0] if found else (None, None, ())
     known = _NOBODY if key is None else bytes(key.secret_sha256)
     is_right = hmac.compare_digest(known, hashlib.sha256(secret.encode()).digest())
-    if not is_right or key is None or user is None or not _holds(key, user, mode=mode, at=at):
+    if key is None or user is None:
+        raise TokenInvalid
+    if not is_right or not _holds(key, user, mode=mode, at=at):
+        _note_failure(key, user, is_right=is_right, ip=ip)
         raise TokenInvalid
     if key.networks and not _is_inside(ip, tuple(key.networks)):
         _note_address(key, user, ip=ip, at=at)
@@ -333,16 +336,34 @@ def _note_use(key: ApiKey, *, at: datetime) -> None:
     )
 
 
-@transaction.atomic(durable=True)
+def _note_failure(key: ApiKey, user: User, *, is_right: bool, ip: str | None) -> None:
+    """Keep that a key of somebody's let nobody in; without its secret, who came is nobody we know."""
+    key_id = str(key.public_id)
+    refusals.keep(
+        action="auth.api_key.failed",
+        actor=Actor(ActorType.API_KEY, key_id) if is_right else ANONYMOUS,
+        target=Target("api_key", key_id),
+        outcome=Outcome.FAILURE,
+        detail={"owner": user.public_id, "knew_the_secret": is_right},
+        pii={"ip": ip or "unknown"},
+        of=f"api_key {key_id}",
+    )
+
+
 def _note_address(key: ApiKey, user: User, *, ip: str | None, at: datetime) -> None:
-    trail.record(
+    is_kept = refusals.keep(
         action="auth.api_key.address_denied",
         actor=Actor(ActorType.API_KEY, str(key.public_id)),
         target=Target("api_key", str(key.public_id)),
-        outcome=Outcome.DENIED,
         detail={"owner": user.public_id},
         pii={"ip": ip or "unknown"},
     )
+    if is_kept:
+        _tell_operators(key, at=at)
+
+
+@transaction.atomic(durable=True)
+def _tell_operators(key: ApiKey, *, at: datetime) -> None:
     alerts.open_alert(
         severity=Severity.WARNING,
         kind="API_KEY_ADDRESS",
