@@ -20,14 +20,12 @@ from accounts import selectors
 from accounts.models import ApiKey, User
 from accounts.rules import MATRIX as RULES
 from accounts.rules import Action, Reach
-from accounts.services import notices, refusals, standing
+from accounts.services import key_refusals, notices, standing
 from accounts.services.tokens import TokenInvalid
 from accounts.states import KeyMode, NoticeKind, Role, Scope
 from accounts.types import KeyPrincipal, NewKey, Principal
-from nexus.alerts.services import alerts
-from nexus.alerts.states import Severity
 from nexus.audit.services import trail
-from nexus.audit.types import ANONYMOUS, Actor, ActorType, Outcome, Target
+from nexus.audit.types import Actor, Target
 from nexus.core import statements
 from nexus.core.errors import Conflict, Denied, FieldError, Invalid, NotFound, Unavailable
 from nexus.core.http import TooManyRequests
@@ -104,10 +102,10 @@ def identify(*, text: str, ip: str | None, at: datetime) -> tuple[User, KeyPrinc
     if key is None or user is None:
         raise TokenInvalid
     if not is_right or not _holds(key, user, mode=mode, at=at):
-        _note_failure(key, user, is_right=is_right, ip=ip)
+        key_refusals.note_failure(key, user, is_right=is_right, ip=ip)
         raise TokenInvalid
     if key.networks and not _is_inside(ip, tuple(key.networks)):
-        _note_address(key, user, ip=ip, at=at)
+        key_refusals.note_address(key, user, ip=ip, at=at)
         raise AddressNotAllowed("This key may not be used from this address.")
     _note_use(key, at=at)
     return user, KeyPrincipal(
@@ -166,7 +164,7 @@ def rotate(*, public_id: UUID, overlap: timedelta, request: RequestKey, by: Prin
 def narrow(*, public_id: UUID, changes: dict[str, Any], by: Principal, at: datetime) -> ApiKey:
     """Take something away from a key. Raises: KeyWidened, NotFound, Invalid."""
     key = _live(public_id, by=by, at=at)
-    before = _plain(key)
+    before, networks_before = _plain(key), list(key.networks)
     scopes, networks, expires_at = check_narrower(key, changes)
     key.scopes, key.networks, key.expires_at = sorted(set(scopes)), list(networks), expires_at
     key.name = changes.get("name", key.name)
@@ -176,6 +174,7 @@ def narrow(*, public_id: UUID, changes: dict[str, Any], by: Principal, at: datet
         key,
         actor=Actor.user(by.public_id),
         detail={"before": before, "after": _plain(key)},
+        addresses={"networks": {"before": networks_before, "after": list(key.networks)}},
     )
     return key
 
@@ -266,7 +265,8 @@ def _store(
         rotated_from=rotated_from,
     )
     came_from = {} if rotated_from is None else {"rotated_from": rotated_from.public_id}
-    _tell("accounts.api_key.created", key, actor=actor, detail={"after": _plain(key), **came_from})
+    addresses = {"networks": list(key.networks)} if key.networks else None
+    _tell("accounts.api_key.created", key, actor=actor, detail={"after": _plain(key), **came_from}, addresses=addresses)
     notices.tell(user_id=owner.pk, kind=NoticeKind.API_KEY_CREATED, at=at, detail=f"Key: {key.name} ({key.mode})")
     text = f"{PREFIX}{new.mode.value}_{key_id}_{secret}"
     return Made(key, text + _checksum(text))
@@ -336,54 +336,19 @@ def _note_use(key: ApiKey, *, at: datetime) -> None:
     )
 
 
-def _note_failure(key: ApiKey, user: User, *, is_right: bool, ip: str | None) -> None:
-    """Keep that a key of somebody's let nobody in; without its secret, who came is nobody we know."""
-    key_id = str(key.public_id)
-    refusals.keep(
-        action="auth.api_key.failed",
-        actor=Actor(ActorType.API_KEY, key_id) if is_right else ANONYMOUS,
-        target=Target("api_key", key_id),
-        outcome=Outcome.FAILURE,
-        detail={"owner": user.public_id, "knew_the_secret": is_right},
-        pii={"ip": ip or "unknown"},
-        of=f"api_key {key_id}",
-    )
-
-
-def _note_address(key: ApiKey, user: User, *, ip: str | None, at: datetime) -> None:
-    is_kept = refusals.keep(
-        action="auth.api_key.address_denied",
-        actor=Actor(ActorType.API_KEY, str(key.public_id)),
-        target=Target("api_key", str(key.public_id)),
-        detail={"owner": user.public_id},
-        pii={"ip": ip or "unknown"},
-    )
-    if is_kept:
-        _tell_operators(key, at=at)
-
-
-@transaction.atomic(durable=True)
-def _tell_operators(key: ApiKey, *, at: datetime) -> None:
-    alerts.open_alert(
-        severity=Severity.WARNING,
-        kind="API_KEY_ADDRESS",
-        dedupe_key=f"api-key-address:{key.public_id}",
-        text=f"The API key {key.name!r} was used from an address that is not allowed. It may have leaked.",
-        object_type="api_key",
-        object_id=str(key.public_id),
-        at=at,
-    )
-
-
 def _plain(key: ApiKey) -> dict[str, Any]:
     return {
         "owner": key.user.public_id, "name": key.name, "mode": key.mode, "scopes": list(key.scopes),
-        "networks": list(key.networks), "expires_at": key.expires_at,
+        "networks": len(key.networks), "expires_at": key.expires_at,
     }  # fmt: skip
 
 
-def _tell(action: str, key: ApiKey, *, actor: Actor, detail: dict[str, Any]) -> None:
-    trail.record(action=action, actor=actor, target=Target("api_key", str(key.public_id)), detail=detail)
+def _tell(
+    action: str, key: ApiKey, *, actor: Actor, detail: dict[str, Any], addresses: dict[str, Any] | None = None
+) -> None:
+    """Keep what was done to a key. Takes: `addresses`, which say where somebody is, and may have to be erased."""
+    target = Target("api_key", str(key.public_id))
+    trail.record(action=action, actor=actor, target=target, detail=detail, pii=addresses)
 
 
 def _checksum(text: str) -> str:

@@ -16,6 +16,7 @@ from accounts.services import keys, staffing, step_up
 from accounts.services.tokens import TokenInvalid
 from accounts.states import KeyMode, Role, Scope
 from nexus.alerts.models import Alert
+from nexus.audit.models import Pii
 from nexus.core import statements
 from tests.client import ApiClient
 from tests.factories.accounts import UserFactory
@@ -155,6 +156,18 @@ def test_a_leaked_key_is_worth_nothing_elsewhere_and_people_are_told(client, new
     assert Alert.objects.get().kind == "API_KEY_ADDRESS"
     (event,) = (each for each in new_events() if each.action == "auth.api_key.address_denied")
     assert (event.actor_type, event.outcome, "127.0.0.1" in event.canonical) == ("api_key", "denied", False)
+
+
+def test_where_a_bot_lives_stands_in_the_log_where_it_can_be_erased(client, new_events):
+    made = make(client, **live(networks=["127.0.0.0/24"])).json()
+    narrowed = client.send("PATCH", f"{PATH}/{made['id']}", {"networks": ["127.0.0.1/32"]})
+
+    assert narrowed.status_code == 200
+    told = [event for event in new_events() if event.action.startswith("accounts.api_key")]
+    assert [event.action.rpartition(".")[2] for event in told] == ["created", "narrowed"]
+    assert not [event.action for event in told if "127.0.0" in event.canonical]
+    kept = [json.loads(Pii.objects.get(event=event).data)["networks"] for event in told]
+    assert kept == [["127.0.0.0/24"], {"before": ["127.0.0.0/24"], "after": ["127.0.0.1/32"]}]
 
 
 @pytest.mark.threat(13)
