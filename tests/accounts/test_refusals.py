@@ -70,6 +70,7 @@ def test_a_locked_login_that_is_hammered_fills_no_log_and_tells_who_it_knows_as_
 
 def test_codes_that_are_locked_and_hammered_fill_no_log(kept, monkeypatch):
     client = ApiClient().login(UserFactory.create())
+    assert client.user is not None
     enrolled(client.user)
     monkeypatch.setattr(codes, "OTP", gates.Gate("otp", 1, OTP.window, OTP.lock))
 
