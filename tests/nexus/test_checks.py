@@ -33,7 +33,7 @@ def test_good_settings_pass(production):
 
 def test_the_databases_password_is_no_example_in_production(production, monkeypatch):
     monkeypatch.setitem(production.DATABASES["default"], "PASSWORD", "ChangeMe")
-    with pytest.raises(ImproperlyConfigured, match="nexus.E029"):
+    with pytest.raises(ImproperlyConfigured, match=r"nexus\.E029"):
         checks.refuse_bad_boot()
 
     production.NEXUS_ENV, production.LIVE_TRADING_ENABLED = "local", False
