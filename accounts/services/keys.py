@@ -155,9 +155,12 @@ def rotate(*, public_id: UUID, overlap: timedelta, request: RequestKey, by: Prin
         name=old.name, mode=KeyMode(old.mode), scopes=tuple(old.scopes), networks=tuple(old.networks),
         expires_at=None if lifetime is None else at + min(lifetime, LIVE_LIFETIME_MAX),
     )  # fmt: skip
-    ends = at + overlap
-    ApiKey.objects.filter(pk=old.pk).update(expires_at=ends if old.expires_at is None else min(old.expires_at, ends))
-    return _store(new, owner=owner, public_id=own, rotated_from=old, actor=Actor.user(by.public_id), at=at)
+    before, ends = _plain(old), at + overlap
+    old.expires_at = ends if old.expires_at is None else min(old.expires_at, ends)
+    old.save(update_fields=["expires_at"])
+    actor, change = Actor.user(by.public_id), {"before": before, "after": _plain(old)}
+    _tell("accounts.api_key.rotated", old, actor=actor, detail={**change, "successor": own})
+    return _store(new, owner=owner, public_id=own, rotated_from=old, actor=actor, at=at)
 
 
 @transaction.atomic(durable=True)

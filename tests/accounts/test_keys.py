@@ -313,7 +313,7 @@ def test_it_is_revoked_by_its_owner_or_an_operator_and_dead_at_once(client):
 
 @pytest.mark.threat(10)
 @pytest.mark.parametrize("how", ["revoke-all", "role", "deactivate"])
-def test_keys_die_with_what_their_owner_was(client, trader, how):
+def test_keys_die_with_what_their_owner_was(client, trader, how, new_events):
     secret = make(client).json()["secret"]
     first, second = (UserFactory.create(role=Role.OPERATOR) for _ in range(2))
     if how == "revoke-all":
@@ -328,6 +328,18 @@ def test_keys_die_with_what_their_owner_was(client, trader, how):
 
     assert bot(secret).get("/trading/ledger").status_code == 401
     assert ApiKey.objects.get().revoked_at is not None
+    (told,) = (event for event in new_events() if event.action == "auth.sessions.revoked")
+    assert json.loads(told.canonical)["detail"]["api_keys_ended"] == 1
+
+
+def test_a_rotation_says_when_the_old_key_ends_and_by_which_it_is_followed(client, new_events):
+    old = make(client).json()
+    new = client.post(f"{PATH}/{old['id']}/rotate", {"overlap_s": 60}, idempotency_key=uuid.uuid4().hex).json()
+
+    (told,) = (event for event in new_events() if event.action == "accounts.api_key.rotated")
+    detail = json.loads(told.canonical)["detail"]
+    assert (told.object_id, detail["successor"], detail["before"]["expires_at"]) == (old["id"], new["id"], None)
+    assert detail["after"]["expires_at"] == ApiKey.objects.get(public_id=old["id"]).expires_at.isoformat()
 
 
 def test_its_use_is_noted_once_a_minute(client):
