@@ -193,6 +193,12 @@ def key_by_public_id(public_id: UUID) -> ApiKey | None:
     return ApiKey.objects.select_related("user").filter(public_id=public_id).first()
 
 
+def key_names(user_id: int) -> dict[str, str]:
+    """Return what somebody calls each API key that was ever made for him, by the ids that the audit names."""
+    rows = ApiKey.objects.filter(user_id=user_id).order_by("-pk").values_list("public_id", "name")
+    return {str(public_id): name for public_id, name in rows}
+
+
 def keys_found(
     *, email: str, key_id: str, is_live: bool | None, limit: int, before: int | None, at: datetime
 ) -> tuple[list[ApiKey], int | None]:

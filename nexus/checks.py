@@ -13,7 +13,7 @@ from django.db import connections
 from nexus.alerts.providers import Channel
 from nexus.audit import providers
 
-GATEWAY_TOKEN_LENGTH_MIN = 24
+GATEWAY_TOKEN_LENGTH_MIN = METRICS_TOKEN_LENGTH_MIN = 24
 SECRET_KEY_LENGTH_MIN = 50
 JWT_KEY_SIZE_MIN = 32  # bytes, anywhere
 JWT_KEY_SIZE_MIN_PRODUCTION = 64  # bytes
@@ -25,7 +25,16 @@ _EXAMPLES = ("changeme", "change-me", "change_me", "example", "insecure", "your-
 @register(Tags.security)
 def check_settings(app_configs: Any = None, **_kwargs: Any) -> list[CheckMessage]:
     """Return what is wrong with the settings."""
-    return [*_secrets(), *_field_keys(), *_exposure(), *_proxies(), *_live_trading(), *_alpaca(), *_alerts()]
+    return [
+        *_secrets(),
+        *_others(),
+        *_field_keys(),
+        *_exposure(),
+        *_proxies(),
+        *_live_trading(),
+        *_alpaca(),
+        *_alerts(),
+    ]
 
 
 @register(Tags.security, deploy=True)
@@ -117,6 +126,18 @@ def _secrets() -> Iterator[Error]:
             yield Error(f"GATEWAY_TOKEN must have at least {GATEWAY_TOKEN_LENGTH_MIN} characters.", id="nexus.E013")
         if _is_example(settings.GATEWAY_TOKEN):
             yield Error("GATEWAY_TOKEN is an example value.", id="nexus.E014")
+
+
+def _others() -> Iterator[Error]:
+    if settings.METRICS_TOKEN and len(settings.METRICS_TOKEN) < METRICS_TOKEN_LENGTH_MIN:
+        yield Error(f"METRICS_TOKEN must have at least {METRICS_TOKEN_LENGTH_MIN} characters.", id="nexus.E027")
+    if _is_example(settings.METRICS_TOKEN):
+        yield Error("METRICS_TOKEN is an example value.", id="nexus.E028")
+    if settings.NEXUS_ENV != "production":
+        return
+    for alias, named in settings.DATABASES.items():
+        if _is_example(str(named.get("PASSWORD") or "")):
+            yield Error(f"The database's password ({alias}) is an example value.", id="nexus.E029")
 
 
 def _field_keys() -> Iterator[Error]:

@@ -9,13 +9,14 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.rules import Action
+from accounts.services import own_events
 from accounts.types import Principal
-from nexus.audit.services import searching
-from nexus.audit.types import Actor, Outcome
+from nexus.audit.types import Outcome
 from nexus.core.wire import StrictSerializer
 
 PAGE_MAX = 200
 ID_MAX = 2**63 - 1
+OF_EVENT = ("id", "recorded_at", "action", "outcome", "object_type", "object_id", "request_id")
 
 
 class OwnEventQuery(StrictSerializer):
@@ -37,6 +38,9 @@ class OwnEventView(serializers.Serializer[Any]):
     object_type = serializers.CharField()
     object_id = serializers.CharField(allow_blank=True)
     request_id = serializers.CharField(allow_blank=True)
+    api_key = serializers.UUIDField(
+        allow_null=True, help_text="the key of one's own that did it; null for what one did in a session"
+    )
 
 
 class OwnEventPage(serializers.Serializer[Any]):
@@ -53,9 +57,11 @@ class OwnEvents(APIView):
 
     @extend_schema(operation_id="auth_events", parameters=[OwnEventQuery], responses=OwnEventPage, tags=["auth"])
     def get(self, request: Request) -> Response:
-        """List what the audit log keeps of what one did in sessions, the newest first."""
+        """List what the audit log keeps of what one did, in sessions and by API keys, the newest first."""
         form = OwnEventQuery(data=request.query_params.dict())
         form.is_valid(raise_exception=True)
-        me = Actor.user(cast("Principal", request.user).public_id)
-        found = searching.done_by(me, before=form.validated_data.get("before"), limit=form.validated_data["limit"])
-        return Response(OwnEventPage({"results": found.rows, "next": found.before}).data)
+        by = cast("Principal", request.user)
+        found = own_events.page(by, before=form.validated_data.get("before"), limit=form.validated_data["limit"])
+        rows = [{**{name: getattr(each.event, name) for name in OF_EVENT}, "api_key": each.api_key or None}
+                for each in found.rows]  # fmt: skip
+        return Response(OwnEventPage({"results": rows, "next": found.before}).data)

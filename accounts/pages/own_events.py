@@ -2,10 +2,8 @@
 
 from django.http import HttpRequest, HttpResponse
 
-from accounts.services import pages
+from accounts.services import own_events, pages
 from accounts.services.pages import page, person
-from nexus.audit.services import searching
-from nexus.audit.types import Actor
 from nexus.core.errors import Invalid
 
 PAGE_SIZE = 30
@@ -18,7 +16,6 @@ def listing(request: HttpRequest) -> HttpResponse:
     text = request.GET.get("before", "")
     if text and not (text.isascii() and text.isdecimal() and len(text) <= KEY_DIGITS_MAX):
         raise Invalid("This is no page of the list. Begin at its first one.")
-    me = Actor.user(person(request).public_id)
-    found = searching.done_by(me, before=int(text) if text else None, limit=PAGE_SIZE)
+    found = own_events.page(person(request), before=int(text) if text else None, limit=PAGE_SIZE)
     context = {"nav": "security", "rows": found.rows, "following": found.before, "is_first": not text}
     return pages.render(request, "nexus/own_events.html", context)

@@ -40,6 +40,7 @@ KINDS = {  # name → dotted path: accounts stands below whoever has something t
     "ORDER_DECISION": "trading.services.decisions.DECISION",
     "REVIEW_DECISION": "reconciliation.services.decisions.AGREED",
 }
+PERSONAL = frozenset({"email", "full_name"})  # in a payload: the audit keeps these where they can be erased
 
 Request = ApprovalRequest  # for those above, who hold a row and never the table
 
@@ -316,18 +317,20 @@ def _note(request: Request, verdict: ApprovalVerdict, *, by: Principal, reason: 
 
 def _tell(action: str, request: Request, *, by: Principal | None, reason: str, at: datetime) -> None:
     is_refusal = request.state in (ApprovalState.STALE, ApprovalState.REJECTED)
+    plain = {name: value for name, value in request.payload.items() if name not in PERSONAL}
+    told = {"payload_sha256": bytes(request.payload_sha256).hex(), "payload": plain}
+    personal = {name: value for name, value in request.payload.items() if name in PERSONAL}
+    target = Target(request.object_type, request.object_id)
+    if personal:  # somebody who has no id yet is known by an address, which its hash without a salt would tell
+        personal["payload_sha256"] = told.pop("payload_sha256")
+        target = Target(request.object_type, str(request.public_id))
     trail.record(
         action=action,
         actor=Actor.system("approvals") if by is None else Actor.user(by.public_id),
-        target=Target(request.object_type, request.object_id),
+        target=target,
         outcome=Outcome.DENIED if is_refusal else Outcome.SUCCESS,
-        detail={
-            "approval": request.public_id,
-            "kind": request.kind,
-            "payload_sha256": bytes(request.payload_sha256).hex(),
-            "payload": request.payload,
-            "reason": reason,
-        },
+        detail={"approval": request.public_id, "kind": request.kind, **told, "reason": reason},
+        pii=personal or None,
         occurred_at=at,
     )
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 import django_otp
 from django.conf import settings
@@ -10,7 +11,7 @@ from django.contrib.auth.hashers import check_password, make_password
 from django.db import transaction
 
 from accounts.models import RecoveryCode, TotpDevice, User
-from accounts.services import gates, notices
+from accounts.services import gates, notices, refusals
 from accounts.services.gates import Charge, Gate
 from accounts.services.lockout import QUARTER
 from accounts.states import NoticeKind
@@ -72,7 +73,7 @@ def _try(look: Callable[[], str], *, user: User, purpose: str, client: ClientInf
     charge = Charge(OTP, str(user.public_id), subject=user.email)
     wait = gates.charge([charge])[OTP.kind]
     if wait:
-        _note(user, "auth.otp.locked", Outcome.DENIED, purpose=purpose, client=client)
+        refusals.keep(**_event(user, "auth.otp.locked", Outcome.DENIED, purpose=purpose, client=client))
         notices.tell(user_id=user.pk, kind=NoticeKind.CODES_LOCKED, at=at, quiet=True)
         raise gates.shut(OTP, wait, OtpLocked)
     method = look()
@@ -128,11 +129,17 @@ _nobodys_hash = ""
 
 
 def _note(user: User, action: str, outcome: Outcome, *, purpose: str, client: ClientInfo, method: str = "") -> None:
-    trail.record_denied(
-        action=action,
-        actor=Actor.user(user.public_id),
-        target=Target("user", str(user.public_id)),
-        outcome=outcome,
-        detail={"purpose": purpose, **({"method": method} if method else {})},
-        pii=client.as_pii(),
-    )
+    trail.record_denied(**_event(user, action, outcome, purpose=purpose, client=client, method=method))
+
+
+def _event(
+    user: User, action: str, outcome: Outcome, *, purpose: str, client: ClientInfo, method: str = ""
+) -> dict[str, Any]:
+    return {
+        "action": action,
+        "actor": Actor.user(user.public_id),
+        "target": Target("user", str(user.public_id)),
+        "outcome": outcome,
+        "detail": {"purpose": purpose, **({"method": method} if method else {})},
+        "pii": client.as_pii(),
+    }

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from accounts.models import User, normalized_email
-from accounts.services import codes, lockout, notices
+from accounts.services import codes, lockout, notices, refusals
 from accounts.states import Role
 from accounts.types import ClientInfo
 from nexus.alerts.services import alerts
@@ -55,8 +55,13 @@ def check_password(*, request: HttpRequest, email: str, password: str, client: C
         lockout.remember(request, user)
         return user
     locked = lockout.refusal(request)
-    _note(email=email, client=client, door=door, is_locked=locked is not None, tells=_is_of_name(request))
-    raise locked or InvalidCredentials()
+    if locked is None:
+        note_failure(email=email, client=client, door=door)
+        raise InvalidCredentials
+    number = refusals.count(f"login {lockout.network_of(client.ip)}")  # a shut gate stops no flood
+    if number <= refusals.KEPT_A_MINUTE:
+        _note_locked(email=email, client=client, door=door, tells=_is_of_name(request), last=refusals.closing(number))
+    raise locked
 
 
 def _is_of_name(request: HttpRequest) -> bool:
@@ -65,24 +70,25 @@ def _is_of_name(request: HttpRequest) -> bool:
     return attempt is not None and attempt.shut is not None and attempt.shut is not lockout.ADDRESS
 
 
+@transaction.atomic(durable=True)
 def note_failure(*, email: str, client: ClientInfo, door: str) -> None:
     """Keep that somebody was not let in."""
-    _note(email=email, client=client, door=door, is_locked=False, tells=False)
+    _record("auth.login.failed", Outcome.FAILURE, email=email, client=client, detail={"door": door})
 
 
 @transaction.atomic(durable=True)
-def _note(*, email: str, client: ClientInfo, door: str, is_locked: bool, tells: bool) -> None:
-    """Keep a failure, and tell the owner of a locked name, if it has one: the same statements for all."""
+def _note_locked(*, email: str, client: ClientInfo, door: str, tells: bool, last: dict[str, bool]) -> None:
+    """Keep that it is locked, and tell the owner of a locked name, if it has one: the same statements for all."""
     if tells:
         notices.tell_of_lock(email=normalized_email(email), at=timezone.now())
+    _record("auth.login.locked", Outcome.DENIED, email=email, client=client, detail={"door": door, **last})
+
+
+def _record(action: str, outcome: Outcome, *, email: str, client: ClientInfo, detail: dict[str, Any]) -> None:
     trail.record(
-        action="auth.login.locked" if is_locked else "auth.login.failed",
-        actor=ANONYMOUS,
-        target=Target("session", ""),
-        outcome=Outcome.DENIED if is_locked else Outcome.FAILURE,
-        detail={"door": door},
+        action=action, actor=ANONYMOUS, target=Target("session", ""), outcome=outcome, detail=detail,
         pii={**client.as_pii(), "email": normalized_email(email)},
-    )
+    )  # fmt: skip
 
 
 def enter_console(

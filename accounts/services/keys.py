@@ -20,14 +20,12 @@ from accounts import selectors
 from accounts.models import ApiKey, User
 from accounts.rules import MATRIX as RULES
 from accounts.rules import Action, Reach
-from accounts.services import notices, standing
+from accounts.services import key_refusals, notices, standing
 from accounts.services.tokens import TokenInvalid
 from accounts.states import KeyMode, NoticeKind, Role, Scope
 from accounts.types import KeyPrincipal, NewKey, Principal
-from nexus.alerts.services import alerts
-from nexus.alerts.states import Severity
 from nexus.audit.services import trail
-from nexus.audit.types import Actor, ActorType, Outcome, Target
+from nexus.audit.types import Actor, Target
 from nexus.core import statements
 from nexus.core.errors import Conflict, Denied, FieldError, Invalid, NotFound, Unavailable
 from nexus.core.http import TooManyRequests
@@ -101,10 +99,13 @@ def identify(*, text: str, ip: str | None, at: datetime) -> tuple[User, KeyPrinc
     key, user, _ = found[0] if found else (None, None, ())
     known = _NOBODY if key is None else bytes(key.secret_sha256)
     is_right = hmac.compare_digest(known, hashlib.sha256(secret.encode()).digest())
-    if not is_right or key is None or user is None or not _holds(key, user, mode=mode, at=at):
+    if key is None or user is None:
+        raise TokenInvalid
+    if not is_right or not _holds(key, user, mode=mode, at=at):
+        key_refusals.note_failure(key, user, is_right=is_right, ip=ip)
         raise TokenInvalid
     if key.networks and not _is_inside(ip, tuple(key.networks)):
-        _note_address(key, user, ip=ip, at=at)
+        key_refusals.note_address(key, user, ip=ip, at=at)
         raise AddressNotAllowed("This key may not be used from this address.")
     _note_use(key, at=at)
     return user, KeyPrincipal(
@@ -154,16 +155,19 @@ def rotate(*, public_id: UUID, overlap: timedelta, request: RequestKey, by: Prin
         name=old.name, mode=KeyMode(old.mode), scopes=tuple(old.scopes), networks=tuple(old.networks),
         expires_at=None if lifetime is None else at + min(lifetime, LIVE_LIFETIME_MAX),
     )  # fmt: skip
-    ends = at + overlap
-    ApiKey.objects.filter(pk=old.pk).update(expires_at=ends if old.expires_at is None else min(old.expires_at, ends))
-    return _store(new, owner=owner, public_id=own, rotated_from=old, actor=Actor.user(by.public_id), at=at)
+    before, ends = _plain(old), at + overlap
+    old.expires_at = ends if old.expires_at is None else min(old.expires_at, ends)
+    old.save(update_fields=["expires_at"])
+    actor, change = Actor.user(by.public_id), {"before": before, "after": _plain(old)}
+    _tell("accounts.api_key.rotated", old, actor=actor, detail={**change, "successor": own})
+    return _store(new, owner=owner, public_id=own, rotated_from=old, actor=actor, at=at)
 
 
 @transaction.atomic(durable=True)
 def narrow(*, public_id: UUID, changes: dict[str, Any], by: Principal, at: datetime) -> ApiKey:
     """Take something away from a key. Raises: KeyWidened, NotFound, Invalid."""
     key = _live(public_id, by=by, at=at)
-    before = _plain(key)
+    before, networks_before = _plain(key), list(key.networks)
     scopes, networks, expires_at = check_narrower(key, changes)
     key.scopes, key.networks, key.expires_at = sorted(set(scopes)), list(networks), expires_at
     key.name = changes.get("name", key.name)
@@ -173,6 +177,7 @@ def narrow(*, public_id: UUID, changes: dict[str, Any], by: Principal, at: datet
         key,
         actor=Actor.user(by.public_id),
         detail={"before": before, "after": _plain(key)},
+        addresses={"networks": {"before": networks_before, "after": list(key.networks)}},
     )
     return key
 
@@ -263,7 +268,8 @@ def _store(
         rotated_from=rotated_from,
     )
     came_from = {} if rotated_from is None else {"rotated_from": rotated_from.public_id}
-    _tell("accounts.api_key.created", key, actor=actor, detail={"after": _plain(key), **came_from})
+    addresses = {"networks": list(key.networks)} if key.networks else None
+    _tell("accounts.api_key.created", key, actor=actor, detail={"after": _plain(key), **came_from}, addresses=addresses)
     notices.tell(user_id=owner.pk, kind=NoticeKind.API_KEY_CREATED, at=at, detail=f"Key: {key.name} ({key.mode})")
     text = f"{PREFIX}{new.mode.value}_{key_id}_{secret}"
     return Made(key, text + _checksum(text))
@@ -333,36 +339,19 @@ def _note_use(key: ApiKey, *, at: datetime) -> None:
     )
 
 
-@transaction.atomic(durable=True)
-def _note_address(key: ApiKey, user: User, *, ip: str | None, at: datetime) -> None:
-    trail.record(
-        action="auth.api_key.address_denied",
-        actor=Actor(ActorType.API_KEY, str(key.public_id)),
-        target=Target("api_key", str(key.public_id)),
-        outcome=Outcome.DENIED,
-        detail={"owner": user.public_id},
-        pii={"ip": ip or "unknown"},
-    )
-    alerts.open_alert(
-        severity=Severity.WARNING,
-        kind="API_KEY_ADDRESS",
-        dedupe_key=f"api-key-address:{key.public_id}",
-        text=f"The API key {key.name!r} was used from an address that is not allowed. It may have leaked.",
-        object_type="api_key",
-        object_id=str(key.public_id),
-        at=at,
-    )
-
-
 def _plain(key: ApiKey) -> dict[str, Any]:
     return {
         "owner": key.user.public_id, "name": key.name, "mode": key.mode, "scopes": list(key.scopes),
-        "networks": list(key.networks), "expires_at": key.expires_at,
+        "networks": len(key.networks), "expires_at": key.expires_at,
     }  # fmt: skip
 
 
-def _tell(action: str, key: ApiKey, *, actor: Actor, detail: dict[str, Any]) -> None:
-    trail.record(action=action, actor=actor, target=Target("api_key", str(key.public_id)), detail=detail)
+def _tell(
+    action: str, key: ApiKey, *, actor: Actor, detail: dict[str, Any], addresses: dict[str, Any] | None = None
+) -> None:
+    """Keep what was done to a key. Takes: `addresses`, which say where somebody is, and may have to be erased."""
+    target = Target("api_key", str(key.public_id))
+    trail.record(action=action, actor=actor, target=target, detail=detail, pii=addresses)
 
 
 def _checksum(text: str) -> str:

@@ -126,6 +126,11 @@ def on_their_way(*, at: datetime) -> list[Delivery]:
     return [each for each in map(_delivery, rows) if each.expires_at > at or each.has_failed]
 
 
+def reseal() -> int:
+    """Encrypt what is kept of tokens, halves and those that wait to be sent, with the first key. Returns how many."""
+    return ciphers.reseal_rows(Enrolment.objects.all(), "sealed_half") + notices.reseal()
+
+
 def purge(*, at: datetime) -> None:
     """Forget what is kept of tokens that are over."""
     Enrolment.objects.filter(expires_at__lte=at).exclude(sealed_half="").update(sealed_half="")

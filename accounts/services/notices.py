@@ -169,6 +169,11 @@ def _said(text: str) -> str:
     return sentences.said(text, settings.MESSAGE_LANGUAGE) or text
 
 
+def reseal() -> int:
+    """Encrypt every secret that waits to be sent with the first key. Returns how many."""
+    return ciphers.reseal_rows(Notice.objects.all(), "sealed")
+
+
 def purge(*, at: datetime) -> None:
     """Delete messages that are long over."""
     Notice.objects.filter(created_at__lt=at - KEPT).delete()

@@ -18,9 +18,8 @@ from django.utils import timezone, translation
 
 from accounts.models import User
 from accounts.rules import Action, may
-from accounts.services import lockout
+from accounts.services import lockout, permissions, refusals
 from accounts.types import ClientInfo
-from nexus.audit.services import trail
 from nexus.audit.types import Actor, Outcome, Target
 from nexus.core import headers, http
 from nexus.core.errors import Denied, NexusError, NotFound
@@ -62,10 +61,7 @@ def _answer(
         if not request.user.is_authenticated:
             return _to_login(request)
         if not may(person(request).role, Action[action]):
-            denied = Denied(translation.gettext("Your role may not do this."))
-            if action in KEPT:
-                keep_refusal(request, denied)
-            return refuse(request, denied)
+            return _deny(request, action)
     try:
         return view(request, *args, **kwargs)
     except Exception as exc:
@@ -77,11 +73,21 @@ def _answer(
         return refuse(request, error)
 
 
+def _deny(request: HttpRequest, action: str) -> HttpResponse:
+    """Refuse whom the matrix does not let, and keep it: of an order as of one, of the rest as at the other doors."""
+    denied = Denied(translation.gettext("Your role may not do this."))
+    if action in KEPT and request.method != "GET":
+        keep_refusal(request, denied)
+    else:
+        permissions.keep_denied(person(request), Action[action], code=denied.code)
+    return refuse(request, denied)
+
+
 def keep_refusal(request: HttpRequest, error: NexusError) -> None:
     """Keep that something was tried and refused. What failed on our side is no refusal."""
     if request.method == "GET" or not 400 <= error.status < 500:
         return
-    trail.record_denied(
+    refusals.keep(
         action="order.refused",
         actor=Actor.user(person(request).public_id),
         target=Target("order", ""),

@@ -7,10 +7,9 @@ from rest_framework.permissions import AllowAny, IsAuthenticated
 from rest_framework.request import Request
 
 from accounts.rules import MATRIX, Action, may
-from accounts.services import rates, step_up
+from accounts.services import rates, refusals, step_up
 from accounts.states import Scope
 from accounts.types import KeyPrincipal, Principal
-from nexus.audit.services import trail
 from nexus.audit.types import Actor, ActorType, Target
 from nexus.core.errors import Denied
 
@@ -70,18 +69,23 @@ def declared_by(view: Any, method: str) -> Action | None:
 
 
 def require(user: Principal, action: Action, *, keeps: bool = True) -> None:
-    """Refuse whom the matrix does not let. Takes: `keeps`, whether to record it here. Raises: Denied."""
+    """Refuse whom the matrix does not let. Takes: `keeps`, whether it is kept here. Raises: Denied."""
     refusal = _refusal(user, action)
     if refusal is None:
         return
     if keeps:
-        trail.record_denied(
-            action="access.denied",
-            actor=actor_of(user),
-            target=Target("action", action.value),
-            detail={"role": user.role, "code": refusal.code},
-        )
+        keep_denied(user, action, code=refusal.code)
     raise refusal
+
+
+def keep_denied(user: Principal, action: Action, *, code: str) -> None:
+    """Keep that somebody tried what the matrix does not let them do."""
+    refusals.keep(
+        action="access.denied",
+        actor=actor_of(user),
+        target=Target("action", action.value),
+        detail={"role": user.role, "code": code},
+    )
 
 
 def require_venue(user: Principal, *, is_live: bool) -> None:

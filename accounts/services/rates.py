@@ -70,6 +70,13 @@ def count_refused(request: HttpRequest, refusal: TokenInvalid) -> None:
         _count(strangers(), f"session {refusal.family_id}")
 
 
+def used(kind: str, name: str, *, most: int) -> int:
+    """Count one more of something in its minute, and return the how many-th it is: `most` + 1 for all that follow."""
+    given = {"bucket": gates.digest(kind, name), "most": most, "window": MINUTE}
+    number, _wait = statements.fetch_only(COUNT, given)
+    return int(number)
+
+
 def purge(*, at: datetime) -> None:
     """Delete the minutes that are long over."""
     RequestRate.objects.filter(window_started_at__lt=at - gates.PURGED_AFTER).delete()

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from accounts.models import Enrolment, User
-from accounts.services import codes, gates, notices, sessions, users
+from accounts.services import codes, gates, lockout, notices, sessions, users
 from accounts.services.enrolments import EnrolmentInvalid, digest
 from accounts.services.gates import Charge, Gate
 from accounts.states import NoticeKind
@@ -78,5 +78,5 @@ def _count(charges: list[Charge]) -> None:
 
 
 def _charges(client: ClientInfo, owner: User | None = None) -> list[Charge]:
-    found = [Charge(TRIES, f"ip {client.ip}")]
+    found = [Charge(TRIES, f"ip {lockout.network_of(client.ip)}")]
     return found if owner is None else [*found, Charge(TRIES, f"user {owner.public_id}", subject=owner.email)]

@@ -204,14 +204,7 @@ def install_demo(*, user: User, secret: str, at: datetime) -> None:
 
 def reseal() -> int:
     """Encrypt every seed with the first key. Returns how many."""
-    count = 0
-    for pk in TotpDevice.objects.order_by("pk").values_list("pk", flat=True):
-        with transaction.atomic(durable=True):
-            device = TotpDevice.objects.select_for_update(of=("self",), no_key=True).filter(pk=pk).first()
-            if device is not None:
-                TotpDevice.objects.filter(pk=pk).update(seed=ciphers.reseal(device.seed))
-                count += 1
-    return count
+    return ciphers.reseal_rows(TotpDevice.objects.all(), "seed")
 
 
 def _prove(

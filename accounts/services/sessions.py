@@ -299,14 +299,15 @@ def end_all(*, user_id: int, actor: Actor, client: ClientInfo, at: datetime) -> 
     assert connection.in_atomic_block
     user = User.objects.locked().get(pk=user_id)
     User.objects.filter(pk=user.pk).update(token_version=F("token_version") + 1)
-    ApiKey.objects.filter(user=user, revoked_at__isnull=True).update(revoked_at=at, revoke_reason="All sessions ended.")
+    keys = ApiKey.objects.filter(user=user, revoked_at__isnull=True)
+    keys_ended = keys.update(revoked_at=at, revoke_reason="All sessions ended.")
     live = TokenFamily.objects.live(at=at).filter(user=user).values_list("pk", flat=True)
     ended = _end_families(live, reason=RevokeReason.REVOKE_ALL, at=at)
     trail.record(
         action="auth.sessions.revoked",
         actor=actor,
         target=Target("user", str(user.public_id)),
-        detail={"sessions_ended": ended, "before": {"token_version": user.token_version},
+        detail={"sessions_ended": ended, "api_keys_ended": keys_ended, "before": {"token_version": user.token_version},
                 "after": {"token_version": user.token_version + 1}},
         pii=client.as_pii(),
     )  # fmt: skip

@@ -4,8 +4,11 @@ Source: security reference §5; the refusal has the shape of RFC 9470. It runs a
 what it refuses is never kept as an answer.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -13,11 +16,13 @@ from accounts.models import TokenFamily, User
 from accounts.rules import Step
 from accounts.services import codes
 from accounts.types import Claims, ClientInfo
+from nexus.core import statements
 from nexus.core.errors import Unauthenticated
 from nexus.core.http import client_ip
 
 HEADER = "X-Nexus-OTP"
 FRESH = timedelta(minutes=15)
+STEP_UP_LOCK = 0x53544550  # the space of advisory locks whose second number is a hash of a session
 _AGES = {Step.S0: 0, Step.S15: int(FRESH.total_seconds())}
 
 
@@ -52,7 +57,24 @@ def require(request: HttpRequest, *, step: Step, purpose: str) -> None:
     if not code or codes.device_of(user) is None:
         raise StepUpRequired(step, is_enrolled=codes.device_of(user) is not None)
     client = ClientInfo(ip=client_ip(request), user_agent=request.headers.get("User-Agent", ""))
-    verify(user=user, claims=claims, code=code, purpose=purpose, client=client, at=at)
+    if step is Step.S0:
+        verify(user=user, claims=claims, code=code, purpose=purpose, client=client, at=at)
+        return
+    with _one_at_a_time(claims):  # who closes eight positions at once sends one code eight times
+        if not is_fresh(claims, at=at):
+            verify(user=user, claims=claims, code=code, purpose=purpose, client=client, at=at)
+
+
+@contextmanager
+def _one_at_a_time(claims: Claims) -> Iterator[None]:
+    """Let one request of a session show its code while the others wait, or they would try it in vain and lock all."""
+    given = {"lock": STEP_UP_LOCK, "session": str(claims.family_id)}
+    statements.fetch("SELECT pg_advisory_lock(%(lock)s::integer, hashtext(%(session)s))", given)
+    try:
+        yield
+    finally:
+        with suppress(OperationalError, InterfaceError):  # a connection that was lost has lost its locks with it
+            statements.fetch("SELECT pg_advisory_unlock(%(lock)s::integer, hashtext(%(session)s))", given)
 
 
 def require_typed(request: HttpRequest, *, step: Step, purpose: str, code: str) -> None:

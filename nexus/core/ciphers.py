@@ -1,4 +1,4 @@
-"""Secrets that we must be able to read again, kept encrypted: seeds of second factors, credentials of venues.
+"""Secrets that we must be able to read again, kept encrypted: seeds of second factors, tokens of links on their way.
 
 Fernet (AES-128-CBC with HMAC-SHA-256), by the keys of `FIELD_ENCRYPTION_KEYS`: the first writes, all read.
 """
@@ -6,10 +6,13 @@ Fernet (AES-128-CBC with HMAC-SHA-256), by the keys of `FIELD_ENCRYPTION_KEYS`: 
 import base64
 import hashlib
 from functools import lru_cache
+from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.db import transaction
+from django.db.models import QuerySet
 
 
 class NotReadable(Exception):
@@ -35,6 +38,21 @@ def reseal(sealed: str) -> str:
         return _ring().rotate(sealed.encode()).decode("ascii")
     except InvalidToken as exc:
         raise NotReadable("no key of FIELD_ENCRYPTION_KEYS opens this") from exc
+
+
+def reseal_rows(rows: QuerySet[Any], column: str) -> int:
+    """Do what `reseal` does to a column of these rows, each under its lock; one without a secret is left alone.
+
+    Returns how many there were. Raises: NotReadable.
+    """
+    count = 0
+    for pk in rows.exclude(**{column: ""}).order_by("pk").values_list("pk", flat=True):
+        with transaction.atomic(durable=True):
+            row = rows.filter(pk=pk).select_for_update(of=("self",), no_key=True).values_list(column, flat=True).first()
+            if row:  # it may have been used up since
+                rows.filter(pk=pk).update(**{column: reseal(row)})
+                count += 1
+    return count
 
 
 def _ring() -> MultiFernet:

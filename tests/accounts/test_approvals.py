@@ -22,6 +22,7 @@ from accounts.services.approvals import (
     SecondPersonNeeded,
 )
 from accounts.states import ApprovalState, Role
+from nexus.audit.models import Pii
 from nexus.core.errors import Denied, Invalid, NexusError, NotFound
 from tests.client import ApiClient
 from tests.factories.accounts import PASSWORD, UserFactory
@@ -298,6 +299,25 @@ def test_a_new_user_comes_in_by_a_link_that_works_once(people):
     assert ApiClient().login(User.objects.get(email="new@nexus.example")).get("/auth/profile").status_code == 200
     assert token not in second.get(f"/approvals/{asked.json()['id']}").content.decode()
     assert first.post("/users", body).json()["code"] == "email_taken"
+
+
+def test_who_is_to_come_in_stands_in_the_log_where_it_can_be_erased(people, new_events):
+    first, second = (ApiClient().login(person) for person in people[:2])
+    body = {"email": "New@Nexus.example", "full_name": "Nora New", "role": "TRADER", "reason": "Hired."}
+    asked = first.post("/users", body).json()
+
+    second.post(f"/approvals/{asked['id']}/approve", {"reason": "Agreed."})
+
+    told = {event.action: event for event in new_events() if "approval" in event.action or "user" in event.action}
+    assert {"approval.requested", "approval.approved", "approval.executed", "accounts.user.created"} <= set(told)
+    for event in told.values():
+        assert not [word for word in ("nexus.example", "Nora") if word in event.canonical], event.action
+        assert asked["payload_sha256"] not in event.canonical  # a guess at the address would be proven by it
+    kept = told["approval.requested"]
+    assert (kept.object_type, kept.object_id, '"role": "TRADER"' in kept.canonical) == ("new_user", asked["id"], True)
+    assert json.loads(Pii.objects.get(event=kept).data) == {
+        "email": "new@nexus.example", "full_name": "Nora New", "payload_sha256": asked["payload_sha256"],
+    }  # fmt: skip
 
 
 def test_operators_and_compliance_see_what_waits(people, trader):

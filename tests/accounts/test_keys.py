@@ -16,6 +16,7 @@ from accounts.services import keys, staffing, step_up
 from accounts.services.tokens import TokenInvalid
 from accounts.states import KeyMode, Role, Scope
 from nexus.alerts.models import Alert
+from nexus.audit.models import Pii
 from nexus.core import statements
 from tests.client import ApiClient
 from tests.factories.accounts import UserFactory
@@ -155,6 +156,18 @@ def test_a_leaked_key_is_worth_nothing_elsewhere_and_people_are_told(client, new
     assert Alert.objects.get().kind == "API_KEY_ADDRESS"
     (event,) = (each for each in new_events() if each.action == "auth.api_key.address_denied")
     assert (event.actor_type, event.outcome, "127.0.0.1" in event.canonical) == ("api_key", "denied", False)
+
+
+def test_where_a_bot_lives_stands_in_the_log_where_it_can_be_erased(client, new_events):
+    made = make(client, **live(networks=["127.0.0.0/24"])).json()
+    narrowed = client.send("PATCH", f"{PATH}/{made['id']}", {"networks": ["127.0.0.1/32"]})
+
+    assert narrowed.status_code == 200
+    told = [event for event in new_events() if event.action.startswith("accounts.api_key")]
+    assert [event.action.rpartition(".")[2] for event in told] == ["created", "narrowed"]
+    assert not [event.action for event in told if "127.0.0" in event.canonical]
+    kept = [json.loads(Pii.objects.get(event=event).data)["networks"] for event in told]
+    assert kept == [["127.0.0.0/24"], {"before": ["127.0.0.0/24"], "after": ["127.0.0.1/32"]}]
 
 
 @pytest.mark.threat(13)
@@ -300,7 +313,7 @@ def test_it_is_revoked_by_its_owner_or_an_operator_and_dead_at_once(client):
 
 @pytest.mark.threat(10)
 @pytest.mark.parametrize("how", ["revoke-all", "role", "deactivate"])
-def test_keys_die_with_what_their_owner_was(client, trader, how):
+def test_keys_die_with_what_their_owner_was(client, trader, how, new_events):
     secret = make(client).json()["secret"]
     first, second = (UserFactory.create(role=Role.OPERATOR) for _ in range(2))
     if how == "revoke-all":
@@ -315,6 +328,18 @@ def test_keys_die_with_what_their_owner_was(client, trader, how):
 
     assert bot(secret).get("/trading/ledger").status_code == 401
     assert ApiKey.objects.get().revoked_at is not None
+    (told,) = (event for event in new_events() if event.action == "auth.sessions.revoked")
+    assert json.loads(told.canonical)["detail"]["api_keys_ended"] == 1
+
+
+def test_a_rotation_says_when_the_old_key_ends_and_by_which_it_is_followed(client, new_events):
+    old = make(client).json()
+    new = client.post(f"{PATH}/{old['id']}/rotate", {"overlap_s": 60}, idempotency_key=uuid.uuid4().hex).json()
+
+    (told,) = (event for event in new_events() if event.action == "accounts.api_key.rotated")
+    detail = json.loads(told.canonical)["detail"]
+    assert (told.object_id, detail["successor"], detail["before"]["expires_at"]) == (old["id"], new["id"], None)
+    assert detail["after"]["expires_at"] == ApiKey.objects.get(public_id=old["id"]).expires_at.isoformat()
 
 
 def test_its_use_is_noted_once_a_minute(client):

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.core import mail
+from django.core.management import call_command
 from django.db import IntegrityError, transaction
 from django.utils.timezone import now
 
@@ -145,6 +146,24 @@ def test_a_half_that_nobody_fetched_ends_with_its_link(operators):
     assert operators[0].post(f"/approvals/{agreed['id']}/link/half").status_code == 409
     send_notices()
     assert no_secret_is_kept()
+
+
+def test_what_waits_is_read_by_the_new_key_once_the_old_one_has_gone(operators, settings, capsys):
+    halved = create(operators)
+    settings.EMAIL_HOST = "mail.nexus.example"
+    asked = operators[0].post("/users", {**BODY, "email": "other@nexus.example"})
+    agree(operators, asked.json()["id"])
+    old, token = settings.FIELD_ENCRYPTION_KEYS, ciphers.unseal(Notice.objects.exclude(sealed="").get().sealed)
+    settings.FIELD_ENCRYPTION_KEYS = ["n" * 40, *old]
+
+    call_command("second_factor", "reseal")
+
+    settings.FIELD_ENCRYPTION_KEYS = ["n" * 40]
+    assert "Links that wait, encrypted with the first key: 2." in capsys.readouterr().out
+    second = ciphers.unseal(Enrolment.objects.exclude(sealed_half="").get().sealed_half)
+    assert enrols(halved["result"]["first_half"] + second)
+    notices.send_due(at=now())
+    assert token in "".join(str(letter.body) for letter in mail.outbox)
 
 
 def test_by_mail_the_token_goes_to_its_owner_and_is_kept_nowhere_once_sent(operators, mailed):

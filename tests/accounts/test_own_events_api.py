@@ -5,6 +5,7 @@ import pytest
 from accounts.states import Role
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
+from tests.accounts.test_keys import bot, make
 from tests.client import ApiClient
 from tests.factories.accounts import UserFactory
 
@@ -32,6 +33,18 @@ def test_each_sees_the_own_events_in_pages_and_nobody_elses():
     seen = first["results"] + second["results"]
     assert not [row for row in seen if row["object_id"].startswith("not_")]
     assert "203.0.113.77" not in mine.get("/auth/events").content.decode()
+
+
+def test_what_ones_bot_did_names_its_key():
+    mine, other = (ApiClient().login(UserFactory.create()) for _ in range(2))
+    made = [make(client, scopes=["orders:read"]).json() for client in (mine, other)]
+    for each in made:
+        assert bot(each["secret"]).post("/trading/execute", {}).status_code == 403
+
+    rows = mine.get("/auth/events").json()["results"]
+
+    assert [row["api_key"] for row in rows if row["action"] == "order.refused"] == [made[0]["id"]]
+    assert {row["api_key"] for row in rows if row["action"] != "order.refused"} == {None}
 
 
 @pytest.mark.parametrize(

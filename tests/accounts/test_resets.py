@@ -129,6 +129,15 @@ def test_links_and_codes_are_guessed_three_times_an_hour(user, operators):
     assert User.objects.get(pk=user.pk).check_password(PASSWORD)
 
 
+def test_whoever_has_a_whole_network_of_version_six_guesses_three_times_too(settings):
+    settings.TRUSTED_PROXY_CIDRS = ["127.0.0.0/8"]
+
+    guesses = [use("x" * 43, x_forwarded_for=f"2001:db8::{number}").status_code for number in range(1, 6)]
+
+    assert guesses == [401, 401, 401, 429, 429]
+    assert use("x" * 43, x_forwarded_for="2001:db8:0:1::1").status_code == 401
+
+
 @pytest.mark.django_db(transaction=True)
 def test_of_12_who_use_a_link_at_once_one_has_set_the_password(user, operators):
     token = link(user, operators)

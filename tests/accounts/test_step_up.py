@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 from django.utils.timezone import now
 
-from accounts.models import ApiKey, TokenFamily, User
+from accounts.models import ApiKey, LoginGate, TokenFamily, User
 from accounts.rules import Action, Step
 from accounts.services import step_up
 from accounts.states import TokenType
 from accounts.types import Claims
+from nexus.core.errors import NexusError
 from tests.client import ApiClient
 from tests.factories.accounts import UserFactory
 from tests.factories.second_factor import SEED, code_at, enrolled, fresh_code
+from tests.threads import together
 
 pytestmark = pytest.mark.django_db
 
@@ -32,6 +34,13 @@ def client(user: User) -> ApiClient:
 def make(client: ApiClient, code: str = "", *, key: str = "") -> Any:
     headers = {"x_nexus_otp": code} if code else {}
     return client.post(PATH, KEY, idempotency_key=key or uuid.uuid4().hex, **headers)
+
+
+def claims_of(user: User, family: TokenFamily) -> Claims:
+    return Claims(
+        user_public_id=user.public_id, family_id=family.pk, token_version=1, jti_hash=b"",
+        token_type=TokenType.ACCESS, issued_at=now(), expires_at=now(), authenticated_at=now(), methods=(),
+    )  # fmt: skip
 
 
 def test_without_a_code_it_says_what_is_missing_and_does_nothing(client):
@@ -97,10 +106,7 @@ def test_a_code_in_the_session_lasts_a_quarter_of_an_hour_and_only_there(client,
     request.user = user
 
     def ask(family: TokenFamily) -> None:
-        request.auth = Claims(
-            user_public_id=user.public_id, family_id=family.pk, token_version=1, jti_hash=b"",
-            token_type=TokenType.ACCESS, issued_at=now(), expires_at=now(), authenticated_at=now(), methods=(),
-        )  # fmt: skip
+        request.auth = claims_of(user, family)
         step_up.require(request, step=Step.S15, purpose="test")
 
     with pytest.raises(step_up.StepUpRequired) as caught:
@@ -113,6 +119,29 @@ def test_a_code_in_the_session_lasts_a_quarter_of_an_hour_and_only_there(client,
     TokenFamily.objects.filter(pk=mine.pk).update(stepped_up_at=now() - timedelta(minutes=15, seconds=1))
     with pytest.raises(step_up.StepUpRequired):
         ask(mine)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_12_requests_at_once_with_one_code_all_find_the_session_fresh_and_no_code_is_locked(user, rf):
+    enrolled(user)
+    ApiClient(shows_codes=False).login(user)
+    family, code = TokenFamily.objects.get(), code_at(SEED)
+
+    def ask(number: int, *, given: str = code) -> str:
+        request = rf.post("/", headers={"X-Nexus-OTP": given})
+        request.user, request.auth = user, claims_of(user, family)
+        try:
+            step_up.require(request, step=Step.S15, purpose=f"close {number}")
+        except NexusError as exc:
+            return exc.code
+        return "fresh"
+
+    assert together(12, ask) == ["fresh"] * 12
+    assert LoginGate.objects.get(kind="otp").failures == 0
+    TokenFamily.objects.update(stepped_up_at=None)
+    wrong = "000000" if code != "000000" else "111111"
+    answers = together(8, lambda number: ask(number, given=wrong))
+    assert sorted(answers) == ["otp_invalid"] * 5 + ["otp_locked"] * 3  # and what is wrong is counted as ever
 
 
 @pytest.mark.threat(26)

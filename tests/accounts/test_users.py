@@ -45,10 +45,10 @@ def test_a_bad_address_is_refused(email, new_events):
     assert not new_events()
 
 
-@pytest.mark.parametrize("password", ["", "short", "x" * 129, "password1234", "ann@nexus.example"])
+@pytest.mark.parametrize("password", ["", "short", "x" * 129, "password1234", "ann@nexus.example", "Annabel-Lee-7"])
 def test_a_poor_password_is_refused(password):
     with pytest.raises(users.PasswordRefused):
-        _create(password=password)
+        _create(password=password, full_name="Annabel Lee")
     assert not User.objects.exists()
 
 

@@ -31,6 +31,15 @@ def test_good_settings_pass(production):
     checks.refuse_bad_boot()
 
 
+def test_the_databases_password_is_no_example_in_production(production, monkeypatch):
+    monkeypatch.setitem(production.DATABASES["default"], "PASSWORD", "ChangeMe")
+    with pytest.raises(ImproperlyConfigured, match=r"nexus\.E029"):
+        checks.refuse_bad_boot()
+
+    production.NEXUS_ENV, production.LIVE_TRADING_ENABLED = "local", False
+    checks.refuse_bad_boot()
+
+
 @pytest.mark.parametrize(
     ("change", "found"),
     [
@@ -52,6 +61,8 @@ def test_good_settings_pass(production):
         ({"FIELD_ENCRYPTION_KEYS": ["x" * 31]}, "nexus.E018"),
         ({"FIELD_ENCRYPTION_KEYS": ["changeme" * 8]}, "nexus.E019"),
         ({"FIELD_ENCRYPTION_KEYS": [GOOD]}, "nexus.E020"),
+        ({"METRICS_TOKEN": "x" * 23}, "nexus.E027"),
+        ({"METRICS_TOKEN": "replace-me-" + "x" * 20}, "nexus.E028"),
         ({"ALPACA_ENABLED": True, "ALPACA_KEYS": "PA1:key"}, "nexus.E015"),
         ({"ALPACA_ENABLED": True, "ALPACA_KEYS": "PA1:key:secret,"}, "nexus.E015"),
     ],

@@ -10,8 +10,9 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from accounts.rules import Action
+from accounts.rules import Action, may
 from accounts.services.pages import PUBLIC
+from accounts.states import Role
 from nexus.core import figures
 from tests.factories.accounts import PASSWORD, UserFactory
 from tests.pages.conftest import Browser
@@ -52,6 +53,21 @@ def test_a_stranger_is_sent_to_the_login(anonymous, path):
 
 
 @pytest.mark.django_db
+def test_whoever_may_not_is_refused_by_every_page_and_each_time_it_is_kept(floor, new_events):
+    officer = Browser().login(UserFactory.create(role=Role.COMPLIANCE))
+    closed = [(path, view) for path, view in PAGES if view.action != PUBLIC and not may(Role.COMPLIANCE, view.action)]
+    for path, view in closed:
+        already = len(new_events())
+        answer = officer.get(path)
+        if answer.status_code == 405:
+            answer = officer.send(path, {})
+        told = [event for event in new_events()[already:] if event.action in ("access.denied", "order.refused")]
+        assert (answer.status_code, [event.outcome for event in told]) == (403, ["denied"]), path
+        assert told[0].action == "order.refused" or told[0].object_id == view.action
+
+    assert {"LIVE_ARM", "KEY_CREATE", "ORDER_PLACE"} <= {view.action for _, view in closed}
+
+
 def test_login_opens_a_session_and_is_kept(new_events):
     user = UserFactory.create()
     browser = Browser()

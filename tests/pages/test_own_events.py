@@ -1,19 +1,32 @@
 """One's own events: each of them, page by page, and never another person's."""
 
 import re
+import uuid
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils.timezone import now
 
-from accounts.models import User
+from accounts.models import ApiKey, User
 from accounts.pages import own_events
+from accounts.services import keys
+from accounts.states import KeyMode, Scope
+from accounts.types import NewKey
 from nexus.audit.types import Actor, ActorType, Outcome, Target
+from nexus.idempotency.services.records import RequestKey
 from tests.factories.accounts import UserFactory
 from tests.nexus.audit.sealed import record
 from tests.pages.conftest import Browser
 
 AT = "/security/events"
+
+
+def api_key(user: User, name: str) -> Actor:
+    """Make a key, and return it as it acts."""
+    new = NewKey(name=name, mode=KeyMode.PAPER, scopes=(Scope.ORDERS_READ,), networks=(), expires_at=None)
+    key = RequestKey(str(user.public_id), "", uuid.uuid4().hex, b"x" * 32)
+    return Actor(ActorType.API_KEY, str(keys.create(new=new, request=key, by=user, at=now()).key.public_id))
 
 
 def actions(page) -> list[str]:
@@ -43,6 +56,27 @@ def test_what_one_did_is_shown_and_nothing_else(browser, trader):
         assert kept not in body
     assert page["Cache-Control"] == "no-store"
     assert f'href="{AT}"' in browser.get("/security").content.decode()
+
+
+def test_what_ones_bots_did_is_ones_own_and_says_by_which_key(browser, trader):
+    mine, ended = (api_key(trader, name) for name in ("Night <b>bot", "Old bot"))
+    ApiKey.objects.filter(public_id=ended.id).update(revoked_at=now(), revoke_reason="x")
+    others = api_key(UserFactory.create(), "Stranger")
+    for name, actor in (
+        ("mine", mine),
+        ("ended", ended),
+        ("others", others),
+        ("session", Actor.user(trader.public_id)),
+    ):
+        record(1, action=f"tests.own.{name}", actor=actor)
+
+    page = browser.get(AT)
+
+    seen = [each.rpartition(".")[2] for each in actions(page) if each.startswith("tests.own")]
+    assert seen == ["session", "ended", "mine"]
+    body = page.content.decode()
+    assert "your API key Night &lt;b&gt;bot" in body
+    assert "Stranger" not in body
 
 
 def test_thirty_at_a_time_and_each_once_the_newest_first(browser, trader):

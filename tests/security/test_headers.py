@@ -24,7 +24,10 @@ def test_an_answer_for_programs_shows_and_runs_nothing(client, path):
     assert answer["X-Frame-Options"] == "DENY"
     assert answer["Referrer-Policy"] == "same-origin"
     assert answer["Cross-Origin-Opener-Policy"] == "same-origin"
-    assert "camera=()" in answer["Permissions-Policy"]
+    denied = set(answer["Permissions-Policy"].split(", "))
+    assert {
+        f"{each}=()" for each in ("camera", "microphone", "bluetooth", "display-capture", "serial", "usb")
+    } <= denied
     assert answer["Cache-Control"] == "no-store"
     assert "Access-Control-Allow-Origin" not in answer
 

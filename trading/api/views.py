@@ -13,10 +13,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.rules import Action
+from accounts.services import refusals
 from accounts.services.permissions import actor_of, check_live_step_up, require_venue
 from accounts.states import Role
 from accounts.types import Principal
-from nexus.audit.services import trail
 from nexus.audit.types import Outcome, Target
 from nexus.core.errors import FieldError, Invalid
 from nexus.core.http import as_error, client_ip
@@ -50,7 +50,7 @@ def _person(request: Request) -> Principal:
 
 
 class TradingView(APIView):
-    """What trades: every refusal is kept as evidence."""
+    """What trades: refusals are kept as evidence, of one caller so many a minute."""
 
     keeps_refusals = True
 
@@ -62,7 +62,7 @@ class TradingView(APIView):
         user = getattr(self.request, "_user", None)  # asking for `user` would authenticate once more, and fail again
         if error is not None and 400 <= error.status < 500 and user is not None:
             try:
-                trail.record_denied(
+                refusals.keep(
                     action="order.refused",
                     actor=actor_of(user),
                     target=Target("order", ""),

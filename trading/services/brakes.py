@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from accounts import selectors as people
+from accounts.services import refusals
 from accounts.states import Role
 from accounts.types import Principal
-from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
 from nexus.core.errors import Denied, FieldError, Invalid, NotFound
 from risk.services import control, releases
@@ -46,7 +46,7 @@ def aim(user: Principal, *, scope: ControlScope | None, target: str) -> tuple[Co
     if user.role in STOPS_ALL:
         return find_key(scope or ControlScope.SYSTEM, target)
     if user.role not in STOPS_OWN or scope not in (None, ControlScope.ACCOUNT):
-        trail.record_denied(
+        refusals.keep(
             action="control.stop_denied",
             actor=Actor.user(user.public_id),
             target=Target("trading_control", f"{scope or ''}:{target}"[:64]),

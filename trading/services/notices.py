@@ -5,6 +5,7 @@ from typing import Any
 
 from django.db import transaction
 
+from accounts.services import refusals
 from accounts.states import Role
 from accounts.types import Principal
 from nexus.alerts import selectors as alerts_read
@@ -35,7 +36,7 @@ def acknowledge(*, alert_id: int, by: Principal, note: str, at: datetime) -> Any
     """Say that an operator has taken an alert in hand; the first one stays. Raises: Denied, NotFound."""
     target = Target("alert", str(alert_id))
     if by.role != Role.OPERATOR:
-        trail.record_denied(action="alert.acknowledge_denied", actor=Actor.user(by.public_id), target=target)
+        refusals.keep(action="alert.acknowledge_denied", actor=Actor.user(by.public_id), target=target)
         raise Denied("Only operators take alerts in hand.")
     with transaction.atomic():
         alert = alerts.acknowledge(alert_id=alert_id, by=str(by.public_id), note=note, at=at)

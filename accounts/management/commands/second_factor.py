@@ -1,4 +1,4 @@
-"""Set up a second factor at the terminal of the installation, and encrypt the seeds of all with a new key."""
+"""Set up a second factor at the terminal of the installation, and encrypt what is kept of all with a new key."""
 
 import getpass
 from io import StringIO
@@ -11,7 +11,7 @@ from django.utils.timezone import now
 
 from accounts import selectors
 from accounts.models import User
-from accounts.services import entrances, second_factor
+from accounts.services import entrances, links, second_factor
 from accounts.types import ClientInfo
 from nexus.core.errors import NexusError
 from nexus.core.logs import correlated
@@ -20,7 +20,7 @@ from nexus.core.logs import correlated
 class Command(BaseCommand):
     """`manage.py second_factor enrol EMAIL`, `manage.py second_factor reseal`."""
 
-    help = "Set up a second factor (enrol EMAIL), or encrypt all seeds with the first key (reseal)."
+    help = "Set up a second factor (enrol EMAIL), or encrypt all seeds and links with the first key (reseal)."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Define the two verbs."""
@@ -29,7 +29,7 @@ class Command(BaseCommand):
             "enrol", help="set up a new device; asks for the password, and a code where there is one"
         )
         enrol.add_argument("email")
-        verbs.add_parser("reseal", help="encrypt every seed with the first of FIELD_ENCRYPTION_KEYS")
+        verbs.add_parser("reseal", help="encrypt every seed and link with the first of FIELD_ENCRYPTION_KEYS")
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Do what the verb says."""
@@ -37,6 +37,7 @@ class Command(BaseCommand):
             try:
                 if options["verb"] == "reseal":
                     self.stdout.write(f"Seeds encrypted with the first key: {second_factor.reseal()}.")
+                    self.stdout.write(f"Links that wait, encrypted with the first key: {links.reseal()}.")
                 else:
                     self._enrol(options["email"])
             except NexusError as exc:

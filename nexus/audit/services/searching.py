@@ -4,6 +4,7 @@ Ten million events are no reason to wait: each page reads one index from where t
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -37,6 +38,16 @@ WITH RECURSIVE half(low, high) AS (
 )
 SELECT low FROM half WHERE low >= high LIMIT 1
 """
+
+# Each actor's newest by the index of actors: one `IN` would read all that they ever did, and sort it.
+_DONE_BY = """
+SELECT found.* FROM unnest(%(types)s::text[], %(ids)s::text[]) AS actor (type, id) CROSS JOIN LATERAL (
+    SELECT id, recorded_at, action, outcome, actor_type, actor_id, object_type, object_id, request_id
+    FROM "audit"."event" WHERE actor_id = actor.id AND actor_type = actor.type AND id < %(before)s
+    ORDER BY id DESC LIMIT %(limit)s
+) found ORDER BY found.id DESC LIMIT %(limit)s
+"""
+_ID_MAX = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +126,15 @@ def newest_about(actor_id: str, *, outcome: str, limit: int) -> tuple[Event, ...
     return search(Search(actor_id=actor_id, outcome=outcome)).rows[:limit]
 
 
-def done_by(actor: Actor, *, before: int | None, limit: int) -> Found:
-    """Return a page of what one actor did, by the index of actors. Ids of people are random: no other type has one."""
-    rows = Event.objects.filter(actor_id=actor.id, actor_type=actor.type.value)
-    if before is not None:
-        rows = rows.filter(id__lt=before)
-    page = list(rows.defer("canonical").order_by("-id")[: limit + 1])
+def done_by(actors: Sequence[Actor], *, before: int | None, limit: int) -> Found:
+    """Return a page of what these have done, of each as many as a page has, read from the index of actors."""
+    given = {
+        "types": [actor.type.value for actor in actors],
+        "ids": [actor.id for actor in actors],
+        "before": _ID_MAX if before is None else before,
+        "limit": limit + 1,
+    }
+    page = list(Event.objects.raw(_DONE_BY, given))
     return Found(tuple(page[:limit]), page[limit - 1].pk if len(page) > limit else None, is_cut=False)
 
 
