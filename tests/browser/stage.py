@@ -124,7 +124,7 @@ class Tab:
     def hear(self, line: ConsoleMessage) -> None:
         """Keep what the page writes into the console, when it is a complaint."""
         if line.type in ("error", "warning"):
-            self.complaints.append(line.text)
+            self.complaints.append(f"{line.text} ({self.page.url}, {line.location})")
 
     def go(self, path: str) -> None:
         """Load a page."""

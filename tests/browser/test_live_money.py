@@ -18,8 +18,8 @@ WORDS = {
         "at_market": "Close at the market", "disarm": "Disarm", "disarmed": "The account is disarmed",
     },
     "fr": {
-        "live": "RÉEL", "unarmed": "Pas armé", "arm": "L'armer", "wrong": "Le code n'est pas valide",
-        "until": "Armé jusqu'à", "send": "", "filled": "Exécuté", "close": "Clôturer",
+        "live": "RÉEL", "unarmed": "Non armé", "arm": "L'armer", "wrong": "Le code n'est pas valide",
+        "until": "Armé jusqu'au", "send": "0,03 EURUSD", "filled": "Exécuté", "close": "Clôturer",
         "at_market": "Clôturer au marché", "disarm": "Désarmer", "disarmed": "Le compte est désarmé",
     },
 }  # fmt: skip
