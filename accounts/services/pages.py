@@ -9,6 +9,7 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
+from django import forms
 from django.conf import settings
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -186,6 +187,13 @@ def go(request: HttpRequest, url: str) -> HttpResponse:
     if is_fragment(request):
         return HttpResponse(headers={"HX-Redirect": url})
     return HttpResponseRedirect(url)
+
+
+class CodeInput(forms.TextInput):
+    """Where a code is typed. It is empty again after a wrong one: each is accepted once, so the next one is typed."""
+
+    def format_value(self, value: object) -> None:
+        """Show nothing of what was typed."""
 
 
 def events_url(request: HttpRequest) -> str:

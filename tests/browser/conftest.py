@@ -42,7 +42,7 @@ def opening(ground: Stage, browser: Browser) -> Iterator[Callable[..., Tab]]:
 
     yield open_tab
     for each in made:
-        assert each.complaints == []
+        assert not each.complaints, "\n".join(each.complaints)
         assert each.violations() == []
         each.page.context.close()
 

@@ -52,6 +52,10 @@ def _form(request: HttpRequest) -> TicketForm:
     return TicketForm(initial=first | asked, accounts=owned)
 
 
+def _lacks(rows: list[words.LimitRow], reason: str) -> bool:
+    return any(row.check.reason == reason and not row.check.passed for row in rows)
+
+
 def _show(request: HttpRequest, form: TicketForm, *, preview: Preview | None = None, status: int = 200) -> HttpResponse:
     """Show the ticket, or to a ticket that stands the part that changes."""
     rows = [words.row_of(check) for check in preview.verdict.checks] if preview else []
@@ -64,7 +68,8 @@ def _show(request: HttpRequest, form: TicketForm, *, preview: Preview | None = N
         "failed": [row for row in rows if not row.check.passed],
         "limits": words.limits_of(preview.verdict.checks) if preview else [],
         "key": new_key(),
-        "needs_code": any(row.check.reason == "STEP_UP_REQUIRED" and not row.check.passed for row in rows),
+        "needs_arming": _lacks(rows, "LIVE_NOT_ARMED"),
+        "needs_code": _lacks(rows, "STEP_UP_REQUIRED"),
     }
     template = "trading/parts/answer.html" if pages.is_fragment(request) else "trading/ticket.html"
     # htmx shows no answer that is a failure, and this one is only unfinished.
