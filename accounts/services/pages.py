@@ -16,6 +16,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import render as django_render
 from django.utils import timezone, translation
+from django.utils.http import url_has_allowed_host_and_scheme
 
 from accounts.models import User
 from accounts.rules import Action, may
@@ -187,6 +188,12 @@ def go(request: HttpRequest, url: str) -> HttpResponse:
     if is_fragment(request):
         return HttpResponse(headers={"HX-Redirect": url})
     return HttpResponseRedirect(url)
+
+
+def next_of(request: HttpRequest) -> str:
+    """Return where to go on, which is never another site."""
+    wanted = request.POST.get("next") or request.GET.get("next") or "/"
+    return wanted if url_has_allowed_host_and_scheme(wanted, allowed_hosts=None) else "/"
 
 
 class CodeInput(forms.TextInput):

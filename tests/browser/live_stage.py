@@ -1,7 +1,8 @@
 """Nexus as production runs it, with real money at a broker that is ours: HTTPS, its cookies, and its checks.
 
-`make run` is never production: it speaks HTTP and its people's second factors stand in a file. So the same parts are put
-together here anew. What no page of a trader needs is left out: the workers of stops, alerts and exports, and the sealer.
+`make run` is never production: it speaks HTTP, and its people's second factors stand in a file. So the same parts are
+put together here anew. What no page of a trader needs is left out: the sealer, and the workers of stops, alerts and
+exports.
 """
 
 import datetime as dt

@@ -13,12 +13,12 @@ from tests.browser.stage import DESKTOP, PHONE, Stage, Tab
 
 WORDS = {
     "en": {
-        "live": "LIVE", "unarmed": "Not armed", "arm": "Arm it", "wrong": "The code is not valid", "until": "Armed until",
+        "live": "LIVE", "unarmed": "Not armed", "wrong": "The code is not valid", "until": "Armed until",
         "send": "Send with real money: Buy 0.03 EURUSD", "filled": "Filled", "close": "Close",
         "at_market": "Close at the market", "disarm": "Disarm", "disarmed": "The account is disarmed",
     },
     "fr": {
-        "live": "RÉEL", "unarmed": "Non armé", "arm": "L'armer", "wrong": "Le code n'est pas valide",
+        "live": "RÉEL", "unarmed": "Non armé", "wrong": "Le code n'est pas valide",
         "until": "Armé jusqu'au", "send": "0,03 EURUSD", "filled": "Exécuté", "close": "Clôturer",
         "at_market": "Clôturer au marché", "disarm": "Désarmer", "disarmed": "Le compte est désarmé",
     },
@@ -65,7 +65,7 @@ def test_a_trader_arms_an_account_trades_with_real_money_and_disarms_it(
 
     # Armed for an hour, by a code: a wrong one is told, and an order needs no second one for a quarter of an hour.
     live.manage("shell", "-v", "0", "-c", LATER)
-    mine.follow("#answer a[href$='/arm']")
+    mine.follow("#answer a[href*='/arm?']")
     expect(page.locator("main .badge.live")).to_be_visible()
     mine.show(f"{mark}-4-arm")
     page.select_option("select[name=for_s]", "3600")
@@ -78,7 +78,9 @@ def test_a_trader_arms_an_account_trades_with_real_money_and_disarms_it(
     mine.complaints.clear()  # the browser names the answer's status
     page.fill("input[name=code]", live.code("trader"))
     page.click("form.stack button")
-    page.wait_for_url(live.base + "/")
+    page.wait_for_url("**/ticket?*")
+    expect(page.locator("input[name=quantity]")).to_have_value("0,03" if language == "fr" else "0.03")
+    mine.go("/")
     expect(page.locator(".armed.on")).to_contain_text(words["until"])
     mine.show(f"{mark}-6-armed")
     ticket(mine, language)
@@ -94,7 +96,8 @@ def test_a_trader_arms_an_account_trades_with_real_money_and_disarms_it(
         mine.show(f"{mark}-8-code")
         page.fill("input[name=code]", live.code("trader"))
         page.click("main form.stack button")
-        page.wait_for_url("**/ticket*")
+        page.wait_for_url("**/ticket?*")
+        expect(page.locator("input[name=stop_loss]")).to_have_value("1.07")
         ticket(mine, language)
         expect(page.locator("#answer button.danger")).to_be_visible()
     mine.show(f"{mark}-9-worst-case")
@@ -104,7 +107,7 @@ def test_a_trader_arms_an_account_trades_with_real_money_and_disarms_it(
     expect(page.locator("main .badge.live").first).to_be_visible()
     mine.show(f"{mark}-10-filled")
 
-    # Another tab has the next order ready to be sent. Then the position is closed, and the account disarmed, by no code.
+    # Another tab has the next order ready to be sent. The position is closed, and the account disarmed, by no code.
     other: Tab = tab(language=language, size=size).login()
     ticket(other, language)
     expect(other.page.locator("#answer button.danger")).to_be_visible()

@@ -241,24 +241,6 @@ def test_a_live_account_is_armed_with_a_code_and_disarmed_without_one(browser, t
     assert account.armed_until is None
 
 
-def test_the_code_that_armed_an_account_is_fresh_for_the_order_that_follows(browser, trader, account, live):
-    enrolled(trader)
-    ticket = {
-        "account": str(account.public_id), "symbol": "EURUSD", "side": "BUY", "quantity": "0.1", "type": "MARKET",
-        "stop_loss": "1.08000",
-    }  # fmt: skip
-
-    before = browser.send("/ticket/check", ticket, page="/ticket", is_part=True).content.decode()
-    browser.send(live, {"for_s": "3600", "code": fresh_code(trader)}, page=live)
-    after = browser.send("/ticket/check", ticket, page="/ticket", is_part=True).content.decode()
-
-    assert f'href="{live}"' in before  # what is missing is one click away
-    assert 'href="/code' not in before
-    assert "#STEP_UP_REQUIRED" in before
-    assert "#LIVE_NOT_ARMED" not in after
-    assert "#STEP_UP_REQUIRED" not in after
-
-
 def test_arming_needs_a_second_factor_and_ones_own_account(browser, stranger, account, live):
     assert browser.get(live)["Location"] == HOME
     assert stranger.get(live).status_code == 404

@@ -55,13 +55,14 @@ def arm(request: HttpRequest, account_id: uuid.UUID) -> HttpResponse:
             lifetime = timedelta(seconds=int(form.cleaned_data["for_s"]))
             arming.arm(public_id=account_id, lifetime=lifetime, by=user, at=now())
             messages.success(request, gettext("The account is armed: its orders go to the market."))
-            return pages.go(request, "/")
+            return pages.go(request, pages.next_of(request))
         except codes.OtpInvalid as exc:
             form.add_error("code", gettext("The code is not valid. Each is accepted once: wait for the next one."))
             status = exc.status
     elif form.is_bound:
         status = 400
-    return pages.render(request, "trading/arm.html", {"account": account, "form": form}, status=status)
+    shown = {"account": account, "form": form, "next": pages.next_of(request)}
+    return pages.render(request, "trading/arm.html", shown, status=status)
 
 
 @page("LIVE_DISARM", methods=("POST",))
