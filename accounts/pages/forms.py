@@ -6,6 +6,7 @@ from django import forms
 from django.utils.translation import gettext, gettext_lazy
 
 from accounts.services import keys
+from accounts.services.pages import CodeInput
 from accounts.states import KeyMode, Scope
 from nexus.core.errors import FieldError
 
@@ -99,7 +100,7 @@ class CodeForm(forms.Form):
     code = forms.CharField(
         label=gettext_lazy("Code of your authenticator app"),
         max_length=64,
-        widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "inputmode": "numeric", "autofocus": True}),
+        widget=CodeInput(attrs={"autocomplete": "one-time-code", "inputmode": "numeric", "autofocus": True}),
     )
 
 

@@ -3,7 +3,6 @@
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import check_for_language, gettext, gettext_lazy
 
 from accounts import selectors
@@ -23,23 +22,17 @@ ROLES = {
 YEAR_S = 365 * 24 * 3600
 
 
-def _next(request: HttpRequest) -> str:
-    """Return where to go on, which is never another site."""
-    wanted = request.POST.get("next") or request.GET.get("next") or "/"
-    return wanted if url_has_allowed_host_and_scheme(wanted, allowed_hosts=None) else "/"
-
-
 @page(PUBLIC, methods=("GET", "POST"))
 def login(request: HttpRequest) -> HttpResponse:
     """Show the form, or let somebody in."""
     if request.user.is_authenticated:
-        return pages.go(request, _next(request))
+        return pages.go(request, pages.next_of(request))
     form = LoginForm(request.POST if request.method == "POST" else None)
     status = 200
     if form.is_bound and form.is_valid():
         try:
             browsing.enter(request=request, client=client_of(request), at=timezone.now(), **form.cleaned_data)
-            return pages.go(request, _next(request))
+            return pages.go(request, pages.next_of(request))
         except entrances.InvalidCredentials as exc:
             form.add_error(None, gettext("The email or the password is wrong."))
             status = exc.status
@@ -48,7 +41,7 @@ def login(request: HttpRequest) -> HttpResponse:
             status = exc.status
     elif form.is_bound:
         status = 400
-    context = {"form": form, "next": _next(request), "is_set": "set" in request.GET and not form.is_bound}
+    context = {"form": form, "next": pages.next_of(request), "is_set": "set" in request.GET and not form.is_bound}
     return pages.render(request, "nexus/login.html", context, status=status)
 
 
@@ -62,13 +55,13 @@ def code(request: HttpRequest) -> HttpResponse:
         try:
             typed = form.cleaned_data["code"].strip()
             browsing.step_up(request=request, user=user, code=typed, client=client_of(request), at=timezone.now())
-            return pages.go(request, _next(request))
+            return pages.go(request, pages.next_of(request))
         except codes.OtpInvalid as exc:
             form.add_error("code", code_words(form.cleaned_data["code"]))
             status = exc.status
     elif form.is_bound:
         status = 400
-    return pages.render(request, "nexus/code.html", {"form": form, "next": _next(request)}, status=status)
+    return pages.render(request, "nexus/code.html", {"form": form, "next": pages.next_of(request)}, status=status)
 
 
 @page("SESSION_END", methods=("POST",))
@@ -105,7 +98,7 @@ def end_sessions(request: HttpRequest) -> HttpResponse:
 @page(PUBLIC, methods=("POST",))
 def language(request: HttpRequest) -> HttpResponse:
     """Keep the language that somebody has chosen, and go back to the page."""
-    answer = pages.go(request, _next(request))
+    answer = pages.go(request, pages.next_of(request))
     chosen = request.POST.get("language", "")
     if chosen in dict(settings.LANGUAGES) and check_for_language(chosen):
         answer.set_cookie(

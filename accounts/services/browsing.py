@@ -56,6 +56,11 @@ def step_up(*, request: HttpRequest, user: User, code: str, client: ClientInfo, 
     request.session[STEPPED_UP] = at.timestamp()
 
 
+def freshen(request: HttpRequest, *, at: datetime) -> None:
+    """Note that a code was accepted in this browser's session, as the API notes it of its own."""
+    request.session[STEPPED_UP] = at.timestamp()
+
+
 def is_fresh(request: HttpRequest, *, at: datetime) -> bool:
     """Tell whether a code was accepted in this session within the last quarter of an hour, as the API asks it (S15)."""
     shown = request.session.get(STEPPED_UP)

@@ -9,12 +9,14 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
+from django import forms
 from django.conf import settings
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import render as django_render
 from django.utils import timezone, translation
+from django.utils.http import url_has_allowed_host_and_scheme
 
 from accounts.models import User
 from accounts.rules import Action, may
@@ -192,6 +194,19 @@ def go(request: HttpRequest, url: str) -> HttpResponse:
     if is_fragment(request):
         return HttpResponse(headers={"HX-Redirect": url})
     return HttpResponseRedirect(url)
+
+
+def next_of(request: HttpRequest) -> str:
+    """Return where to go on, which is never another site."""
+    wanted = request.POST.get("next") or request.GET.get("next") or "/"
+    return wanted if url_has_allowed_host_and_scheme(wanted, allowed_hosts=None) else "/"
+
+
+class CodeInput(forms.TextInput):
+    """Where a code is typed. It is empty again after a wrong one: each is accepted once, so the next one is typed."""
+
+    def format_value(self, value: object) -> None:
+        """Show nothing of what was typed."""
 
 
 def events_url(request: HttpRequest) -> str:

@@ -1,6 +1,7 @@
 """One installation and one browser for all tests; a new tab for each."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Browser
@@ -26,6 +27,13 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def tab(ground: Stage, browser: Browser) -> Iterator[Callable[..., Tab]]:
     """Open tabs; at the end none of them may have complained or broken the policy."""
+    with opening(ground, browser) as open_tab:
+        yield open_tab
+
+
+@contextmanager
+def opening(ground: Stage, browser: Browser) -> Iterator[Callable[..., Tab]]:
+    """Open tabs of an installation, and look at the end what they have complained of."""
     made: list[Tab] = []
 
     def open_tab(**kinds: object) -> Tab:
@@ -34,7 +42,7 @@ def tab(ground: Stage, browser: Browser) -> Iterator[Callable[..., Tab]]:
 
     yield open_tab
     for each in made:
-        assert each.complaints == []
+        assert not each.complaints, "\n".join(each.complaints)
         assert each.violations() == []
         each.page.context.close()
 

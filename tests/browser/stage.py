@@ -30,6 +30,7 @@ WAIT_MS = 20_000
 STEP_S = 30  # of a code
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH")
+SESSIONS = ("sessionid", "nexus_sid")  # what a session's cookie is called, and in production
 LIMITS = {"MAX_POSITION_SIZE": "200000", "ORDERS_PER_HOUR": "1000"}
 WATCH = """
 window.__csp = [];
@@ -123,7 +124,7 @@ class Tab:
     def hear(self, line: ConsoleMessage) -> None:
         """Keep what the page writes into the console, when it is a complaint."""
         if line.type in ("error", "warning"):
-            self.complaints.append(line.text)
+            self.complaints.append(f"{line.text} ({self.page.url}, {line.location})")
 
     def go(self, path: str) -> None:
         """Load a page."""
@@ -152,7 +153,7 @@ class Tab:
         self.page.click("form[action='/login'] button")
         self.page.wait_for_url(self.stage.base + "/")
         cookies = self.page.context.cookies()
-        self.stage.sessions[role] = [each for each in cookies if each["name"].endswith("sessionid")]
+        self.stage.sessions[role] = [each for each in cookies if each["name"].endswith(SESSIONS)]
         return self
 
     def enter_console(self, role: str = "operator") -> "Tab":
@@ -216,12 +217,12 @@ def _is_gateway(line: Path, folder: bytes) -> bool:
     return b"mt5.gateway" in words and folder in words
 
 
-def _keep_logs(folder: Path, settings: dict[str, str]) -> None:
+def keep_logs(folder: Path, name: str) -> None:
     """Copy what every process wrote to where CI looks for it; the folder itself goes."""
-    kept = ARTEFACTS / ("logs-night" if settings else "logs")
+    kept = ARTEFACTS / name
     shutil.rmtree(kept, ignore_errors=True)
     kept.mkdir(parents=True)
-    for log in [folder / "run.log", *folder.glob("logs/*")]:
+    for log in [*folder.glob("run.log"), *folder.glob("logs/*")]:
         shutil.copyfile(log, kept / log.name)
 
 
@@ -259,7 +260,7 @@ def running(**settings: str) -> Iterator[Stage]:
                 process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
-            _keep_logs(Path(folder), settings)
+            keep_logs(Path(folder), "logs-night" if settings else "logs")
             from nexus.local import postgres  # noqa: PLC0415 — as root the database lies elsewhere, behind a link
 
             postgres.remove(Path(folder, "postgres"))
@@ -293,6 +294,7 @@ def new_tab(
         viewport=size or DESKTOP,  # type: ignore[arg-type]
         color_scheme="dark" if dark else "light",
         reduced_motion="reduce",
+        ignore_https_errors=True,  # a stage that speaks TLS has a certificate of its own authority
     )
     context.add_init_script(WATCH)
     context.set_default_timeout(WAIT_MS)

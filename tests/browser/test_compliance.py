@@ -9,12 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Error, expect
 
-from tests.browser.consoles import SOON_MS, until
+from tests.browser.consoles import SOON_MS, first, until
 from tests.browser.stage import DESKTOP, PHONE, ROOT, Stage, Tab
 
 VERIFIER = ROOT / "nexus_audit_verify.py"
+WRONG_CODE = {"en": "wait for the next one", "fr": "attendez le suivant"}
 REASON = "Asked by the regulator, case 17."
 
 
@@ -86,6 +87,61 @@ def test_an_order_is_found_read_exported_and_verified(
     data[len(data) // 3] ^= 1
     forged.write_bytes(data)
     assert verify(forged, ground.folder / "audit" / "public-key.pem").returncode != 0
+
+
+@pytest.mark.parametrize(("language", "size"), [("en", DESKTOP), ("fr", PHONE)])
+def test_personal_data_is_shown_once_and_the_log_says_who_looked(
+    tab: Callable[..., Tab], ground: Stage, language: str, size: dict[str, int]
+) -> None:
+    mark = f"reveal-{language}-{'phone' if size == PHONE else 'wide'}"
+    why = f"A person asks what we know of them, case {mark}."
+    officer: Tab = tab(language=language, size=size).enter_console("compliance")  # this login is in the log itself
+    page = officer.page
+    event = first(officer, "/admin/audit/?act=auth.login.succeeded", "/admin/audit/events/[0-9]+/")
+    officer.go(event)
+    expect(page.locator("#content")).not_to_contain_text("127.0.0.1")
+    officer.show(f"{mark}-1-event")
+    officer.follow("#content a[href$='/reveal/']")
+    officer.show(f"{mark}-2-ask")
+    before = page.locator("input[name=version]").input_value()
+
+    # Without a right code nothing is shown, and the log is told of no look.
+    reason(officer, why, "000000")
+    expect(page.locator(".errornote")).to_contain_text(WRONG_CODE[language])
+    expect(page.locator("input[name=version]")).to_have_value(before)
+    officer.show(f"{mark}-3-wrong-code")
+    officer.complaints.clear()  # the browser names the answer's status: see `test_security`
+
+    reason(officer, why, ground.code("compliance"))
+    expect(page.locator("#content dl.facts code", has_text="127.0.0.1")).to_be_visible()
+    officer.show(f"{mark}-4-shown")
+
+    # Neither loading the page again nor going back to it shows it again.
+    page.evaluate("location.reload()")
+    expect(page.locator("form.act")).to_be_visible()
+    expect(page.locator("#content")).not_to_contain_text("127.0.0.1")
+    officer.show(f"{mark}-5-again")
+    officer.complaints.clear()
+    officer.follow(f"#content a[href='{event}']")
+    with pytest.raises(Error, match="ERR_CACHE_MISS"):  # the browser has kept nothing of it either
+        page.go_back()
+    page.wait_for_url("chrome-error://**")
+
+    # The look is an event: who, at what, and why.
+    officer.go("/admin/audit/?act=audit.pii_revealed")
+    officer.follow("#content a[href*='/audit/events/']")
+    facts = page.locator("#content")
+    expect(facts).to_contain_text(why)
+    expect(facts).to_contain_text(event.rstrip("/").rsplit("/", 1)[1])
+    expect(facts).to_contain_text(ground.people["compliance"]["email"])
+    officer.show(f"{mark}-6-look")
+
+
+def reason(officer: Tab, why: str, code: str) -> None:
+    """Fill in the form of an act, and send it."""
+    officer.page.fill("textarea[name=reason]", why)
+    officer.page.fill("input[name=otp]", code)
+    officer.follow("form.act button[type=submit]")
 
 
 def export(officer: Tab, folder: Path, mark: str, ground: Stage) -> Path:

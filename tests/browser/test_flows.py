@@ -2,7 +2,7 @@
 
 import re
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.stage import PHONE, WAIT_MS, Stage, Tab
 
@@ -108,6 +108,31 @@ def test_a_position_is_closed_and_its_stop_changed(tab, ground: Stage):
     expect(mine.page.locator(".note.good")).to_contain_text("Filled")
     mine.go("/positions")
     expect(mine.page.locator(f"#{place}")).to_have_count(0)
+
+
+def test_a_form_that_is_opened_while_news_come_stays_open(tab, ground: Stage):
+    """The answer was on its way when it was opened."""
+    ground.trade(quantity="0.01")
+    mine = tab().login()
+    mine.go("/positions")
+    mine.settle()
+    held: list[Route] = []
+    mine.page.route(
+        lambda url: url.endswith("/positions"), lambda route: held.append(route) if not held else route.continue_()
+    )
+    ground.trade(quantity="0.01")
+    expect(mine.page.locator("#positions.htmx-request")).to_have_count(1, timeout=WAIT_MS)
+
+    card = mine.page.locator("article[data-position]").first
+    card.locator("summary", has_text="Close").click()
+    with mine.page.expect_response(lambda answer: answer.url.endswith("/positions")):
+        held[0].continue_()
+    expect(mine.page.locator("#positions.htmx-request")).to_have_count(0, timeout=WAIT_MS)
+
+    expect(card.get_by_role("button", name="Close at the market")).to_be_visible()
+    count = mine.page.locator("article[data-position]").count()
+    card.locator("summary", has_text="Close").click()  # closed again: now the news may come in
+    expect(mine.page.locator("article[data-position]")).to_have_count(count + 1)
 
 
 def test_a_working_order_is_canceled(tab, ground: Stage):

@@ -116,3 +116,22 @@ def test_the_process_lets_its_pages_go_when_it_ends(pool, trader, account):
         return last
 
     assert asyncio.run(scene()) == {"type": "http.response.body", "body": b""}
+
+
+def test_a_session_is_found_among_cookies_that_come_one_by_one(pool, trader, account):
+    """So a browser sends them that speaks HTTP/2; told `over`, it would go to the login, and be sent back for ever."""
+    key = Browser().login(trader).http.session.session_key
+
+    async def scene() -> bytes:
+        app, answer, left = door.Door(), asyncio.Queue[Any](), asyncio.Queue[Any]()
+        cookies = [(b"cookie", each) for each in (b"one=1", f"sessionid={key}".encode(), b"csrftoken=last")]
+        headers = [(b"host", b"nexus.example"), *cookies]
+        scope = {"type": "http", "path": "/events", "method": "GET", "headers": headers}
+        serving = asyncio.create_task(app(scope, left.get, answer.put))
+        await asyncio.wait_for(answer.get(), WAIT_S)
+        first = await asyncio.wait_for(answer.get(), WAIT_S)
+        await left.put({"type": "http.disconnect"})
+        await asyncio.wait_for(serving, WAIT_S)
+        return bytes(first["body"])
+
+    assert b"event: hello" in asyncio.run(scene())

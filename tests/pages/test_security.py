@@ -227,6 +227,7 @@ def test_a_live_account_is_armed_with_a_code_and_disarmed_without_one(browser, t
     wrong = browser.send(live, {"for_s": "3600", "code": "000000"}, page=live)
     account.refresh_from_db()
     assert (wrong.status_code, account.armed_until) == (401, None)
+    assert "000000" not in wrong.content.decode()  # the next one is typed into an empty field
     assert "Not armed" in text_of(browser.get("/"))
 
     done = browser.send(live, {"for_s": "3600", "code": fresh_code(trader)}, page=live)

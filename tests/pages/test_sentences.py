@@ -55,7 +55,8 @@ def _of_the_code() -> set[tuple[str, str]]:
                 if not isinstance(node, ast.Call):
                     continue
                 called = getattr(node.func, "id", getattr(node.func, "attr", ""))
-                given = [*node.args[:1]] if called in errors else []
+                # An error that has one sentence of its own gives it to its parent.
+                given = [*node.args[:1]] if called in errors or called == "__init__" else []
                 given += [each.value for each in node.keywords if each.arg in TOLD and called != "Notice"]
                 found |= {(name, each) for one in given for each in _sentence(one) if " " in each.strip()}
     return found

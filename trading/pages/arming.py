@@ -11,7 +11,7 @@ from django.utils.timezone import now
 from django.utils.translation import gettext, gettext_lazy
 
 from accounts.rules import MATRIX, Action
-from accounts.services import codes, pages, step_up
+from accounts.services import browsing, codes, pages, step_up
 from accounts.services.pages import page, person
 from trading import selectors
 from trading.services import arming
@@ -34,7 +34,7 @@ class ArmForm(forms.Form):
     code = forms.CharField(
         label=gettext_lazy("Code of your authenticator app"),
         max_length=64,
-        widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "inputmode": "numeric", "autofocus": True}),
+        widget=pages.CodeInput(attrs={"autocomplete": "one-time-code", "inputmode": "numeric", "autofocus": True}),
     )
 
 
@@ -51,16 +51,18 @@ def arm(request: HttpRequest, account_id: uuid.UUID) -> HttpResponse:
         try:
             typed = form.cleaned_data["code"].strip()
             step_up.require_typed(request, step=MATRIX[Action.LIVE_ARM].step, purpose=Action.LIVE_ARM.value, code=typed)
+            browsing.freshen(request, at=now())  # the order that follows asks for no second code
             lifetime = timedelta(seconds=int(form.cleaned_data["for_s"]))
             arming.arm(public_id=account_id, lifetime=lifetime, by=user, at=now())
             messages.success(request, gettext("The account is armed: its orders go to the market."))
-            return pages.go(request, "/")
+            return pages.go(request, pages.next_of(request))
         except codes.OtpInvalid as exc:
             form.add_error("code", gettext("The code is not valid. Each is accepted once: wait for the next one."))
             status = exc.status
     elif form.is_bound:
         status = 400
-    return pages.render(request, "trading/arm.html", {"account": account, "form": form}, status=status)
+    shown = {"account": account, "form": form, "next": pages.next_of(request)}
+    return pages.render(request, "trading/arm.html", shown, status=status)
 
 
 @page("LIVE_DISARM", methods=("POST",))

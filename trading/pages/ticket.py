@@ -1,6 +1,7 @@
 """The ticket: what an order would cost and how much room it leaves, then the order itself, then its answer."""
 
 import uuid
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -52,19 +53,26 @@ def _form(request: HttpRequest) -> TicketForm:
     return TicketForm(initial=first | asked, accounts=owned)
 
 
+def _lacks(rows: list[words.LimitRow], reason: str) -> bool:
+    return any(row.check.reason == reason and not row.check.passed for row in rows)
+
+
 def _show(request: HttpRequest, form: TicketForm, *, preview: Preview | None = None, status: int = 200) -> HttpResponse:
     """Show the ticket, or to a ticket that stands the part that changes."""
     rows = [words.row_of(check) for check in preview.verdict.checks] if preview else []
+    values = form.values() if preview else {}
     context = {
         "nav": "ticket",
         "form": form,
         "symbols": selectors.symbols_met(person(request)),
         "preview": preview,
-        "values": form.values() if preview else {},
+        "values": values,
         "failed": [row for row in rows if not row.check.passed],
         "limits": words.limits_of(preview.verdict.checks) if preview else [],
         "key": new_key(),
-        "needs_code": any(row.check.reason == "STEP_UP_REQUIRED" and not row.check.passed for row in rows),
+        "again": f"/ticket?{urlencode({name: said for name, said in values.items() if said})}",
+        "needs_arming": _lacks(rows, "LIVE_NOT_ARMED"),
+        "needs_code": _lacks(rows, "STEP_UP_REQUIRED"),
     }
     template = "trading/parts/answer.html" if pages.is_fragment(request) else "trading/ticket.html"
     # htmx shows no answer that is a failure, and this one is only unfinished.

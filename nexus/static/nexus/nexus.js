@@ -88,6 +88,12 @@
     event.preventDefault();
     part.dataset.late = "yes";
   });
+  document.body.addEventListener("htmx:beforeSwap", (event) => {
+    const part = event.detail.target;
+    if (part.dataset.careful === undefined || !busy(part)) return; // opened while the answer was on its way
+    event.detail.shouldSwap = false;
+    part.dataset.late = "yes";
+  });
   document.body.addEventListener(
     "toggle",
     (event) => {
