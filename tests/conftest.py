@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import pytest_socket
-from django.db.backends.signals import connection_created
+from django.conf import settings
 from django.db.models import Max
 from django.test import override_settings
 
@@ -23,12 +23,21 @@ def pytest_runtest_setup() -> None:
     pytest_socket.socket_allow_hosts(["127.0.0.1", "::1"], allow_unix_socket=True)
 
 
-def _be_patient(*, connection: Any, **_: Any) -> None:
-    """Let a test's transaction, which is as long as the test, stay open on a busy machine."""
-    connection.connection.execute("SET idle_in_transaction_session_timeout = '120s'")
+PATIENCE = "idle_in_transaction_session_timeout"
 
 
-connection_created.connect(_be_patient, dispatch_uid="tests.be_patient")
+def _be_patient() -> None:
+    """Let a test's transaction, which is as long as the test, stay open on a busy machine.
+
+    As connections open, and not by SET: migrations, and each flush after a test, RESET to what a connection began with.
+    """
+    options: Any = settings.DATABASES["default"]["OPTIONS"]
+    patient = options["options"].replace(f"{PATIENCE}=5s", f"{PATIENCE}=120s")
+    assert PATIENCE + "=120s" in patient
+    options["options"] = patient
+
+
+_be_patient()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts import selectors
+from accounts.api.access import client_of
 from accounts.models import EMAIL_LENGTH_MAX, ApprovalRequest, User
 from accounts.rules import Action
 from accounts.services import approvals, enrolments, staffing
@@ -285,7 +286,7 @@ class Enrol(APIView):
     def post(self, request: Request) -> Response:
         """Set the first password with the token of an enrolment link, which this uses up."""
         asked = _read(EnrolInput, request.data)
-        enrolments.enrol(token=asked["token"], password=asked["password"], at=now())
+        enrolments.enrol(token=asked["token"], password=asked["password"], client=client_of(request), at=now())
         return Response(status=204)
 
 

@@ -33,7 +33,7 @@ def first_password(request: HttpRequest) -> HttpResponse:
         status = 400
         if form.is_valid():
             try:
-                enrolments.enrol(**form.asked(), at=timezone.now())
+                enrolments.enrol(**form.asked(), client=client_of(request), at=timezone.now())
                 return pages.go(request, "/login?set=1")
             except (enrolments.EnrolmentInvalid, users.PasswordRefused) as exc:
                 status = _say(form, exc)

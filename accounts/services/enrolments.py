@@ -7,14 +7,16 @@ from datetime import datetime, timedelta
 from django.db import transaction
 
 from accounts.models import Enrolment, User
-from accounts.services import users
+from accounts.services import lockout, refusals, users
 from accounts.states import Role
+from accounts.types import ClientInfo
 from nexus.audit.services import trail
-from nexus.audit.types import Actor, Target
+from nexus.audit.types import ANONYMOUS, Actor, Outcome, Target
 from nexus.core.errors import Unauthenticated
 
 LIFETIME = timedelta(hours=72)
 TOKEN_SIZE = 32  # bytes of randomness
+ENROLLED = "accounts.user.enrolled"
 
 
 class EnrolmentInvalid(Unauthenticated):
@@ -42,9 +44,23 @@ def issue(user: User, *, at: datetime) -> str:
     return token
 
 
+def enrol(*, token: str, password: str, client: ClientInfo, at: datetime) -> None:
+    """Set the first password, and use the token up. Raises: EnrolmentInvalid, after it was kept; users.PasswordRefused.
+
+    No transaction may be open.
+    """
+    try:
+        _enrol(token=token, password=password, client=client, at=at)
+    except EnrolmentInvalid:
+        refusals.keep(
+            action=ENROLLED, actor=ANONYMOUS, target=Target("user", ""), outcome=Outcome.FAILURE,
+            pii=client.as_pii(), of=f"enrol {lockout.network_of(client.ip)}",
+        )  # fmt: skip
+        raise
+
+
 @transaction.atomic(durable=True)
-def enrol(*, token: str, password: str, at: datetime) -> None:
-    """Set the first password, and use the token up. Raises: EnrolmentInvalid, users.PasswordRefused."""
+def _enrol(*, token: str, password: str, client: ClientInfo, at: datetime) -> None:
     rows = Enrolment.objects.select_for_update(of=("self",), no_key=True)
     held = rows.filter(token_sha256=digest(token), is_reset=False, used_at__isnull=True, expires_at__gt=at).first()
     if held is None:
@@ -56,10 +72,11 @@ def enrol(*, token: str, password: str, at: datetime) -> None:
     held.used_at = at
     held.save(update_fields=["used_at"])
     trail.record(
-        action="accounts.user.enrolled",
+        action=ENROLLED,
         actor=Actor.user(user.public_id),
         target=Target("user", str(user.public_id)),
         occurred_at=at,
+        pii=client.as_pii(),
     )
 
 

@@ -16,14 +16,13 @@ _PAGE = (
 # Swagger's page styles itself and draws its own marks; it shows our document and no data.
 _DOCUMENTS = _PAGE.format(styles=" 'unsafe-inline'", images=" data:", listens="")
 _DOCS = "/docs"
-# What browsers know of, but for what a page may want: the whole screen, and writing to the clipboard.
+# What browsers have long known of: one that they do not know is an error in their console. Not the whole screen.
 _NO_DEVICES = ", ".join(
     f"{feature}=()"
     for feature in (
-        "accelerometer", "autoplay", "bluetooth", "camera", "clipboard-read", "display-capture", "encrypted-media",
-        "gamepad", "geolocation", "gyroscope", "hid", "idle-detection", "local-fonts", "magnetometer", "microphone",
-        "midi", "payment", "picture-in-picture", "publickey-credentials-get", "screen-wake-lock", "serial", "usb",
-        "xr-spatial-tracking",
+        "accelerometer", "autoplay", "camera", "display-capture", "encrypted-media", "geolocation", "gyroscope", "hid",
+        "magnetometer", "microphone", "midi", "payment", "picture-in-picture", "publickey-credentials-get",
+        "screen-wake-lock", "serial", "usb", "xr-spatial-tracking",
     )
 )  # fmt: skip
 

@@ -10,8 +10,9 @@ from typing import Any, Self
 import structlog
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from psycopg.errors import IdleInTransactionSessionTimeout
 from rest_framework import exceptions
 
 from nexus.core.errors import Denied, FieldError, NexusError, NotFound, Unauthenticated, Unavailable, problem
@@ -115,10 +116,15 @@ def as_error(exc: Exception) -> NexusError | None:
             return Denied("You may not do this.")
         case RequestDataTooBig():
             return BodyTooLarge("The body may hold 64 KiB at most.")
-        case OperationalError() | InterfaceError():
+        case OperationalError() | InterfaceError() | InternalError() if _is_down(exc):
             log.error("http.database.unavailable", error=type(exc).__name__, detail=str(exc))
             return Unavailable("The database did not answer in time. Try again.", headers={"Retry-After": "1"})
     return None
+
+
+def _is_down(exc: Exception) -> bool:
+    """Tell whether the database is away; a transaction that stood too long it ends too, by a word of its own."""
+    return not isinstance(exc, InternalError) or isinstance(exc.__cause__, IdleInTransactionSessionTimeout)
 
 
 def _from_drf(exc: exceptions.APIException) -> NexusError:

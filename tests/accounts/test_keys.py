@@ -339,7 +339,9 @@ def test_a_rotation_says_when_the_old_key_ends_and_by_which_it_is_followed(clien
     (told,) = (event for event in new_events() if event.action == "accounts.api_key.rotated")
     detail = json.loads(told.canonical)["detail"]
     assert (told.object_id, detail["successor"], detail["before"]["expires_at"]) == (old["id"], new["id"], None)
-    assert detail["after"]["expires_at"] == ApiKey.objects.get(public_id=old["id"]).expires_at.isoformat()
+    ends = ApiKey.objects.get(public_id=old["id"]).expires_at
+    assert ends is not None
+    assert detail["after"]["expires_at"] == ends.isoformat()
 
 
 def test_its_use_is_noted_once_a_minute(client):

@@ -14,11 +14,11 @@ from accounts.services import codes, gates, keys, refusals
 from accounts.services.codes import OTP
 from accounts.states import Role
 from nexus.alerts.models import Alert
-from nexus.audit.models import Event
+from nexus.audit.models import Event, Pii
 from tests.accounts.test_keys import bot, make
 from tests.accounts.test_lockout import attempt
 from tests.client import ApiClient
-from tests.factories.accounts import UserFactory
+from tests.factories.accounts import PASSWORD, UserFactory
 from tests.factories.second_factor import enrolled
 from tests.threads import together
 
@@ -78,6 +78,16 @@ def test_codes_that_are_locked_and_hammered_fill_no_log(kept, monkeypatch):
 
     assert answers == [401] + [429] * 6
     assert (len(kept("auth.otp.failed")), len(kept("auth.otp.locked"))) == (1, 3)
+
+
+def test_a_link_that_is_none_is_kept_where_it_came_from_can_be_erased(kept):
+    answers = [ApiClient().post("/auth/enrol", {"token": "x" * 43, "password": PASSWORD}) for _ in range(5)]
+
+    assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(401, "enrolment_invalid")}
+    told = kept("accounts.user.enrolled")
+    assert [(event.actor_type, event.outcome) for event in told] == [("anonymous", "failure")] * 3
+    assert "127.0.0.1" in Pii.objects.get(event=told[0]).data
+    assert "127.0.0.1" not in told[0].canonical
 
 
 def test_a_trader_that_sends_what_cannot_be_an_order_fills_no_log(kept):

@@ -25,9 +25,7 @@ def test_an_answer_for_programs_shows_and_runs_nothing(client, path):
     assert answer["Referrer-Policy"] == "same-origin"
     assert answer["Cross-Origin-Opener-Policy"] == "same-origin"
     denied = set(answer["Permissions-Policy"].split(", "))
-    assert {
-        f"{each}=()" for each in ("camera", "microphone", "bluetooth", "display-capture", "serial", "usb")
-    } <= denied
+    assert {f"{each}=()" for each in ("camera", "microphone", "hid", "display-capture", "serial", "usb")} <= denied
     assert answer["Cache-Control"] == "no-store"
     assert "Access-Control-Allow-Origin" not in answer
 

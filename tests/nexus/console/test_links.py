@@ -8,6 +8,7 @@ from django.utils.timezone import now
 from accounts.models import Enrolment
 from accounts.services import approvals, enrolments, links, notices, staffing
 from accounts.states import Role
+from accounts.types import ClientInfo
 from nexus.core.errors import NexusError
 from tests.factories.accounts import PASSWORD
 from tests.nexus.console.people import confirm, text
@@ -31,7 +32,7 @@ def opens(page: str) -> list[str]:
     found = []
     for word in set(re.findall(r"[\w-]{8,}", page)):
         try:
-            enrolments.enrol(token=word, password=PASSWORD, at=now())
+            enrolments.enrol(token=word, password=PASSWORD, client=ClientInfo(), at=now())
         except NexusError:
             continue
         found.append(word)
