@@ -114,7 +114,9 @@ def _database() -> Iterator[None]:
     """Make a database of its own, with every table, and remove it at the end. Raises: CommandError."""
     usual = connection.settings_dict["NAME"]
     connection.settings_dict["TEST"]["NAME"] = f"replay_{now():%Y%m%d}_{secrets.token_hex(4)}"
-    current_app.conf.update(broker_url="memory://")  # its jobs name rows of that database, and are for no worker
+    # Its jobs name rows of that database, and are for no worker. CELERY_BROKER_URL in the environment wins over the
+    # first of these: this installation's workers would be given the replay's numbers.
+    current_app.conf.update(broker_url="memory://", broker_write_url="memory://", broker_transport_options={})
     try:
         connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
     except (DatabaseError, SystemExit) as exc:
