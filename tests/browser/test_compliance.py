@@ -110,7 +110,7 @@ def test_personal_data_is_shown_once_and_the_log_says_who_looked(
     expect(page.locator(".errornote")).to_contain_text(WRONG_CODE[language])
     expect(page.locator("input[name=version]")).to_have_value(before)
     officer.show(f"{mark}-3-wrong-code")
-    officer.complaints.clear()  # the browser names the answer's status: see `test_security`
+    officer.complaints.clear()  # the browser notes the 401 itself
 
     reason(officer, why, ground.code("compliance"))
     expect(page.locator("#content dl.facts code", has_text="127.0.0.1")).to_be_visible()
@@ -121,7 +121,7 @@ def test_personal_data_is_shown_once_and_the_log_says_who_looked(
     expect(page.locator("form.act")).to_be_visible()
     expect(page.locator("#content")).not_to_contain_text("127.0.0.1")
     officer.show(f"{mark}-5-again")
-    officer.complaints.clear()
+    officer.complaints.clear()  # and the 409
     officer.follow(f"#content a[href='{event}']")
     with pytest.raises(Error, match="ERR_CACHE_MISS"):  # the browser has kept nothing of it either
         page.go_back()

@@ -76,7 +76,7 @@ def test_a_trader_arms_an_account_trades_with_real_money_and_disarms_it(
     expect(page.locator("input[name=code]")).to_have_value("")
     expect(page.locator("select[name=for_s]")).to_have_value("3600")
     mine.show(f"{mark}-5-wrong-code")
-    mine.complaints.clear()  # the browser names the answer's status
+    mine.complaints.clear()  # the browser notes the 401 itself
     page.fill("input[name=code]", live.code("trader"))
     page.click("form.stack button")
     page.wait_for_url("**/ticket?*")
