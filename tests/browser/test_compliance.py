@@ -26,7 +26,8 @@ def test_an_order_is_found_read_exported_and_verified(
     order = ground.trade(quantity="0.05")
     refused = ground.trade(quantity="50")
     mark = f"compliance-{language}-{'phone' if size == PHONE else 'wide'}"
-    officer: Tab = tab(language=language, size=size).enter_console("compliance")
+    name = ground.hire(f"auditor-{language}", "COMPLIANCE")
+    officer: Tab = tab(language=language, size=size).enter_console(name)
     page = officer.page
     officer.show(f"{mark}-1-home")
 
@@ -76,7 +77,7 @@ def test_an_order_is_found_read_exported_and_verified(
 
     # Export what was found, see how far it is, and take it: proof on another machine, with one file and a public key.
     officer.go(found)
-    bundle = export(officer, tmp_path, mark, ground)
+    bundle = export(officer, name, tmp_path, mark)
     verdict = verify(bundle, ground.folder / "audit" / "public-key.pem")
     assert verdict.returncode == 0, verdict.stdout + verdict.stderr
     assert events_of(verdict.stdout) >= 2  # admitted, and filled
@@ -145,7 +146,7 @@ def reason(officer: Tab, why: str, code: str) -> None:
     officer.follow("form.act button[type=submit]")
 
 
-def export(officer: Tab, folder: Path, mark: str, ground: Stage) -> Path:
+def export(officer: Tab, name: str, folder: Path, mark: str) -> Path:
     """Ask for a bundle of the search that is shown, wait for it on its page, and download it."""
     page = officer.page
     page.click("#content a[href*='/exports/ask/']")
@@ -153,7 +154,7 @@ def export(officer: Tab, folder: Path, mark: str, ground: Stage) -> Path:
     expect(page.locator("input[name=object_type]")).to_have_value("order")
     page.check("input[name=with_csv]")
     page.fill("textarea[name=reason]", REASON)
-    page.fill("input[name=otp]", ground.code("compliance"))
+    page.fill("input[name=otp]", officer.stage.code(name))
     officer.show(f"{mark}-9-ask")
     page.click("form.act button[type=submit]")
     page.wait_for_url(re.compile(r"/exports/\d+/$"))
@@ -162,7 +163,7 @@ def export(officer: Tab, folder: Path, mark: str, ground: Stage) -> Path:
     officer.show(f"{mark}-10-ready")
     take.click()
     page.wait_for_url("**/take/")
-    page.fill("input[name=otp]", ground.code("compliance"))
+    page.fill("input[name=otp]", officer.stage.code(name))
     with page.expect_download() as coming:
         page.click("form.act button[type=submit]")
     bundle = folder / coming.value.suggested_filename
