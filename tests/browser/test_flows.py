@@ -194,6 +194,22 @@ def test_an_ended_session_leads_to_the_login(tab, ground: Stage):
     mine.page.wait_for_url(re.compile("/login"), timeout=60_000)
 
 
+def test_a_page_whose_session_is_over_for_the_events_alone_does_not_load_for_ever(tab, ground: Stage):
+    mine = tab().login()
+    mine.settle()
+    allowed = {"access-control-allow-origin": ground.base, "access-control-allow-credentials": "true"}
+    over = {"headers": allowed | {"content-type": "text/event-stream"}, "body": "event: over\ndata: {}\n\n"}
+    loads: list[str] = []
+    mine.page.on("request", lambda asked: loads.append(asked.url) if asked.is_navigation_request() else None)
+    mine.page.route("**/events", lambda route: route.fulfill(**over))  # type: ignore[arg-type]
+
+    mine.page.evaluate("location.reload()")
+
+    expect(mine.page.locator("#pulse")).to_have_text("Disconnected: reconnecting", timeout=WAIT_MS)
+    paths = [each.removeprefix(ground.base) for each in loads]
+    assert paths == ["/", "/login", "/"]  # looked once whether it must log in
+
+
 def test_a_broker_that_goes_silent_and_comes_back_is_seen(tab, ground: Stage):
     mine = tab().login()
     mine.settle()

@@ -25,6 +25,7 @@
   const language = document.documentElement.lang;
   const sign = document.getElementById("pulse");
   const QUIET_MS = 8000; // nothing for so long, and what stands on the page is no longer called live
+  const OVER_MS = 30000; // between two looks at whether one must log in
   let heard = 0;
   let source = null;
   let wait = 1000;
@@ -160,8 +161,16 @@
       show();
     });
     source.addEventListener("over", () => {
-      isLeaving = true;
       source.close(); // or it would come back, and be told the same again
+      const last = Number(sessionStorage.getItem("over"));
+      sessionStorage.setItem("over", Date.now());
+      if (Date.now() - last < OVER_MS) {
+        hasOpened = true; // the login has sent us back here: the two disagree, and we do not load for ever
+        show();
+        setTimeout(open, OVER_MS);
+        return;
+      }
+      isLeaving = true;
       location.assign("/login");
     });
     source.onerror = () => {
