@@ -56,11 +56,15 @@ def sighted(
 
     Takes: the signature that the run before saw under this key and how often in a row, how many runs in a row it was
     left out, the signature that an operator keeps, and whether the run that counted last is long enough ago: two that
-    people ask for within seconds are one sighting.
+    people ask for within seconds are one sighting. What was left out as often as it may be counts from then on, until
+    it is busy no more or is another difference: it would seem to be gone for all but every fourth run.
     """
-    is_excluded, is_new = is_busy and excluded < EXCLUDED_MAX, seen != finding.signature
+    is_new = seen != finding.signature
+    is_spent = excluded >= EXCLUDED_MAX and (not seen or not is_new)
+    is_excluded = is_busy and not is_spent
     return replace(
         finding,
+        is_busy=is_busy,
         sightings=1 if is_new else sightings + is_apart,
         is_apart=is_apart or (is_new and not is_excluded),
         is_excluded=is_excluded,

@@ -41,7 +41,8 @@ class Finding:
     """One difference with its worth. A difference of money has no `position`.
 
     Units: `value` in USD, None when it cannot be valued; `amount` in account currency, what our books lack.
-    `sightings` counts complete runs in a row that found just this, and `is_apart` tells whether this one counts.
+    `sightings` counts complete runs in a row that found just this, and `is_apart` tells whether this one counts. What
+    is busy, as it has just moved or may be moving, is left out for some runs.
     """
 
     key: str
@@ -53,6 +54,7 @@ class Finding:
     is_excluded: bool = False
     is_kept: bool = False
     is_apart: bool = True
+    is_busy: bool = False
 
     @property
     def signature(self) -> str:

@@ -188,7 +188,11 @@ def reserved_for(risk: Decimal, *, leaves: Decimal, quantity: Decimal) -> Decima
 def open_risk(
     position: VenuePosition, *, contract_size: Decimal, usd: Decimal, gap: Decimal, unstopped_move: Decimal | None
 ) -> Decimal | None:
-    """Return how much more a position can lose from its mark to its stop, in USD, or None when that is not bounded."""
+    """Return how much more a position can lose from its mark to its stop, in USD, or None when that is not bounded, as
+    without a mark: a terminal that has no price yet shows zero, and a long position could lose nothing from there.
+    """
+    if position.price_current <= 0:
+        return None
     units = position.quantity * contract_size
     if position.stop_loss is not None:
         stop = worst_exit(position.stop_loss, side=position.side, gap=gap)

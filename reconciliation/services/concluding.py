@@ -272,11 +272,21 @@ def _remember(account: Account, pairs: list[tuple[Finding, Action]], *, at: date
     for finding, action in pairs:
         row = known.get(finding.key) or Sighting(account=account, key=finding.key)
         begins_anew = action in (Action.EXCLUDED, Action.BROKER_SYNCED)
-        row.excluded = row.excluded + finding.is_apart if action is Action.EXCLUDED else 0
+        row.excluded = _left_out(row.excluded, finding, action)
         row.counted_at = at if finding.is_apart else row.counted_at
         row.sightings = 0 if begins_anew else finding.sightings
         row.signature = "" if begins_anew else finding.signature
         row.save()
+
+
+def _left_out(before: int, finding: Finding, action: Action) -> int:
+    """Return how many runs in a row have left a difference out; one that counts and is still busy is not left out anew.
+
+    A difference that is left out after it has counted is another one: its runs are counted from the beginning.
+    """
+    if action is not Action.EXCLUDED:
+        return rules.EXCLUDED_MAX if finding.is_busy else 0
+    return (before if before < rules.EXCLUDED_MAX else 0) + finding.is_apart
 
 
 def _tell(run: Run, pairs: list[tuple[Finding, Action]], verdict: Verdict) -> None:

@@ -144,7 +144,7 @@ def test_a_swap_is_realized_by_the_deal_that_closes(execute, paper, account, rec
 
 
 def test_a_position_that_vanished_stops_the_account_and_its_deal_explains_it(
-    execute, paper, account, reconcile, replay, quiet
+    execute, paper, account, reconcile, replay, quiet, a_week_later
 ):
     order = execute()
     reconcile()
@@ -170,6 +170,17 @@ def test_a_position_that_vanished_stops_the_account_and_its_deal_explains_it(
     assert Review.objects.filter(state="OPEN").count() == 2
     replay()
 
+    a_week_later()  # the deal shows at last
+    outcome = reconcile()
+
+    assert (outcome.status, outcome.new_fills, outcome.discrepancy_usd) == ("CLEAN", 1, 0)
+    assert BrokerPosition.objects.get().quantity == 0
+    assert not BookCorrection.objects.exclude(kind="OPENING").exists()
+    assert not Review.objects.filter(state="OPEN").exists()
+    assert {alert.kind for alert in Alert.objects.filter(closed_at=None)} == {"TRADING_STOPPED", "EXTERNAL_FILL"}
+    assert stop_of(account) == StopLevel.REDUCE_ONLY  # nothing but a person releases it
+    replay()
+
 
 def test_an_order_whose_comment_and_answer_were_lost_is_found(execute, paper, account, reconcile, replay, settings):
     paper.control.inject("comment_drop", times=None)
@@ -189,7 +200,9 @@ def test_an_order_whose_comment_and_answer_were_lost_is_found(execute, paper, ac
     replay()
 
 
-def test_a_history_that_is_late_is_waited_for_while_the_position_is_new(paper, account, reconcile):
+def test_a_history_that_is_late_is_waited_for_while_the_position_is_new(
+    paper, account, reconcile, replay, a_week_later
+):
     delay_history(paper)
     paper.control.manual_trade(LOGIN, "EURUSD", mt5.ORDER_TYPE_BUY, "0.1")
 
@@ -199,6 +212,13 @@ def test_a_history_that_is_late_is_waited_for_while_the_position_is_new(paper, a
     assert [outcome.findings[0][1] for outcome in outcomes] == ["EXCLUDED"] * 3 + ["TRADING_STOPPED"]
     assert stop_of(account) == StopLevel.REDUCE_ONLY
     assert not BookCorrection.objects.exclude(kind="OPENING").exists()
+    replay()
+
+    a_week_later()  # the deal shows at last
+    outcome = reconcile()
+    assert (outcome.status, outcome.new_fills, BrokerPosition.objects.get().quantity) == ("CLEAN", 1, Decimal("0.1"))
+    assert {alert.kind for alert in Alert.objects.filter(closed_at=None)} == {"TRADING_STOPPED", "EXTERNAL_FILL"}
+    replay()
 
 
 def test_an_answer_cut_short_changes_nothing_and_is_a_failure(execute, paper, account, reconcile, settings):

@@ -80,6 +80,14 @@ def test_a_busy_key_sits_out_three_runs_in_a_row():
     assert busy == [True, True, True, False, False]
 
 
+@pytest.mark.parametrize(("seen", "is_left_out"), [("", False), ("-1", True), ("1", False)])
+def test_what_was_left_out_often_enough_counts_until_it_is_another_difference(seen, is_left_out):
+    found = rules.sighted(finding("5"), seen=seen, sightings=1, excluded=rules.EXCLUDED_MAX, kept="", is_busy=True)
+
+    assert finding("5").signature == "1"
+    assert found.is_excluded is is_left_out
+
+
 def position(
     quantity: str, price: str | None, venue_quantity: str, venue_price: str | None, **facts: str
 ) -> Difference:

@@ -16,6 +16,8 @@ from trading.models import AccountFigures, BrokerPosition, TradingAccount
 from trading.services import aside as put_asides
 from trading.services import figures, headroom, signals, watch
 
+SMALL = brief(quantity=Decimal("0.01"))
+
 
 def put_aside(user) -> TradingAccount:
     """Make an account of the user that lost 60 USD today, could lose 40 more, and was put aside then."""
@@ -44,11 +46,22 @@ def test_its_loss_of_today_is_given_back_to_nobody(aside, account, trader, execu
     assert asked_for(trader, account).used == 60
     limit(LimitKind.DAILY_LOSS, "65", user=trader)  # the order risks between 5 and 10
 
-    order = execute(brief(quantity=Decimal("0.01")))
+    order = execute(SMALL)
 
     assert (order.status, order.reason) == ("REJECTED", "DAILY_LOSS_EXCEEDS_LIMIT")
     (check,) = (each for each in order.checks if each["name"] == "DAILY_LOSS")
     assert (check["used"], Decimal(check["asked"]) > 5) == ("60", True)
+
+
+def test_with_it_the_day_s_loss_is_held_to_the_cent(aside, execute, settings):
+    settings.DAILY_LOSS_LIMIT = Decimal(60)
+    (refused,) = (each for each in execute(SMALL).checks if each["name"] == "DAILY_LOSS")
+    settings.DAILY_LOSS_LIMIT = 60 + Decimal(refused["asked"]) - Decimal("0.01")
+    assert execute(SMALL).reason == "DAILY_LOSS_EXCEEDS_LIMIT"
+
+    settings.DAILY_LOSS_LIMIT += Decimal("0.01")
+
+    assert execute(SMALL).status == "FILLED"
 
 
 def test_it_stops_its_user_with_what_the_others_lose(aside, account, trader):

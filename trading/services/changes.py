@@ -84,7 +84,11 @@ def _live(position: BrokerPosition, read: Facts) -> VenuePosition:
 
 
 def _extra_risk(position: BrokerPosition, *, live: VenuePosition, wanted: VenuePosition, read: Facts) -> Decimal:
-    """Return how much more the position could lose with the new stops, in USD. Raises: ChangeRefused."""
+    """Return how much more the position could lose with the new stops, in USD; a stop-loss that only protects needs no
+    price to tell. Raises: ChangeRefused.
+    """
+    if _only_protects(live, wanted):
+        return ZERO
     known = read.instruments[(position.account_id, position.symbol)]
     usd = rules.usd_rate(known.conversion, read.quotes, owed=True)
     if usd is None:

@@ -40,7 +40,7 @@ def note(account: TradingAccount, snapshot: AccountSnapshot, *, read_at: datetim
 
     What is being changed by a request of ours is left to that. Takes: `read_at`, the database's clock before the look.
     """
-    shown = {each.venue_position_id: each for each in snapshot.positions}
+    shown = {each.venue_position_id: each for each in snapshot.positions if each.price_current > 0}
     held = BrokerPosition.objects.filter(account=account, closed_at__isnull=True, venue_position_id__in=shown)
     positions = [row for row in held if _differs(row, shown[row.venue_position_id])]
     listed = {each.client_order_id: each for each in snapshot.orders if each.client_order_id}
