@@ -201,7 +201,7 @@ def test_a_page_whose_session_is_over_for_the_events_alone_does_not_load_for_eve
     over = {"headers": allowed | {"content-type": "text/event-stream"}, "body": "event: over\ndata: {}\n\n"}
     loads: list[str] = []
     mine.page.on("request", lambda asked: loads.append(asked.url) if asked.is_navigation_request() else None)
-    mine.page.route("**/events", lambda route: route.fulfill(**over))  # type: ignore[arg-type]
+    mine.page.route("**/events", lambda route: route.fulfill(**over))
 
     mine.page.evaluate("location.reload()")
 
