@@ -129,6 +129,7 @@ def test_personal_data_can_be_erased_and_the_erasure_is_an_event(new_events):
     assert [item.action for item in new_events()] == ["tests.thing.done", "audit.pii_erased"]
 
 
+@pytest.mark.threat(22)
 @pytest.mark.parametrize("replica", [False, True])
 @pytest.mark.parametrize(
     "statement",
