@@ -177,6 +177,16 @@ def test_no_limit_holds_a_close_back(terminal, tmp_path, limits):
     assert terminal.positions == []
 
 
+@pytest.mark.parametrize("code", [10036, 10038])
+def test_a_close_that_finds_nothing_to_close_is_refused_for_certain(send, terminal, code):
+    send("i1")
+    terminal.check_retcode = code
+
+    answer = send("i2", position=terminal.positions[0].ticket, type=1)
+
+    assert (answer["state"], answer["reply"]["code"], len(terminal.sent)) == ("REFUSED", str(code), 1)
+
+
 @pytest.mark.parametrize("trouble", [{"check_retcode": 10019}, {"none_from": {"order_check"}}])
 def test_no_check_holds_a_close_back(send, terminal, trouble):
     send("i1")
