@@ -253,6 +253,6 @@ def test_asks_windows_to_have_its_address_alone(running, monkeypatch):
     # There, and there only, an address that may be used again can be taken by a second gateway.
     monkeypatch.setattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_KEEPALIVE, raising=False)
 
-    with Server(("127.0.0.1", 0), gateway=None, token=TOKEN) as server:
+    with Server(("127.0.0.1", 0), gateway=running.server.gateway, token=TOKEN) as server:
         assert server.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         assert server.socket.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR) == 0

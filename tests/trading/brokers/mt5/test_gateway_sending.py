@@ -136,7 +136,8 @@ def test_keeps_to_the_limits_of_this_machine(terminal, tmp_path, limits, changes
      ({"bid": 1.1002, "ask": 1.1001}, "REFUSED")],
 )  # fmt: skip
 def test_looks_at_the_market_a_second_time_before_it_sends(running, send, terminal, moved, state):
-    first = terminal.symbol_info_tick("EURUSD") if terminal.symbol_select("EURUSD") else None
+    terminal.symbol_select("EURUSD")
+    first = terminal.symbol_info_tick("EURUSD")
     terminal.symbol_info_tick = lambda _: first._replace(**moved)
 
     answer = send(deviation=10)
@@ -147,7 +148,8 @@ def test_looks_at_the_market_a_second_time_before_it_sends(running, send, termin
 
 
 def test_what_is_sold_may_not_have_become_cheaper_than_it_allows(send, terminal):
-    first = terminal.symbol_info_tick("EURUSD") if terminal.symbol_select("EURUSD") else None
+    terminal.symbol_select("EURUSD")
+    first = terminal.symbol_info_tick("EURUSD")
     terminal.symbol_info_tick = lambda _: first._replace(bid=1.09989)
 
     assert send("i1", type=1, price=1.1, deviation=10)["reply"]["code"] == "PRICE_OUTSIDE_COLLAR"
@@ -173,6 +175,16 @@ def test_no_limit_holds_a_close_back(terminal, tmp_path, limits):
         assert post(running, "i3", position=position, type=1)["state"] == "RESULT"
 
     assert terminal.positions == []
+
+
+@pytest.mark.parametrize("code", [10036, 10038])
+def test_a_close_that_finds_nothing_to_close_is_refused_for_certain(send, terminal, code):
+    send("i1")
+    terminal.check_retcode = code
+
+    answer = send("i2", position=terminal.positions[0].ticket, type=1)
+
+    assert (answer["state"], answer["reply"]["code"], len(terminal.sent)) == ("REFUSED", str(code), 1)
 
 
 @pytest.mark.parametrize("trouble", [{"check_retcode": 10019}, {"none_from": {"order_check"}}])

@@ -14,6 +14,14 @@ from trading.management.commands.link_account import Command
 ROOT = Path(__file__).parents[4]
 PAGE = (ROOT / "docs/brokers.md").read_text(encoding="utf-8")
 CHAPTER = PAGE.split("## Installing the gateway on Windows")[1].split("\n## ")[0]
+
+
+def found(pattern: str, flags: int = 0) -> str:
+    match = re.search(pattern, CHAPTER, flags)
+    assert match is not None, pattern
+    return match[1]
+
+
 COMMANDS = re.findall(r"-m trading\.brokers\.mt5\.gateway (\w+)([^\n\"`]*)", CHAPTER)
 
 
@@ -34,7 +42,7 @@ def test_each_option_of_a_command_exists(name, rest):
 
 
 def test_its_configuration_is_taken(tmp_path):
-    document = json.loads(re.search(r"```json\n(.*?)```", CHAPTER, re.DOTALL)[1])
+    document = json.loads(found(r"```json\n(.*?)```", re.DOTALL))
     for key in document["tls"]:
         (tmp_path / key).touch()
         document["tls"][key] = str(tmp_path / key)
@@ -43,13 +51,11 @@ def test_its_configuration_is_taken(tmp_path):
     config = parse(document, environment=environment)
 
     assert config.terminal.kind == "metatrader5"
-    assert set(re.search(r"foreach \(\$name in (.*?)\)", CHAPTER)[1].split(", ")) == {
-        f'"{name}"' for name in environment
-    }
+    assert set(found(r"foreach \(\$name in (.*?)\)").split(", ")) == {f'"{name}"' for name in environment}
 
 
 def test_accounts_are_linked_as_it_says():
-    linked = re.search(r"manage\.py link_account (.*)", CHAPTER)[1].split()
+    linked = found(r"manage\.py link_account (.*)").split()
 
     taken = Command().create_parser("manage.py", "link_account").parse_args([*linked, "--gateway", "U", "--live"])
 
@@ -57,7 +63,7 @@ def test_accounts_are_linked_as_it_says():
 
 
 def test_its_files_and_variables_exist():
-    wanted = re.search(r"pip install -r (\S+)", CHAPTER)[1].replace("\\", "/")
+    wanted = found(r"pip install -r (\S+)").replace("\\", "/")
     assert (ROOT / wanted).is_file()
     settings = (ROOT / ".env.example").read_text(encoding="utf-8")
     for name in set(re.findall(r"`((?:MT5|LIVE|BROKER)_[A-Z_]+)", CHAPTER)):

@@ -16,6 +16,7 @@ ACTION_DEAL, ACTION_PENDING, ACTION_CHANGE_STOPS, ACTION_MODIFY, ACTION_REMOVE, 
 ACTIONS = {ACTION_DEAL, ACTION_PENDING, ACTION_CHANGE_STOPS, ACTION_MODIFY, ACTION_REMOVE, ACTION_CLOSE_BY}
 TYPE_BUY = 0
 CHECK_PASSED = 0
+NOTHING_TO_CLOSE = frozenset({10036, 10038})  # POSITION_CLOSED, INVALID_CLOSE_VOLUME
 NOT_SENT = frozenset({-2, -8})  # errors of a check that will stay
 # What a request is about, and how that is read; of a change, the levels that the market may have come too near to.
 # A close and a cancel take risk away: they always leave, and the broker decides.
@@ -93,8 +94,8 @@ class Sender:
     def _why_not(self, request: dict[str, Any]) -> dict[str, str] | None:
         """Return why the request is not sent, or None. Raises: TerminalDown when the terminal cannot tell.
 
-        Only what may add risk is checked by the terminal: what a check says of a change, a cancel or a close is
-        nowhere documented, and must not hold one back.
+        Orders are checked by the terminal. A close is held back only where the check says that there is nothing to
+        close; what it says of a change or a cancel is nowhere documented.
         """
         action = request.get("action")
         if action not in ACTIONS:
@@ -114,7 +115,7 @@ class Sender:
             known = symbol in self._desk.points
             wanted += [] if known else [Call("symbol_select", (symbol, True)), Call("symbol_info", (symbol,))]
             wanted.append(Call("symbol_info_tick", (symbol,)))
-        if is_opening:
+        if is_opening or is_close(request):
             wanted.append(Call("order_check", (request,)))
         account, terminal, answers = self._desk.verify(wanted)
         return (
@@ -124,6 +125,7 @@ class Sender:
             or (stands(request) and self._frozen(request, answers[0]))
             or (is_at_market and self._moved(request, answers[-2]))
             or (is_opening and self._failed_check(answers[-1]))
+            or (is_close(request) and _nothing_to_close(answers[-1]))
             or None
         )
 
@@ -219,6 +221,12 @@ def _more_than_a_close(request: dict[str, Any], answer: Answer) -> dict[str, str
         reason = f"the position holds {position['volume']} lots only"
         return _refusal("position", "QUANTITY_EXCEEDS_POSITION", reason)
     return None
+
+
+def _nothing_to_close(check: Answer) -> dict[str, str] | None:
+    """Return that the position is gone, or smaller, by the server's word: a list of positions may be seconds old."""
+    is_gone = check.result is not None and check.result["retcode"] in NOTHING_TO_CLOSE
+    return _refusal("check", str(check.result["retcode"]), check.result["comment"]) if is_gone else None
 
 
 def _failed_check(check: Answer) -> dict[str, str] | None:
