@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 import pytest_socket
 from django.conf import settings
@@ -13,6 +14,10 @@ from accounts.models import User
 from nexus.audit.models import Event
 from tests.client import ApiClient
 from tests.factories.accounts import UserFactory
+
+# A busy machine makes nothing wrong: what is asserted is what happened, never how long it took.
+hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")
 
 collect_ignore = ["browser"]  # needs a browser and a `make run` of its own: `make test-browser`
 

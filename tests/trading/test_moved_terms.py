@@ -156,6 +156,18 @@ def test_a_working_order_moved_by_hand_reserves_the_worse_of_both_and_keeps_wher
     assert "somebody has moved the order N" in told()[0]
 
 
+def test_a_stop_limit_whose_trigger_was_touched_was_moved_by_nobody(client, paper, account):
+    order = place(client, LIMIT | {"type": "STOP_LIMIT", "stop_price": "1.08600", "limit_price": "1.08550"})
+    assert order["status"] == "PENDING", order
+    paper.quote("EURUSD", "1.08595", "1.08605")
+    (working,) = paper.truth()["working"]
+    assert working["price"] == 108550
+
+    used = daily_loss(client)["used"]
+
+    assert (used, look(account), told()) == (order["reserved"], [], [])
+
+
 def test_a_working_order_moved_nearer_keeps_its_r_and_nobody_is_woken(paper, account, working):
     move(paper, working, price="1.08300", sl="1.07950")
 

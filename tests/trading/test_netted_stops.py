@@ -7,15 +7,17 @@ from pathlib import Path
 import pytest
 from django.utils.timezone import now
 
+from nexus.alerts.models import Alert
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
+from risk.models import RiskAdjustment
 from tests.factories.accounts import UserFactory
 from tests.fakes import paper as paper_broker
 from tests.trading.conftest import brief, link
 from trading.brokers import registry
 from trading.brokers.mt5 import session
-from trading.models import TradeLedger
-from trading.services import accounts, orders
+from trading.models import BrokerPosition, TradeLedger
+from trading.services import accounts, orders, watch
 from trading.states import OrderType, Side, TimeInForce
 
 Place = Callable[..., TradeLedger]
@@ -160,3 +162,15 @@ def test_a_waiting_order_s_stop_that_somebody_widened_by_hand_may_become_the_who
     used = next(each for each in place("0.01", "1.0840").checks if each["name"] == "DAILY_LOSS")["used"]
 
     assert Decimal(used) >= Decimal("1771.25") + OWN
+
+
+def test_the_stop_that_an_order_brings_to_what_it_adds_to_was_moved_by_nobody(place, settings):
+    settings.DAILY_LOSS_LIMIT = Decimal(5000)
+    place(*HELD)
+    added = place(*FAR)
+
+    watch.look(account_id=added.account_id, at=now())
+
+    assert BrokerPosition.objects.get().stop_loss == Decimal("1.05")
+    assert RiskAdjustment.objects.get().after > Decimal(1771)
+    assert not Alert.objects.filter(kind="TERMS_MOVED").exists()

@@ -18,7 +18,7 @@ from trading import rules
 from trading.models import TradableInstrument, TradeLedger, TradingAccount
 from trading.rules import ZERO
 from trading.services.facts import AccountFacts, Facts
-from trading.states import PositionMode, Side
+from trading.states import OrderType, PositionMode, Side
 from trading.types import OrderIntent, Quote, Reservation, VenueOrder, VenuePosition
 
 
@@ -101,14 +101,22 @@ def moved_at_venue(each: AccountFacts, in_doubt: Sequence[TradeLedger], *, facts
 
 def is_moved(order: TradeLedger, shown: VenueOrder, *, known: TradableInstrument) -> bool:
     """Tell whether a working order waits at another price, or with another stop-loss, than we know."""
+    if order.limit_price is None and order.stop_price is None:
+        return False  # it waits at no price: a market order on its way
     asked = as_shown(order, shown, known=known)
     ours = (order.limit_price, order.stop_price, order.stop_loss)
     return (asked.limit_price, asked.stop_price, asked.stop_loss) != ours
 
 
 def as_shown(order: TradeLedger, shown: VenueOrder, *, known: TradableInstrument) -> OrderIntent:
-    """Return a working order with the terms that it has at the venue, the whole of it."""
-    stop, limit = (shown.price, shown.limit_price) if order.stop_price is not None else (None, shown.price)
+    """Return a working order with the terms that it has at the venue, the whole of it.
+
+    A stop limit whose trigger was touched is a limit order there.
+    """
+    is_triggered = order.stop_price is not None and shown.order_type is OrderType.LIMIT
+    stop, limit = shown.price, shown.limit_price
+    if order.stop_price is None or is_triggered:
+        stop, limit = order.stop_price, shown.price
     return OrderIntent(
         symbol=order.symbol, side=Side(order.side), quantity=order.quantity, order_type=shown.order_type,
         limit_price=limit, stop_price=stop, take_profit=shown.take_profit if known.takes_stops else None,
