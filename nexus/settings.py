@@ -215,6 +215,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "ENUM_NAME_OVERRIDES": {
         "SideEnum": "trading.states.Side",
+        "OrderStatusEnum": "trading.states.PUBLIC_STATUSES",
         "RunStatusEnum": "reconciliation.states.Status",
         "ReviewStateEnum": "reconciliation.states.ReviewState",
         "ApprovalStateEnum": "accounts.states.ApprovalState",
