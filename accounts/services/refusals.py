@@ -1,7 +1,7 @@
 """Keep that something was refused: each of the first sixty of one caller in a minute, and of the rest none.
 
 The audit log is never emptied. Whoever is refused asks again as fast as the line carries, and what the sixtieth of a
-minute does not tell, the thousandth does not either. The answer stays what it is. docs/adr/0030.
+minute does not tell, the thousandth does not either. The answer stays what it is. docs/adr/0026.
 """
 
 from collections.abc import Mapping
