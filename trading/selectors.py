@@ -6,11 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, LiteralString
 
-from django.db import DEFAULT_DB_ALIAS
-from django.db.models import Case, QuerySet, TextField, Value, When
-from django.db.models.functions import Cast
+from django.db.models import QuerySet
 
 from accounts.states import Role
 from accounts.types import Principal
@@ -49,6 +47,11 @@ IN_DOUBT = Part(
     """.replace("{columns}", ", ".join(f"array_agg({name})" for name in DOUBTED)),  # nosec B608  # names of our own columns
     width=len(DOUBTED),
 )
+WHOLE: LiteralString = """
+    SELECT {columns}, CASE WHEN rejected_by = %s THEN checks::text ELSE '[]' END
+    FROM trade_ledger JOIN trading_account ON trading_account.id = trade_ledger.account_id
+    WHERE trade_ledger.id = ANY(%s) ORDER BY trade_ledger.id DESC
+"""
 CHANGING = Part(
     """
     SELECT coalesce(sum(extra_risk), 0) FROM (
@@ -252,18 +255,10 @@ def ledger_page(
         orders = orders.filter(created_at__gte=created_from)
     if created_to:
         orders = orders.filter(created_at__lt=created_to)
-    # The checks are most of a row: a page has them where they decided, as the text they are stored as; an order that
-    # was admitted has passed them all, and shows them by itself. Fills are one prepared statement.
-    decisive = Case(
-        When(rejected_by=RejectedBy.LOCAL, then=Cast("checks", TextField())),
-        default=Value("[]"),
-        output_field=TextField(),
-    )
-    shown = orders.prefetch_related(None).defer("checks").annotate(checks_text=decisive)
-    page = list(shown[: limit + 1])
-    _attach_fills(page[:limit])
-    if len(page) > limit:
-        return page[:limit], page[limit - 1].public_id
+    found = list(orders.prefetch_related(None).select_related(None).values_list("pk", flat=True)[: limit + 1])
+    page = _whole(found[:limit])
+    if len(found) > limit:
+        return page, page[-1].public_id
     return page, None if edge is None else edge[1]
 
 
@@ -275,6 +270,22 @@ def ledger_rows(user: Principal, **filters: Any) -> Iterator[TradeLedger]:
         yield from rows
         if before is None:
             return
+
+
+def _whole(keys: list[int]) -> list[TradeLedger]:
+    """Return these orders with their accounts and fills, the newest first.
+
+    The checks are most of a row: a page has them where they decided, as the text they are stored as; an order that was
+    admitted has passed them all, and shows them by itself.
+    """
+    rows = statements.pairs(
+        TradeLedger, TradingAccount, WHOLE, [RejectedBy.LOCAL.value, keys], without=frozenset({"checks"})
+    )
+    for order, account, (checks,) in rows:
+        order.account, order.checks_text = account, checks  # type: ignore[assignment, attr-defined]
+    orders = [order for order, _, _ in rows]
+    _attach_fills(orders)
+    return orders
 
 
 def _attach_fills(orders: list[TradeLedger]) -> None:
@@ -299,7 +310,7 @@ def in_doubt(*, user_id: int, since: datetime) -> list[TradeLedger]:
 
 def as_orders(row: Row) -> list[TradeLedger]:
     """Return the orders of a row of `IN_DOUBT`. What they do not carry is read when somebody asks for it."""
-    return [TradeLedger.from_db(DEFAULT_DB_ALIAS, DOUBTED, each) for each in zip(*(c or () for c in row), strict=True)]
+    return [statements.made(TradeLedger, DOUBTED, each) for each in zip(*(c or () for c in row), strict=True)]
 
 
 def open_positions(accounts: Iterable[TradingAccount]) -> QuerySet[BrokerPosition]:

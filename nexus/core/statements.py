@@ -9,7 +9,10 @@ Docs: docs/adr/0007.
 import itertools
 import json
 import re
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
 from typing import Any, LiteralString, NamedTuple, TypeVar
@@ -17,6 +20,7 @@ from typing import Any, LiteralString, NamedTuple, TypeVar
 import orjson
 from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.db.backends.signals import connection_created
+from django.db.models.base import ModelState
 from psycopg.types.json import Jsonb
 from psycopg.types.numeric import Int8Dumper
 
@@ -25,6 +29,9 @@ from nexus.core import prepared
 Row = tuple[Any, ...]
 M = TypeVar("M", bound=models.Model)
 N = TypeVar("N", bound=models.Model)
+
+# What the ORM hands to the driver as it is, whatever the field; a subclass, as the words of an enumeration, is not it.
+PLAIN = frozenset({type(None), str, int, bool, Decimal, datetime, uuid.UUID})
 
 
 class Part(NamedTuple):
@@ -121,9 +128,17 @@ def objects(
     Takes: a query with `{columns}` where the row's columns belong, which are named by their table; in `without` the
     fields that are read only when somebody asks for them.
     """
-    text, fields = _selecting(model, query, without)
-    names = [field.attname for field in fields]
-    return [model.from_db(DEFAULT_DB_ALIAS, names, _loaded(fields, row)) for row in fetch(text, given)]
+    text, names, documents = _selecting(model, query, without)
+    return [made(model, names, _loaded(documents, row)) for row in fetch(text, given)]
+
+
+def made(model: type[M], names: Sequence[str], values: Iterable[Any]) -> M:
+    """Return a row of the table as its object: the model's own way is made for everything, and takes longer."""
+    row = model.__new__(model)
+    state = row._state = ModelState()
+    state.adding, state.db = False, DEFAULT_DB_ALIAS
+    row.__dict__.update(zip(names, values, strict=True))
+    return row
 
 
 def inserted(model: type[M], row: M) -> Mapping[str, Any]:
@@ -139,25 +154,32 @@ def inserted(model: type[M], row: M) -> Mapping[str, Any]:
 def _written(field: Any, value: Any, ours: Any) -> Any:
     if isinstance(field, models.JSONField):
         return Jsonb(value, dumps=orjson.dumps)
+    if type(value) in PLAIN:
+        return value
     written = field.get_db_prep_save(value, ours)
     return str(written) if isinstance(written, Enum) else written
 
 
 def pairs(
-    first: type[M], second: type[N], query: LiteralString, given: Mapping[str, Any] | Sequence[Any] = ()
+    first: type[M],
+    second: type[N],
+    query: LiteralString,
+    given: Mapping[str, Any] | Sequence[Any] = (),
+    *,
+    without: frozenset[str] = frozenset(),
 ) -> list[tuple[M, N | None, Row]]:
     """Run a statement over a table and another one joined to it, and return both objects and what else it selects.
 
-    Takes: a query with `{columns}` where the rows' columns belong, before all others.
+    Takes: a query with `{columns}` where the rows' columns belong, before all others; in `without` the fields of the
+    first that are read only when somebody asks for them.
     """
-    text, ours = _selecting(first, query.replace("{columns}", "{columns}, {joined}"), frozenset())
-    text, theirs = _selecting(second, text.replace("{joined}", "{columns}"), frozenset())
-    names, joined = [field.attname for field in ours], [field.attname for field in theirs]
+    text, names, ours = _selecting(first, query.replace("{columns}", "{columns}, {joined}"), without)
+    text, joined, theirs = _selecting(second, text.replace("{joined}", "{columns}"), frozenset())
     middle, end = len(names), len(names) + len(joined)
     return [
         (
-            first.from_db(DEFAULT_DB_ALIAS, names, _loaded(ours, row[:middle])),
-            None if row[middle] is None else second.from_db(DEFAULT_DB_ALIAS, joined, _loaded(theirs, row[middle:end])),
+            made(first, names, _loaded(ours, row[:middle])),
+            None if row[middle] is None else made(second, joined, _loaded(theirs, row[middle:end])),
             row[end:],
         )
         for row in fetch(text, given)
@@ -167,14 +189,19 @@ def pairs(
 @lru_cache(maxsize=64)
 def _selecting(
     model: type[models.Model], query: LiteralString, without: frozenset[str]
-) -> tuple[LiteralString, list[Any]]:
+) -> tuple[LiteralString, list[str], tuple[int, ...]]:
+    """Return the statement, the names of the model's columns in it, and the places of those that hold JSON."""
     fields = [field for field in model._meta.concrete_fields if field.attname not in without]
     columns = ", ".join(f'"{model._meta.db_table}"."{field.column}"' for field in fields)
-    return query.replace("{columns}", columns), fields
+    documents = tuple(place for place, field in enumerate(fields) if isinstance(field, models.JSONField))
+    return query.replace("{columns}", columns), [field.attname for field in fields], documents
 
 
-def _loaded(fields: Sequence[Any], row: Row) -> list[Any]:
-    return [
-        json.loads(held) if isinstance(held, str) and isinstance(field, models.JSONField) else held
-        for field, held in zip(fields, row, strict=True)
-    ]
+def _loaded(documents: tuple[int, ...], row: Row) -> Sequence[Any]:
+    if not documents:
+        return row
+    values = list(row)
+    for place in documents:
+        held = values[place]
+        values[place] = json.loads(held) if isinstance(held, str) else held
+    return values

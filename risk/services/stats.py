@@ -78,7 +78,7 @@ def day_columns() -> list[str]:
 
 def as_day(row: Sequence[Any]) -> UserDailyStats | None:
     """Return the row that `risk_take_day` has locked, or None when that day has no row yet."""
-    return None if row[0] is None else UserDailyStats.from_db(connection.alias, day_columns(), list(row))
+    return None if row[0] is None else statements.made(UserDailyStats, day_columns(), row)
 
 
 def today(*, user_id: int, trading_date: date) -> UserDailyStats:

@@ -243,6 +243,22 @@ def test_what_is_shown_is_what_the_published_shape_says(execute, trader):
     assert following is None
 
 
+def test_an_object_of_our_own_statement_is_what_the_orm_would_have_read(execute):
+    order = execute(small())
+    theirs = TradeLedger.objects.get(pk=order.pk)
+    query = "SELECT {columns} FROM trade_ledger WHERE id = %s"
+    (whole,) = statements.objects(TradeLedger, query, [order.pk])
+    (partly,) = statements.objects(TradeLedger, query, [order.pk], without=frozenset({"checks"}))
+    of_orm, of_ours = ({n: v for n, v in vars(row).items() if n != "_state"} for row in (theirs, whole))
+
+    assert of_ours == of_orm
+    assert [type(value) for value in of_ours.values()] == [type(value) for value in of_orm.values()]
+    assert (whole._state.adding, whole._state.db) == (theirs._state.adding, theirs._state.db)
+    assert partly.get_deferred_fields() == {"checks"}
+    assert partly.checks == theirs.checks
+    assert partly.account == theirs.account
+
+
 def test_a_failed_statement_is_djangos_own_error(db):
     with pytest.raises(ProgrammingError):
         statements.fetch("SELECT no_such_column")
