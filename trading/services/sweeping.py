@@ -123,7 +123,9 @@ def _sweep(this: Round) -> dict[str, Any] | None:
         "on_the_way": unsettled,
         "unshown": unshown,
     }
-    if not working and not held and not unshown and not unsettled and not _unsettled(this):
+    if snapshot.hides_something:
+        this.faults.append(facts.HIDES)
+    elif not working and not held and not unshown and not unsettled and not _unsettled(this):
         return {
             "read_at": facts.database_clock().isoformat(),
             "orders": len(snapshot.orders),
