@@ -123,9 +123,10 @@ def _sweep(this: Round) -> dict[str, Any] | None:
         "on_the_way": unsettled,
         "unshown": unshown,
     }
-    if snapshot.hides_something:
+    is_empty = not working and not held and not unshown and not unsettled and not _unsettled(this)
+    if is_empty and snapshot.hides_something:
         this.faults.append(facts.HIDES)
-    elif not working and not held and not unshown and not unsettled and not _unsettled(this):
+    elif is_empty:
         return {
             "read_at": facts.database_clock().isoformat(),
             "orders": len(snapshot.orders),
