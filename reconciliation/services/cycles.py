@@ -84,6 +84,8 @@ def _run(run: Run) -> Outcome:
     if verdict.stops:  # first of all: whatever fails from here on, nothing new is admitted
         stops.stop_for_discrepancy(account, reason=_reason(verdict), at=at)
     outcome = concluding.conclude(run, findings, verdict, balance=reading.snapshot.balance)
+    if verdict.stops:  # once more: who eased the stop meanwhile did not see what this run has found
+        stops.stop_for_discrepancy(account, reason=_reason(verdict), at=at)
     concluding.tell_fleet(is_off=stops.stop_when_fleet_is_off(at=at), at=at)
     return outcome
 
