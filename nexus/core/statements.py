@@ -9,13 +9,14 @@ Docs: docs/adr/0007.
 import itertools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from enum import Enum
 from functools import lru_cache
 from typing import Any, LiteralString, NamedTuple, TypeVar
 
 import orjson
-from django.db import DEFAULT_DB_ALIAS, connections, models
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections, models
 from django.db.backends.signals import connection_created
 from psycopg.types.json import Jsonb
 from psycopg.types.numeric import Int8Dumper
@@ -93,6 +94,20 @@ def fetch_only(query: LiteralString, given: Mapping[str, Any] | Sequence[Any] = 
     """Run a statement that returns exactly one row."""
     (row,) = fetch(query, given)
     return row
+
+
+@contextmanager
+def alone(space: int, number: int) -> Iterator[bool]:
+    """Hold an advisory lock, which lives with the connection and no transaction. False: somebody else has it."""
+    given = [space, number]
+    is_alone: bool = fetch_only("SELECT pg_try_advisory_lock(%s::integer, %s::integer)", given)[0]
+    try:
+        yield is_alone
+    finally:
+        if is_alone:
+            # A connection that was lost has lost its locks with it.
+            with suppress(OperationalError, InterfaceError):
+                fetch("SELECT pg_advisory_unlock(%s::integer, %s::integer)", given)
 
 
 def fetch_parts(parts: tuple[Part, ...], given: Mapping[str, Any]) -> list[Row]:

@@ -71,7 +71,7 @@ def run(*, sweep_id: int, at: datetime) -> SweepRun | None:
     """
     assert not connection.in_atomic_block
     sweep = SweepRun.objects.select_related("account__user").get(pk=sweep_id)
-    with _claimed(sweep) as is_mine, correlated():
+    with statements.alone(SWEEP_LOCK, sweep.account_id) as is_mine, correlated():
         if not is_mine:
             return None
         for _ in range(ROUNDS_AT_ONCE):
@@ -314,18 +314,6 @@ def _word(what: VenueOrder | VenuePosition) -> str:
     number = what.venue_order_id if isinstance(what, VenueOrder) else what.venue_position_id
     kind = "order" if isinstance(what, VenueOrder) else "position"
     return f"{kind} {number} {what.side} {what.quantity.normalize():f} {what.symbol}"
-
-
-@contextmanager
-def _claimed(sweep: SweepRun) -> Iterator[bool]:
-    """Hold the account's sweep for this connection: whoever dies lets go of it."""
-    given = [SWEEP_LOCK, sweep.account_id]
-    (is_mine,) = statements.fetch_only("SELECT pg_try_advisory_lock(%s::integer, %s::integer)", given)
-    try:
-        yield is_mine
-    finally:
-        if is_mine:
-            statements.fetch("SELECT pg_advisory_unlock(%s::integer, %s::integer)", given)
 
 
 @contextmanager
