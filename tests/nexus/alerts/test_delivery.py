@@ -118,6 +118,13 @@ def test_a_condition_seen_again_is_counted_and_not_told_again(bell, heard):
     assert Alert.objects.get().seen_count == 3
     assert len(bell.arrived) == 1
 
+    with transaction.atomic():
+        alerts.open_alert(
+            severity=Severity.CRITICAL, kind="GATEWAY_DOWN", dedupe_key="gateway:1", text="It is on fire.", at=now()
+        )
+    assert send_due() == []
+    assert (Alert.objects.get().text, Alert.objects.get().seen_count) == ("It is on fire.", 4)
+
 
 def test_a_lost_job_is_found_by_the_sweep(bell, heard, monkeypatch):
     heard(CRITICAL=bell)
@@ -256,7 +263,7 @@ def test_a_channel_that_hangs_keeps_no_critical_alert_from_another(bell, other, 
         while len(other.arrived) < 20 and time.monotonic() < until:
             time.sleep(0.02)
         arrived = len(other.arrived)
-        hanging = Delivery.objects.filter(leased_until__gte=now()).count()
+        hanging = Delivery.objects.filter(channel=Channel(bell.address).name, leased_until__gte=now()).count()
         bell.go_on.set()
 
     assert arrived == 20
