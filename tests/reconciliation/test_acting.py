@@ -143,10 +143,10 @@ def test_a_stop_that_is_eased_while_a_run_concludes_is_set_again(
     """Two people ease an older stop on what the run before has found, after this run has found it stopped already."""
     execute()
     reconcile()
-    given = {"scope": ControlScope.ACCOUNT, "key": str(account.pk)}
     stop = control.set_level(
-        **given, level=StopLevel.HALTED, reason="A person did.", actor=Actor.system("tests"), at=now()
-    )
+        scope=ControlScope.ACCOUNT, key=str(account.pk), level=StopLevel.HALTED, reason="A person did.",
+        actor=Actor.system("tests"), at=now(),
+    )  # fmt: skip
     concluded = concluding.conclude
 
     def conclude(*all_of_it: Any, **named: Any) -> Any:

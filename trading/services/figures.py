@@ -66,11 +66,11 @@ def note(
     row.fault = "; ".join(f"{each.reason} {each.detail}".strip() for each in faults)[:300]
     row.exposure = readings.exposure_of(account, read)
     row.read_at = read_at
-    if row.loss_today is None:
-        row.failing_since = row.failing_since or read_at
+    since = row.failing_since or read_at
+    row.failing_since = since if row.loss_today is None else row.failing_since  # `note_whole` ends it
     row.save()
     if row.loss_today is None:  # it answers, and nobody sees what it loses all the same
-        _tell_when_blind(account, f"cannot be valued. {row.fault}", since=row.failing_since, clock=read_at, at=at)
+        _tell_when_blind(account, f"cannot be valued. {row.fault}", since=since, clock=read_at, at=at)
     return row
 
 
