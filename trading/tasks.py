@@ -84,17 +84,15 @@ def dispatch_order(*, order_id: int, **_future: object) -> None:
 @shared_task(name="trading.watch_accounts", soft_time_limit=20)
 def watch_accounts(**_future: object) -> None:
     """Hand out every account that has to be looked at, each as a job of its own, and see that stops are followed."""
-    emergency.alarm(at=now())
     for account_id in watch.watched():
         enqueue("trading.watch_account", expires_s=SWEEP_EXPIRES_S, account_id=account_id)
+    emergency.alarm(at=now())
 
 
 @shared_task(name="trading.watch_account", soft_time_limit=30)
 def watch_account(*, account_id: int, **_future: object) -> None:
     """Look at one account."""
-    new_fills = watch.look(account_id=account_id, at=now())
-    if new_fills:
-        log.info("trading.account.fills_booked", account_id=account_id, new_fills=new_fills)
+    watch.take_turn(account_id=account_id, at=now())
 
 
 @shared_task(name="trading.follow_stops", soft_time_limit=20)

@@ -135,6 +135,11 @@ class AccountSnapshot:
     profit_asked: Decimal | None = None  # likewise of `ProfitQuestion`
     pause_s: float = 0  # how long the venue is to be left alone: it has said that too much was asked of it
 
+    @property
+    def hides_something(self) -> bool:
+        """Tell whether margin is in use and nothing is listed that could use it: an empty list is none of an error."""
+        return self.margin_used.is_finite() and self.margin_used > 0 and not (self.positions or self.orders)
+
 
 @dataclass(frozen=True, slots=True)
 class MarginQuestion:

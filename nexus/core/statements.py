@@ -10,7 +10,8 @@ import itertools
 import json
 import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
@@ -18,7 +19,7 @@ from functools import lru_cache
 from typing import Any, LiteralString, NamedTuple, TypeVar
 
 import orjson
-from django.db import DEFAULT_DB_ALIAS, connections, models
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections, models
 from django.db.backends.signals import connection_created
 from django.db.models.base import ModelState
 from psycopg.types.json import Jsonb
@@ -100,6 +101,20 @@ def fetch_only(query: LiteralString, given: Mapping[str, Any] | Sequence[Any] = 
     """Run a statement that returns exactly one row."""
     (row,) = fetch(query, given)
     return row
+
+
+@contextmanager
+def alone(space: int, number: int) -> Iterator[bool]:
+    """Hold an advisory lock, which lives with the connection and no transaction. False: somebody else has it."""
+    given = [space, number]
+    is_alone: bool = fetch_only("SELECT pg_try_advisory_lock(%s::integer, %s::integer)", given)[0]
+    try:
+        yield is_alone
+    finally:
+        if is_alone:
+            # A connection that was lost has lost its locks with it.
+            with suppress(OperationalError, InterfaceError):
+                fetch("SELECT pg_advisory_unlock(%s::integer, %s::integer)", given)
 
 
 def fetch_parts(parts: tuple[Part, ...], given: Mapping[str, Any]) -> list[Row]:

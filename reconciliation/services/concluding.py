@@ -84,7 +84,7 @@ def conclude(run: Run, findings: list[Finding], verdict: Verdict, *, balance: De
     )
     _remember(account, pairs, at=at)
     reviews.follow(account, pairs, run_id=run.run_id, at=at)
-    cycle.failures, cycle.last_run, cycle.succeeded_at, cycle.ran_at = 0, run.run_id, at, at
+    cycle.failures, cycle.last_run, cycle.succeeded_at, cycle.ran_at = 0, run.run_id, at, _served(cycle, at)
     cycle.discrepancy_usd, cycle.is_unvalued = verdict.total, verdict.is_unvalued
     cycle.full_at = run.full_at
     cycle.save()
@@ -129,7 +129,7 @@ def _fail(run: Run, *, detail: str, ended_at: datetime | None) -> int:
     account, at = run.account, run.at
     cycle = _locked_cycle(account, at=at)
     cycle.failures += 1
-    cycle.ran_at = ended_at or cycle.ran_at
+    cycle.ran_at = cycle.ran_at if ended_at is None else _served(cycle, ended_at)
     cycle.save(update_fields=["failures", "ran_at"])
     stops_now = cycle.failures >= settings.MAX_CONSECUTIVE_FAILURES
     ReconciliationLog.objects.create(
@@ -165,6 +165,11 @@ def tell_fleet(*, is_off: bool, at: datetime) -> None:
 def _locked_cycle(account: Account, *, at: datetime) -> Cycle:
     Cycle.objects.bulk_create([Cycle(account=account, due_at=at)], ignore_conflicts=True)
     return Cycle.objects.select_for_update(of=("self",), no_key=True).get(account=account)
+
+
+def _served(cycle: Cycle, at: datetime) -> datetime:
+    """Return what a run that has ended just now counts as begun: the slot that came meanwhile found it under way."""
+    return at if cycle.handed_at is None else max(at, cycle.handed_at)
 
 
 def _act(run: Run, finding: Finding, action: Action, *, balance: Decimal) -> tuple[Action, str, list[str]]:

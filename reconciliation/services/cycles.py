@@ -6,17 +6,16 @@ written in one.
 
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 import structlog
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 
 from nexus.audit.types import Actor
+from nexus.core import statements
 from nexus.core.errors import OutsideError
 from reconciliation import rules
 from reconciliation.models import Cycle, ReconciliationLog, Sighting
@@ -44,7 +43,7 @@ log = structlog.get_logger(__name__)
 def run(*, account_id: int, trigger: Trigger, at: datetime, actor: Actor = RECONCILER) -> Outcome:
     """Reconcile one account now and return how it ended. A run that fails is an outcome, and is counted."""
     account = accounts.get(account_id=account_id)
-    with _alone(account_id) as is_alone:
+    with statements.alone(RUN_LOCK, account_id) as is_alone:
         if not is_alone:
             return Outcome(
                 account.pk, account.public_id, Status.BUSY, detail="Another run of this account is under way."
@@ -84,24 +83,10 @@ def _run(run: Run) -> Outcome:
     if verdict.stops:  # first of all: whatever fails from here on, nothing new is admitted
         stops.stop_for_discrepancy(account, reason=_reason(verdict), at=at)
     outcome = concluding.conclude(run, findings, verdict, balance=reading.snapshot.balance)
+    if verdict.stops:  # once more: who eased the stop meanwhile did not see what this run has found
+        stops.stop_for_discrepancy(account, reason=_reason(verdict), at=at)
     concluding.tell_fleet(is_off=stops.stop_when_fleet_is_off(at=at), at=at)
     return outcome
-
-
-@contextmanager
-def _alone(account_id: int) -> Iterator[bool]:
-    """Hold the account's advisory lock, which lives with the connection and not with a transaction. False: taken."""
-    names = [RUN_LOCK, account_id]
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", names)
-        is_alone = bool(cursor.fetchone()[0])
-    try:
-        yield is_alone
-    finally:
-        if is_alone:
-            # A connection that was lost has lost its locks with it.
-            with suppress(OperationalError, InterfaceError), connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", names)
 
 
 def _read(account: Account, *, at: datetime) -> tuple[Reading, datetime | None]:

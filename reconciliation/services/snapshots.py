@@ -16,6 +16,7 @@ from trading.services.accounts import Account
 from trading.types import AccountSnapshot, FillReport
 
 ATTEMPTS = 3
+MOVES = f"The account was read {ATTEMPTS} times, and moved each time."
 
 
 class Incomplete(Unreachable):
@@ -26,19 +27,22 @@ def read(account: Account, *, since: datetime) -> Reading:
     """Read the account, its positions, orders and deals since then. Raises: OutsideError, Incomplete among them."""
     assert not connection.in_atomic_block
     broker = accounts.broker_of(account)
+    fault = MOVES
     for _ in range(ATTEMPTS):
         started_at = facts.database_clock()
         first = _checked(account, broker.snapshot(symbols=[]))
         fills, cash = tuple(broker.fills_since(since)), tuple(broker.cash_since(since))
         again = _checked(account, broker.snapshot(symbols=[]))
-        if _face(first) == _face(again) and not _has_new(broker, fills, since=since):
+        if again.hides_something:
+            fault = facts.HIDES  # for longer than a position needs to close between two answers
+        elif _face(first) == _face(again) and not _has_new(broker, fills, since=since):
             newest = max(
                 [(each.filled_at, each.venue_fill_id) for each in fills]
                 + [(each.moved_at, each.venue_cash_id) for each in cash],
                 default=None,
             )
             return Reading(again, fills, cash, started_at, "" if newest is None else newest[1])
-    raise Incomplete(f"The account was read {ATTEMPTS} times, and moved each time.")
+    raise Incomplete(fault)
 
 
 def _has_new(broker: Broker, fills: Sequence[FillReport], *, since: datetime) -> bool:

@@ -3,8 +3,10 @@
 Groups 7 to 10 of execution reference §5, with the arithmetic of §4.
 """
 
+from dataclasses import replace
 from decimal import Decimal
 
+from nexus.core import money
 from risk.rules import limits
 from risk.rules.limits import at_least, at_most, plus
 from risk.states import LimitKind, LimitScope
@@ -77,7 +79,11 @@ def bounded_loss(e: Evidence) -> Check:
 def daily_loss(e: Evidence) -> Check:
     """Admit iff loss today + open risk of all positions + reserved + this order's risk fits."""
     used = plus(e.exposure.loss_today, e.exposure.open_risk, e.exposure.reserved)
-    return at_most(e.limits, LimitKind.DAILY_LOSS, used=used, asked=e.exposure.order_risk)
+    check = at_most(e.limits, LimitKind.DAILY_LOSS, used=used, asked=e.exposure.order_risk)
+    if check.detail or not e.exposure.aside:
+        return check
+    words = f"{money.as_text(e.exposure.aside)} USD of what is used were lost, or may be, on accounts put aside."
+    return replace(check, detail=words)
 
 
 def daily_quantity(e: Evidence) -> Check:

@@ -186,6 +186,16 @@ def locked(release_id: int) -> ControlRelease | None:
     return release
 
 
+@transaction.atomic(durable=True)
+def wait_for_decisions(*, scope: ControlScope, key: str) -> None:
+    """Wait until nobody is deciding about a stop: whoever read its switch before may have read what is eased now.
+
+    Who decides holds the proposal from before the first look at what must hold until the commit.
+    """
+    rows = ControlRelease.objects.locked().filter(control__scope=scope, control__key=key, state=ChangeState.PROPOSED)
+    list(rows)
+
+
 def payload(release: ControlRelease) -> dict[str, Any]:
     """Say what an approval is about: this easing of this very stop. Setting the stop anew makes it another one."""
     return {

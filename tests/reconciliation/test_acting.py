@@ -6,13 +6,14 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.db.models import F
 from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
 from nexus.audit.types import Actor
 from reconciliation.models import Cycle, ReconciliationLog, Review
-from reconciliation.services import cycles
+from reconciliation.services import concluding, cycles
 from reconciliation.states import Trigger
 from risk.models import AccountSight, TradingControl
 from risk.services import control
@@ -136,6 +137,35 @@ def test_the_run_that_stops_is_no_look_after_the_stop(execute, paper, account, r
     assert has_passed()
 
 
+def test_a_stop_that_is_eased_while_a_run_concludes_is_set_again(
+    execute, paper, account, reconcile, quiet, monkeypatch
+):
+    """Two people ease an older stop on what the run before has found, after this run has found it stopped already."""
+    execute()
+    reconcile()
+    stop = control.set_level(
+        scope=ControlScope.ACCOUNT, key=str(account.pk), level=StopLevel.HALTED, reason="A person did.",
+        actor=Actor.system("tests"), at=now(),
+    )  # fmt: skip
+    concluded = concluding.conclude
+
+    def conclude(*all_of_it: Any, **named: Any) -> Any:
+        with transaction.atomic():
+            row = TradingControl.objects.get(pk=stop.pk)
+            control.ease(
+                control_id=row.pk, version=row.version, level=StopLevel.ACTIVE, reason="Mended.",
+                actor=Actor.system("tests"), at=now(),
+            )  # fmt: skip
+        return concluded(*all_of_it, **named)
+
+    monkeypatch.setattr(concluding, "conclude", conclude)
+    shift_average("501")
+
+    reconcile()
+
+    assert stop_of(account) == StopLevel.REDUCE_ONLY
+
+
 def test_two_runs_within_seconds_are_one_sighting(execute, paper, account, reconcile, quiet):
     execute()
     reconcile()
@@ -214,8 +244,6 @@ def test_money_that_nothing_explains_is_corrected_once_seen_twice(paper, account
 
 def _off_by(account: TradingAccount, amount: str, origin: Origin) -> None:
     """Let our books expect so much more than there is."""
-    from django.db import transaction  # noqa: PLC0415
-
     with transaction.atomic():
         corrections.restate_cash(account, Decimal(amount), balance=Decimal(0), origin=origin, at=now())
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import uuid
+from datetime import timedelta
 from decimal import Decimal
 from io import StringIO
 from typing import Any
@@ -11,16 +12,18 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, transaction
+from django.utils.timezone import now
 
 from accounts.states import Role
 from reconciliation.api import forms
-from reconciliation.models import ReconciliationLog
+from reconciliation.models import ReconciliationLog, Sighting
 from reconciliation.services import reports
 from tests.client import ApiClient
 from tests.factories.accounts import UserFactory
 from tests.fakes.paper import LOGIN
 from tests.reconciliation.test_acting import shift_average
 from trading.brokers.mt5.emulator import constants as mt5
+from trading.models import BrokerPosition
 
 RUN, REPORT = "/trading/reconcile", "/trading/reconciliation/report"
 
@@ -115,6 +118,33 @@ def test_the_report_as_csv_has_every_row_and_exact_numbers(logged, trader):
     assert [row["entry"] for row in rows] == ["RUN", "DIFFERENCE", "RUN", "RUN"]
     assert (rows[1]["value_usd"], rows[1]["our_price"], rows[1]["action"]) == ("200", "1.105", "REVIEW")
     assert json.loads(rows[1]["evidence"])["venue_price"] == "1.085"
+
+
+def test_the_totals_are_those_of_the_log_and_every_time_is_utc(logged, trader, settings):
+    BrokerPosition.objects.update(price_open=Decimal("1.085") + Decimal("0.003"))  # 30 USD instead of 200
+    reconciling = [ApiClient().login(trader).post(RUN).json()["results"][0] for _ in range(2)]
+    Sighting.objects.update(counted_at=now() - timedelta(minutes=1))
+    reconciling += [ApiClient().login(trader).post(RUN).json()["results"][0]]
+    good, settings.MT5_GATEWAY_URL = settings.MT5_GATEWAY_URL, "http://127.0.0.1:1"
+    reconciling += [ApiClient().login(trader).post(RUN).json()["results"][0]]
+    settings.MT5_GATEWAY_URL = good
+    assert [each["status"] for each in reconciling] == ["DIFFERENT"] * 3 + ["FAILED"]
+
+    (standing,) = ApiClient().login(trader).get(REPORT).json()["accounts"]
+    answer = ApiClient().login(trader).get(REPORT + "?format=csv")
+    rows = list(csv.DictReader(io.StringIO(b"".join(answer.streaming_content).decode())))
+
+    runs = [row for row in rows if row["entry"] == "RUN"]
+    synced = [row["value_usd"] for row in rows if (row["entry"], row["action"]) == ("DIFFERENCE", "BROKER_SYNCED")]
+    assert (standing["runs"], standing["failed_runs"]) == (len(runs), 1) == (7, 1)
+    assert [row["status"] for row in runs].count("FAILED") == standing["failures_in_row"] == 1
+    assert (
+        ([standing["corrected_24h_usd"]], standing["discrepancy_usd"])
+        == (synced, runs[1]["value_usd"])
+        == (["30"], "30")
+    )
+    assert all(row["at"].endswith("Z") for row in rows)
+    assert standing["last_success_at"] == runs[1]["at"]
 
 
 def test_one_sees_ones_own(logged):

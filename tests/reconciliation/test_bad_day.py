@@ -22,6 +22,7 @@ from trading.brokers import registry
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BookCorrection, BrokerPosition, CashMovement, Fill, TradeLedger, TradingAccount
+from trading.services import facts
 from trading.states import FillKind
 
 FOUND = ("entry", "key", "action", "risk_impact")
@@ -256,6 +257,23 @@ def test_a_call_that_fails_is_no_empty_answer(function, execute, paper, account,
     after = books()
     assert [alert["kind"] for alert in after.pop("alerts")] == ["RECONCILIATION_FAILED"]
     assert after == {name: held for name, held in before.items() if name != "alerts"}
+
+
+def test_an_empty_list_beside_margin_in_use_is_no_answer(execute, paper, account, reconcile, quiet, monkeypatch):
+    execute()
+    reconcile()
+    before = books()
+    terminal = paper.desk._hands.module
+    monkeypatch.setattr(terminal, "positions_get", lambda *_, **__: ())
+
+    outcomes = [reconcile() for _ in range(2)]
+
+    assert {(each.status, each.detail) for each in outcomes} == {("FAILED", facts.HIDES)}
+    after = books()
+    assert [alert["kind"] for alert in after.pop("alerts")] == ["RECONCILIATION_FAILED"]
+    assert after == {name: held for name, held in before.items() if name != "alerts"}
+    monkeypatch.undo()
+    assert reconcile().status == "CLEAN"
 
 
 def test_the_third_failure_in_a_row_stops_the_account_and_a_success_clears_the_count(

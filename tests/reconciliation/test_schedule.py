@@ -86,6 +86,22 @@ def test_a_slot_that_ended_is_none(account, reconcile):
     assert found() == []
 
 
+def test_a_slot_that_found_another_run_under_way_is_none(account, reconcile, settings):
+    """Somebody asked for a run just before the slot: its own job finds the account taken, and the run ends after it."""
+    schedule.hand_out(at=now())
+    reconcile(at=now() + timedelta(seconds=1))
+    for gateway in (settings.MT5_GATEWAY_URL, "http://127.0.0.1:1", settings.MT5_GATEWAY_URL):
+        settings.MT5_GATEWAY_URL = gateway
+        at = Cycle.objects.get().due_at
+        before = Cycle.objects.get().failures
+        schedule.hand_out(at=at)
+        assert Cycle.objects.get().failures == before
+        reconcile(at=at - timedelta(seconds=1))
+
+    assert Cycle.objects.get().failures == 0
+    assert [row[0] for row in found()] == ["RUN"]  # the one that failed by itself
+
+
 def test_people_are_told_of_an_account_that_nobody_reconciles_until_somebody_does(account, reconcile):
     late = now() + timedelta(seconds=181)
     TradingAccount.objects.update(created_at=now() - timedelta(hours=1))

@@ -72,6 +72,20 @@ def test_what_filled_and_is_listed_late_is_not_proven_absent(execute, paper, lat
     assert (order.status, order.filled_quantity, order.late_fill) == (OrderStatus.FILLED, Decimal("0.01"), False)
 
 
+def test_what_filled_and_an_empty_list_hides_is_not_proven_absent(execute, paper, late):
+    """The first order of an account, whose terminal lists nothing at all, and shows the margin of its position."""
+    paper.control.inject("timeout_after_accept")
+    order = execute(brief(quantity=Decimal("0.01")))
+    late.setattr(paper.desk._hands.module, "positions_get", lambda *_, **__: ())
+
+    assert (search(order).delivery, order.reserved) == (Delivery.UNKNOWN, order.risk)
+    late.undo()
+    resolution.resolve(order_id=order.pk, at=now())
+
+    order.refresh_from_db()
+    assert (order.status, order.late_fill) == (OrderStatus.FILLED, False)
+
+
 def test_a_close_that_is_listed_late_is_not_proven_absent(execute, paper, late):
     execute(brief(quantity=Decimal("0.02")))
     held = BrokerPosition.objects.get()

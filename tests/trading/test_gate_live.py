@@ -17,8 +17,10 @@ from risk.rules import gate
 from risk.states import LimitKind
 from tests.client import ApiClient
 from tests.factories.accounts import UserFactory
+from tests.fakes.paper import LOGIN
 from tests.trading.conftest import brief, limit
 from trading.brokers.mt5.adapter import Mt5Broker
+from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import TradeLedger, TradingAccount
 from trading.services import facts, headroom, watch
 from trading.services.facts import Missing
@@ -48,6 +50,19 @@ def test_a_broker_that_cannot_be_read_refuses_with_every_check_present(execute, 
 
     assert order.reason == "BROKER_UNAVAILABLE"
     assert [check["name"] for check in order.checks] == [rule.name for rule in gate.GATE]
+
+
+def test_an_empty_list_beside_margin_in_use_admits_nothing(execute, paper, monkeypatch, settings):
+    """A position whose risk takes the whole limit is not gone because the terminal lists nothing."""
+    settings.MAX_POSITION_SIZE = Decimal(1_000_000)
+    paper.control.manual_trade(LOGIN, "EURUSD", mt5.ORDER_TYPE_BUY, "2", sl="1.0803")
+    assert execute(SMALL).reason == "DAILY_LOSS_EXCEEDS_LIMIT"
+    monkeypatch.setattr(paper.desk._hands.module, "positions_get", lambda *_, **__: ())
+
+    order = execute(SMALL)
+
+    assert (order.status, order.reason) == ("REJECTED", "BROKER_UNAVAILABLE")
+    assert next(each["detail"] for each in order.checks if each["name"] == "DAILY_LOSS") == facts.HIDES
 
 
 def test_three_failures_in_a_row_ask_for_a_pause(execute, paper, settings):

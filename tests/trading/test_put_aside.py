@@ -51,6 +51,7 @@ def test_its_loss_of_today_is_given_back_to_nobody(aside, account, trader, execu
     assert (order.status, order.reason) == ("REJECTED", "DAILY_LOSS_EXCEEDS_LIMIT")
     (check,) = (each for each in order.checks if each["name"] == "DAILY_LOSS")
     assert (check["used"], Decimal(check["asked"]) > 5) == ("60", True)
+    assert check["detail"] == "60 USD of what is used were lost, or may be, on accounts put aside."
 
 
 def test_with_it_the_day_s_loss_is_held_to_the_cent(aside, execute, settings):

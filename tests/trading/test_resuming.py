@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+from concurrent.futures import ThreadPoolExecutor, wait
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, transaction
@@ -15,7 +17,7 @@ from nexus.core.errors import Denied, Invalid, NotFound
 from risk.models import ControlRelease, TradingControl
 from risk.services import releases
 from risk.services.releases import NotStopped, ReleaseDecided, ReleasePending, SecondPersonNeeded
-from risk.states import ChangeState, ControlScope, LimitKind, StopLevel, Sweep
+from risk.states import ChangeState, ControlScope, LimitKind, StopLevel, Sweep, Trigger
 from tests import stops
 from tests.factories.accounts import UserFactory
 from tests.stops import stop
@@ -23,7 +25,7 @@ from tests.threads import together
 from tests.trading.conftest import limit
 from tests.trading.releases import approve, failing, level, propose
 from trading.models import AccountFigures, SweepRun, TradeLedger, TradingAccount
-from trading.services import resuming, sweeping
+from trading.services import resuming, sweeping, triggers
 from trading.services.resuming import NotReleasable, StopSetAnew
 from trading.states import SweepState
 
@@ -165,6 +167,30 @@ def test_a_stop_that_races_a_release_stands(halted, people):
         together(2, act)
 
         assert level() == StopLevel.HALTED
+
+
+def test_a_trigger_that_is_pulled_while_two_people_decide_is_not_lost(halted, people, monkeypatch):
+    """It finds everything stopped already, and the stop is eased the moment after by what was looked at before."""
+    release, looked, pulled = propose(people[0]), resuming.look, []
+
+    def look(*given: Any, **named: Any) -> Any:
+        checks = looked(*given, **named)
+        pulled.append(
+            elsewhere.submit(
+                together, 1, lambda _: triggers.pull(
+                    Trigger.DISCREPANCY, scope=ControlScope.SYSTEM, key="", reason="D is 1,001 USD.", at=now()
+                ),
+            )
+        )  # fmt: skip
+        wait(pulled, timeout=0.5)
+        return checks
+
+    monkeypatch.setattr(resuming, "look", look)
+    with ThreadPoolExecutor(1) as elsewhere:
+        assert approve(release, people[1]) == StopLevel.ACTIVE
+
+    assert level() == StopLevel.REDUCE_ONLY
+    assert len(pulled) == 1
 
 
 def test_two_proposals_at_once_are_one(halted, people):

@@ -20,7 +20,7 @@ from trading.brokers.mt5 import adapter
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import SweepRun, TradableInstrument, TradeLedger
-from trading.services import accounts, cancels, instruments, orders, resolution, sweeping, sweeps
+from trading.services import accounts, cancels, facts, instruments, orders, resolution, sweeping, sweeps
 from trading.states import Delivery, OrderStatus, SweepState
 
 
@@ -70,6 +70,22 @@ def test_an_instrument_that_the_broker_has_dropped_keeps_no_other_position_open(
     assert [held["symbol"] for held in paper.truth()["positions"]] == ["USDJPY"]
     assert swept.state == SweepState.RUNNING
     assert "USDJPY cannot be closed now" in swept.detail
+
+
+def test_an_empty_list_beside_margin_in_use_proves_nothing(paper, account, monkeypatch):
+    """A position of somebody else's, which our books do not know either."""
+    paper.control.manual_trade(LOGIN, "EURUSD", mt5.ORDER_TYPE_BUY, "0.1", sl="1.07")
+    terminal = paper.desk._hands.module
+    monkeypatch.setattr(terminal, "positions_get", lambda *_, **__: ())
+    flatten()
+
+    swept = sweep_now()
+
+    assert (swept.state, books(paper)) == (SweepState.RUNNING, (0, 1))
+    assert swept.detail == facts.HIDES
+    monkeypatch.undo()
+    assert sweep_now().state == SweepState.PROVEN
+    assert books(paper) == (0, 0)
 
 
 def test_a_stop_of_an_instrument_sweeps_only_that(busy, paper):

@@ -1,17 +1,30 @@
 """Fills that nobody here asked for: booked once, shown, and never mistaken for an order's own."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
+import pytest
+from django.db import connections
 from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
+from nexus.core import statements
 from risk.models import AccountDay
 from tests.fakes.paper import LOGIN
+from tests.threads import together
 from tests.trading.conftest import brief
+from tests.trading.test_sweeps_at_once import frozen, frozen_account
+from trading.brokers.mt5 import client
 from trading.brokers.mt5.emulator import constants as mt5
-from trading.models import BrokerPosition, CashMovement, Fill, TradeLedger
-from trading.services import watch
+from trading.models import AccountFigures, BrokerPosition, CashMovement, Fill, TradeLedger
+from trading.services import figures, watch
 from trading.states import FillKind, OrderStatus
+from trading.tasks import watch_account
+
+__all__ = ["frozen"]
 
 
 def test_keeps_the_first_equity_of_the_day(paper, account):
@@ -112,3 +125,85 @@ def test_a_deposit_hides_no_loss_and_a_withdrawal_is_none(execute, paper, accoun
         ("TRANSFER", 1000, "mobile money"),
         ("TRANSFER", -300, ""),
     ]
+
+
+def all_done() -> None:
+    """Wait until no thread of this process is at an account."""
+    until = time.monotonic() + 60
+    while watch._busy:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_brokers_that_hang_make_nobody_elses_look_late(account, frozen, settings, monkeypatch):
+    """Five accounts whose broker never answers come first, for two workers: each takes one of them 4 s."""
+    settings.BROKER_DEADLINE_S = 4
+    monkeypatch.setattr(watch, "SLOW_S", 1.0)
+    monkeypatch.setattr(client, "SILENCE_S", 0)  # as for brokers that answer, and late
+    hanging = [frozen_account(frozen, number=number).pk for number in range(5)]
+
+    def work(account_id: int) -> None:
+        try:
+            watch_account(account_id=account_id)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(5) as workers:  # somebody has to find out, once
+        list(workers.map(work, hanging))
+    assert watch._slow == set(hanging)
+    with ThreadPoolExecutor(2) as workers:
+        for _ in range(2):
+            began = time.monotonic()
+            jobs = [workers.submit(work, each) for each in [*hanging, account.pk]]
+            jobs[-1].result()
+            assert time.monotonic() - began < 3
+    all_done()
+
+    assert AccountFigures.objects.get(account=account).equity == 100_000
+    seen = AccountFigures.objects.filter(account__in=hanging, failing_since__isnull=False)
+    assert seen.count() == 5
+    watch._slow.clear()
+
+
+def test_an_account_is_looked_at_by_one_process_at_a_time(account):
+    def elsewhere(_: int) -> None:
+        with statements.alone(watch.LOOK_LOCK, account.pk):
+            together(1, lambda _: watch_account(account_id=account.pk))
+
+    together(1, elsewhere)
+    assert not AccountFigures.objects.exists()
+    assert watch._slow == {account.pk}
+
+    watch_account(account_id=account.pk)  # in a thread by now, and quick
+    all_done()
+    assert AccountFigures.objects.get().equity == 100_000
+    assert watch._slow == set()
+
+
+@pytest.mark.parametrize("place", ["judge", "note"])
+def test_an_error_of_ours_wakes_people_as_a_broker_does_that_is_gone(account, monkeypatch, place):
+    """Behind the figures too: they are fresh, and what is lost stops nobody."""
+    watch_account(account_id=account.pk)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the limits cannot be read")
+
+    monkeypatch.setattr(figures, place, fail)
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            watch_account(account_id=account.pk)
+        assert not Alert.objects.exists()
+    since = AccountFigures.objects.get().failing_since
+    assert since is not None
+    AccountFigures.objects.update(failing_since=since - timedelta(seconds=61))
+    with pytest.raises(RuntimeError):
+        watch_account(account_id=account.pk)
+
+    alert = Alert.objects.get()
+    assert (alert.kind, alert.severity) == ("ACCOUNT_NOT_WATCHED", "CRITICAL")
+    assert alert.text.endswith("cannot be read. RuntimeError: the limits cannot be read")
+    monkeypatch.undo()
+    watch_account(account_id=account.pk)
+    alert.refresh_from_db()
+    assert alert.closed_at is not None
+    assert AccountFigures.objects.get().failing_since is None

@@ -291,6 +291,7 @@ def _exposure(q: Question, known: Books, *, worst: Reservation | Unknown) -> Exp
         position_now=exposure.position(q.facts, in_doubt=in_doubt, symbol=q.intent.symbol, side=q.intent.side),
         positions_now=stands.positions,
         loss_today=plus(stands.loss_today, known.aside),
+        aside=known.aside,
         open_risk=stands.open_risk,
         reserved=stands.reserved + known.changing,
         margin_required=margin.required,

@@ -19,7 +19,7 @@ from risk.types import Figure, Unknown
 from trading import rules
 from trading.models import TradeLedger, TradingAccount
 from trading.rules import ZERO
-from trading.services.facts import AccountFacts, Facts, Missing
+from trading.services.facts import HIDES, AccountFacts, Facts, Missing
 from trading.services.standing import beyond_counted, moved_at_venue, to_stops
 from trading.states import Delivery, PositionMode, Side
 from trading.types import Reservation, VenueOrder, VenuePosition
@@ -69,6 +69,8 @@ def standing(
     for each in facts.accounts:
         own, counted = _split(each, doubtful)
         loss = plus(loss, _loss_today(each, own=own, equity_start=starts[each.account.pk], facts=facts))
+        if each.snapshot.hides_something and not any(order.account_id == each.account.pk for order in in_doubt):
+            risk = plus(risk, Unknown("BROKER_UNAVAILABLE", HIDES))
         risk = plus(
             risk, _open_risk(each, counted, facts=facts), _beyond_reserved(each, own, doubtful=doubtful, facts=facts)
         )

@@ -25,6 +25,7 @@ OWNED_AND_MADE: LiteralString = (
 )
 OF_USER: LiteralString = " WHERE trading_account.user_id = %(number)s AND trading_account.is_active"
 BY_ID: LiteralString = " ORDER BY trading_account.id"
+HIDES = "The broker shows margin in use, and neither a position nor an order."
 
 
 @dataclass(frozen=True, slots=True)

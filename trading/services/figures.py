@@ -66,13 +66,21 @@ def note(
     row.fault = "; ".join(f"{each.reason} {each.detail}".strip() for each in faults)[:300]
     row.exposure = readings.exposure_of(account, read)
     row.read_at = read_at
-    row.failing_since = (row.failing_since or read_at) if row.loss_today is None else None
+    since = row.failing_since or read_at
+    row.failing_since = since if row.loss_today is None else row.failing_since  # `note_whole` ends it
     row.save()
-    if row.failing_since is None:
-        alerts.close_alert(dedupe_key=_blind_key(account.pk), at=at)
-    else:  # it answers, and nobody sees what it loses all the same
-        _tell_when_blind(account, f"cannot be valued. {row.fault}", since=row.failing_since, clock=read_at, at=at)
+    if row.loss_today is None:  # it answers, and nobody sees what it loses all the same
+        _tell_when_blind(account, f"cannot be valued. {row.fault}", since=since, clock=read_at, at=at)
     return row
+
+
+@transaction.atomic(durable=True)
+def note_whole(row: AccountFigures, *, at: datetime) -> None:
+    """Keep that a look has come to its end: what the account loses is known, and all that follows from it was done."""
+    if row.loss_today is None:
+        return
+    AccountFigures.objects.filter(pk=row.pk, failing_since__isnull=False).update(failing_since=None)
+    alerts.close_alert(dedupe_key=_blind_key(row.account_id), at=at)
 
 
 def looked_at(account: TradingAccount) -> datetime | None:

@@ -87,6 +87,7 @@ def _exposure(
         position_now=_larger_side(found, in_doubt=in_doubt, symbol=symbol),
         positions_now=stands.positions,
         loss_today=plus(stands.loss_today, known.aside),
+        aside=known.aside,
         open_risk=stands.open_risk,
         reserved=stands.reserved + known.changing,
         margin_required=margin.required,

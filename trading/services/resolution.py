@@ -121,10 +121,12 @@ def _require_history(broker: Broker, order: TradeLedger) -> None:
 
 def _is_moved(broker: Broker, order: TradeLedger, *, clock: datetime) -> bool:
     """Tell whether the broker holds something else of the instrument than our books: its deal is listed late, then,
-    and may be the order's.
+    and may be the order's. Raises: Unreachable where its list is not whole.
     """
-    shown = broker.snapshot(symbols=[]).positions
-    found = comparison.differences(order.account, shown, quiet_since=clock)
+    shown = broker.snapshot(symbols=[])
+    if shown.hides_something:
+        raise Unreachable(facts.HIDES)
+    found = comparison.differences(order.account, shown.positions, quiet_since=clock)
     return any(each.symbol == order.symbol and each.missing for each in found)
 
 

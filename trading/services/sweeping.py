@@ -71,7 +71,7 @@ def run(*, sweep_id: int, at: datetime) -> SweepRun | None:
     """
     assert not connection.in_atomic_block
     sweep = SweepRun.objects.select_related("account__user").get(pk=sweep_id)
-    with _claimed(sweep) as is_mine, correlated():
+    with statements.alone(SWEEP_LOCK, sweep.account_id) as is_mine, correlated():
         if not is_mine:
             return None
         for _ in range(ROUNDS_AT_ONCE):
@@ -123,7 +123,10 @@ def _sweep(this: Round) -> dict[str, Any] | None:
         "on_the_way": unsettled,
         "unshown": unshown,
     }
-    if not working and not held and not unshown and not unsettled and not _unsettled(this):
+    is_empty = not working and not held and not unshown and not unsettled and not _unsettled(this)
+    if is_empty and snapshot.hides_something:
+        this.faults.append(facts.HIDES)
+    elif is_empty:
         return {
             "read_at": facts.database_clock().isoformat(),
             "orders": len(snapshot.orders),
@@ -311,18 +314,6 @@ def _word(what: VenueOrder | VenuePosition) -> str:
     number = what.venue_order_id if isinstance(what, VenueOrder) else what.venue_position_id
     kind = "order" if isinstance(what, VenueOrder) else "position"
     return f"{kind} {number} {what.side} {what.quantity.normalize():f} {what.symbol}"
-
-
-@contextmanager
-def _claimed(sweep: SweepRun) -> Iterator[bool]:
-    """Hold the account's sweep for this connection: whoever dies lets go of it."""
-    given = [SWEEP_LOCK, sweep.account_id]
-    (is_mine,) = statements.fetch_only("SELECT pg_try_advisory_lock(%s::integer, %s::integer)", given)
-    try:
-        yield is_mine
-    finally:
-        if is_mine:
-            statements.fetch("SELECT pg_advisory_unlock(%s::integer, %s::integer)", given)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from nexus.alerts.states import Severity
 from nexus.audit.types import Actor
 from nexus.core import money
 from nexus.core.errors import OutsideError, Refused
-from risk.services import control
+from risk.services import control, releases
 from risk.services.control import Switch
 from risk.states import ControlScope, StopLevel, Sweep, Trigger
 from trading.models import Fill, OrderEvent, TradeLedger, TradingAccount
@@ -42,15 +42,21 @@ def pull(
         return None
     passed((trigger, scope, key), at=at)  # whoever has switched it on again is told by the stop
     level = StopLevel[wanted]
-    row = control.find(scope=scope, key=key)
     sweep = sweep if level is StopLevel.HALTED else Sweep.NONE
-    if row is not None and row.level >= level and Sweep(row.sweep).strength >= sweep.strength:
-        return None
+    if _is_stopped(scope, key, level=level, sweep=sweep):
+        releases.wait_for_decisions(scope=scope, key=key)  # two people may be easing it just now
+        if _is_stopped(scope, key, level=level, sweep=sweep):
+            return None
     log.error("trading.trigger.pulled", trigger=trigger.value, scope=scope.value, key=key, level=level.name)
     return control.set_level(
         scope=scope, key=key, level=level, sweep=sweep, reason=f"{trigger.value}: {reason}",
         actor=Actor.system(f"trigger:{trigger.value.lower()}"), at=at,
     )  # fmt: skip
+
+
+def _is_stopped(scope: ControlScope, key: str, *, level: StopLevel, sweep: Sweep) -> bool:
+    row = control.find(scope=scope, key=key)
+    return row is not None and row.level >= level and Sweep(row.sweep).strength >= sweep.strength
 
 
 def passed(*pulled: tuple[Trigger, ControlScope, str], at: datetime) -> None:

@@ -1,10 +1,13 @@
 """Looking at every account between orders: what it has and may lose, and fills that nobody here asked for."""
 
+import threading
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from django.db import transaction
+from django.db import connection, connections, transaction
 
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
@@ -20,12 +23,19 @@ from trading.types import AccountSnapshot, CashReport, FillReport
 
 log = structlog.get_logger(__name__)
 reader = Reader()
+_lock = threading.Lock()
+_pool: ThreadPoolExecutor | None = None
+_busy: set[int] = set()  # the accounts that this process is at, or will be when one of its threads is free
+_slow: set[int] = set()  # those whose last look here took long, or was somebody else's
 
 WATCHED = timedelta(hours=24)
 CASH_WINDOW = timedelta(hours=26)  # a day and what a server's clock may be off
 LOOKS = 3  # at one account, until no money has moved meanwhile
 NEVER = datetime.min.replace(tzinfo=UTC)
 OVERLAP = timedelta(hours=1)  # history may list a fill late; booking it twice is impossible
+LOOK_LOCK = 0x4C4F4F4B  # the space of advisory locks whose second number is an account
+SLOW_S = 2.0
+ASIDE_THREADS = 16
 NEWEST = 100  # of the fills that were booked last, one is as new as any: what is told late stands among them alone
 
 # The reason is written out, so that the index of these orders (`order_absent`) is found by a plan for any value.
@@ -38,6 +48,57 @@ WHERE account_id = %s AND reason = 'NOT_AT_BROKER' AND closed_at >= %s AND sent_
 def watched() -> list[int]:
     """Return the accounts to look at."""
     return list(TradingAccount.objects.filter(is_active=True).order_by("pk").values_list("pk", flat=True))
+
+
+def take_turn(*, account_id: int, at: datetime) -> None:
+    """Look at one account, unless somebody is at it; what fails is kept, and told when it lasts.
+
+    One whose last look took long has a thread beside the worker's: a broker that hangs makes nobody else's look late.
+    """
+    global _pool  # noqa: PLW0603 - made in the process that uses it: threads do not survive a fork
+    with _lock:
+        if account_id in _busy:
+            return
+        _busy.add(account_id)
+        is_slow = account_id in _slow
+        if is_slow and _pool is None:
+            _pool = ThreadPoolExecutor(max_workers=ASIDE_THREADS, thread_name_prefix="watch")
+    if is_slow and _pool is not None:
+        _pool.submit(_turn_aside, account_id, at, time.monotonic())
+    else:
+        _turn(account_id, at=at)
+
+
+def _turn_aside(account_id: int, at: datetime, asked: float) -> None:
+    try:
+        _turn(account_id, at=at + timedelta(seconds=time.monotonic() - asked))
+    except Exception:
+        log.exception("trading.account.look_failed", account_id=account_id)
+    finally:
+        connections.close_all()
+
+
+def _turn(account_id: int, *, at: datetime) -> None:
+    began, is_mine = time.monotonic(), True
+    try:
+        with statements.alone(LOOK_LOCK, account_id) as is_mine:
+            if is_mine and (new_fills := _look_or_tell(account_id, at=at)):
+                log.info("trading.account.fills_booked", account_id=account_id, new_fills=new_fills)
+    finally:
+        with _lock:
+            _busy.discard(account_id)
+            is_slow = not is_mine or time.monotonic() - began > SLOW_S
+            (_slow.add if is_slow else _slow.discard)(account_id)
+
+
+def _look_or_tell(account_id: int, *, at: datetime) -> int:
+    try:
+        return look(account_id=account_id, at=at)
+    except Exception as exc:  # an error of ours: nobody sees what the account loses, as if it could not be read
+        connection.close_if_unusable_or_obsolete()
+        account, fault = TradingAccount.objects.get(pk=account_id), f"{type(exc).__name__}: {exc}"
+        figures.note_failure(account, fault=fault, clock=facts.database_clock(), at=at)
+        raise
 
 
 def look(*, account_id: int, at: datetime) -> int:
@@ -80,6 +141,7 @@ def look(*, account_id: int, at: datetime) -> int:
     row = figures.note(account, snapshot, starts=starts, read_at=clock, at=at)
     lost, limit = figures.judge(account, row, at=at)
     moved.note(account, snapshot, read_at=clock, at=at)
+    figures.note_whole(row, at=at)
     readings.keep(row, lost=lost, limit=limit, at=at)  # last of all: nothing that protects waits for a chart
     return new_fills
 

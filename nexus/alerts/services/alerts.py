@@ -22,7 +22,7 @@ INSERT INTO alert
 VALUES
     (%(severity)s, %(kind)s, %(dedupe_key)s, %(text)s, %(object_type)s, %(object_id)s, 1, %(at)s, %(at)s, '', '')
 ON CONFLICT (dedupe_key) WHERE closed_at IS NULL
-DO UPDATE SET seen_count = alert.seen_count + 1, last_seen_at = excluded.last_seen_at
+DO UPDATE SET seen_count = alert.seen_count + 1, last_seen_at = excluded.last_seen_at, text = excluded.text
 RETURNING id, xmax = 0
 """
 CLOSE_OTHERS = """
@@ -45,7 +45,9 @@ def open_alert(
     unheard: str = "",
     is_alone: bool = False,
 ) -> None:
-    """Open an alert, or count one more sighting of the open one with the same key. Runs in the caller's transaction.
+    """Open an alert, or count one more sighting of the open one with the same key, which then says what is seen now.
+
+    Runs in the caller's transaction.
 
     Takes: in `unheard` the name of a channel that must not be used, since the alert is about it; `is_alone` to close
     what else of its kind is open about its object.

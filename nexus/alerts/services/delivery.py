@@ -1,8 +1,9 @@
 """Sending messages to people: at least once, however workers die, and no channel holds up another.
 
 A row is claimed by a lease and sent outside of any transaction. Whoever dies in between leaves a lease that runs out,
-and the message goes again: told twice is better than not told. A quiet message waits for another one that is on its way
-to the same channel, so that a channel that hangs takes one thread and no more; a critical one waits for nobody.
+and the message goes again: told twice is better than not told. A channel that hangs must not keep the workers from the
+others: a quiet message waits for another one that is on its way to the same channel, a critical one for three, and for
+one where the channel is known to fail. Whoever has sent hands on the next.
 """
 
 from collections.abc import Iterable
@@ -26,17 +27,25 @@ from nexus.core import sentences, statements
 log = structlog.get_logger(__name__)
 
 LEASE_S = 90  # longer than any channel's own time limit
+CRITICAL_AT_ONCE = 3  # to one channel, of the eight threads that docs/alerts.md asks for
+CHANNEL_LOCK = 0x414C5254  # the space of advisory locks whose second number is a channel
 ESCALATED_MAX = 100  # at a time
 DIGEST_LINES = 100
 
+LOCK = "SELECT pg_advisory_xact_lock(%s::integer, hashtext(channel)) FROM alert_delivery WHERE id = %s"
 CLAIM = """
 UPDATE alert_delivery SET attempts = attempts + 1, leased_until = clock_timestamp() + %(lease)s
 FROM alert
 WHERE alert_delivery.id = %(id)s AND alert.id = alert_delivery.alert_id AND state = 'WAITING'
   AND next_at <= clock_timestamp() AND (leased_until IS NULL OR leased_until < clock_timestamp())
-  AND (severity = 'CRITICAL' OR NOT EXISTS (
-      SELECT FROM alert_delivery other WHERE other.channel = alert_delivery.channel AND other.id <> alert_delivery.id
-      AND other.state = 'WAITING' AND other.leased_until >= clock_timestamp()))
+  AND (
+      SELECT count(*) FROM alert_delivery other
+      WHERE other.channel = alert_delivery.channel AND other.id <> alert_delivery.id
+      AND other.state = 'WAITING' AND other.leased_until >= clock_timestamp()
+  ) < CASE WHEN severity = 'CRITICAL' AND NOT EXISTS (
+      SELECT FROM alert_delivery failed
+      WHERE failed.channel = alert_delivery.channel AND failed.state = 'WAITING' AND failed.fault <> ''
+  ) THEN %(most)s ELSE 1 END
 RETURNING alert_delivery.id
 """
 # When this key was last told to this channel: repeated too soon, it waits, and if it has passed by then it goes quiet.
@@ -49,20 +58,33 @@ WHERE dedupe_key = %s AND channel = %s AND word = %s AND state = 'SENT'
 def deliver(*, delivery_id: int, at: datetime) -> DeliveryState | None:
     """Send one message, if it is to be sent now and nobody else is at it; return how it stands, None when it is not."""
     assert not connection.in_atomic_block
-    claimed = statements.fetch_one(CLAIM, {"id": delivery_id, "lease": timedelta(seconds=LEASE_S)})
-    if claimed is None:
+    if not _claim(delivery_id):
         return None
     delivery = Delivery.objects.select_related("alert").get(pk=delivery_id)
+    try:
+        state = _deliver(delivery, at=at)
+    except NotDelivered as exc:
+        return _failed(delivery, fault=str(exc), at=at)
+    outbox.hand_on(channel=delivery.channel)
+    return state
+
+
+@transaction.atomic(durable=True)
+def _claim(delivery_id: int) -> bool:
+    """Take a message, one after the other for each channel: what is on its way is counted after the wait."""
+    statements.fetch(LOCK, [CHANNEL_LOCK, delivery_id])
+    given = {"id": delivery_id, "lease": timedelta(seconds=LEASE_S), "most": CRITICAL_AT_ONCE}
+    return statements.fetch_one(CLAIM, given) is not None
+
+
+def _deliver(delivery: Delivery, *, at: datetime) -> DeliveryState:
     if _is_repeated(delivery, at=at):
         return DeliveryState(delivery.state)
     channel = channels.named(delivery.channel)
     if channel is None:
         return _give_up(delivery, fault="no such channel is set any more")
-    try:
-        title, body = words(delivery)
-        channel.send(title=title, body=body, severity=Severity(delivery.alert.severity))
-    except NotDelivered as exc:
-        return _failed(delivery, fault=str(exc), at=at)
+    title, body = words(delivery)
+    channel.send(title=title, body=body, severity=Severity(delivery.alert.severity))
     return _sent([delivery.pk], channel=delivery.channel, at=at)
 
 
@@ -104,7 +126,8 @@ def escalate(*, at: datetime) -> int:
     alerts = list(loud.exclude(deliveries__word=Word.ESCALATED).order_by("pk")[:ESCALATED_MAX])
     for alert in alerts:
         with transaction.atomic():
-            if Alert.objects.select_for_update(no_key=True).filter(pk=alert.pk, acknowledged_at__isnull=True).exists():
+            untaken = Alert.objects.select_for_update(no_key=True).filter(pk=alert.pk, acknowledged_at__isnull=True)
+            if untaken.exists() and not Delivery.objects.filter(alert=alert, word=Word.ESCALATED).exists():
                 outbox.put(alert_id=alert.pk, severity=Severity.CRITICAL, word=Word.ESCALATED, at=at)
     return len(alerts)
 

@@ -24,13 +24,23 @@ def put(*, alert_id: int, severity: Severity, word: Word, at: datetime, unheard:
             enqueue(DELIVER, delivery_id=delivery.pk)
 
 
-def due() -> list[int]:
-    """Return the messages that nobody is sending now, the loudest first: what a lost job or a dead worker left."""
+def due(*, channel: str = "", limit: int = DUE_MAX) -> list[int]:
+    """Return the messages that nobody is sending now, the loudest first: what a lost job or a dead worker left.
+
+    Those that failed most stand before the others: a channel that takes nothing is known by them. Takes: `channel` for
+    its messages alone.
+    """
     rows = statements.fetch(
         "SELECT alert_delivery.id FROM alert_delivery JOIN alert ON alert.id = alert_id"
-        " WHERE state = 'WAITING' AND next_at <= clock_timestamp()"
+        " WHERE state = 'WAITING' AND next_at <= clock_timestamp() AND (%(channel)s = '' OR channel = %(channel)s)"
         " AND (leased_until IS NULL OR leased_until < clock_timestamp())"
-        " ORDER BY severity = 'CRITICAL' DESC, next_at LIMIT %s",
-        [DUE_MAX],
+        " ORDER BY severity = 'CRITICAL' DESC, attempts DESC, next_at LIMIT %(limit)s",
+        {"channel": channel, "limit": limit},
     )
     return [key for (key,) in rows]
+
+
+def hand_on(*, channel: str) -> None:
+    """Have the next message of a channel sent: its own job may have found the channel busy."""
+    for delivery_id in due(channel=channel, limit=1):
+        enqueue(DELIVER, delivery_id=delivery_id)

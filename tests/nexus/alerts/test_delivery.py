@@ -4,13 +4,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.utils.timezone import now
 
 from nexus.alerts import rules
@@ -115,6 +117,13 @@ def test_a_condition_seen_again_is_counted_and_not_told_again(bell, heard):
 
     assert Alert.objects.get().seen_count == 3
     assert len(bell.arrived) == 1
+
+    with transaction.atomic():
+        alerts.open_alert(
+            severity=Severity.CRITICAL, kind="GATEWAY_DOWN", dedupe_key="gateway:1", text="It is on fire.", at=now()
+        )
+    assert send_due() == []
+    assert (Alert.objects.get().text, Alert.objects.get().seen_count) == ("It is on fire.", 4)
 
 
 def test_a_lost_job_is_found_by_the_sweep(bell, heard, monkeypatch):
@@ -232,6 +241,46 @@ def test_a_channel_that_hangs_holds_one_quiet_message_and_no_critical_one(bell, 
     assert delivery.deliver(delivery_id=loud.pk, at=now()) == "SENT"
 
 
+def test_a_channel_that_hangs_keeps_no_critical_alert_from_another(bell, other, heard, settings, monkeypatch):
+    """Twenty at once for the worker's eight threads: the mail server accepts and never answers, the other one does."""
+    heard(CRITICAL=bell)
+    settings.ALERT_CHANNELS["CRITICAL"] = (bell.address, other.address)
+    bell.go_on.clear()
+
+    def work(delivery_id: int) -> None:
+        try:
+            delivery.deliver(delivery_id=delivery_id, at=now())
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(8) as workers:
+        monkeypatch.setattr(
+            "nexus.core.jobs._publish", lambda _name, _expires, words: workers.submit(work, words["delivery_id"])
+        )
+        for number in range(20):
+            ring(key=f"gateway:{number}")
+        until = time.monotonic() + 5
+        while len(other.arrived) < 20 and time.monotonic() < until:
+            time.sleep(0.02)
+        arrived = len(other.arrived)
+        hanging = Delivery.objects.filter(channel=Channel(bell.address).name, leased_until__gte=now()).count()
+        bell.go_on.set()
+
+    assert arrived == 20
+    assert hanging == delivery.CRITICAL_AT_ONCE
+
+
+def test_a_channel_that_is_known_to_fail_is_given_one_message_at_a_time(bell, heard):
+    heard(CRITICAL=bell)
+    first, second, third = (ring(key=key).deliveries.get() for key in "abc")
+    Delivery.objects.filter(pk=first.pk).update(fault="it did not answer", next_at=now() + timedelta(seconds=60))
+    Delivery.objects.filter(pk=second.pk).update(leased_until=now() + timedelta(seconds=60))
+
+    assert delivery.deliver(delivery_id=third.pk, at=now()) is None
+    Delivery.objects.filter(pk=first.pk).update(fault="")
+    assert delivery.deliver(delivery_id=third.pk, at=now()) == "SENT"
+
+
 def test_a_key_that_flaps_is_told_once_in_a_while(bell, heard, settings):
     heard(CRITICAL=bell)
     settings.ALERT_THROTTLE_S = 300
@@ -292,6 +341,17 @@ def test_a_critical_alert_that_nobody_takes_in_hand_is_escalated_once(bell, othe
     (message,) = other.arrived
     assert message["message"].startswith("Nobody has acknowledged this.")
     assert f"Alert {left.pk}," in message["message"]
+
+
+def test_sweeps_at_once_escalate_once_and_none_fails(bell, other, heard, settings):
+    heard(CRITICAL=bell, ESCALATION=other)
+    for number in range(20):
+        ring(key=str(number))
+    late = now() + timedelta(seconds=settings.ALERT_ESCALATE_S + 1)
+
+    together(4, lambda _: delivery.escalate(at=late))
+
+    assert Delivery.objects.filter(word="ESCALATED").count() == 20
 
 
 def test_mail_is_sent(heard, settings):

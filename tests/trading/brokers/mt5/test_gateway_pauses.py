@@ -8,6 +8,7 @@ import pytest
 
 from nexus.core.errors import Refused
 from tests.trading.brokers.mt5.fake_terminal import ASK, BID, SERVER_OFFSET_S
+from tests.trading.brokers.mt5.gateway_in_thread import gateway
 from trading.brokers.base import OrderChange, OrderType, Side, StopsChange, TimeInForce, VenueState
 from trading.brokers.mt5.gateway.calls import Answer
 from trading.brokers.mt5.gateway.throttle import CALM_S, Throttle
@@ -130,6 +131,34 @@ def test_nothing_new_reaches_the_broker_until_the_pause_is_over(broker, terminal
         broker.submit(kept)
     assert len(terminal.sent) == sent + 2
     assert broker.snapshot(symbols=[]).pause_s == 0
+
+
+def test_a_gateway_that_is_started_anew_goes_on_with_the_pause(connect, terminal, order, tmp_path):
+    path = tmp_path / "paused.db"
+    with gateway(terminal, path) as running:
+        running.desk.throttle = Throttle(pauses_s=(30,))
+        terminal.next_send = lambda _: terminal.answer(10024)
+        with pytest.raises(Refused):
+            connect(running).submit(order())
+    sent = len(terminal.sent)
+
+    with gateway(terminal, path) as running:
+        broker = connect(running)
+        with pytest.raises(Refused) as refused:
+            broker.submit(order())
+        assert refused.value.code == "ACCOUNT_PAUSED"
+        assert 0 < broker.snapshot(symbols=[]).pause_s <= 30
+        assert len(terminal.sent) == sent
+        running.journal.note_pause(0, until=0)
+    with gateway(terminal, path) as running:
+        assert connect(running).submit(order()).state is VenueState.FILLED
+
+
+def test_a_pause_that_is_long_over_is_none_and_no_clock_makes_one_longer(throttle):
+    throttle.resume(3, left_s=-CALM_S)
+    assert (throttle.left_s(), throttle.note(TOO_MANY)) == (0, 1)
+    throttle.resume(2, left_s=86_400)
+    assert throttle.left_s() == 30
 
 
 def test_a_check_that_says_too_many_is_heard_too(broker, terminal, order, paced):

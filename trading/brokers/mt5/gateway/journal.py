@@ -211,6 +211,18 @@ class Journal:
         with self._lock:
             return self._offset()
 
+    def note_pause(self, row: int, *, until: float) -> None:
+        """Keep until when the broker wants to be left alone, in UTC, and the how manieth pause in a row that is."""
+        with self._lock:
+            self._database.execute("INSERT OR REPLACE INTO meta VALUES ('pause', ?)", (json.dumps([row, until]),))
+
+    def pause(self) -> tuple[int, float]:
+        """Return what `note_pause` kept last; no pause, where it never did."""
+        with self._lock:
+            found = self._database.execute("SELECT value FROM meta WHERE key = 'pause'").fetchone()
+        row, until = json.loads(found[0]) if found else (0, 0)
+        return int(row), float(until)
+
     @contextmanager
     def _unhurried(self) -> Iterator[None]:
         """Leave it to the next change to bring this one to the disk: each wait for the disk is a wait of the order."""

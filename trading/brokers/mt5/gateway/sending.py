@@ -34,6 +34,8 @@ class Sender:
         self._desk = desk
         self._journal = journal
         self._limits = limits
+        row, until = journal.pause()
+        desk.throttle.resume(row, left_s=until - time.time())
 
     def send(self, *, intent_id: str, correlation_id: str) -> dict[str, Any]:
         """Call the terminal for a received intent, once in its life; later callers get what was recorded.
@@ -86,8 +88,13 @@ class Sender:
 
     def _note_pause(self, answer: Answer, correlation_id: str, *, target: Target | None = None) -> None:
         """Leave the account alone for a while when its broker asks for that."""
-        pause_s = self._desk.throttle.note(answer, target)
-        if answer.result is not None and int(answer.result["retcode"]) == TOO_MANY_REQUESTS:
+        throttle = self._desk.throttle
+        row = throttle.row
+        pause_s = throttle.note(answer, target)
+        is_too_many = answer.result is not None and int(answer.result["retcode"]) == TOO_MANY_REQUESTS
+        if is_too_many or throttle.row != row:
+            self._journal.note_pause(throttle.row, until=time.time() + pause_s)
+        if is_too_many:
             self._desk.meter.count("pauses_total")
             logs.write("gateway.paused", level="warning", correlation_id=correlation_id, pause_s=pause_s)
 

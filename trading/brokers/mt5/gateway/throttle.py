@@ -54,6 +54,17 @@ class Throttle:
         self._until = max(self._until, now + self._pauses_s[self._row - 1])
         return self.left_s()
 
+    @property
+    def row(self) -> int:
+        """Return how many answers in a row have asked for fewer requests, as far as it matters."""
+        return self._row
+
+    def resume(self, row: int, *, left_s: float) -> None:
+        """Go on with what another gateway before this one was asked for; a pause that is long over is none."""
+        if row and left_s > -CALM_S:
+            self._row = min(row, len(self._pauses_s))
+            self._until = self._clock() + min(left_s, self._pauses_s[-1])
+
     def left_s(self) -> float:
         """Return how long nothing is to be sent, 0 when it may be."""
         return round(max(0.0, self._until - self._clock()), 3)
