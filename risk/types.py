@@ -101,6 +101,7 @@ class Market:
     quote_detail: str
     collar_used: Figure
     conversion_fault: str
+    conversion_detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

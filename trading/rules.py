@@ -46,7 +46,7 @@ def quote_fault(
     quote: Quote | None,
     *,
     at: datetime,
-    tick_size: Decimal,
+    tick_size: Decimal | None,
     age_max: timedelta,
     spread_max: Decimal,
     last_good: tuple[Decimal, datetime] | None = None,
@@ -55,7 +55,7 @@ def quote_fault(
     """Return why a quote cannot be trusted, or an empty text.
 
     Takes: `last_good`: the last mid price that could be trusted and its time; further than `jump_max` of it within
-    `JUMP_WINDOW` is more likely an error than a market.
+    `JUMP_WINDOW` is more likely an error than a market. No `tick_size` of a pair that only converts.
     """
     if quote is None:
         return "QUOTE_MISSING"
@@ -72,7 +72,7 @@ def quote_fault(
     mid = (quote.bid + quote.ask) / 2
     if last_good is not None and at - last_good[1] <= JUMP_WINDOW and abs(mid - last_good[0]) / last_good[0] > jump_max:
         return "QUOTE_JUMPED"
-    if not (money.is_multiple(quote.bid, tick_size) and money.is_multiple(quote.ask, tick_size)):
+    if tick_size is not None and not all(money.is_multiple(price, tick_size) for price in (quote.bid, quote.ask)):
         return "QUOTE_OFF_TICK"
     return ""
 

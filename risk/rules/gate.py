@@ -45,7 +45,7 @@ GATE: tuple[Rule, ...] = (
     Rule(Group.DUPLICATES, "DUPLICATE", market.duplicate, holds_change=False),
     Rule(Group.QUOTE, "QUOTE", market.quote),
     Rule(Group.QUOTE, "PRICE_COLLAR", market.price_collar),
-    Rule(Group.QUOTE, "CONVERSION", market.conversion),
+    Rule(Group.QUOTE, "CONVERSION", market.conversion, holds_reducing=False),
     Rule(Group.ORDER_SIZE, "ORDER_QUANTITY_MAX", amounts.quantity_max, holds_reducing=False, holds_change=False),
     Rule(Group.ORDER_SIZE, "TRADE_VALUE_MIN", amounts.value_min, holds_reducing=False),
     Rule(Group.ORDER_SIZE, "TRADE_VALUE_MAX", amounts.value_max, holds_reducing=False),

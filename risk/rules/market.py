@@ -136,8 +136,9 @@ def price_collar(e: Evidence) -> Check:
 
 
 def conversion(e: Evidence) -> Check:
-    """Refuse what cannot be turned into USD now."""
-    return Check("CONVERSION", e.market.conversion_fault, passed=not e.market.conversion_fault)
+    """Refuse what cannot be turned into USD now, or only by a price that no order would be traded on."""
+    fault = e.market.conversion_fault
+    return Check("CONVERSION", fault, passed=not fault, detail=e.market.conversion_detail[:200])
 
 
 def _age(name: str, reason: str, *, age: Figure, age_max: Decimal) -> Check:

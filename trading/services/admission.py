@@ -66,7 +66,7 @@ def judge_change(question: Question, *, order: TradeLedger) -> Judgement:
     is_moved = _prices(question.intent) != _prices(order.intent)
     found = replace(
         found,
-        is_reducing=not is_moved and risk == ZERO,
+        is_reducing=not is_moved and risk == ZERO and not found.market.conversion_fault,
         exposure=replace(
             found.exposure,
             order_value=reservation.value,
