@@ -19,7 +19,7 @@ from tests.client import ApiClient
 from tests.factories.accounts import UserFactory
 from tests.trading.conftest import brief, limit
 from trading.brokers.mt5.adapter import Mt5Broker
-from trading.models import TradeLedger, TradingAccount
+from trading.models import BrokerPosition, TradeLedger, TradingAccount
 from trading.services import facts, headroom, watch
 from trading.services.facts import Missing
 from trading.states import Side
@@ -59,6 +59,23 @@ def test_three_failures_in_a_row_ask_for_a_pause(execute, paper, settings):
 
     TradeLedger.objects.filter(rejected_by="BROKER").update(closed_at=now() - timedelta(seconds=settings.COOLDOWN_S))
     assert execute(SMALL).status == "FILLED"
+
+
+def test_closes_that_fail_are_no_trades_that_fail(execute, paper):
+    """They may be a sweep's or protection's, and no pause holds them back either."""
+    execute(SMALL)
+    held = BrokerPosition.objects.get().venue_position_id
+    close = brief(side=Side.SELL, quantity=SMALL.quantity, stop_loss=None, take_profit=None, venue_position_id=held)
+    paper.control.inject("retcode", times=3, retcode=10018)
+    assert [execute(close).rejected_by for _ in range(3)] == ["BROKER"] * 3
+
+    assert execute(SMALL).status == "FILLED"
+    paper.control.inject("retcode", times=2, retcode=10018)
+    assert [execute(SMALL).rejected_by for _ in range(2)] == ["BROKER"] * 2
+    assert execute(close).status == "FILLED"  # nor does one that does not fail end the row
+    paper.control.inject("retcode", retcode=10018)
+    execute(SMALL)
+    assert execute(SMALL).reason == "COOLDOWN_NOT_OVER"
 
 
 def test_an_order_that_does_not_fail_ends_the_row(execute, paper):
