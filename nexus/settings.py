@@ -381,6 +381,7 @@ STOP_ON = {  # what stops trading by itself, and how far; OFF only tells people
     "REFUSALS": env.choice("STOP_ON_REFUSALS", "REDUCE_ONLY", options=_LEVELS),
     "ACCOUNT_REFUSED": env.choice("STOP_ON_ACCOUNT_REFUSED", "REDUCE_ONLY", options=_LEVELS),
     "WRONG_FILL": env.choice("STOP_ON_WRONG_FILL", "REDUCE_ONLY", options=_LEVELS),
+    "STOP_LOSS_REFUSED": env.choice("STOP_ON_STOP_LOSS_REFUSED", "REDUCE_ONLY", options=_LEVELS),
     "DISCREPANCY": env.choice("STOP_ON_DISCREPANCY", "REDUCE_ONLY", options=_LEVELS[1:]),
     "RECONCILIATION": env.choice("STOP_ON_RECONCILIATION", "REDUCE_ONLY", options=_LEVELS[1:]),
 }
