@@ -102,6 +102,7 @@ class Market:
     collar_used: Figure
     conversion_fault: str
     conversion_detail: str = ""
+    implausible: str = ""  # what is set for the instrument says that nobody can have meant this quote
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,18 @@ def quote_fault(
     return ""
 
 
+def implausible(quote: Quote, *, spread_max: Decimal | None, band: tuple[Decimal, ...] | None) -> str:
+    """Return why a quote that can be traded on is none of this instrument's, by what is set for it; or an empty text.
+
+    Takes: a quote without a fault; `band`, the least and the most that its price can be.
+    """
+    if band is not None and not band[0] <= quote.bid <= quote.ask <= band[1]:
+        return "QUOTE_OUTSIDE_BAND"
+    if spread_max is not None and (quote.ask - quote.bid) * 2 / (quote.ask + quote.bid) > spread_max:
+        return "SPREAD_EXCEEDS_LIMIT"
+    return ""
+
+
 def reference_price(quote: Quote, side: Side) -> Decimal:
     """Return the side of the quote that an order of `side` trades at."""
     return quote.ask if side is Side.BUY else quote.bid

@@ -44,6 +44,7 @@ GATE: tuple[Rule, ...] = (
     Rule(Group.SHAPE, "STOPS", market.stops),
     Rule(Group.DUPLICATES, "DUPLICATE", market.duplicate, holds_change=False),
     Rule(Group.QUOTE, "QUOTE", market.quote),
+    Rule(Group.QUOTE, "PLAUSIBLE", market.plausible, holds_reducing=False),
     Rule(Group.QUOTE, "PRICE_COLLAR", market.price_collar),
     Rule(Group.QUOTE, "CONVERSION", market.conversion, holds_reducing=False),
     Rule(Group.ORDER_SIZE, "ORDER_QUANTITY_MAX", amounts.quantity_max, holds_reducing=False, holds_change=False),

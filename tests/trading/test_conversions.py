@@ -132,3 +132,12 @@ def test_a_position_that_cannot_be_valued_can_be_closed(client, euros):
 
     assert (order["status"], order["reason"]) == ("FILLED", "")
     assert euros.paper.truth()["positions"] == []
+
+
+def test_a_pair_outside_its_band_values_nothing(client, euros, settings):
+    settings.PRICE_BANDS = {"EURUSD": (Decimal("1.2"), Decimal("1.4"))}
+
+    order = place(client, YEN)
+
+    assert (order["status"], order["reason"]) == ("REJECTED", "CONVERSION_UNAVAILABLE")
+    assert conversion(order)["detail"].startswith("EURUSD: QUOTE_OUTSIDE_BAND")

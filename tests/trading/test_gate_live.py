@@ -10,6 +10,7 @@ from django.utils.timezone import now
 from accounts.models import TokenFamily
 from nexus.alerts.models import Alert
 from nexus.core.errors import Unreachable
+from nexus.idempotency.services.records import RequestKey
 from reconciliation.services import cycles
 from reconciliation.states import Trigger
 from risk.models import AccountSight, UserDailyStats
@@ -20,7 +21,7 @@ from tests.factories.accounts import UserFactory
 from tests.trading.conftest import brief, limit
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.models import BrokerPosition, TradeLedger, TradingAccount
-from trading.services import facts, headroom, watch
+from trading.services import dispatch, facts, headroom, orders, watch
 from trading.services.facts import Missing
 from trading.states import Side
 
@@ -59,6 +60,33 @@ def test_three_failures_in_a_row_ask_for_a_pause(execute, paper, settings):
 
     TradeLedger.objects.filter(rejected_by="BROKER").update(closed_at=now() - timedelta(seconds=settings.COOLDOWN_S))
     assert execute(SMALL).status == "FILLED"
+
+
+@pytest.mark.parametrize(
+    ("name", "set_to", "reason"),
+    [
+        ("PRICE_BANDS", (Decimal("1.0850"), Decimal("1.2")), "QUOTE_OUTSIDE_BAND"),
+        ("PRICE_BANDS", (Decimal("1.0849"), Decimal("1.0850")), ""),
+        ("SPREADS_MAX", (Decimal("0.00009"),), "SPREAD_EXCEEDS_LIMIT"),
+        ("SPREADS_MAX", (Decimal("0.0001"),), ""),
+    ],
+)
+def test_nothing_is_opened_on_a_quote_that_its_instrument_cannot_have_and_closes_pass(
+    execute, account, settings, name, set_to, reason
+):
+    execute(SMALL)
+    held = BrokerPosition.objects.get().venue_position_id
+    queued = {"user": account.user, "account": account, "intent": SMALL, "at": now()}
+    request = RequestKey(principal="p", account=str(account.public_id), key="k", fingerprint=bytes(32))
+    waiting = orders.accept(key=request, **queued).order
+    setattr(settings, name, {"EURUSD": set_to})
+
+    assert execute(SMALL).reason == reason
+    sent = dispatch.dispatch(order_id=waiting.pk, at=now())
+    assert sent is not None
+    assert (sent.status, sent.reason) == (("REJECTED", reason) if reason else ("FILLED", ""))
+    close = brief(side=Side.SELL, quantity=SMALL.quantity, stop_loss=None, take_profit=None, venue_position_id=held)
+    assert execute(close).status == "FILLED"
 
 
 def test_closes_that_fail_are_no_trades_that_fail(execute, paper):

@@ -61,6 +61,8 @@ def _fault(order: TradeLedger, quote: Quote | None, *, instrument: TradableInstr
     Its reference stays that of its judgement: its collar and its worst case are measured from there.
     """
     fault = instruments.quote_fault(quote, instrument=instrument, at=at)
+    if not fault and quote is not None and not order.venue_position_id:
+        fault = instruments.implausible(quote)
     if fault or quote is None or order.order_type != OrderType.MARKET:
         return fault
     side = Side(order.side)

@@ -271,6 +271,7 @@ def _market(q: Question, known: Books) -> Market:
         quote_fault=fault,
         quote_detail="" if quote is None else f"bid {money.as_text(quote.bid)}, ask {money.as_text(quote.ask)}",
         collar_used=collar,
+        implausible="" if quote is None or fault else instruments.implausible(quote),
         conversion_fault=unfit.reason if unfit else "",
         conversion_detail=unfit.detail if unfit else "",
     )

@@ -140,6 +140,7 @@ def unfit_conversion(
     for name in sorted(names - {""}):
         quote = facts.quotes.get(name)
         fault = instruments.quote_fault(quote, instrument=facts.instruments.get((instrument.account_id, name)), at=at)
+        fault = fault or ("" if quote is None else instruments.implausible(quote))
         if fault:
             dated = "" if quote is None else f", dated {quote.at:%Y-%m-%d %H:%M:%S} UTC"
             words = f"{name}: {fault}{dated}"

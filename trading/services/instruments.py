@@ -70,6 +70,12 @@ def quote_fault(quote: Quote | None, *, instrument: TradableInstrument | None, a
     )
 
 
+def implausible(quote: Quote) -> str:
+    """Return why nothing is to be opened on a quote, nor valued by it, by what is set for its instrument alone (§8)."""
+    (spread_max,) = settings.SPREADS_MAX.get(quote.symbol, (None,))
+    return rules.implausible(quote, spread_max=spread_max, band=settings.PRICE_BANDS.get(quote.symbol))
+
+
 def note_price(instrument: TradableInstrument, quote: Quote, *, at: datetime) -> None:
     """Keep a price that could be trusted, at most every few seconds: the next one is judged by it."""
     if instrument.last_mid_at is None or at - instrument.last_mid_at > PRICE_KEPT:
