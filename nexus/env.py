@@ -80,6 +80,22 @@ def listing(name: str, default: str = "", *, options: tuple[str, ...] = ()) -> l
     return parts
 
 
+def by_symbol(name: str, *, count: int) -> dict[str, tuple[Decimal, ...]]:
+    """Read `count` rising numbers above zero for each symbol: `EURUSD:0.9:1.4,XAUUSD:1000:9000`."""
+    found: dict[str, tuple[Decimal, ...]] = {}
+    for entry in listing(name):
+        symbol, *texts = entry.split(":")
+        try:
+            numbers = tuple(Decimal(each) for each in texts)
+        except InvalidOperation:
+            numbers = ()
+        is_sound = len(numbers) == count and all(each.is_finite() and each > 0 for each in numbers)
+        if not symbol or symbol in found or not is_sound or sorted(set(numbers)) != list(numbers):
+            raise ImproperlyConfigured(f"{name} must name {count} rising numbers a symbol, once; it has {entry!r}.")
+        found[symbol] = numbers
+    return found
+
+
 def secret(name: str) -> str:
     """Read a secret from NAME, or from the file that NAME_FILE names. Raises: ImproperlyConfigured when neither is."""
     path = os.environ.get(f"{name}_FILE", "").strip()

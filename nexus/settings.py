@@ -381,6 +381,7 @@ STOP_ON = {  # what stops trading by itself, and how far; OFF only tells people
     "REFUSALS": env.choice("STOP_ON_REFUSALS", "REDUCE_ONLY", options=_LEVELS),
     "ACCOUNT_REFUSED": env.choice("STOP_ON_ACCOUNT_REFUSED", "REDUCE_ONLY", options=_LEVELS),
     "WRONG_FILL": env.choice("STOP_ON_WRONG_FILL", "REDUCE_ONLY", options=_LEVELS),
+    "STOP_LOSS_REFUSED": env.choice("STOP_ON_STOP_LOSS_REFUSED", "REDUCE_ONLY", options=_LEVELS),
     "DISCREPANCY": env.choice("STOP_ON_DISCREPANCY", "REDUCE_ONLY", options=_LEVELS[1:]),
     "RECONCILIATION": env.choice("STOP_ON_RECONCILIATION", "REDUCE_ONLY", options=_LEVELS[1:]),
 }
@@ -409,6 +410,8 @@ NEW_NETWORK_VALUE = env.decimal("NEW_NETWORK_VALUE", "50000")  # USD, from which
 # --- Your orders ------------------------------------------------------------------------------------------------------
 PRICE_DEVIATION = env.decimal("PRICE_DEVIATION", "0.0002", zero=True, most="1")  # of the reference, on top of it
 SPREAD_MAX = env.decimal("SPREAD_MAX", "0.005", most="1")  # of the mid price
+SPREADS_MAX = env.by_symbol("SPREADS_MAX", count=1)  # tighter ones of single instruments
+PRICE_BANDS = env.by_symbol("PRICE_BANDS", count=2)  # between which a price of the instrument can be meant
 JUMP_MAX = env.decimal("JUMP_MAX", "0.1", most="1")  # of the last good mid price, within a minute
 QUOTE_AGE_MAX_S = env.integer("QUOTE_AGE_MAX_S", 10, least=1)
 _slippage_percent = env.decimal("MAX_SLIPPAGE_PERCENT", "0.5")

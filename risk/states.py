@@ -34,6 +34,7 @@ class Trigger(StrEnum):
     REFUSALS = "REFUSALS"  # several orders in a row that the broker refused
     ACCOUNT_REFUSED = "ACCOUNT_REFUSED"  # the broker says that nothing will be accepted until somebody acts
     WRONG_FILL = "WRONG_FILL"  # late, or for more than was asked, above a value
+    STOP_LOSS_REFUSED = "STOP_LOSS_REFUSED"  # the broker refused the stop-loss of a position that stands without one
     DISCREPANCY = "DISCREPANCY"  # reconciliation: the books differ by too much
     RECONCILIATION = "RECONCILIATION"  # reconciliation: it failed too often in a row
 

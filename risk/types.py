@@ -101,6 +101,8 @@ class Market:
     quote_detail: str
     collar_used: Figure
     conversion_fault: str
+    conversion_detail: str = ""
+    implausible: str = ""  # what is set for the instrument says that nobody can have meant this quote
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ def quote_fault(
     quote: Quote | None,
     *,
     at: datetime,
-    tick_size: Decimal,
+    tick_size: Decimal | None,
     age_max: timedelta,
     spread_max: Decimal,
     last_good: tuple[Decimal, datetime] | None = None,
@@ -55,7 +55,7 @@ def quote_fault(
     """Return why a quote cannot be trusted, or an empty text.
 
     Takes: `last_good`: the last mid price that could be trusted and its time; further than `jump_max` of it within
-    `JUMP_WINDOW` is more likely an error than a market.
+    `JUMP_WINDOW` is more likely an error than a market. No `tick_size` of a pair that only converts.
     """
     if quote is None:
         return "QUOTE_MISSING"
@@ -72,8 +72,20 @@ def quote_fault(
     mid = (quote.bid + quote.ask) / 2
     if last_good is not None and at - last_good[1] <= JUMP_WINDOW and abs(mid - last_good[0]) / last_good[0] > jump_max:
         return "QUOTE_JUMPED"
-    if not (money.is_multiple(quote.bid, tick_size) and money.is_multiple(quote.ask, tick_size)):
+    if tick_size is not None and not all(money.is_multiple(price, tick_size) for price in (quote.bid, quote.ask)):
         return "QUOTE_OFF_TICK"
+    return ""
+
+
+def implausible(quote: Quote, *, spread_max: Decimal | None, band: tuple[Decimal, ...] | None) -> str:
+    """Return why a quote that can be traded on is none of this instrument's, by what is set for it; or an empty text.
+
+    Takes: a quote without a fault; `band`, the least and the most that its price can be.
+    """
+    if band is not None and not band[0] <= quote.bid <= quote.ask <= band[1]:
+        return "QUOTE_OUTSIDE_BAND"
+    if spread_max is not None and (quote.ask - quote.bid) * 2 / (quote.ask + quote.bid) > spread_max:
+        return "SPREAD_EXCEEDS_LIMIT"
     return ""
 
 

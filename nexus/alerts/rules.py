@@ -39,7 +39,8 @@ RUNBOOKS: Mapping[str, str] = {
 HAPPENED = frozenset(
     {
         "LATE_FILL", "OVERFILL", "EXTERNAL_FILL", "HIGH_SLIPPAGE", "REQUEST_NOT_VALID", "TERMS_MOVED",
-        "ACCOUNT_REFUSED", "STOP_ACCOUNT_REFUSED", "API_KEY_ADDRESS", "BREAK_GLASS", "LINK_NOT_DELIVERED",
+        "ACCOUNT_REFUSED", "STOP_ACCOUNT_REFUSED", "STOP_STOP_LOSS_REFUSED", "API_KEY_ADDRESS", "BREAK_GLASS",
+        "LINK_NOT_DELIVERED",
     }
 )  # fmt: skip
 FAMILIES: Mapping[str, str] = {"STOP_": "stops", "SUSPICION_": "people"}  # kinds with a name behind it: one section

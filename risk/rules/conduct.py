@@ -21,7 +21,8 @@ def cooldown(e: Evidence) -> Check:
     """Pause after failures in a row.
 
     A failed trade is an order that we sent and that ended REJECTED by the broker: refused, or proven absent. What we
-    rejected ourselves was no trade and does not count either way. An order that ends in any other way ends the row.
+    or our gateway rejected was no trade and does not count either way; nor does what only reduces, which may be a
+    sweep's, and is not paused either. An order that ends in any other way ends the row.
     """
     policy, ago = e.policy, e.usage.failed_ago_s
     is_cooling = e.usage.failures >= policy.cooldown_failures and (ago is None or ago < policy.cooldown_s)

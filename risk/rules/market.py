@@ -128,6 +128,14 @@ def quote(e: Evidence) -> Check:
     return Check("QUOTE", e.market.quote_fault, passed=not e.market.quote_fault, detail=e.market.quote_detail)
 
 
+def plausible(e: Evidence) -> Check:
+    """Refuse to open on a quote that what is set for the instrument calls an error. A band that was left behind by its
+    market holds no close back.
+    """
+    fault = e.market.implausible
+    return Check("PLAUSIBLE", fault, passed=not fault, detail=e.market.quote_detail)
+
+
 def price_collar(e: Evidence) -> Check:
     """Refuse a price too far from the market; an instrument may have a tighter collar of its own."""
     check = limits.at_most(e.limits, LimitKind.PRICE_COLLAR, used=None, asked=e.market.collar_used)
@@ -136,8 +144,9 @@ def price_collar(e: Evidence) -> Check:
 
 
 def conversion(e: Evidence) -> Check:
-    """Refuse what cannot be turned into USD now."""
-    return Check("CONVERSION", e.market.conversion_fault, passed=not e.market.conversion_fault)
+    """Refuse what cannot be turned into USD now, or only by a price that no order would be traded on."""
+    fault = e.market.conversion_fault
+    return Check("CONVERSION", fault, passed=not fault, detail=e.market.conversion_detail[:200])
 
 
 def _age(name: str, reason: str, *, age: Figure, age_max: Decimal) -> Check:

@@ -41,6 +41,7 @@ EDGES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("STOPS", {}, {"shape__stops_fault": "STOP_LOSS_TOO_NEAR"}, "STOP_LOSS_TOO_NEAR"),
     ("DUPLICATE", {"usage__twins": D(1)}, WINDOW | {"usage__twins": D(1)}, "DUPLICATE_ORDER"),
     ("QUOTE", {}, {"market__quote_fault": "QUOTE_STALE"}, "QUOTE_STALE"),
+    ("PLAUSIBLE", {}, {"market__implausible": "QUOTE_OUTSIDE_BAND"}, "QUOTE_OUTSIDE_BAND"),
     ("PRICE_COLLAR", {"market__collar_used": D("0.005")}, {"market__collar_used": D("0.00500001")},
      "PRICE_OUTSIDE_COLLAR"),
     ("CONVERSION", {}, {"market__conversion_fault": "CONVERSION_UNAVAILABLE"}, "CONVERSION_UNAVAILABLE"),

@@ -10,6 +10,7 @@ from django.utils.timezone import now
 from accounts.models import TokenFamily
 from nexus.alerts.models import Alert
 from nexus.core.errors import Unreachable
+from nexus.idempotency.services.records import RequestKey
 from reconciliation.services import cycles
 from reconciliation.states import Trigger
 from risk.models import AccountSight, UserDailyStats
@@ -21,8 +22,8 @@ from tests.fakes.paper import LOGIN
 from tests.trading.conftest import brief, limit
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
-from trading.models import TradeLedger, TradingAccount
-from trading.services import facts, headroom, watch
+from trading.models import BrokerPosition, TradeLedger, TradingAccount
+from trading.services import dispatch, facts, headroom, orders, watch
 from trading.services.facts import Missing
 from trading.states import Side
 
@@ -74,6 +75,50 @@ def test_three_failures_in_a_row_ask_for_a_pause(execute, paper, settings):
 
     TradeLedger.objects.filter(rejected_by="BROKER").update(closed_at=now() - timedelta(seconds=settings.COOLDOWN_S))
     assert execute(SMALL).status == "FILLED"
+
+
+@pytest.mark.parametrize(
+    ("name", "set_to", "reason"),
+    [
+        ("PRICE_BANDS", (Decimal("1.0850"), Decimal("1.2")), "QUOTE_OUTSIDE_BAND"),
+        ("PRICE_BANDS", (Decimal("1.0849"), Decimal("1.0850")), ""),
+        ("SPREADS_MAX", (Decimal("0.00009"),), "SPREAD_EXCEEDS_LIMIT"),
+        ("SPREADS_MAX", (Decimal("0.0001"),), ""),
+    ],
+)
+def test_nothing_is_opened_on_a_quote_that_its_instrument_cannot_have_and_closes_pass(
+    execute, account, settings, name, set_to, reason
+):
+    execute(SMALL)
+    held = BrokerPosition.objects.get().venue_position_id
+    queued = {"user": account.user, "account": account, "intent": SMALL, "at": now()}
+    request = RequestKey(principal="p", account=str(account.public_id), key="k", fingerprint=bytes(32))
+    waiting = orders.accept(key=request, **queued).order
+    setattr(settings, name, {"EURUSD": set_to})
+
+    assert execute(SMALL).reason == reason
+    sent = dispatch.dispatch(order_id=waiting.pk, at=now())
+    assert sent is not None
+    assert (sent.status, sent.reason) == (("REJECTED", reason) if reason else ("FILLED", ""))
+    close = brief(side=Side.SELL, quantity=SMALL.quantity, stop_loss=None, take_profit=None, venue_position_id=held)
+    assert execute(close).status == "FILLED"
+
+
+def test_closes_that_fail_are_no_trades_that_fail(execute, paper):
+    """They may be a sweep's or protection's, and no pause holds them back either."""
+    execute(SMALL)
+    held = BrokerPosition.objects.get().venue_position_id
+    close = brief(side=Side.SELL, quantity=SMALL.quantity, stop_loss=None, take_profit=None, venue_position_id=held)
+    paper.control.inject("retcode", times=3, retcode=10018)
+    assert [execute(close).rejected_by for _ in range(3)] == ["BROKER"] * 3
+
+    assert execute(SMALL).status == "FILLED"
+    paper.control.inject("retcode", times=2, retcode=10018)
+    assert [execute(SMALL).rejected_by for _ in range(2)] == ["BROKER"] * 2
+    assert execute(close).status == "FILLED"  # nor does one that does not fail end the row
+    paper.control.inject("retcode", retcode=10018)
+    execute(SMALL)
+    assert execute(SMALL).reason == "COOLDOWN_NOT_OVER"
 
 
 def test_an_order_that_does_not_fail_ends_the_row(execute, paper):

@@ -117,6 +117,15 @@ def test_what_the_gateway_has_kept_back_is_no_row_of_refusals(execute, paper, cl
     assert triggers._refused(account, since=now() - timedelta(hours=1)) == ""
 
 
+def test_nor_does_it_ask_its_trader_for_a_pause(execute, paper, clock):
+    paper.control.inject("too_many")
+    kept_back = [execute(brief(quantity=Decimal(f"0.0{number + 1}"))) for number in range(4)][1:]
+    clock[0] += 1
+
+    assert {(each.rejected_by, each.reason) for each in kept_back} == {("LOCAL", "BROKER_ACCOUNT_PAUSED")}
+    assert execute(brief(quantity=Decimal("0.05"))).status == OrderStatus.FILLED
+
+
 def test_an_accepted_order_waits_for_the_end_of_the_pause(client, paper, clock):
     paper.desk.throttle.note(TOO_MANY)
     order = place(client, LIMIT, prefer="respond-async")

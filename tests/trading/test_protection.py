@@ -9,13 +9,15 @@ from django.utils.timezone import now
 from nexus.alerts.models import Alert
 from nexus.core.errors import Refused, Unreachable
 from nexus.idempotency.models import IdempotencyRecord
-from risk.states import StopLevel
+from risk.models import TradingControl
+from risk.states import ControlScope, StopLevel
 from tests import stops
+from tests.trading.conftest import brief
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BrokerPosition, ChangeRequest, TradeLedger
 from trading.services import protection, triggers
-from trading.states import ChangeState, OrderStatus
+from trading.states import ChangeState, OrderStatus, Side
 
 SLTP_REFUSED = {"retcode": mt5.TRADE_RETCODE_INVALID_STOPS}
 
@@ -68,6 +70,52 @@ def test_a_position_that_refuses_its_stops_twice_is_closed_once(execute, paper):
     assert protection.due() == []
 
 
+def instrument_stop():
+    found = TradingControl.objects.filter(scope=ControlScope.INSTRUMENT).first()
+    return None if found is None else (found.key, StopLevel(found.level), found.reason)
+
+
+def test_a_stop_loss_that_the_broker_refuses_stops_its_instrument_and_what_reduces_passes(execute, paper, account):
+    order = bare(execute, paper)
+    paper.control.inject("retcode", **SLTP_REFUSED)
+
+    protect(order)
+
+    answer = ChangeRequest.objects.get().answer
+    words = f"The broker refused the stop-loss of a position in EURUSD on {account}: {answer}."
+    assert instrument_stop() == ("EURUSD", StopLevel.REDUCE_ONLY, f"STOP_LOSS_REFUSED: {words}")
+    assert Alert.objects.filter(kind="TRADING_STOPPED", closed_at=None).count() == 1
+    assert execute().reason == "TRADING_REDUCE_ONLY"
+    protect(order)
+    assert paper.truth()["positions"][0]["sl"] == 108000  # the second try is no new exposure
+    held = BrokerPosition.objects.get().venue_position_id
+    close = brief(side=Side.SELL, stop_loss=None, take_profit=None, venue_position_id=held)
+    assert execute(close).status == OrderStatus.FILLED
+
+
+def test_a_target_that_is_refused_stops_nothing(execute, paper):
+    order = bare(execute, paper)
+    (held,) = paper.truth()["positions"]
+    paper.control.manual_modify(paper.login, held["ticket"], sl="1.0800")
+    paper.control.inject("retcode", **SLTP_REFUSED)
+
+    protect(order)
+
+    assert ChangeRequest.objects.get().state == ChangeState.REFUSED
+    assert instrument_stop() is None
+
+
+def test_a_trigger_that_is_off_only_tells_of_it(execute, paper, settings):
+    settings.STOP_ON = settings.STOP_ON | {"STOP_LOSS_REFUSED": "OFF"}
+    order = bare(execute, paper)
+    paper.control.inject("retcode", **SLTP_REFUSED)
+
+    protect(order)
+
+    assert instrument_stop() is None
+    assert Alert.objects.filter(kind="STOP_STOP_LOSS_REFUSED").count() == 1
+
+
 def test_what_never_left_us_is_no_refusal_of_the_broker_s(execute, paper, monkeypatch):
     order = bare(execute, paper)
 
@@ -79,6 +127,7 @@ def test_what_never_left_us_is_no_refusal_of_the_broker_s(execute, paper, monkey
         for _ in range(4):
             protect(order)
     assert {each.answer for each in ChangeRequest.objects.all()} == {"Not sent: the gateway is away"}
+    assert instrument_stop() is None
 
     protect(order)
 

@@ -206,3 +206,55 @@ def test_an_answer_after_a_search_that_found_nothing_is_the_truth(client, paper,
 
     assert patch(client, path, limit_price="1.08900") == (200, "DONE")
     assert TradeLedger.objects.get().value == Decimal(1089)
+
+
+@pytest.fixture
+def triggered(client, paper) -> str:
+    """A stop limit whose trigger was touched: at the broker it is a limit order at 1.08550 now."""
+    body = SELL | {"action": "BUY", "type": "STOP_LIMIT", "stop_price": "1.08600", "limit_price": "1.08550"}
+    order = place(client, body | {"stop_loss": "1.08000", "take_profit": "1.09500"})
+    paper.quote("EURUSD", "1.08590", "1.08600")
+    assert working(paper) == (108550, 108000)
+    return f"/trading/orders/{order['id']}"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "held"),
+    [
+        ({"stop_loss": "1.08100"}, (108550, 108100)),
+        ({"limit_price": "1.08450"}, (108450, 108000)),
+        ({"limit_price": "1.08500", "stop_loss": None, "take_profit": None}, None),
+    ],
+)
+def test_a_stop_limit_that_was_triggered_is_changed_as_the_limit_order_that_it_is(
+    client, paper, triggered, wanted, held
+):
+    status, words = patch(client, triggered, **wanted)
+
+    if held is None:
+        assert (status, "STOP_LOSS_REQUIRED" in words) == (422, True), words
+        return
+    assert (status, words) == (200, "DONE")
+    assert working(paper) == held
+    order = TradeLedger.objects.get()
+    assert (order.limit_price * 100_000, order.stop_loss * 100_000) == held
+    assert order.stop_price == Decimal("1.08600")  # what it was; who looks at it sees where it waited
+
+
+def test_a_change_whose_answer_was_lost_is_found_also_once_the_trigger_was_touched(client, paper):
+    body = SELL | {"action": "BUY", "type": "STOP_LIMIT", "stop_price": "1.08600", "limit_price": "1.08550"}
+    order = place(client, body | {"stop_loss": "1.08000", "take_profit": "1.09500"})
+    paper.control.inject("timeout_after_accept")
+    assert patch(client, f"/trading/orders/{order['id']}", limit_price="1.08560") == (202, "UNKNOWN")
+    paper.quote("EURUSD", "1.08590", "1.08600")
+    assert working(paper) == (108560, 108000)
+
+    terms.resolve(change_id=ChangeRequest.objects.get().pk)
+
+    assert ChangeRequest.objects.get().state == ChangeState.DONE
+    assert TradeLedger.objects.get().limit_price == Decimal("1.08560")
+
+
+def test_nor_has_it_a_trigger_any_more(client, paper, triggered):
+    assert patch(client, triggered, stop_price="1.08700")[0] == 422
+    assert working(paper) == (108550, 108000)

@@ -36,6 +36,7 @@ CHECKS: dict[str, Promise] = {
     "STOPS": _("Stop and target"),
     "DUPLICATE": _("No duplicate"),
     "QUOTE": _("Quote can be trusted"),
+    "PLAUSIBLE": _("Quote is plausible"),
     "PRICE_COLLAR": _("Distance from the market"),
     "CONVERSION": _("Conversion to USD"),
     "ORDER_QUANTITY_MAX": _("Quantity of one order"),

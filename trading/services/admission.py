@@ -63,10 +63,10 @@ def judge_change(question: Question, *, order: TradeLedger) -> Judgement:
     risk: Figure = max(ZERO, reservation.risk - order.risk)
     if isinstance(found.exposure.order_risk, Unknown):
         risk = found.exposure.order_risk  # it has no bound
-    is_moved = _prices(question.intent) != _prices(order.intent)
+    is_moved = _is_moved(question.intent, order=order)
     found = replace(
         found,
-        is_reducing=not is_moved and risk == ZERO,
+        is_reducing=not is_moved and risk == ZERO and not found.market.conversion_fault,
         exposure=replace(
             found.exposure,
             order_value=reservation.value,
@@ -81,7 +81,7 @@ def judge_change(question: Question, *, order: TradeLedger) -> Judgement:
 
 def _as_it_stands(reservation: Reservation, *, wanted: OrderIntent, order: TradeLedger) -> Reservation:
     """Leave what the change does not touch as it was reserved: a market that has moved is no part of the change."""
-    if _prices(wanted) != _prices(order.intent):
+    if _is_moved(wanted, order=order):
         return reservation
     if wanted.stop_loss == order.stop_loss:
         reservation = replace(reservation, risk=order.risk, restopped=order.restopped)
@@ -97,8 +97,10 @@ def _without(order: TradeLedger, working: Figure, *, facts: Facts | Missing) -> 
     return max(ZERO, working - Decimal(order.value) / mine.snapshot.leverage)
 
 
-def _prices(intent: OrderIntent) -> tuple[Decimal | None, Decimal | None]:
-    return intent.limit_price, intent.stop_price
+def _is_moved(wanted: OrderIntent, *, order: TradeLedger) -> bool:
+    """Tell whether an order is to wait at another price; a trigger that was touched is wanted by nobody any more."""
+    is_triggered = wanted.stop_price is None
+    return wanted.limit_price != order.limit_price or not (is_triggered or wanted.stop_price == order.stop_price)
 
 
 def judge_more_risk(

@@ -24,7 +24,7 @@ from risk.states import AdjustmentKind, StopLevel
 from trading import rules, selectors
 from trading.models import BrokerPosition, ChangeRequest
 from trading.rules import ZERO
-from trading.services import accounts, admission, arming, facts, identifiers, triggers
+from trading.services import accounts, admission, arming, exposure, facts, identifiers, triggers
 from trading.services.facts import Facts, Missing
 from trading.states import ChangeKind, ChangeState, Side
 from trading.types import StopsChange, VenuePosition
@@ -68,7 +68,7 @@ def change_stops(
         raise ChangeRefused("Positions carry no stops at this broker: place a stop order of its own instead.")
     named: Any = dict(stops)
     wanted = replace(live, **named)
-    extra = _extra_risk(position, live=live, wanted=wanted, read=read)
+    extra = _extra_risk(position, live=live, wanted=wanted, read=read, at=at)
     change = _claim(
         position=position, wanted=wanted, live=live, extra=extra, read=read, actor=actor, reason=reason, at=at
     )
@@ -83,7 +83,9 @@ def _live(position: BrokerPosition, read: Facts) -> VenuePosition:
     raise ChangeRefused("The broker holds no such position any more.")
 
 
-def _extra_risk(position: BrokerPosition, *, live: VenuePosition, wanted: VenuePosition, read: Facts) -> Decimal:
+def _extra_risk(
+    position: BrokerPosition, *, live: VenuePosition, wanted: VenuePosition, read: Facts, at: datetime
+) -> Decimal:
     """Return how much more the position could lose with the new stops, in USD; a stop-loss that only protects needs no
     price to tell. Raises: ChangeRefused.
     """
@@ -99,7 +101,11 @@ def _extra_risk(position: BrokerPosition, *, live: VenuePosition, wanted: VenueP
     before = rules.open_risk(live, contract_size=size, usd=usd, gap=gap, unstopped_move=move)
     if after is None:
         raise ChangeRefused("A position may not be left without a stop-loss: its loss would not be bounded.")
-    return ZERO if before is None else max(ZERO, after - before)  # any bound is less than none
+    extra = ZERO if before is None else max(ZERO, after - before)  # any bound is less than none
+    unfit = exposure.unfit_conversion(read, instrument=known, at=at) if extra else None
+    if unfit is not None:
+        raise ChangeRefused(f"What a wider stop may lose cannot be told in USD: {unfit.reason} ({unfit.detail}).")
+    return extra
 
 
 def _only_protects(live: VenuePosition, wanted: VenuePosition) -> bool:

@@ -60,15 +60,9 @@ def _fault(order: TradeLedger, quote: Quote | None, *, instrument: TradableInstr
 
     Its reference stays that of its judgement: its collar and its worst case are measured from there.
     """
-    fault = rules.quote_fault(
-        quote,
-        at=at,
-        tick_size=instrument.tick_size,
-        age_max=timedelta(seconds=settings.QUOTE_AGE_MAX_S),
-        spread_max=settings.SPREAD_MAX,
-        last_good=instrument.last_good,
-        jump_max=settings.JUMP_MAX,
-    )
+    fault = instruments.quote_fault(quote, instrument=instrument, at=at)
+    if not fault and quote is not None and not order.venue_position_id:
+        fault = instruments.implausible(quote)
     if fault or quote is None or order.order_type != OrderType.MARKET:
         return fault
     side = Side(order.side)

@@ -32,7 +32,7 @@ from risk.types import (
 from trading import rules
 from trading.models import TradableInstrument, TradeLedger, TradingAccount
 from trading.rules import ONE, ZERO
-from trading.services import books, exposure, standing
+from trading.services import books, exposure, instruments, standing
 from trading.services.books import Books
 from trading.services.facts import Facts, Missing
 from trading.services.usage import Counts
@@ -90,16 +90,16 @@ def gather(q: Question) -> tuple[Evidence, Reservation | None]:
         stop=Stop(known.stop.level, known.stop.scope, known.stop.reason, is_sweep=q.context.is_sweep),
         freshness=_freshness(q, known),
         shape=_shape(q),
-        market=_market(q),
+        market=_market(q, known),
         exposure=_exposure(q, known, worst=worst),
         usage=usage_of(known.counts, past=known.history, day=q.day, facts=q.facts),
         limits=known.limits,
         policy=policy.current(),
         is_reducing=q.reduction is not None,
     )
-    if isinstance(worst, Unknown) or q.reduction is None:
+    if q.reduction is None:
         return evidence, None if isinstance(worst, Unknown) else worst
-    return evidence, _no_risk(q)
+    return evidence, None if _quote_fault(q) else _no_risk(q)  # what only reduces need not be worth anything in USD
 
 
 def worst_case(q: Question, *, beside: Sequence[TradeLedger]) -> Reservation | Unknown:
@@ -257,7 +257,7 @@ def _shape(q: Question) -> Shape:
     )
 
 
-def _market(q: Question) -> Market:
+def _market(q: Question, known: Books) -> Market:
     quote, fault = q.quote, _quote_fault(q)
     collar: Figure = Unknown(fault or "QUOTE_MISSING")
     if quote is not None and not fault:
@@ -265,12 +265,15 @@ def _market(q: Question) -> Market:
         wanted = (q.intent.limit_price, q.intent.stop_price, q.intent.entry_price)
         price = next((each for each in wanted if each is not None), None)
         collar = ZERO if price is None else abs(price - reference) / reference
-    rate = None if isinstance(q.facts, Missing) else _rate(q.instrument.conversion, q.facts.quotes)
+    beside = {each.usd_symbol for each in known.counts.strange}
+    unfit = q.missing or exposure.unfit_conversion(q.facts, instrument=q.instrument, beside=beside, at=q.at)
     return Market(
         quote_fault=fault,
         quote_detail="" if quote is None else f"bid {money.as_text(quote.bid)}, ask {money.as_text(quote.ask)}",
         collar_used=collar,
-        conversion_fault=q.missing.reason if q.missing else "" if rate else "CONVERSION_UNAVAILABLE",
+        implausible="" if quote is None or fault else instruments.implausible(quote),
+        conversion_fault=unfit.reason if unfit else "",
+        conversion_detail=unfit.detail if unfit else "",
     )
 
 
@@ -307,15 +310,7 @@ def _exposure(q: Question, known: Books, *, worst: Reservation | Unknown) -> Exp
 def _quote_fault(q: Question) -> str:
     if q.missing is not None:
         return q.missing.reason
-    return rules.quote_fault(
-        q.quote,
-        at=q.at,
-        tick_size=q.instrument.tick_size,
-        age_max=timedelta(seconds=settings.QUOTE_AGE_MAX_S),
-        spread_max=settings.SPREAD_MAX,
-        last_good=q.instrument.last_good,
-        jump_max=settings.JUMP_MAX,
-    )
+    return instruments.quote_fault(q.quote, instrument=q.instrument, at=q.at)
 
 
 def _rate(conversion: Conversion, quotes: Mapping[str, Quote]) -> Decimal | None:

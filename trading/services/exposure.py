@@ -6,7 +6,7 @@ cost more than was reserved for it, the rest is added. On a netting account a
 position cannot be told apart, and it is: too much, never too little.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -17,8 +17,9 @@ from risk.rules.limits import plus
 from risk.services import stats
 from risk.types import Figure, Unknown
 from trading import rules
-from trading.models import TradeLedger, TradingAccount
+from trading.models import TradableInstrument, TradeLedger, TradingAccount
 from trading.rules import ZERO
+from trading.services import instruments
 from trading.services.facts import HIDES, AccountFacts, Facts, Missing
 from trading.services.standing import beyond_counted, moved_at_venue, to_stops
 from trading.states import Delivery, PositionMode, Side
@@ -122,6 +123,32 @@ def one_way(
         return sum(same, start=ZERO)
     against = (p.quantity for p in mine.snapshot.positions if p.symbol == symbol and p.side is not side)
     return sum(same, start=ZERO) - sum(against, start=ZERO)
+
+
+def unfit_conversion(
+    facts: Facts | Missing, *, instrument: TradableInstrument, beside: Iterable[str] = (), at: datetime
+) -> Unknown | None:
+    """Return the first pair that this judgement rests on and whose price cannot be trusted, or None (§8).
+
+    Valued by it are the accounts' equity, the order, and all that is held or waits. Takes: names of others `beside`.
+    """
+    if isinstance(facts, Missing):
+        return Unknown(facts.reason, facts.detail)
+    names = {instrument.usd_symbol, *beside}
+    for each in facts.accounts:
+        symbols = {held.symbol for held in each.snapshot.positions} | {order.symbol for order in each.snapshot.orders}
+        met = (facts.instruments.get((each.account.pk, symbol)) for symbol in symbols)
+        names |= {each.account.usd_symbol, *(known.usd_symbol for known in met if known is not None)}
+    for name in sorted(names - {""}):
+        quote = facts.quotes.get(name)
+        fault = instruments.quote_fault(quote, instrument=facts.instruments.get((instrument.account_id, name)), at=at)
+        fault = fault or ("" if quote is None else instruments.implausible(quote))
+        if fault:
+            dated = "" if quote is None else f", dated {quote.at:%Y-%m-%d %H:%M:%S} UTC"
+            words = f"{name}: {fault}{dated}"
+            is_old = fault == "QUOTE_STALE"
+            return Unknown("CONVERSION_STALE", words) if is_old else Unknown(UNCONVERTED.reason, words)
+    return None
 
 
 def margin(

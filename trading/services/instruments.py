@@ -4,8 +4,11 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from django.conf import settings
+
 from nexus.core import money, statements
 from nexus.core.errors import FieldError, Invalid, OutsideError, Refused, Unavailable
+from trading import rules
 from trading.brokers.base import Broker
 from trading.models import TradableInstrument, TradingAccount
 from trading.types import Conversion, Quote
@@ -52,6 +55,25 @@ def fresh(
         raise Unavailable(
             "The broker cannot be asked about this symbol now. Nothing was sent.", headers={"Retry-After": "5"}
         ) from exc
+
+
+def quote_fault(quote: Quote | None, *, instrument: TradableInstrument | None, at: datetime) -> str:
+    """Return why a quote cannot be trusted, or an empty text. Takes: no `instrument` of a pair that only converts."""
+    return rules.quote_fault(
+        quote,
+        at=at,
+        tick_size=None if instrument is None else instrument.tick_size,
+        age_max=timedelta(seconds=settings.QUOTE_AGE_MAX_S),
+        spread_max=settings.SPREAD_MAX,
+        last_good=None if instrument is None else instrument.last_good,
+        jump_max=settings.JUMP_MAX,
+    )
+
+
+def implausible(quote: Quote) -> str:
+    """Return why nothing is to be opened on a quote, nor valued by it, by what is set for its instrument alone (§8)."""
+    (spread_max,) = settings.SPREADS_MAX.get(quote.symbol, (None,))
+    return rules.implausible(quote, spread_max=spread_max, band=settings.PRICE_BANDS.get(quote.symbol))
 
 
 def note_price(instrument: TradableInstrument, quote: Quote, *, at: datetime) -> None:

@@ -335,6 +335,7 @@ def send(order: TradeLedger) -> TradeLedger:
             code=exc.code,
             halts=exc.halts,
             is_defect=exc.is_defect,
+            is_local=exc.is_local,
         )
     settled = _settle(order, began=began, report=report)
     triggers.account_refused(order.account, said=report, at=settled.closed_at or order.sent_at)

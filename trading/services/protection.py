@@ -15,10 +15,11 @@ from nexus.audit.types import Actor
 from nexus.core.errors import NexusError, OutsideError
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
+from risk.states import ControlScope, Trigger
 from risk.types import Context
 from trading.models import BrokerPosition, ChangeRequest, TradeLedger
 from trading.rules import ZERO
-from trading.services import accounts, changes, closes
+from trading.services import accounts, changes, closes, triggers
 from trading.states import ChangeKind, ChangeState, OrderStatus
 from trading.types import VenuePosition
 
@@ -70,13 +71,20 @@ def _mend(order: TradeLedger, held: VenuePosition, *, at: datetime) -> None:
         position=ours, kind=ChangeKind.STOPS, state=ChangeState.REFUSED, requested_by=PROTECTION.id,
         requested_at__gte=order.created_at,
     ).exclude(answer__startswith=changes.UNSENT).exclude(answer__startswith=changes.PASSING).count()  # fmt: skip
-    if refused < TRIES:
-        changes.change_stops(
-            position_id=ours.pk, stops=_missing(order, held), actor=PROTECTION, at=at,
-            reason=f"Order {order.client_order_id} asked for them.",
-        )  # fmt: skip
+    if refused >= TRIES:
+        _close(order, ours, at=at)
         return
-    _close(order, ours, at=at)
+    stops = _missing(order, held)
+    change = changes.change_stops(
+        position_id=ours.pk, stops=stops, actor=PROTECTION, at=at,
+        reason=f"Order {order.client_order_id} asked for them.",
+    )  # fmt: skip
+    is_answer = not change.answer.startswith((changes.UNSENT, changes.PASSING))
+    if "stop_loss" in stops and change.state == ChangeState.REFUSED and is_answer:
+        words = f"The broker refused the stop-loss of a position in {order.symbol} on {order.account}: {change.answer}."
+        triggers.pull(
+            Trigger.STOP_LOSS_REFUSED, scope=ControlScope.INSTRUMENT, key=order.symbol, reason=words, at=at
+        )  # execution reference §10: nothing more is opened where stops do not hold
 
 
 def _close(order: TradeLedger, position: BrokerPosition, *, at: datetime) -> None:

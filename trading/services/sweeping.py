@@ -23,13 +23,12 @@ from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
 from risk.states import Sweep
 from risk.types import Context
-from trading import rules
 from trading.brokers.base import Broker
 from trading.models import BrokerPosition, OrderQuerySet, SweepRun, TradableInstrument, TradeLedger
 from trading.services import accounts, cancels, coverage, facts, instruments, orders, resolution, sweeps, watch
 from trading.services.cancels import NotCancelable
 from trading.states import CancelState, Delivery, Side, SweepState
-from trading.types import AccountSnapshot, OrderIntent, Quote, VenueOrder, VenuePosition
+from trading.types import AccountSnapshot, OrderIntent, VenueOrder, VenuePosition
 
 log = structlog.get_logger(__name__)
 
@@ -236,7 +235,8 @@ def _close_all(this: Round, broker: Broker, held: list[VenuePosition]) -> None:
         elif shown.pause_s and _was_tried(this, position):
             fault = "the broker has asked for fewer requests"
         else:
-            fault = _market_fault(shown.quotes.get(position.symbol), instrument, at=this.at)
+            # so that no order is made only to be refused
+            fault = instruments.quote_fault(shown.quotes.get(position.symbol), instrument=instrument, at=this.at)
         if fault:
             this.faults.append(f"{_word(position)} cannot be closed now: {fault}.")
         elif isinstance(instrument, TradableInstrument) and not _close(this, position, instrument=instrument):
@@ -255,19 +255,6 @@ def _was_tried(this: Round, position: VenuePosition) -> bool:
     """Tell whether the broker was asked a moment ago to close this position, and wants fewer requests."""
     rows = TradeLedger.objects.filter(account=this.sweep.account, venue_position_id=position.venue_position_id)
     return rows.filter(reason__in=PAUSED, created_at__gt=facts.database_clock() - PAUSE_MAX).exists()
-
-
-def _market_fault(quote: Quote | None, instrument: TradableInstrument, *, at: datetime) -> str:
-    """Return why nothing can be traded now, so that no order is made only to be refused."""
-    return rules.quote_fault(
-        quote,
-        at=at,
-        tick_size=instrument.tick_size,
-        age_max=timedelta(seconds=settings.QUOTE_AGE_MAX_S),
-        spread_max=settings.SPREAD_MAX,
-        last_good=instrument.last_good,
-        jump_max=settings.JUMP_MAX,
-    )
 
 
 def _close(this: Round, position: VenuePosition, *, instrument: TradableInstrument) -> bool:

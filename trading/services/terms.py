@@ -32,7 +32,7 @@ from trading.services.cancels import NotCancelable
 from trading.services.changes import IN_FLIGHT, ChangeInFlight, ChangeRefused
 from trading.services.evidence import NOBODY, Question
 from trading.services.facts import Facts, Missing
-from trading.states import ChangeKind, ChangeState, Delivery, TimeInForce
+from trading.states import ChangeKind, ChangeState, Delivery, OrderType, TimeInForce
 from trading.types import OrderChange, OrderIntent, VenueOrder
 
 log = structlog.get_logger(__name__)
@@ -97,15 +97,21 @@ def _require_working(order: TradeLedger) -> None:
 
 
 def _as_shown(order: TradeLedger, *, read: Facts) -> OrderIntent:
-    """Return the order with the prices that it has at the broker now. Raises: NotChangeable, ChangeRefused."""
+    """Return the order with the prices that it has at the broker now. Raises: NotChangeable, ChangeRefused.
+
+    A stop limit whose trigger was touched is a limit order there, and is changed as one.
+    """
     mine = next((each.snapshot.orders for each in read.accounts if each.account.pk == order.account_id), None)
     if mine is None:
         raise ChangeRefused("The new terms are refused: ACCOUNT_NOT_USABLE.")
     for each in mine:
         if each.venue_order_id == order.venue_order_id:
-            stop, limit = (each.price, each.limit_price) if order.stop_price is not None else (None, each.price)
+            stands = order.intent
+            if stands.stop_price is not None and each.order_type is OrderType.LIMIT:
+                stands = replace(stands, order_type=OrderType.LIMIT, stop_price=None)
+            stop, limit = (each.price, each.limit_price) if stands.stop_price is not None else (None, each.price)
             return replace(
-                order.intent, stop_price=stop, limit_price=limit, stop_loss=each.stop_loss, take_profit=each.take_profit
+                stands, stop_price=stop, limit_price=limit, stop_loss=each.stop_loss, take_profit=each.take_profit
             )
     raise NotChangeable("The order does not work at the broker any more.")
 
@@ -215,6 +221,7 @@ def _settle(request: ChangeRequest, *, state: ChangeState, answer: OutsideError 
     if order.delivery != Delivery.DONE and state is not ChangeState.UNKNOWN:
         held = request.after if state is ChangeState.DONE else request.before
         prices = {name: None if held[name] is None else Decimal(held[name]) for name in PRICES}
+        prices["stop_price"] = prices["stop_price"] or order.stop_price  # a trigger that was touched stays written
         restopped = Decimal(held.get("restopped") or 0)  # of a change that an earlier version sent, none is known
         reserve(order, risk=Decimal(held["risk"]), restopped=restopped, value=Decimal(held["value"]), **prices)
     trail.record(
@@ -253,9 +260,9 @@ def resolve(*, change_id: int) -> None:
     if working is None:
         return  # it has filled or ended: the order's own resolution tells, and then this one settles
     is_old = (facts.database_clock() - request.sent_at).total_seconds() > settings.CHANGE_PROOF_S
-    if _shown(working) == _wanted(request.after):
+    if _shown(working) == _wanted(request.after, working):
         _settle(request, state=ChangeState.DONE, answer=None)
-    elif is_old and _shown(working) == _wanted(request.before):
+    elif is_old and _shown(working) == _wanted(request.before, working):
         _settle(request, state=ChangeState.REFUSED, answer=Refused("The order shows the old terms."))
     elif is_old:
         _give_up(request)
@@ -291,9 +298,12 @@ def _terms(intent: OrderIntent, *, risk: Decimal, restopped: Decimal, value: Dec
     return {name: None if figure is None else money.as_text(figure) for name, figure in figures.items()}
 
 
-def _wanted(terms: Mapping[str, str | None]) -> tuple[str | None, ...]:
-    beyond = terms["limit_price"] if terms["stop_price"] else None  # of a STOP_LIMIT alone
-    return (terms["stop_price"] or terms["limit_price"], beyond, terms["stop_loss"], terms["take_profit"])
+def _wanted(terms: Mapping[str, str | None], shown: VenueOrder) -> tuple[str | None, ...]:
+    trigger = (
+        None if shown.order_type is OrderType.LIMIT else terms["stop_price"]
+    )  # one that was touched is shown no more
+    beyond = terms["limit_price"] if trigger else None  # of a STOP_LIMIT alone
+    return (trigger or terms["limit_price"], beyond, terms["stop_loss"], terms["take_profit"])
 
 
 def _shown(order: VenueOrder) -> tuple[str | None, ...]:

@@ -26,8 +26,6 @@ from trading.types import OrderReport
 
 log = structlog.get_logger(__name__)
 
-PAUSED = "BROKER_ACCOUNT_PAUSED"  # kept back by our gateway for some seconds: the broker has not seen it
-
 
 def pull(
     trigger: Trigger, *, scope: ControlScope, key: str, reason: str, at: datetime, sweep: Sweep = Sweep.NONE
@@ -137,7 +135,7 @@ def _refused(account: TradingAccount, *, since: datetime) -> str:
     """Say so when the newest orders, one after the other, were all refused by the broker."""
     ended = TradeLedger.objects.filter(
         account=account, created_at__gte=since, sent_at__gte=since, attempts=1, delivery=Delivery.DONE
-    ).exclude(rejected_by=RejectedBy.LOCAL).exclude(reason=PAUSED)  # fmt: skip
+    ).exclude(rejected_by=RejectedBy.LOCAL)  # fmt: skip
     newest = list(ended.order_by("-closed_at", "-pk").values_list("rejected_by", "reason")[: settings.REFUSALS_MAX])
     if len(newest) < settings.REFUSALS_MAX or any(by != RejectedBy.BROKER for by, _ in newest):
         return ""

@@ -44,6 +44,7 @@ WITH recent AS MATERIALIZED (
 ), ended AS (
     SELECT rejected_by, closed_at FROM trade_ledger
     WHERE user_id = %(user)s AND attempts = 1 AND delivery = 'DONE' AND rejected_by <> 'LOCAL'
+      AND venue_position_id = ''
     ORDER BY closed_at DESC, id DESC LIMIT %(failures)s
 ), undone AS (
     SELECT coalesce(sum(quantity - filled_quantity), 0) AS quantity,

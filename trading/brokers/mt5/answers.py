@@ -24,6 +24,9 @@ _PURPOSES: dict[int, Purpose] = {
     Action.CLOSE_BY: Purpose.CLOSE,
 }
 
+# Where the gateway refuses by its own judgement; at the others it passes on what the terminal says.
+OWN_STAGES = frozenset({"limits", "pause", "tick", "freeze", "position"})
+
 
 def purpose(request: wire.Plain | TerminalRequest) -> Purpose:
     """Say what a request was for."""
@@ -76,7 +79,10 @@ def refusal(reply: wire.Plain) -> Refused:
     code = wire.text(reply["code"])
     retry_s = _pause_s(reply) if outcomes.passes(code) else None
     halts, is_defect = outcomes.halts(code), outcomes.is_defect(code)
-    return Refused(wire.text(reply["reason"]), code=code, halts=halts, is_defect=is_defect, retry_s=retry_s)
+    is_local = reply.get("stage") in OWN_STAGES
+    return Refused(
+        wire.text(reply["reason"]), code=code, halts=halts, is_defect=is_defect, retry_s=retry_s, is_local=is_local
+    )
 
 
 def rejected(client_order_id: str, refused: Refused) -> OrderReport:
@@ -88,6 +94,7 @@ def rejected(client_order_id: str, refused: Refused) -> OrderReport:
         code=refused.code,
         halts=refused.halts,
         is_defect=refused.is_defect,
+        is_local=refused.is_local,
     )
 
 
