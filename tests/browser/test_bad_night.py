@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import stage
+from tests.browser.conftest import opening
 from tests.browser.consoles import until
 from tests.browser.stage import DESKTOP, PHONE, Stage, Tab
 
@@ -27,17 +28,8 @@ def night() -> Iterator[Stage]:
 @pytest.fixture
 def tab(night: Stage, browser: Browser) -> Iterator[Callable[..., Tab]]:
     """Open tabs on that installation; none may complain or break the policy."""
-    made: list[Tab] = []
-
-    def open_tab(**kinds: object) -> Tab:
-        made.append(stage.new_tab(browser, night, **kinds))  # type: ignore[arg-type]
-        return made[-1]
-
-    yield open_tab
-    for each in made:
-        assert each.complaints == []
-        assert each.violations() == []
-        each.page.context.close()
+    with opening(night, browser) as open_tab:
+        yield open_tab
 
 
 def confirm(page: Page, *, code: str = "") -> None:
