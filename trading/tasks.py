@@ -33,11 +33,11 @@ def resolve_orders(**_future: object) -> None:
         enqueue("trading.resolve_order", expires_s=SWEEP_EXPIRES_S, order_id=order_id)
     for order_id in cancels.due():
         enqueue("trading.cancel_again", expires_s=SWEEP_EXPIRES_S, order_id=order_id)
-    lost.tell(at=now())
     for change_id in changes.due():
         enqueue("trading.resolve_change", expires_s=SWEEP_EXPIRES_S, change_id=change_id)
     for order_id in protection.due():
         enqueue("trading.protect_order", expires_s=SWEEP_EXPIRES_S, order_id=order_id)
+    lost.tell(at=now())
 
 
 @shared_task(name="trading.resolve_change", soft_time_limit=60)

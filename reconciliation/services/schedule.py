@@ -7,8 +7,9 @@ again, and until then the age of the last success admits nothing new.
 import uuid
 from datetime import datetime, timedelta
 
+import structlog
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 
 from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
@@ -20,6 +21,8 @@ from reconciliation.services.stops import RECONCILER
 from reconciliation.states import Trigger
 from trading.services import accounts, watch
 
+log = structlog.get_logger(__name__)
+
 BATCH = 200
 SPREAD = 37  # no divisor of a minute: neighbors come far apart
 
@@ -29,10 +32,19 @@ def hand_out(*, at: datetime) -> list[int]:
     _enroll(at=at)
     due, missed = _take(at=at)
     for account_id in missed:
-        run = Run(accounts.get(account_id=account_id), uuid.uuid4(), Trigger.CLOCK, at, RECONCILER)
-        concluding.miss(run, detail="The run before did not end in its slot.")
+        _miss(account_id, at=at)
     _tell_stale(at=at)
     return due
+
+
+def _miss(account_id: int, *, at: datetime) -> None:
+    """Count a slot that nobody ran; an error in it must not cost the others theirs, which are taken by now."""
+    try:
+        run = Run(accounts.get(account_id=account_id), uuid.uuid4(), Trigger.CLOCK, at, RECONCILER)
+        concluding.miss(run, detail="The run before did not end in its slot.")
+    except Exception:
+        connection.close_if_unusable_or_obsolete()
+        log.exception("reconciliation.slot.not_counted", account_id=account_id)
 
 
 @transaction.atomic(durable=True)

@@ -2,13 +2,15 @@
 
 import uuid
 from datetime import timedelta
+from typing import Any
 
+from django.db import OperationalError
 from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
 from reconciliation import tasks
 from reconciliation.models import Cycle, ReconciliationLog
-from reconciliation.services import schedule
+from reconciliation.services import concluding, schedule
 from risk.states import StopLevel
 from tests.reconciliation.test_bad_day import found, stop_of
 from trading.models import TradingAccount
@@ -100,6 +102,25 @@ def test_a_slot_that_found_another_run_under_way_is_none(account, reconcile, set
 
     assert Cycle.objects.get().failures == 0
     assert [row[0] for row in found()] == ["RUN"]  # the one that failed by itself
+
+
+def test_an_error_about_one_account_costs_no_other_its_slot(account, reconcile, monkeypatch):
+    more(account, 2)
+    at = now()
+    assert len(schedule.hand_out(at=at)) == 3
+    at = max(Cycle.objects.values_list("due_at", flat=True))
+    missed, counted = [], concluding.miss
+
+    def miss(run: Any, **named: Any) -> Any:
+        missed.append(run.account.pk)
+        if run.account == account:
+            raise OperationalError("canceling statement due to lock timeout")
+        return counted(run, **named)
+
+    monkeypatch.setattr(concluding, "miss", miss)
+
+    assert sorted(schedule.hand_out(at=at)) == sorted(missed) == sorted(Cycle.objects.values_list("pk", flat=True))
+    assert sorted(Cycle.objects.values_list("failures", flat=True)) == [0, 1, 1]
 
 
 def test_people_are_told_of_an_account_that_nobody_reconciles_until_somebody_does(account, reconcile):

@@ -132,6 +132,28 @@ def test_a_database_that_fails_after_the_stop_is_no_error_and_the_worker_goes_on
     assert SweepRun.objects.get().account == account
 
 
+def test_a_stop_that_cannot_be_followed_holds_up_no_other(account, trader, monkeypatch):
+    for scope, key in ((ControlScope.USER, str(trader.pk)), (ControlScope.ACCOUNT, str(account.pk))):
+        control.set_level(
+            scope=scope, key=key, level=StopLevel.HALTED, sweep=Sweep.FLATTEN, reason="A test.", actor=TESTER, at=now()
+        )
+    listed = coverage.in_flight
+
+    def in_flight(scope: ControlScope, key: str) -> Any:
+        if scope is ControlScope.USER:  # the older of the two
+            raise RuntimeError("it cannot be listed")
+        return listed(scope, key)
+
+    monkeypatch.setattr(coverage, "in_flight", in_flight)
+
+    assert emergency.follow_due(at=now()) == 1
+
+    assert [sweep.scope for sweep in SweepRun.objects.all()] == ["ACCOUNT"]
+    assert [row.scope for row in control.unfollowed()] == ["USER"]
+    monkeypatch.undo()
+    assert emergency.follow_due(at=now()) == 1
+
+
 def test_nothing_is_sent_after_a_stop_whatever_it_covers(execute, account, paper):
     for scope, key in ((ControlScope.INSTRUMENT, "EURUSD"), (ControlScope.USER, str(account.user_id))):
         stop(scope=scope, key=key)

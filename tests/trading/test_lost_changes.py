@@ -102,3 +102,17 @@ def test_the_worker_looks_each_time_it_asks(stops, monkeypatch):
     tasks.resolve_orders()
 
     assert Alert.objects.filter(kind="CHANGE_UNKNOWN").count() == 1
+
+
+def test_telling_comes_last_and_keeps_nothing_from_being_asked_about(stops, monkeypatch):
+    sent = []
+    monkeypatch.setattr(tasks, "enqueue", lambda name, **_: sent.append(name))
+
+    def fail(**_: object) -> None:
+        raise RuntimeError("nobody can be told")
+
+    monkeypatch.setattr(lost, "tell", fail)
+
+    with pytest.raises(RuntimeError):
+        tasks.resolve_orders()
+    assert "trading.resolve_change" in sent

@@ -383,6 +383,23 @@ def test_a_database_that_fails_here_does_not_undo_what_was_booked(account, monke
     assert stopped(account) is None
 
 
+def test_an_account_that_could_not_be_read_when_its_worker_died_is_told_by_another_one(account, settings):
+    good, settings.MT5_GATEWAY_URL = settings.MT5_GATEWAY_URL, "http://127.0.0.1:1"
+    look(account)
+    follow_stops()
+    assert not Alert.objects.exists()
+    AccountFigures.objects.update(failing_since=now() - timedelta(seconds=61))
+
+    for _ in range(2):
+        follow_stops()
+
+    alert = Alert.objects.get()
+    assert (alert.kind, alert.severity, alert.seen_count) == ("ACCOUNT_NOT_WATCHED", "CRITICAL", 1)
+    settings.MT5_GATEWAY_URL = good
+    look(account)
+    assert Alert.objects.get().closed_at is not None
+
+
 def test_accounts_that_nobody_looks_at_are_told_by_another_worker(account):
     look(account)
     follow_stops()

@@ -56,8 +56,17 @@ def stop(
 
 
 def follow_due(*, at: datetime) -> int:
-    """Follow every stop that nobody has followed yet, and return how many there were."""
-    return sum(follow(switch, at=at) for switch in control.unfollowed())
+    """Follow every stop that nobody has followed yet, and return how many were. One that fails holds up no other."""
+    return sum(_follow_or_leave(switch, at=at) for switch in control.unfollowed())
+
+
+def _follow_or_leave(switch: Switch, *, at: datetime) -> bool:
+    try:
+        return follow(switch, at=at)
+    except Exception:  # `alarm` wakes people while it lasts
+        connection.close_if_unusable_or_obsolete()
+        log.exception("trading.stop.not_followed", place=switch.place)
+        return False
 
 
 def follow(switch: Switch, *, at: datetime) -> bool:

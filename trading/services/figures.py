@@ -27,6 +27,7 @@ from trading.types import AccountSnapshot
 
 PERCENT = Decimal(100)
 UNWATCHED = "health:watch"
+NOT_WATCHED = "ACCOUNT_NOT_WATCHED"
 
 
 def symbols_of(account: TradingAccount) -> list[str]:
@@ -101,7 +102,7 @@ def _tell_when_blind(account: TradingAccount, words: str, *, since: datetime, cl
     if clock - since >= timedelta(seconds=settings.WATCH_BLIND_S):
         alerts.open_alert(
             severity=Severity.CRITICAL,
-            kind="ACCOUNT_NOT_WATCHED",
+            kind=NOT_WATCHED,
             dedupe_key=_blind_key(account.pk),
             text=f"Since {since:%H:%M:%S} UTC nobody sees what {account} loses: it {words}",
             object_type="trading_account",
@@ -119,6 +120,7 @@ def alarm(*, clock: datetime, at: datetime) -> None:
     aside = [each for pk in accounts.put_aside() for each in (_blind_key(pk), _margin_key(pk))]
     alerts.close_alerts(dedupe_keys=aside, at=at)
     late = clock - timedelta(seconds=settings.WATCH_BLIND_S)
+    _tell_for_the_dead(late, clock=clock, at=at)
     blind = AccountFigures.objects.filter(account__is_active=True, read_at__lt=late, failing_since__isnull=True).count()
     if not blind:
         alerts.close_alert(dedupe_key=UNWATCHED, at=at)
@@ -131,6 +133,15 @@ def alarm(*, clock: datetime, at: datetime) -> None:
         " `celery` does not work. Losses are not watched and lost orders not found. Start it.",
         at=at,
     )
+
+
+def _tell_for_the_dead(late: datetime, *, clock: datetime, at: datetime) -> None:
+    """Tell of accounts that could not be read, and whose worker has gone since: its next look would have told."""
+    rows = AccountFigures.objects.filter(account__is_active=True, failing_since__lt=late).select_related("account")
+    known = set(alerts.open_about(kind=NOT_WATCHED)) if rows else set()
+    for row in (each for each in rows if str(each.account.public_id) not in known):
+        assert row.failing_since is not None
+        _tell_when_blind(row.account, f"cannot be read. {row.fault}", since=row.failing_since, clock=clock, at=at)
 
 
 def judge(account: TradingAccount, row: AccountFigures, *, at: datetime) -> tuple[Decimal, Limit | None]:
