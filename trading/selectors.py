@@ -147,8 +147,12 @@ def order_of(user: Principal, *, public_id: uuid.UUID) -> TradeLedger:
     """Return one order the person may see. Raises: NotFound, the same for absent and for somebody else's."""
     order = orders_of(user).filter(public_id=public_id).first()
     if order is None:
-        raise NotFound("You have no such order.")
+        raise _no_such_order()
     return order
+
+
+def _no_such_order() -> NotFound:
+    return NotFound("You have no such order.")
 
 
 def are_booked(account: TradingAccount, reports: Iterable[FillReport]) -> bool:
@@ -239,13 +243,15 @@ def ledger_page(
     What narrows is looked for among so many orders a page, and no index tells it: a page may be short, even empty, and
     go on.
     """
-    orders = orders_of(user)
+    orders = orders_of(user).prefetch_related(None).select_related(None)
     if before:
-        orders = orders.filter(pk__lt=order_of(user, public_id=before).pk)
+        last = orders.filter(public_id=before).values_list("pk", flat=True).first()
+        if last is None:
+            raise _no_such_order()
+        orders = orders.filter(pk__lt=last)
     edge = None
     if status or symbol or created_from or created_to:
-        rows = orders.prefetch_related(None).select_related(None).order_by("-pk").values_list("pk", "public_id")
-        edge = rows[SIFTED : SIFTED + 1].first()
+        edge = orders.values_list("pk", "public_id")[SIFTED : SIFTED + 1].first()
         orders = orders if edge is None else orders.filter(pk__gte=edge[0])
     if status:
         orders = with_public_status(orders, status)
@@ -255,7 +261,7 @@ def ledger_page(
         orders = orders.filter(created_at__gte=created_from)
     if created_to:
         orders = orders.filter(created_at__lt=created_to)
-    found = list(orders.prefetch_related(None).select_related(None).values_list("pk", flat=True)[: limit + 1])
+    found = list(orders.values_list("pk", flat=True)[: limit + 1])
     page = _whole(found[:limit])
     if len(found) > limit:
         return page, page[-1].public_id

@@ -116,7 +116,7 @@ def test_a_stop_that_gets_stricter_wakes_people_anew():
     first, second = Alert.objects.order_by("pk")
 
     assert (first.closed_at, second.closed_at) == (NOON + timedelta(minutes=1), None)
-    assert second.text == "Trading is HALTED, and FLATTEN is done, for ACCOUNT 7. Worse."
+    assert second.text == "Trading is HALTED, and FLATTEN is done, for ACCOUNT 7. Once more."
     assert second.seen_count == 2
 
 
