@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from django.utils.timezone import now
 
+from accounts.models import User
 from tests.client import ApiClient
 from tests.trading.desk import LIMIT, MARKET, place
-from trading.models import TradeLedger
+from trading.models import TradeLedger, TradingAccount
 from trading.services import dispatch, instruments
 
 
@@ -70,3 +71,22 @@ def test_an_order_waits_while_its_instrument_cannot_be_asked_for(client, paper, 
     paper.control.inject("server_disconnect", seconds=0)
 
     assert send(order).delivery == "QUEUED"
+
+
+@pytest.mark.parametrize(
+    ("put", "reason"),
+    [
+        (lambda account: User.objects.filter(pk=account.user_id).update(is_active=False), "USER_NOT_ACTIVE"),
+        (lambda account: TradingAccount.objects.filter(pk=account.pk).update(is_active=False), "ACCOUNT_NOT_USABLE"),
+    ],
+)
+def test_what_waits_is_not_sent_for_a_user_or_an_account_that_was_switched_off_meanwhile(
+    client, paper, account, put, reason
+):
+    order = accepted(client, MARKET)
+    put(account)
+
+    send(order)
+
+    assert (order.status, order.rejected_by, order.reason) == ("REJECTED", "LOCAL", reason)
+    assert (order.attempts, order.reserved, paper.deals()) == (0, 0, [])

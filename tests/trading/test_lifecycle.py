@@ -2,7 +2,7 @@
 
 import uuid
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import permutations
 from typing import Any
@@ -16,7 +16,7 @@ from nexus.alerts.models import Alert
 from tests.factories.accounts import UserFactory
 from tests.trading.conftest import brief
 from trading.models import BrokerPosition, Fill, OrderDecision, TradeLedger
-from trading.services import decisions, fills
+from trading.services import decisions, fills, usage
 from trading.services.decisions import NotUndecided, SamePerson
 from trading.states import Delivery, FillKind, OrderStatus, Side, VenueState
 from trading.types import FillReport, OrderReport
@@ -116,6 +116,26 @@ def test_a_late_fill_is_booked_and_wakes_somebody_up(unknown, first, late, ends)
     alert = Alert.objects.get(kind="LATE_FILL")
     assert (alert.severity, alert.closed_at) == ("CRITICAL", None)
     assert BrokerPosition.objects.get().quantity == Decimal(late)
+
+
+@pytest.mark.parametrize(
+    ("first", "late", "counts"), [((), "0.10", "0.10"), (("0.04",), "0.06", "0.06"), (("0.10",), "0.02", "0.02")]
+)
+def test_what_fills_after_its_order_was_closed_on_another_day_counts_on_the_day_it_filled(
+    unknown, account, first, late, counts
+):
+    before = [fill(unknown, number, quantity) for number, quantity in enumerate(first, 1)]
+    report(unknown, VenueState.FILLED if first == ("0.10",) else VenueState.CANCELED, *before)
+    assert unknown.delivery == Delivery.DONE
+    days = timedelta(days=2)
+    TradeLedger.objects.update(created_at=unknown.created_at - days, closed_at=unknown.closed_at - days)
+    unknown.refresh_from_db()
+
+    report(unknown, VenueState.FILLED, *before, fill(unknown, 9, late, filled_at=now()))
+
+    found = usage.count(user_id=account.user_id, account_id=account.pk, account_ids=[account.pk], intent=None, at=now())
+    assert found.carried_quantity == Decimal(counts)
+    assert found.carried_value == unknown.value * Decimal(counts) / unknown.quantity
 
 
 def test_an_overfill_is_booked_and_told(unknown):

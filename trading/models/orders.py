@@ -208,12 +208,13 @@ class TradeLedger(models.Model):
     ) -> Self:
         """Move to `to`, write `facts`, the OrderEvent and `beside`, or raise IllegalTransition and change nothing.
 
-        A closed order reserves nothing, whoever closes it.
+        A closed order reserves nothing, whoever closes it. One that fills once more is closed anew: what it fills
+        counts on that day, and is found by when it was closed.
         """
         came_from = self.state
         facts = dict(facts)
         if to.delivery is Delivery.DONE:
-            facts |= {"reserved": Decimal(0), "closed_at": self.closed_at or at}
+            facts |= {"reserved": Decimal(0), "closed_at": at}
         if to not in TRANSITIONS[came_from] or not self._compare_and_set(
             came_from, to, facts, reason, evidence, at, beside
         ):

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import transaction
 
+from accounts import selectors as people
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
 from nexus.core.errors import Invalid, OutsideError, Unavailable
@@ -89,6 +90,10 @@ def _claim(*, order_id: int, fault: str | None, at: datetime) -> TradeLedger | N
     reason = ""
     if stop.level > most:
         reason = f"TRADING_{stop.level.name}"
+    elif not order.venue_position_id and not people.is_active(user_id=order.user_id):
+        reason = "USER_NOT_ACTIVE"
+    elif not order.venue_position_id and not order.account.is_active:
+        reason = "ACCOUNT_NOT_USABLE"
     elif not order.venue_position_id and not arming.is_armed(order.account):
         reason = "LIVE_NOT_ARMED"
     elif now - order.created_at > timedelta(seconds=ttl_s):
