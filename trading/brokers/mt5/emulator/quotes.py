@@ -18,7 +18,7 @@ WAVES = ((8, 1), (64, 3), (512, 8), (4_096, 23), (32_768, 64))  # ticks between 
 SHARES = sum(share for _, share in WAVES) + 4  # the rest belongs to the gaps
 CALM_SLOTS = 1_024  # a period this long is quiet or fast as a whole
 GENERATED_LEVELS = 3
-SURE_SLOT = 16  # every 16th slot has its tick, also in quiet periods
+SURE_SLOT = 4  # every 4th slot has its tick, also in quiet periods: no open market looks like a dead one
 
 
 class Quotes(Protocol):

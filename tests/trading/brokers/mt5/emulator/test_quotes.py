@@ -11,7 +11,7 @@ from trading.brokers.mt5.emulator.quotes import GeneratedQuotes, splitmix64
 from trading.brokers.mt5.emulator.sessions import ALWAYS, FIVE_DAYS_FROM_ONE
 from trading.brokers.mt5.emulator.zones import ServerZone
 
-GOLDEN = "656ce0153ca1d68e44b3acba18d9b5d4543a81e28252ff999a887d685f28abb1"
+GOLDEN = "df057b0e0a2bc24f43de4d3f801177b79808a3bbf2a24278164c866c8deca793"
 ZONE = ServerZone()
 WEDNESDAY = round(datetime(2025, 1, 8, 12, tzinfo=UTC).timestamp()) * 1_000
 HOUR = 3_600_000
@@ -98,7 +98,19 @@ def test_always_open_quotes_through_the_weekend():
     tick = source(always_open=True).at("EURUSD", saturday)
 
     assert tick is not None
-    assert saturday - tick.time_ms < 20_000
+    assert saturday - tick.time_ms < 5_000
+
+
+def test_a_quote_of_an_open_market_is_never_old_enough_to_be_refused():
+    """Ten seconds are the most that admission takes unless it is told otherwise: nor may a quiet quarter come near."""
+    quotes = source(always_open=True)
+    times = [WEDNESDAY + second * 1_000 for second in range(0, 6 * 3_600, 7)]
+
+    ages = [at - tick.time_ms for name in ("EURUSD", "XAUUSD") for at in times if (tick := quotes.at(name, at))]
+
+    assert len(ages) == 2 * len(times)
+    assert max(ages) < 5_000
+    assert max(ages) > 3_000  # some quarters are quiet
 
 
 def test_long_periods_are_thinned_out_but_end_with_the_last_tick():
