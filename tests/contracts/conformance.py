@@ -60,8 +60,8 @@ FAULTS = [
     Fault("investor", {"seconds": 1}), Fault("close_only", {"seconds": 1}), Fault("market_close", {"seconds": 1}),
     Fault("gap", {"ticks": 900}), Fault("spread", {"ticks": 900}), Fault("clock_jump", {"seconds": 3600}),
     Fault("dst_switch"),
-    Fault("bridge_drop"), Fault("bridge_drop", {"point": "response"}), Fault("bridge_slow", {"seconds": 3}),
-    Fault("bridge_dup_request"), Fault("bridge_dup_request", {"seconds": 0.5}),
+    Fault("bridge_drop"), Fault("bridge_drop", {"point": "response"}), Fault("bridge_drop", {"point": "middle"}),
+    Fault("bridge_slow", {"seconds": 3}), Fault("bridge_dup_request"), Fault("bridge_dup_request", {"seconds": 0.5}),
 ]  # fmt: skip
 CRASHES = [Fault("crash", {"point": point}) for point in ("before_commit", "after_commit", "after_reply")]
 

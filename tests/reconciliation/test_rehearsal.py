@@ -79,22 +79,35 @@ def test_the_day(say, execute, paper, account, reconcile, replay, quiet, setting
     assert CashMovement.objects.count() == 2
     replay()
 
-    for number, fault in enumerate(("comment_drop", "timeout_after_accept")):  # a comment is dropped, an answer lost
+    # A comment is dropped, an answer is lost, and one ends in the middle.
+    for number, fault in enumerate(("comment_drop", "timeout_after_accept", "bridge_drop point=middle")):
         say(f"inject {fault}")
         order = execute(brief(entry_price=None, stop_loss=Decimal("1.07"), quantity=Decimal("0.02") + number / CENT))
         assert (order.delivery == "UNKNOWN") == bool(number)
-        assert is_clean(reconcile(), fills=number)
+        assert is_clean(reconcile(), fills=int(order.delivery == "UNKNOWN"))
         order.refresh_from_db()
         assert order.status == "FILLED"
     replay()
 
-    assert found() == []
+    before = books()
+    say("inject bridge_drop point=middle --function wire_read")  # what the broker shows ends in the middle
+    outcome = reconcile()
+    assert (outcome.status, outcome.risk_impact) == ("FAILED", "MEDIUM")
+    assert told()["RECONCILIATION_FAILED"]
+    after = books()
+    before.pop("alerts"), after.pop("alerts")
+    assert after == before
+    assert is_clean(reconcile())
+    assert not told()["RECONCILIATION_FAILED"]
+    replay()
+
+    assert [(item[0], item[2]) for item in found()] == [("RUN", "NONE")]
     assert stop_of(account) is None
 
     say(f"close {manual.venue_position_id} --late 3600")  # a position vanishes, and its deal does not show
     outcome = reconcile()
     assert (outcome.status, outcome.risk_impact) == ("DIFFERENT", "HIGH")
-    assert found()[0] == ("DIFFERENCE", manual.venue_position_id, "TRADING_STOPPED", "HIGH")
+    assert found()[1] == ("DIFFERENCE", manual.venue_position_id, "TRADING_STOPPED", "HIGH")
     assert found()[-1] == ("RUN", "", "TRADING_STOPPED", "HIGH")
     assert BrokerPosition.objects.get(venue_position_id=manual.venue_position_id).closed_at is None
     assert stop_of(account) == StopLevel.REDUCE_ONLY

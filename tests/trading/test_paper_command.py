@@ -180,6 +180,7 @@ def buy(broker):
     [
         (("bridge_drop",), OutcomeUnknown, {VenueState.NEVER_SENT, VenueState.NO_TRACE}, 0),
         (("bridge_drop", "point=response"), OutcomeUnknown, {VenueState.FILLED}, 1),
+        (("bridge_drop", "point=middle"), OutcomeUnknown, {VenueState.FILLED}, 1),
         (("bridge_slow", "seconds=3"), OutcomeUnknown, {VenueState.NEVER_SENT, VenueState.NO_TRACE}, 0),
         (("bridge_dup_request",), None, {VenueState.FILLED}, 1),
         (("bridge_dup_request", "seconds=0.3"), None, {VenueState.FILLED}, 1),
@@ -213,6 +214,15 @@ def test_the_wire_of_readings_breaks_when_it_is_named(paper, place, gateway):
     assert place.broker(gateway).snapshot(symbols=[]).balance == 10_000  # this one waits no moment after a failure
 
 
+def test_a_reading_that_is_cut_in_the_middle_is_no_answer(paper, place, gateway):
+    paper("inject", "bridge_drop", "point=middle", "--function", "wire_read")
+
+    with pytest.raises(Unreachable, match="IncompleteRead"):
+        place.broker(gateway).snapshot(symbols=[])
+
+    assert place.broker(gateway).snapshot(symbols=[]).balance == 10_000
+
+
 def test_a_real_terminal_has_a_wire_on_which_nothing_breaks(tmp_path):
     config = TerminalConfig("metatrader5", LOGIN, "secret", SERVER, {"control": ("127.0.0.1:1", "x" * 20)})
 
@@ -238,7 +248,7 @@ def test_a_real_terminal_has_a_wire_on_which_nothing_breaks(tmp_path):
         (("inject", "retcode", "retcode=five"), "'five' is no value for retcode"),
         (("inject", "gap"), "gap does nothing without ticks"),
         (("inject", "history_delay"), "history_delay does nothing without seconds"),
-        (("inject", "bridge_drop", "point=middle"), "the point of bridge_drop is one of request, response, not middle"),
+        (("inject", "bridge_drop", "point=end"), "the point of bridge_drop is one of request, response, middle, not end"),
         (("inject", "bridge_slow"), "bridge_slow does nothing without seconds"),
         (("clear", "9"), "no fault 9 is planned"),
         (("deposit", "0.001"), "finer than the account's currency"),

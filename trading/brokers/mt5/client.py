@@ -171,6 +171,8 @@ class GatewayClient:
             connection.request("POST", path, body=json.dumps(body, allow_nan=False), headers=head)
             response = connection.getresponse()
             raw = response.read(ANSWER_BYTES_MAX)
+            if response.length:
+                raise http.client.IncompleteRead(raw, response.length)
             document = json.loads(raw, parse_float=Decimal)
             is_reusable = response.isclosed() and not response.will_close
             if response.status != http.client.OK:

@@ -84,7 +84,7 @@ KINDS: dict[str, Kind] = {
 POINTS = {
     "pipe_cut": ("before", "during", "after"),
     "crash": ("before_commit", "after_commit", "after_reply"),
-    "bridge_drop": ("request", "response"),
+    "bridge_drop": ("request", "response", "middle"),
 }
 # A fault that would do nothing without this is a mistake, and not planned.
 NEEDED = {

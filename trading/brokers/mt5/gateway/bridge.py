@@ -18,7 +18,11 @@ Work = Callable[[], dict[str, Any]]
 
 
 class Dropped(Exception):
-    """Nobody is answered: the connection is closed."""
+    """The connection is closed, and nobody is answered; or, with an `answer`, in the middle of it."""
+
+    def __init__(self, answer: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self.answer = answer
 
 
 class Wire(Protocol):
@@ -47,9 +51,8 @@ class Bridge:
             return work()
         logs.write("gateway.paper.wire", fault=fault["name"], path=path)
         if fault["name"] == "bridge_drop":
-            if fault["params"]["point"] == "response":
-                work()
-            raise Dropped
+            answer = None if fault["params"]["point"] == "request" else work()
+            raise Dropped(answer if fault["params"]["point"] == "middle" else None)
         if fault["name"] == "bridge_slow":
             time.sleep(fault["params"]["seconds"])
             return work()
