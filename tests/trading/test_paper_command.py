@@ -248,7 +248,10 @@ def test_a_real_terminal_has_a_wire_on_which_nothing_breaks(tmp_path):
         (("inject", "retcode", "retcode=five"), "'five' is no value for retcode"),
         (("inject", "gap"), "gap does nothing without ticks"),
         (("inject", "history_delay"), "history_delay does nothing without seconds"),
-        (("inject", "bridge_drop", "point=end"), "the point of bridge_drop is one of request, response, middle, not end"),
+        (
+            ("inject", "bridge_drop", "point=end"),
+            "the point of bridge_drop is one of request, response, middle, not end",
+        ),
         (("inject", "bridge_slow"), "bridge_slow does nothing without seconds"),
         (("clear", "9"), "no fault 9 is planned"),
         (("deposit", "0.001"), "finer than the account's currency"),

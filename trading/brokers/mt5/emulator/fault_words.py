@@ -45,7 +45,7 @@ WORDS: Mapping[str, str] = {
     "spread": "the target's spread widens by ticks",
     "clock_jump": "the server's clock jumps by seconds",
     "dst_switch": "the server's clock changes by hours, as in spring (1) and autumn (-1)",
-    "bridge_drop": "an order's request, its answer (response) or half of it (middle) is lost between Nexus and the gateway",
+    "bridge_drop": "an order's request, its answer (response) or half of it (middle) is lost between Nexus and gateway",
     "bridge_slow": "an order's request arrives at the gateway seconds late",
     "bridge_dup_request": "an order's request arrives at the gateway twice, the copy seconds later",
 }

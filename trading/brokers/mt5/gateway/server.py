@@ -242,9 +242,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             logs.write("gateway.request.failed", correlation_id=self.correlation_id, problem=repr(exc))
         self._write(status, json.dumps(body).encode())
 
-    def _write(
-        self, status: int, body: bytes, content_type: str = "application/json", *, is_cut: bool = False
-    ) -> None:
+    def _write(self, status: int, body: bytes, content_type: str = "application/json", *, is_cut: bool = False) -> None:
         self.server.gateway.meter.count("requests_total", path=_path_label(self.path), status=status)
         self.send_response(status)
         self.send_header("Content-Type", content_type)
