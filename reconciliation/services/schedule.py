@@ -91,11 +91,12 @@ def _tell_stale(*, at: datetime) -> None:
     limit = at - timedelta(seconds=settings.RECONCILIATION_AGE_MAX_S)
     for cycle in selectors.stale(since=limit):
         account = cycle.account
+        since = f"{cycle.succeeded_at:%Y-%m-%d %H:%M:%S} UTC" if cycle.succeeded_at else "it was linked"
         alerts.open_alert(
             severity=Severity.CRITICAL,
             kind="RECONCILIATION_STALE",
             dedupe_key=f"reconciliation-stale:{account.pk}",
-            text=f"{account}: not reconciled since {cycle.succeeded_at or 'it was linked'}. Nothing new is admitted.",
+            text=f"{account}: not reconciled since {since}. Nothing new is admitted.",
             object_type="trading_account",
             object_id=str(account.public_id),
             at=at,

@@ -10,6 +10,7 @@ from decimal import Decimal
 
 import structlog
 
+from nexus.core import money
 from nexus.core.errors import NexusError, OutsideError
 from reconciliation import rules
 from reconciliation.types import CASH, Finding
@@ -20,6 +21,7 @@ from trading.services.accounts import Account
 from trading.types import Difference, Quote
 
 log = structlog.get_logger(__name__)
+STORED = Decimal("0.00000001")  # USD, the step of what rows hold
 
 
 class Quotes:
@@ -51,7 +53,7 @@ def value(account: Account, differences: list[Difference], *, missing: Decimal, 
     if missing:
         quotes.of(account.conversion.symbol)
         usd = trading_rules.usd_rate(account.conversion, quotes.known, owed=True)
-        worth = None if usd is None else abs(missing) * usd
+        worth = _kept(None if usd is None else abs(missing) * usd)
         findings.append(Finding(CASH, "", None, missing, worth))
     return findings
 
@@ -65,8 +67,13 @@ def _position(account: Account, found: Difference, *, broker: Broker, quotes: Qu
     if found.conversion is not None:
         quotes.of(found.conversion.symbol)
         usd = trading_rules.usd_rate(found.conversion, quotes.known, owed=True)
-    worth = rules.value(found, mark=found.mark, usd=usd)
+    worth = _kept(rules.value(found, mark=found.mark, usd=usd))
     return Finding(found.key, found.symbol, found, rules.ZERO, worth)
+
+
+def _kept(worth: Decimal | None) -> Decimal | None:
+    """Return what can be written down of a worth, and no less: a bound that it passes is passed by this too."""
+    return None if worth is None else money.ceil_to(worth, STORED)
 
 
 def _met(account: Account, found: Difference, *, broker: Broker, at: datetime) -> Difference:

@@ -218,6 +218,17 @@ def test_plus_and_minus_three_hundred_stop(execute, paper, account, reconcile, q
 
 
 @pytest.mark.broker(currency="EUR")
+def test_a_worth_is_written_down_and_answered_alike_and_never_as_less(paper, account, reconcile, quiet):
+    origin = Origin(CorrectionKind.DECIDED, "A test.", Actor.system("tests"), "a test")
+    _off_by(account, "-93.33333333", origin)
+
+    outcome = reconcile()
+
+    assert outcome.discrepancy_usd == Decimal("101.26666667")  # 101.26666666305
+    assert Cycle.objects.get().discrepancy_usd == outcome.discrepancy_usd
+
+
+@pytest.mark.broker(currency="EUR")
 def test_an_account_in_euros_is_judged_in_dollars(paper, account, reconcile, quiet):
     origin = Origin(CorrectionKind.DECIDED, "A test.", Actor.system("tests"), "a test")
     _off_by(account, "-93", origin)

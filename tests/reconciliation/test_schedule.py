@@ -1,5 +1,6 @@
 """Whose turn it is, and what a loop that died leaves behind."""
 
+import re
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -133,6 +134,7 @@ def test_people_are_told_of_an_account_that_nobody_reconciles_until_somebody_doe
     schedule.hand_out(at=late)
     alert = Alert.objects.get()
     assert (alert.kind, alert.severity, alert.closed_at) == ("RECONCILIATION_STALE", "CRITICAL", None)
+    assert re.search(r"not reconciled since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\. Nothing new", alert.text)
     reconcile(at=late)
 
     assert Alert.objects.get().closed_at is not None

@@ -129,7 +129,7 @@ def alarm(*, clock: datetime, at: datetime) -> None:
         severity=Severity.CRITICAL,
         kind="HEALTH_DEGRADED",
         dedupe_key=UNWATCHED,
-        text=f"{blind} accounts have not been looked at for {settings.WATCH_BLIND_S} s: the worker of the queue"
+        text=f"Accounts not looked at for {settings.WATCH_BLIND_S} s: {blind}. The worker of the queue"
         " `celery` does not work. Losses are not watched and lost orders not found. Start it.",
         at=at,
     )
