@@ -40,6 +40,7 @@ class Action(StrEnum):
     ORDER_CANCEL = "ORDER_CANCEL"
     LIVE_ARM = "LIVE_ARM"
     LIVE_DISARM = "LIVE_DISARM"
+    ACCOUNT_CHANGE = "ACCOUNT_CHANGE"
     RECONCILE = "RECONCILE"
     REVIEW_READ = "REVIEW_READ"
     REVIEW_CLAIM = "REVIEW_CLAIM"
@@ -120,6 +121,9 @@ MATRIX: Mapping[Action, Rule] = {
     Action.ORDER_CANCEL: Rule("Cancel an order (an operator with a reason)", _ALL, _NONE, _OWN, _OWN, _WRITES),
     Action.LIVE_ARM: Rule("Arm live trading on an account", _NONE, _NONE, _OWN, _NONE, step=Step.S0),
     Action.LIVE_DISARM: Rule("Disarm live trading (operators and compliance with a reason)", _ALL, _ALL, _OWN, _NONE),
+    Action.ACCOUNT_CHANGE: Rule(
+        "Ask for an account to be put aside or taken up again", _ALL, _NONE, _NONE, _NONE, step=Step.S0
+    ),
     Action.RECONCILE: Rule("Reconcile now", _ALL, _NONE, _OWN, _OWN, _WRITES),
     Action.REVIEW_READ: Rule("See differences that wait for a person", _ALL, _ALL, _NONE, _NONE),
     Action.REVIEW_CLAIM: Rule("Take such a difference in hand", _ALL, _NONE, _NONE, _NONE),

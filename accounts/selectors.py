@@ -182,9 +182,9 @@ def live_sessions(ids: Iterable[int], *, at: datetime) -> dict[int, int]:
     return dict(rows.values_list("user_id").annotate(Count("pk")))
 
 
-def approvals_of(user: User, *, at: datetime) -> list[ApprovalRequest]:
-    """Return what about a user waits for a second person."""
-    rows = ApprovalRequest.objects.pending(at=at).filter(object_type="user", object_id=str(user.public_id))
+def approvals_of(object_type: str, public_id: UUID, *, at: datetime) -> list[ApprovalRequest]:
+    """Return what about a user or an account waits for a second person."""
+    rows = ApprovalRequest.objects.pending(at=at).filter(object_type=object_type, object_id=str(public_id))
     return list(rows.select_related("requested_by").order_by("pk"))
 
 

@@ -1,19 +1,25 @@
-"""One account on one page, to read: how it stands, what it holds, what waits, and the ways to what can be done."""
+"""One account on one page: how it stands, what it holds, what waits; and whether anybody looks at it."""
 
 from typing import Any, ClassVar
 
+from django.urls import reverse
 from django.utils.timezone import now
+from django.utils.translation import gettext as _
 
+from accounts import selectors as people
 from accounts.rules import Action
 from nexus.alerts import selectors as alerts
-from nexus.console import limits
+from nexus.console import approvals, limits
+from nexus.console.acts import Act, Done, Plan, version_of
 from nexus.console.limits import Owner
 from nexus.console.pages import Page
+from nexus.console.staff import waits
 from nexus.console.venues import standing_of
+from nexus.core import sentences
 from reconciliation import selectors as reconciliation
 from risk.states import LimitScope, StopLevel
 from trading import selectors as trading
-from trading.services import facts
+from trading.services import facts, putting_aside
 
 SHOWN = 20
 
@@ -42,7 +48,91 @@ class AccountPage(Page):
             "limits": [each for each in limits.lines_of(owner) if each.in_force is not None],
             "reviews": reconciliation.open_of(account),
             "alerts": alerts.open_about("trading_account", str(account.public_id)),
+            "waiting": [
+                (each, approvals.words(each))
+                for each in people.approvals_of("trading_account", account.public_id, at=at)
+            ],
+            "may_change": self.may(Action.ACCOUNT_CHANGE),
             "next": trading.account_after(self.person, account),
             "clock": clock,
             "at": at,
         }
+
+
+class _Attention(Act):
+    """What putting aside and taking up again share."""
+
+    action: ClassVar = Action.ACCOUNT_CHANGE
+    is_active: ClassVar[bool]
+
+    def _plan(self, public_id: Any, **words_of: Any) -> Plan:
+        account = trading.seen_account(self.person, public_id=public_id)
+        seen = putting_aside.standing(account)
+        is_own = account.user_id == self.person.pk
+        barred = putting_aside.obstacle(account, is_active=self.is_active)
+        return Plan(
+            version=version_of(**seen),
+            facts=(
+                (_("Account"), account),
+                (_("Owner"), account.user.email),
+                (_("Open positions"), seen["open_positions"]),
+                (_("Orders that wait"), seen["open_orders"]),
+            ),
+            before=_("Looked at every five seconds, and compared every minute.")
+            if account.is_active
+            else _("Put aside: nobody looks at it."),
+            button=_("Ask for it"),
+            back=reverse("admin:console_account", args=[public_id]),
+            barred=_("The account is yours. Another operator asks for it.")
+            if is_own
+            else sentences.said(barred) or barred,
+            is_grave=True,
+            more={"seen": seen},
+            **words_of,
+        )
+
+    def act(self, words: dict[str, Any], plan: Plan, **kwargs: Any) -> Done:
+        """Ask for it."""
+        return waits(
+            putting_aside.ask(
+                public_id=kwargs["account_id"], is_active=self.is_active, reason=words["reason"], by=self.person,
+                at=now(), seen=plan.more["seen"],
+            )
+        )  # fmt: skip
+
+
+class PutAsidePage(_Attention):
+    """Ask for an account to be looked at no more."""
+
+    is_active: ClassVar = False
+
+    def plan(self, **kwargs: Any) -> Plan:
+        """Show what is seen no more."""
+        return self._plan(
+            kwargs["account_id"],
+            title=_("Put the account aside"),
+            after=_("Put aside, once another operator agrees: nothing new is opened on it, and nobody looks at it."),
+            consequences=(
+                _("What is open stays open at the broker: no loss of it is seen, and no difference. Flatten it first."),
+                _("What it has lost today, and what it could lose as last seen, still counts for its owner."),
+                _("With real money it is disarmed."),
+            ),
+        )
+
+
+class TakeUpPage(_Attention):
+    """Ask for an account to be looked at again."""
+
+    is_active: ClassVar = True
+
+    def plan(self, **kwargs: Any) -> Plan:
+        """Show what begins again."""
+        return self._plan(
+            kwargs["account_id"],
+            title=_("Take the account up again"),
+            after=_("Looked at again, once another operator agrees."),
+            consequences=(
+                _("It is compared with its broker at once, and nothing is admitted on it before."),
+                _("Where a stop with a sweep stands over it, it is swept."),
+            ),
+        )

@@ -36,6 +36,8 @@ WORDS = {
     "LIMIT_RAISE": _("Raise a limit"),
     "CONTROL_RELEASE": _("Ease a stop"),
     "ORDER_DECISION": _("Say how an unknown order has ended"),
+    "ACCOUNT_PUT_ASIDE": _("Put an account aside"),
+    "ACCOUNT_TAKE_UP": _("Take an account up again"),
     "REVIEW_DECISION": _("Decide a large difference"),
 }
 
@@ -216,6 +218,8 @@ def place_of(row: Request) -> str:
         return f"{url}?{urlencode({'key': of['key']})}" if of["key"] else url
     if row.object_type == "user":
         return reverse("admin:console_user", args=[row.object_id])
+    if row.object_type == "trading_account":
+        return reverse("admin:console_account", args=[row.object_id])
     order = row.payload.get("order") if row.kind == "ORDER_DECISION" else None
     return reverse("admin:console_order", args=[order]) if order else ""
 

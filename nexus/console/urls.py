@@ -94,6 +94,8 @@ PAGES: tuple[tuple[str, type[Page], str], ...] = (
     ("logins/<str:bucket>/unlock/", logins.UnlockPage, "console_unlock"),
     ("venues/accounts/", venues.AccountsPage, "console_accounts"),
     ("venues/accounts/<uuid:account_id>/", account.AccountPage, "console_account"),
+    ("venues/accounts/<uuid:account_id>/put-aside/", account.PutAsidePage, "console_put_aside"),
+    ("venues/accounts/<uuid:account_id>/take-up/", account.TakeUpPage, "console_take_up"),
     ("venues/positions/", venues.PositionsPage, "console_positions"),
     ("users/", users.UsersPage, "console_users"),
     ("users/new/", staff.NewPage, "console_new_user"),

@@ -87,7 +87,7 @@ class UserPage(Page):
             "locks": [(KINDS.get(kind, kind), until) for kind, until in locked.of(user.email, at=at)],
             "level": StopLevel(stop.level).name if stop else StopLevel.ACTIVE.name,
             "refused": refused,
-            "waiting": [(row, words(row)) for row in people.approvals_of(user, at=at)],
+            "waiting": [(row, words(row)) for row in people.approvals_of("user", user.public_id, at=at)],
             "next": people.user_after(user),
             "at": at,
             "is_own": is_own,

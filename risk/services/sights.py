@@ -33,6 +33,12 @@ def note(*, account_id: int, seen_at: datetime | None = None, discrepancy: Decim
         )
 
 
+def forget(*, account_id: int) -> None:
+    """Let the account be as one that was never compared: nobody has looked at it for a while."""
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM account_sight WHERE account_id = %s", [account_id])
+
+
 def seen_at(*, account_id: int) -> datetime | None:
     """Return when the account was last read completely, by the database's clock, or None when it never was."""
     row = statements.fetch_one("SELECT seen_at FROM account_sight WHERE account_id = %s", [account_id])

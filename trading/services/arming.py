@@ -26,7 +26,11 @@ from trading.models import TradingAccount
 from trading.services import accounts, coverage
 
 LIFETIME_MIN = timedelta(minutes=1)
-STATE = Part("SELECT trading_is_armed(%(armed_account)s)", width=1)
+# Whether it is armed, and whether it is looked at: both are another matter once the lock is ours.
+STATE = Part(
+    "SELECT trading_is_armed(%(held_account)s), (SELECT is_active FROM trading_account WHERE id = %(held_account)s)",
+    width=2,
+)
 
 
 class NotArmable(Conflict):

@@ -49,6 +49,7 @@ class Books:
     stop: StopState
     user_is_active: bool
     is_armed: bool
+    account_is_active: bool
     aside: Decimal
 
 
@@ -68,11 +69,11 @@ def read(
         **usage.arguments(user_id=user_id, account_id=account.pk, account_ids=ids, intent=intent, at=at),
         **control.wanted(accounts.control_scopes(account, symbol=symbol)),
         "symbol": symbol,
-        "armed_account": account.pk,
+        "held_account": account.pk,
         "since": at if isinstance(facts, Missing) else facts.read_at,
         "date": at.date(),
     }
-    counts, in_doubt, changing, past, starts, age, in_force, stop, is_active, explained, armed, cost = (
+    counts, in_doubt, changing, past, starts, age, in_force, stop, is_active, explained, held, cost = (
         statements.fetch_parts(PARTS, given)
     )
     return Books(
@@ -85,6 +86,7 @@ def read(
         limits=limits.as_limits(in_force),
         stop=control.as_state(stop),
         user_is_active=is_active[0],
-        is_armed=armed[0],
+        is_armed=held[0],
+        account_is_active=held[1],
         aside=cost[0],
     )

@@ -200,7 +200,7 @@ def _access(q: Question, known: Books, *, worst: Reservation | Unknown) -> Acces
     return Access(
         user_is_active=known.user_is_active or is_rescue,
         may_trade=q.user.role in TRADERS,
-        account_is_usable=(q.account.is_active or is_rescue)
+        account_is_usable=(known.account_is_active or is_rescue)
         and (q.account.user_id == q.user.pk or q.reduction is not None),
         account_is_live=q.account.is_live,
         stepped_up=q.context.stepped_up,

@@ -9,10 +9,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
+from accounts.models import ApprovalRequest
 from nexus.alerts.models import Alert
 from nexus.audit.types import Actor
 from risk.states import ControlScope, StopLevel, Sweep
-from tests.nexus.console.people import text
+from tests.nexus.console.people import confirm, text
 from tests.nexus.console.test_venues import rows
 from trading.models import BrokerPosition, TradingAccount
 from trading.services import emergency
@@ -76,4 +77,27 @@ def test_one_account_costs_as_many_statements_with_much_on_it_as_with_nothing(co
     few = statements(paper)
     hold(paper, "EURUSD", count=30)
     assert statements(paper) == few == statements(live)
-    assert few <= 16
+    assert few <= 17
+
+
+def test_an_account_is_put_aside_and_taken_up_again_by_two(console, other_console, officer, rows):
+    account = rows[0]
+    path = f"{ACCOUNTS}{account.public_id}/"
+    for verb, offered, words, is_active in (
+        ("put-aside/", "Ask to put it aside…", "Put an account aside", False),
+        ("take-up/", "Ask to take it up again…", "Take an account up again", True),
+    ):
+        assert offered in text(console.get(path))
+        assert offered not in text(officer.get(path))
+        assert officer.get(path + verb).status_code == 403
+        assert confirm(console, path + verb).status_code == 302
+        asked = ApprovalRequest.objects.get(state="PENDING")
+        assert words in text(console.get(path))
+        assert words in text(other_console.get(f"/admin/approvals/{asked.public_id}/"))
+        assert confirm(console, path + verb).status_code == 409  # it waits already
+
+        assert confirm(other_console, f"/admin/approvals/{asked.public_id}/approve/").status_code == 302
+
+        account.refresh_from_db()
+        assert account.is_active is is_active
+        assert "already" in text(console.get(path + verb))
