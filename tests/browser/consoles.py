@@ -38,6 +38,7 @@ def pages(tab: Tab, order: str) -> dict[str, str]:
         "limit": first(tab, "/admin/limits/?scope=PLATFORM", "/admin/limits/PLATFORM/.*"),
         "event": first(tab, "/admin/audit/", "/admin/audit/events/[0-9]+/"),
         "account": f"/admin/venues/accounts/{tab.stage.account}/",
+        "account-put-aside": f"/admin/venues/accounts/{tab.stage.account}/put-aside/",
         "account-charts": f"/admin/charts/{tab.stage.account}/?over=6h",
     }  # fmt: skip
 
