@@ -8,7 +8,7 @@ from django.utils.timezone import now
 from tests.fakes.paper import LOGIN
 from tests.trading.conftest import brief
 from tests.trading.test_shares import buy, client, emulator, owner
-from trading.models import TradeLedger, TradingAccount
+from trading.models import AccountFigures, TradeLedger, TradingAccount
 from trading.services import resolution, watch
 from trading.states import CancelState, OrderStatus, OrderType, TimeInForce
 
@@ -34,6 +34,26 @@ def test_a_listing_speaks_for_every_order_that_rests_as_we_have_it(execute, pape
     assert resolution.due() == [rows[0].pk, rows[1].pk]
     TradeLedger.objects.filter(pk=rows[2].pk).update(asked_at=now() - timedelta(seconds=1))  # nobody has looked since
     assert set(resolution.due()) == {rows[0].pk, rows[1].pk, rows[2].pk}
+
+
+def test_of_an_account_whose_broker_does_not_answer_one_order_is_asked_about_at_a_time(execute, paper, account):
+    rows = [
+        execute(brief(order_type=OrderType.LIMIT, limit_price=Decimal("1.083"), entry_price=None,
+                      time_in_force=TimeInForce.GTC, quantity=Decimal("0.01")))
+        for _ in range(3)
+    ]  # fmt: skip
+    watch.look(account_id=account.pk, at=now())
+    long_ago = now() - timedelta(seconds=30)
+    TradeLedger.objects.update(asked_at=long_ago)
+    TradeLedger.objects.filter(pk=rows[1].pk).update(asked_at=long_ago - timedelta(seconds=1))
+    AccountFigures.objects.update(failing_since=now())
+    assert len(resolution.due()) == 3  # it was read just now, and could not be valued
+
+    AccountFigures.objects.update(read_at=long_ago)
+
+    assert resolution.due() == [rows[1].pk]
+    AccountFigures.objects.update(failing_since=None)
+    assert len(resolution.due()) == 3
 
 
 def test_many_resting_orders_of_shares_cost_one_listing(client, emulator):

@@ -18,7 +18,7 @@ from nexus.core.errors import OutsideError, Unreachable
 from nexus.core.logs import correlated
 from trading import selectors
 from trading.brokers.base import Broker
-from trading.models import Fill, TradeLedger, TradingAccount
+from trading.models import AccountFigures, Fill, TradeLedger, TradingAccount
 from trading.services import accounts, comparison, facts, fills, triggers
 from trading.states import CancelState, Delivery, VenueState
 from trading.types import AccountSnapshot, OrderReport
@@ -31,21 +31,28 @@ LAST_ABSENCE = timedelta(seconds=180)  # the earliest search that proves
 ABSENCE_GAP = timedelta(seconds=60)  # of searches that succeed, between the first that counts and the one that proves
 UNSEEN_MAX = timedelta(seconds=30)  # between two searches of one row: what the link did in between nobody saw
 ALERT_AFTER = timedelta(seconds=60)
+SILENT_FOR = timedelta(seconds=10)  # two looks that failed: the account's broker does not answer
 LISTED_FOR = timedelta(seconds=6)  # a listing speaks for a resting order until the next look at its account
 
 
 def due() -> list[int]:
     """Return orders to ask about: lost, or acknowledged and not closed, or marked by a process that is gone.
 
-    What a listing has just shown to rest as we have it (`note_resting`) need not be asked about one by one.
+    What a listing has just shown to rest as we have it (`note_resting`) need not be asked about one by one. Of an
+    account whose broker does not answer it is one order: each would wait for as long, before the looks at all others.
     """
     clock = facts.database_clock()
     abandoned = clock - timedelta(seconds=settings.SENDING_LEASE_S)
     is_listed = Q(delivery=Delivery.ACKED, asked_at__gt=clock)
     wanted = Q(delivery__in=[Delivery.UNKNOWN, Delivery.ACKED]) | Q(delivery=Delivery.SENDING, sent_at__lt=abandoned)
     wanted &= ~is_listed
-    longest_unasked = TradeLedger.objects.filter(wanted).order_by(F("asked_at").asc(nulls_first=True), "pk")
-    return list(longest_unasked.values_list("pk", flat=True)[:BATCH])
+    silent = AccountFigures.objects.filter(failing_since__isnull=False, read_at__lt=clock - SILENT_FOR)
+    at_silent = Q(account__in=silent.values("account"))
+    longest_unasked = (F("asked_at").asc(nulls_first=True), "pk")
+    orders = TradeLedger.objects.filter(wanted)
+    ones = orders.filter(at_silent).order_by("account", *longest_unasked).distinct("account")
+    found = (orders.exclude(at_silent), orders.filter(pk__in=ones.values("pk")))
+    return [pk for each in found for pk in each.order_by(*longest_unasked).values_list("pk", flat=True)[:BATCH]]
 
 
 def due_of(account_id: int) -> list[int]:
