@@ -114,6 +114,28 @@ def test_moves_money_and_charges_swap(paper):
     assert rows(paper("account"), "Money")[0]["balance"] == "10000.00"
 
 
+def test_takes_a_deal_back_as_a_broker_does(paper):
+    paper("trade", "buy", "EURUSD", "0.10")
+    opened = rows(paper("deals"), "Deals")[-1]["deal"]
+    position = rows(paper("positions"), "Positions")[0]["ticket"]
+    paper("close", position, "--lots", "0.04")
+    closed = rows(paper("deals"), "Deals")[-1]
+
+    told = paper("bust", closed["deal"])
+
+    assert f"Deal {closed['deal']} is canceled. Its result is paid back: " in told
+    assert f"Position {position} is 0.10 lots." in told
+    listed = rows(paper("deals"), "Deals")
+    assert [each["type"] for each in listed] == ["BALANCE", "BUY", "SELL CANCELED", "BALANCE"]
+    assert (listed[2]["lots"], listed[2]["profit"], listed[3]["comment"]) == (
+        "0.04", "0.00", f"Canceled deal {closed['deal']}",
+    )  # fmt: skip
+    assert paper("bust", opened) == f"Deal {opened} is canceled. Its position is gone.\n"
+    assert "add up" in paper("verify")
+    with pytest.raises(CommandError, match="has no trade"):
+        paper("bust", opened)
+
+
 def test_lists_every_fault_and_injects_and_clears_it(paper):
     listed = paper("faults")
     assert [row["fault"] for row in rows(listed, "Faults")] == list(faults.KINDS)

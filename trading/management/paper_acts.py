@@ -42,6 +42,8 @@ def add_verbs(verbs: Any) -> None:
     swap = _verb(verbs, "swap", _swap, "charge the swap of one night on open positions, or an amount of your own")
     swap.add_argument("--position", type=int, default=0, help="one ticket; all positions when left out")
     swap.add_argument("--amount", default="", help="such as -3.50; the symbol's own terms when left out")
+    bust = _verb(verbs, "bust", _bust, "cancel a deal, as a broker does that has executed it in error")
+    bust.add_argument("deal", type=int, help="its ticket, see `paper deals`")
     inject = _verb(verbs, "inject", _inject, "plan a fault for the next call that it concerns")
     inject.add_argument("fault")
     inject.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="see `paper faults`")
@@ -106,6 +108,14 @@ def _swap(broker: ControlClient, *, login: int, options: Mapping[str, Any]) -> s
     charged = broker.charge_swap(login, options["position"], options["amount"])
     rows = "\n".join(f"  {ticket}  {amount}" for ticket, amount in charged.items())
     return f"Charged. The swap of each position is now:\n{rows}"
+
+
+def _bust(broker: ControlClient, *, login: int, options: Mapping[str, Any]) -> str:
+    ticket = options["deal"]
+    told = broker.cancel_deal(login, ticket)
+    left = f"Position {told['position']} is {told['lots']} lots." if told["position"] else "Its position is gone."
+    paid = f"Its result is paid back: {told['paid']}, deal {told['payment']}. " if told["payment"] else ""
+    return f"Deal {ticket} is canceled. {paid}{left}"
 
 
 def _inject(broker: ControlClient, *, login: int, options: Mapping[str, Any]) -> str:

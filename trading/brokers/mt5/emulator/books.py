@@ -2,12 +2,13 @@
 
 from bisect import insort
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
+from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.late import Delayed, Late
 from trading.brokers.mt5.emulator.profiles import AccountProfile
-from trading.brokers.mt5.emulator.records import Deal, Order, Position, WorkingOrder
+from trading.brokers.mt5.emulator.records import BUY, Cancellation, Deal, Order, Position, WorkingOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Plan:
     deals: tuple[Deal, ...] = ()
     removed: tuple[int, ...] = ()
     kept: tuple[Position, ...] = ()
+    canceled: tuple[Cancellation, ...] = ()
 
     @property
     def total(self) -> int:
@@ -53,7 +55,8 @@ class AccountBooks:
 
     profile: AccountProfile
     balance: int = 0
-    deals: list[Deal] = field(default_factory=list)
+    deals: list[Deal] = field(default_factory=list)  # as they were executed
+    canceled: set[int] = field(default_factory=set)  # the tickets of those that were taken back
     orders: list[Order] = field(default_factory=list)
     positions: dict[int, Position] = field(default_factory=dict)
     working: dict[int, WorkingOrder] = field(default_factory=dict)
@@ -66,6 +69,7 @@ class AccountBooks:
         self.balance += plan.total
         self.credit += sum(deal.profit for deal in plan.deals if deal.is_credit)
         self.deals.extend(plan.deals)
+        self.canceled.update(each.ticket for each in plan.canceled)
         if plan.order is not None:
             insort(self.orders, plan.order, key=lambda each: each.ticket)
         self.positions = {each.ticket: each for each in plan.positions_after(self.positions.values())}
@@ -79,6 +83,18 @@ class AccountBooks:
         self.seen_positions.put(0, self.positions)
         self.seen_working.put(0, self.working)
         return self
+
+    @property
+    def standing(self) -> list[Deal]:
+        """Return the deals that were not taken back."""
+        return [each for each in self.deals if each.ticket not in self.canceled]
+
+    def shown(self, deal: Deal) -> Deal:
+        """Return a deal as the history shows it: one that was taken back has another type, and has earned nothing."""
+        if deal.ticket not in self.canceled:
+            return deal
+        kind = mt5.DEAL_TYPE_BUY_CANCELED if deal.type == BUY else mt5.DEAL_TYPE_SELL_CANCELED
+        return replace(deal, type=kind, profit=0)
 
     def of_symbol(self, symbol: str) -> list[Position]:
         """Return the positions in a symbol, oldest first."""

@@ -161,7 +161,7 @@ class Control(People, Events, Showing, Snapshots):
             return {
                 "now_us": broker.now_us, "next_order": broker.next_order, "next_deal": broker.next_deal,
                 "balance": books.balance, "equity": sums.equity, "margin": sums.margin,
-                "deals": [asdict(row) for row in books.deals],
+                "deals": [asdict(row) for row in books.deals], "canceled": sorted(books.canceled),
                 "orders": [asdict(row) for row in books.orders],
                 "positions": [asdict(row) for row in books.positions.values()],
                 "working": [asdict(row) for row in books.working.values()],

@@ -178,7 +178,9 @@ class Core:
         counters = {"next_order": self._next_order + is_new, "next_deal": self._next_deal + len(plan.deals)}
         changes = Changes(self.now_us, request=request, removed_positions=plan.removed, removed_orders=plan.gone)
         changes.meta = {key: str(value) for key, value in counters.items()}
-        changes.rows = [each for each in (plan.order, plan.working, *plan.deals, *plan.kept) if each is not None]
+        changes.rows = [
+            each for each in (plan.order, plan.working, *plan.deals, *plan.canceled, *plan.kept) if each is not None
+        ]
         if plan.deals:
             changes.balances = {books.profile.login: books.balance + plan.total}
         liquidity = self._drained(plan, tick)
@@ -200,13 +202,17 @@ class Core:
         """Book a balance operation and return the ticket of its deal. Units: `amount` in 10^-8."""
         if amount % (amounts.UNIT // 10 ** self.books[login].profile.currency_digits):
             raise ValueError("the amount is finer than the account's currency")
-        deal = Deal(
+        deal = self.payment(login, amount, kind=kind, comment=comment)
+        self.carry_out(self.books[login], Plan(deals=(deal,)))
+        return deal.ticket
+
+    def payment(self, login: int, amount: int, *, kind: int = mt5.DEAL_TYPE_BALANCE, comment: str = "") -> Deal:
+        """Return a balance operation as it would be the next deal."""
+        return Deal(
             ticket=self._next_deal, login=login, order_ticket=0, time_us=self.now_us, type=kind,
             entry=mt5.DEAL_ENTRY_IN, magic=0, position_id=0, reason=mt5.DEAL_REASON_CLIENT, volume=0, price=0,
             commission=0, swap=0, profit=amount, fee=0, symbol="", comment=comment, visible_us=self.now_us,
         )  # fmt: skip
-        self.carry_out(self.books[login], Plan(deals=(deal,)))
-        return deal.ticket
 
     @property
     def next_deal(self) -> int:
@@ -247,7 +253,7 @@ class Core:
             try:
                 for login, books in self.books.items():
                     held = books.positions.values()
-                    ledger.compare(login, books.deals, held, books.balance, self.instruments)
+                    ledger.compare(login, books.deals, books.standing, held, books.balance, self.instruments)
             except ledger.BooksDifferError as exc:
                 self._stopped = str(exc)
                 raise

@@ -25,7 +25,10 @@ class Holding:
     price_open: int
 
     def take(self, deal: Deal, price: int) -> None:
-        """Apply a deal to the holding."""
+        """Apply a deal to the holding. Raises: BooksDifferError when it cannot have been executed on it."""
+        adds, turns = deal.entry == mt5.DEAL_ENTRY_IN, deal.entry == mt5.DEAL_ENTRY_INOUT
+        if adds is not (deal.type == self.type) or (not adds and turns is not (deal.volume > self.volume)):
+            raise BooksDifferError(f"deal {deal.ticket} does not fit the position {deal.position_id} that it meets")
         if deal.entry == mt5.DEAL_ENTRY_IN:
             total = self.volume + deal.volume
             worth = self.price_open * self.volume + price * deal.volume
@@ -57,9 +60,14 @@ def holdings(deals: Iterable[Deal], instruments: dict[str, Instrument]) -> list[
 
 
 def compare(
-    login: int, deals: list[Deal], positions: Iterable[Position], balance: int, instruments: dict[str, Instrument]
+    login: int,
+    deals: list[Deal],
+    standing: list[Deal],
+    positions: Iterable[Position],
+    balance: int,
+    instruments: dict[str, Instrument],
 ) -> None:
-    """Check the books of one account.
+    """Check the books of one account: all its deals make its balance, those that stand its positions.
 
     Raises: BooksDifferError.
     """
@@ -70,5 +78,5 @@ def compare(
         (Holding(each.ticket, each.symbol, each.type, each.volume, each.price_open) for each in positions),
         key=lambda each: each.ticket,
     )
-    if stated != (derived := holdings(deals, instruments)):
+    if stated != (derived := holdings(standing, instruments)):
         raise BooksDifferError(f"account {login}: positions {stated}, but its deals say {derived}")

@@ -15,7 +15,7 @@ from trading.brokers.mt5.emulator.instruments import Instrument, offered
 from trading.brokers.mt5.emulator.looped import LoopedQuotes
 from trading.brokers.mt5.emulator.profiles import AccountProfile, BrokerProfile
 from trading.brokers.mt5.emulator.quotes import GeneratedQuotes, Quotes
-from trading.brokers.mt5.emulator.records import Deal, Order, Position, Tick, WorkingOrder
+from trading.brokers.mt5.emulator.records import Cancellation, Deal, Order, Position, Tick, WorkingOrder
 from trading.brokers.mt5.emulator.scripted import ScriptedQuotes
 from trading.brokers.mt5.emulator.store import Changes, Store, StoreMismatchError
 
@@ -129,6 +129,8 @@ def _books(store: Store, accounts: Sequence[AccountProfile]) -> dict[int, Accoun
     books = {login: AccountBooks(profile, known.get(login, ("", 0))[1]) for login, profile in profiles.items()}
     for deal in store.load(Deal):
         books[deal.login].deals.append(deal)
+    for canceled in store.load(Cancellation):
+        books[canceled.login].canceled.add(canceled.ticket)
     for order in store.load(Order):
         books[order.login].orders.append(order)
     for waiting in store.load(WorkingOrder):

@@ -45,6 +45,15 @@ class Deal:
 
 
 @dataclass(frozen=True, slots=True)
+class Cancellation:
+    """The broker's taking back of a deal: the deal's own row stays as it was executed."""
+
+    ticket: int  # the deal's
+    login: int
+    time_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """One order. `price` is what a pending order waits for, or what a market order was filled at on average."""
 

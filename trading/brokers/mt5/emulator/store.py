@@ -1,6 +1,7 @@
 """Keep a broker's books in one SQLite file: what was answered is what was committed.
 
-The file is held exclusively while the broker is open: one writer. Deals are append only, by trigger.
+The file is held exclusively while the broker is open: one writer. Deals are append only, by trigger, and so is what
+takes one back.
 """
 
 import json
@@ -12,15 +13,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from trading.brokers.mt5.emulator.faults import Fault
-from trading.brokers.mt5.emulator.records import Deal, Order, Position, Tick, WorkingOrder
+from trading.brokers.mt5.emulator.records import Cancellation, Deal, Order, Position, Tick, WorkingOrder
 
-SCHEMA_VERSION = "2"
-OLDER_SCHEMAS = frozenset({"1"})  # lacked columns that may begin empty
+SCHEMA_VERSION = "3"
+OLDER_SCHEMAS = frozenset({"1", "2"})  # lacked columns and tables that may begin empty
 WIDE = frozenset({"magic"})  # unsigned 64 bits do not fit an SQLite integer: kept as text
-Row = Deal | Order | WorkingOrder | Position | Tick
-R = TypeVar("R", Deal, Order, WorkingOrder, Position, Tick)
+Row = Deal | Cancellation | Order | WorkingOrder | Position | Tick
+R = TypeVar("R", Deal, Cancellation, Order, WorkingOrder, Position, Tick)
 TABLES: dict[type[Row], str] = {
     Deal: "deals",
+    Cancellation: "cancellations",
     Order: "orders",
     WorkingOrder: "working",
     Position: "positions",
@@ -209,9 +211,10 @@ CREATE TABLE IF NOT EXISTS fault_log (id INTEGER PRIMARY KEY, fault INTEGER NOT 
     function TEXT NOT NULL, request TEXT NOT NULL);
 """
 REFUSE = "BEGIN SELECT RAISE(ABORT, 'deals are append only'); END"
-APPEND_ONLY = (
-    f"CREATE TRIGGER IF NOT EXISTS deals_never_change BEFORE UPDATE ON deals {REFUSE}",
-    f"CREATE TRIGGER IF NOT EXISTS deals_never_go BEFORE DELETE ON deals {REFUSE}",
+APPEND_ONLY = tuple(
+    f"CREATE TRIGGER IF NOT EXISTS {table}_never_{what} BEFORE {verb} ON {table} {REFUSE}"
+    for table in ("deals", "cancellations")
+    for what, verb in (("change", "UPDATE"), ("go", "DELETE"))
 )
 
 

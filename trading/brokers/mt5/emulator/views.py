@@ -92,6 +92,7 @@ def order(broker: Broker, row: Order) -> structures.TradeOrder:
 
 def deal(broker: Broker, row: Deal) -> structures.TradeDeal:
     """Show a deal; a balance operation has no symbol and no price."""
+    row = broker.books[row.login].shown(row)
     digits = broker.instruments[row.symbol].digits if row.symbol else 0
     names = ("ticket", "type", "entry", "magic", "position_id", "reason", "symbol", "comment")
     values = {name: getattr(row, name) for name in names}

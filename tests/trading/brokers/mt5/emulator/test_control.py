@@ -152,3 +152,65 @@ def test_same_fork_and_script_give_the_same_truth(tmp_path):
         broker.close()
 
     assert truths[0] == truths[1]
+
+
+def test_a_canceled_deal_keeps_its_place_and_its_result_is_paid_back(tmp_path):
+    world = quote_all(build(path=tmp_path / "b.sqlite3", account={"commission_per_lot": "7"}))
+    ticket = world.buy("EURUSD", 0.2, sl=1.08, magic=8).order
+    world.control.tick("EURUSD", "1.09500", "1.09510")
+    world.sell("EURUSD", 0.1, position=ticket)
+    opened, closed = world.deals()
+    balance = world.mt5.account_info().balance
+    assert (closed.profit, closed.commission) == (99.0, opened.commission / 2)
+
+    told = world.control.cancel_deal(HEDGER, closed.ticket)
+
+    shown = world.mt5.history_deals_get(ticket=closed.ticket)[0]
+    assert shown._asdict() == closed._asdict() | {"type": mt5.DEAL_TYPE_SELL_CANCELED, "profit": 0.0}
+    paid = world.mt5.history_deals_get(*EVER)[-1]
+    assert (paid.type, paid.profit, str(paid.ticket)) == (mt5.DEAL_TYPE_BALANCE, -99.0, told["payment"])
+    assert world.mt5.account_info().balance == balance - 99.0
+    (position,) = world.mt5.positions_get()
+    assert (position.ticket, position.volume, position.price_open, position.sl) == (ticket, 0.2, 1.0851, 1.08)
+    world.control.verify()
+    with pytest.raises(ValueError, match="canceled already"):
+        world.control.cancel_deal(HEDGER, closed.ticket)
+    before = world.truth()
+    world.broker.close()
+
+    world = build(path=tmp_path / "b.sqlite3", account={"commission_per_lot": "7"})
+    assert world.truth() == before
+    world.control.cancel_deal(HEDGER, opened.ticket)
+    assert world.mt5.positions_get() == ()
+    assert world.mt5.account_info().balance == balance - 99.0  # an opening deal has no result
+    world.control.verify()
+
+
+def test_a_position_comes_back_with_its_closing_taken_back_and_nothing_rests_on_what_is_gone(hedger):
+    ticket = hedger.buy("EURUSD", 0.2, sl=1.08, magic=8).order
+    hedger.sell("EURUSD", 0.2, position=ticket)
+    opened, closed = hedger.deals()
+
+    with pytest.raises(ValueError, match="later deals rest on"):
+        hedger.control.cancel_deal(HEDGER, opened.ticket)
+    hedger.control.cancel_deal(HEDGER, closed.ticket)
+
+    (position,) = hedger.mt5.positions_get()
+    assert (position.ticket, position.identifier, position.magic, position.sl) == (ticket, ticket, 8, 0.0)
+    with pytest.raises(ValueError, match="no trade"):
+        hedger.control.cancel_deal(HEDGER, 1)  # the deposit
+
+
+def test_a_netted_position_is_what_its_other_deals_make_of_it():
+    world = quote_all(build(NETTER))
+    world.buy("EURUSD", 0.1)
+    world.control.tick("EURUSD", "1.09500", "1.09510")
+    world.buy("EURUSD", 0.1)
+    world.sell("EURUSD", 0.5)
+    _, second, turned = world.deals()
+
+    world.control.cancel_deal(NETTER, turned.ticket)
+    assert [(each.type, each.volume, each.price_open) for each in world.mt5.positions_get()] == [(0, 0.2, 1.0901)]
+    world.control.cancel_deal(NETTER, second.ticket)
+    assert [(each.type, each.volume, each.price_open) for each in world.mt5.positions_get()] == [(0, 0.1, 1.0851)]
+    world.control.verify()

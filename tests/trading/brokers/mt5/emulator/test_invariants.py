@@ -1,5 +1,6 @@
 """What is true after any story: books, positions, tickets, types, checks, restarts."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -44,6 +45,7 @@ thin_quotes = st.tuples(
     st.just("thin"), st.sampled_from(SYMBOLS), st.integers(-300, 300), st.integers(1, 40), st.integers(1, 4)
 )
 waits = st.tuples(st.just("wait"), st.integers(1, 100_000) | st.just(50_000_000))
+busts = st.tuples(st.just("bust"), st.integers(0, 40))
 cash = st.tuples(st.just("cash"), st.integers(-5_000, 5_000), st.sampled_from([2, 3, 5, 17]))
 BROKER_FAULTS = (
     "timeout_before_accept", "timeout_after_accept", "retcode", "history_delay", "accept_late", "none_success",
@@ -59,7 +61,7 @@ def stories(*faults: str) -> st.SearchStrategy[list[tuple[Any, ...]]]:
     breaks = st.tuples(st.just("fault"), st.sampled_from(faults))
     restarts = st.tuples(st.just("restart"))
     trades = st.one_of(deals, deals, places, places, crossings, moves, changes, removals)
-    world = st.one_of(quotes, quotes, thin_quotes, waits, cash, breaks, restarts)
+    world = st.one_of(quotes, quotes, thin_quotes, waits, cash, busts, breaks, restarts)
     return st.lists(st.one_of(trades, world), min_size=8, max_size=40)
 
 
@@ -161,6 +163,11 @@ class Story:
     def cash(self, cents: int, kind: int) -> None:
         self.world.control.balance(self.login, f"{cents / 100:.2f}", kind)
 
+    def bust(self, index: int) -> None:
+        rows = self.world.control.truth(self.login)["deals"]
+        with contextlib.suppress(ValueError):  # no trade, canceled already, or something rests on it
+            self.world.control.cancel_deal(self.login, rows[index % len(rows)]["ticket"])
+
     def fault(self, name: str) -> None:
         lasting: dict[str, Any] = {"seconds": 20} if name in LASTING else {}
         self.world.control.inject(name, **lasting)
@@ -201,7 +208,8 @@ def look_at_money(world: Any, truth: dict[str, Any]) -> None:
 def look_at_volumes(world: Any, truth: dict[str, Any]) -> None:
     rows, finished, working = truth["deals"], truth["orders"], truth["working"]
     for symbol in SYMBOLS:
-        net = sum(row["volume"] * (1 - 2 * row["type"]) for row in rows if row["symbol"] == symbol)
+        standing = (row for row in rows if row["ticket"] not in truth["canceled"])
+        net = sum(row["volume"] * (1 - 2 * row["type"]) for row in standing if row["symbol"] == symbol)
         assert net == sum(
             row["volume"] * (1 - 2 * row["type"]) for row in truth["positions"] if row["symbol"] == symbol
         )

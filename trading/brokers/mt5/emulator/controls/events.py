@@ -3,13 +3,13 @@
 from dataclasses import replace
 from fractions import Fraction
 
-from trading.brokers.mt5.emulator import amounts, overnight
+from trading.brokers.mt5.emulator import amounts, ledger, overnight
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.books import AccountBooks, Plan
 from trading.brokers.mt5.emulator.controls.base import Strings
 from trading.brokers.mt5.emulator.instruments import Instrument
 from trading.brokers.mt5.emulator.matching import Execution
-from trading.brokers.mt5.emulator.records import BUY, Deal, Position
+from trading.brokers.mt5.emulator.records import BUY, Cancellation, Deal, Position
 
 CASH_END = mt5.DEAL_TAX
 
@@ -46,6 +46,59 @@ class Events(Strings):
             kept = [replace(each, swap=each.swap + night) for each, night in zip(held, nights, strict=True)]
             broker.carry_out(books, Plan(kept=tuple(kept)))
         return {str(each.ticket): amounts.as_text(each.swap // 10**6, 2) for each in kept}
+
+    def cancel_deal(self, login: int, ticket: int) -> dict[str, str]:
+        """Take a deal back, as a broker does that has executed it in error; return what became of it.
+
+        Its type in the history says so from now on, its profit is zero there, and what it had earned is taken back, or
+        what it had lost is given back, by a balance operation (the documentation). The position is what the deals
+        that still stand make of it; commission, swap and fee stay paid, the order stays as it ended (assumed).
+        Raises: ValueError for no such trade, and where what was traded later rests on it.
+        """
+        broker = self._broker
+        with broker.lock:
+            broker.sync()
+            books = broker.books[login]
+            deal = next((each for each in books.standing if each.ticket == ticket and each.symbol), None)
+            if deal is None:
+                raise ValueError(f"account {login} has no trade {ticket}, or it is canceled already")
+            if deal.entry == mt5.DEAL_ENTRY_OUT_BY or deal.reason == mt5.DEAL_REASON_SPLIT:
+                raise ValueError(f"deal {ticket} is one half of two, and is not canceled alone")
+            before = next((each for each in books.positions.values() if each.identifier == deal.position_id), None)
+            after = self._without(books, deal, before)
+            paid = (broker.payment(login, -deal.profit, comment=f"Canceled deal {ticket}"),) if deal.profit else ()
+            removed = (before.ticket,) if before and (after is None or after.ticket != before.ticket) else ()
+            kept = (after,) if after else ()
+            row = Cancellation(ticket, login, broker.now_us)
+            broker.carry_out(books, Plan(deals=paid, removed=removed, kept=kept, canceled=(row,)))
+        return {
+            "paid": amounts.as_text(-deal.profit // 10**6, 2),
+            "payment": str(paid[0].ticket) if paid else "",
+            "position": str(after.ticket) if after else "",
+            "lots": amounts.as_text(after.volume // 10**6, 2) if after else "0.00",
+        }
+
+    def _without(self, books: AccountBooks, deal: Deal, before: Position | None) -> Position | None:
+        """Return what a deal's position is without it, None when nothing is left. Takes: what it is with it."""
+        others = [each for each in books.standing if each.position_id == deal.position_id and each is not deal]
+        try:
+            held = ledger.holdings(others, self._broker.instruments)
+        except ledger.BooksDifferError as exc:
+            raise ValueError(f"later deals rest on deal {deal.ticket}: cancel those first") from exc
+        if not held:
+            return None
+        if not books.profile.is_hedging and not before and books.of_symbol(deal.symbol):
+            raise ValueError(f"another position in {deal.symbol} is open by now, and this account has but one")
+        (left,), opening = held, others[0]
+        if before is None or before.type != left.type:  # it comes back as it was opened, and without stops
+            before = Position(
+                ticket=left.ticket, login=deal.login, identifier=deal.position_id, time_us=opening.time_us,
+                update_us=opening.time_us, type=left.type, magic=opening.magic, reason=opening.reason,
+                volume=left.volume, price_open=left.price_open, sl=0, tp=0, symbol=deal.symbol, comment=opening.comment,
+            )  # fmt: skip
+        return replace(
+            before, ticket=left.ticket, volume=left.volume, price_open=left.price_open, update_us=self._broker.now_us
+        )
 
     def dividend(self, symbol: str, per_lot: str, kind: int = mt5.DEAL_DIVIDEND) -> list[int]:
         """Pay a dividend to who is long and take it from who is short; return the tickets of the deals.

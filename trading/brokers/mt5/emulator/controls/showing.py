@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from trading.brokers.mt5.emulator import amounts, valuation
-from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.controls.base import Strings
 from trading.brokers.mt5.emulator.records import Deal, Position, WorkingOrder
 
@@ -83,7 +82,8 @@ class Showing(Strings):
         }  # fmt: skip
 
     def _deal(self, row: Deal) -> dict[str, Any]:
-        is_trade = row.type in (mt5.DEAL_TYPE_BUY, mt5.DEAL_TYPE_SELL)
+        row = self._broker.books[row.login].shown(row)
+        is_trade = bool(row.symbol)
         digits = self._broker.instruments[row.symbol].digits if row.symbol in self._broker.instruments else 0
         return {
             "deal": row.ticket, "time": _time(row.time_us), "type": DEAL_TYPES[row.type],

@@ -33,9 +33,9 @@ def _tick(result: Any) -> Any:
 METHODS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(
         (
-            "accounts", "advance", "balance", "books", "calm", "charge_swap", "delete_symbol", "dividend", "fault_log",
-            "faults", "inject", "lift", "now_us", "quotes", "restore", "set_leverage", "snapshot", "split", "statement",
-            "step", "truth", "verify", "wire_fault",
+            "accounts", "advance", "balance", "books", "calm", "cancel_deal", "charge_swap", "delete_symbol",
+            "dividend", "fault_log", "faults", "inject", "lift", "now_us", "quotes", "restore", "set_leverage",
+            "snapshot", "split", "statement", "step", "truth", "verify", "wire_fault",
         ),
         _as_is,
     ),
