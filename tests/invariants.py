@@ -218,15 +218,19 @@ def assert_sent_once(orders: Iterable[TradeLedger], truth: dict[str, Any]) -> No
 def assert_books(orders: Iterable[TradeLedger], fills: Iterable[Fill], truth: dict[str, Any]) -> None:
     """Invariant 4, both sides: our fills are the broker's deals; a closed order has all of its own."""
     deals = {str(deal["ticket"]): deal for deal in truth["deals"]}
+    canceled = {str(ticket) for ticket in truth["canceled"]}
     for fill in fills:
+        if fill.kind == FillKind.BUST:
+            assert fill.reverses in canceled, f"{fill} takes back {fill.reverses}, and the broker has not"
+            continue
         deal = deals.get(fill.venue_fill_id)
         assert deal is not None, f"{fill} is booked and no deal of the broker's"
         booked = (int(fill.quantity.scaleb(8)), fill.side)
         wanted = (deal["volume"], Side.BUY if deal["type"] == mt5.DEAL_TYPE_BUY else Side.SELL)
         assert booked == wanted, f"deal {fill.venue_fill_id} is booked as {booked}, not {wanted}"
     executed: Counter[int] = Counter()
-    for deal in deals.values():
-        if deal["reason"] == mt5.DEAL_REASON_EXPERT:
+    for ticket, deal in deals.items():
+        if deal["reason"] == mt5.DEAL_REASON_EXPERT and ticket not in canceled:
             executed[deal["magic"]] += deal["volume"]
     for order in orders:
         volume = executed[ids.magic(order.client_order_id)]

@@ -19,6 +19,11 @@ class Side(StrEnum):
         """Return +1 for a buy and −1 for a sell, as formulas want it."""
         return 1 if self is Side.BUY else -1
 
+    @property
+    def opposite(self) -> "Side":
+        """Return the other one."""
+        return Side.SELL if self is Side.BUY else Side.BUY
+
 
 class PositionMode(StrEnum):
     """How an account keeps its positions."""

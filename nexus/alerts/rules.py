@@ -21,7 +21,7 @@ RUNBOOKS: Mapping[str, str] = {
     **dict.fromkeys(
         (
             "ORDER_UNKNOWN", "CHANGE_UNKNOWN", "LATE_FILL", "OVERFILL", "STOPS_MISSING", "TERMS_MOVED",
-            "EXTERNAL_FILL", "HIGH_SLIPPAGE", "REQUEST_NOT_VALID",
+            "EXTERNAL_FILL", "FILL_TAKEN_BACK", "HIGH_SLIPPAGE", "REQUEST_NOT_VALID",
         ),
         "orders",
     ),
@@ -38,9 +38,9 @@ RUNBOOKS: Mapping[str, str] = {
 # What has happened and does not go on: nothing ends it, so it is over once somebody has taken it in hand.
 HAPPENED = frozenset(
     {
-        "LATE_FILL", "OVERFILL", "EXTERNAL_FILL", "HIGH_SLIPPAGE", "REQUEST_NOT_VALID", "TERMS_MOVED",
-        "ACCOUNT_REFUSED", "STOP_ACCOUNT_REFUSED", "STOP_STOP_LOSS_REFUSED", "API_KEY_ADDRESS", "BREAK_GLASS",
-        "LINK_NOT_DELIVERED",
+        "LATE_FILL", "OVERFILL", "EXTERNAL_FILL", "FILL_TAKEN_BACK", "HIGH_SLIPPAGE", "REQUEST_NOT_VALID",
+        "TERMS_MOVED", "ACCOUNT_REFUSED", "STOP_ACCOUNT_REFUSED", "STOP_STOP_LOSS_REFUSED", "API_KEY_ADDRESS",
+        "BREAK_GLASS", "LINK_NOT_DELIVERED",
     }
 )  # fmt: skip
 FAMILIES: Mapping[str, str] = {"STOP_": "stops", "SUSPICION_": "people"}  # kinds with a name behind it: one section

@@ -63,11 +63,49 @@ def run(*, account_id: int, trigger: Trigger, at: datetime, actor: Actor = RECON
 def _run(run: Run) -> Outcome:
     account, at = run.account, run.at
     reading, full_at = _read(account, at=at)
-    new_fills = watch.book(
-        account, reading.snapshot, reports=reading.fills, moved=reading.cash, read_at=reading.started_at, at=at
-    )
+    run = _booked(run, reading, full_at=full_at)
     _resolve(account, at=at)
-    run = replace(run, as_of=reading.as_of, read_at=reading.started_at, full_at=full_at, new_fills=new_fills)
+    findings = _compared(run, reading)
+    verdict = _judged(run, findings)
+    if full_at != at and any(each.sightings == 1 and not each.is_excluded for each in findings):
+        # Nobody has seen this before, and the deal behind it may be an old one: the broker may have taken it back.
+        try:
+            reading = snapshots.read(account, since=watch.begins_at(account))
+        except OutsideError as exc:
+            log.warning("reconciliation.history.not_whole", account_id=account.pk, error=str(exc))
+        else:
+            run = _booked(run, reading, full_at=at)
+            findings = _compared(run, reading)
+            verdict = _judged(run, findings)
+    outcome = concluding.conclude(run, findings, verdict, balance=reading.snapshot.balance)
+    if verdict.stops:  # once more: who eased the stop meanwhile did not see what this run has found
+        stops.stop_for_discrepancy(account, reason=_reason(verdict), at=at)
+    concluding.tell_fleet(is_off=stops.stop_when_fleet_is_off(at=at), at=at)
+    return outcome
+
+
+def _judged(run: Run, findings: list[Finding]) -> Verdict:
+    """Judge what was found, and stop where it says so, first of all: whatever fails then, nothing new is admitted."""
+    verdict = rules.judge(findings, synced=_synced(run.account, at=run.at), policy=policy.current())
+    if verdict.stops:
+        stops.stop_for_discrepancy(run.account, reason=_reason(verdict), at=run.at)
+    return verdict
+
+
+def _booked(run: Run, reading: Reading, *, full_at: datetime | None) -> Run:
+    """Book what was read, and return the run with what is known of it by then."""
+    shown = reading.snapshot
+    new_fills = watch.book(
+        run.account, shown, reports=reading.fills, moved=reading.cash, read_at=reading.started_at, at=run.at
+    )
+    return replace(
+        run, as_of=reading.as_of, read_at=reading.started_at, full_at=full_at, new_fills=run.new_fills + new_fills
+    )
+
+
+def _compared(run: Run, reading: Reading) -> list[Finding]:
+    """Return everything on which the answer and our books differ, valued, with what earlier runs know of it."""
+    account, at = run.account, run.at
     quiet_since = reading.started_at - QUIET
     differences = comparison.differences(account, reading.snapshot.positions, quiet_since=quiet_since)
     missing = comparison.balance_missing(account, _shown(reading))
@@ -78,15 +116,7 @@ def _run(run: Run) -> Outcome:
         missing = rules.ZERO
     is_cash_busy = bool(missing) and comparison.is_cash_busy(account, quiet_since=quiet_since)
     valued = valuing.value(account, differences, missing=missing, at=at)
-    findings = _sighted(account, valued, is_cash_busy=is_cash_busy, at=at)
-    verdict = rules.judge(findings, synced=_synced(account, at=at), policy=policy.current())
-    if verdict.stops:  # first of all: whatever fails from here on, nothing new is admitted
-        stops.stop_for_discrepancy(account, reason=_reason(verdict), at=at)
-    outcome = concluding.conclude(run, findings, verdict, balance=reading.snapshot.balance)
-    if verdict.stops:  # once more: who eased the stop meanwhile did not see what this run has found
-        stops.stop_for_discrepancy(account, reason=_reason(verdict), at=at)
-    concluding.tell_fleet(is_off=stops.stop_when_fleet_is_off(at=at), at=at)
-    return outcome
+    return _sighted(account, valued, is_cash_busy=is_cash_busy, at=at)
 
 
 def _read(account: Account, *, at: datetime) -> tuple[Reading, datetime | None]:

@@ -26,7 +26,7 @@ from risk.services import adjustments
 from risk.states import AdjustmentKind
 from trading import rules, selectors
 from trading.models import Fill, IllegalTransition, TradeLedger, TradingAccount
-from trading.services import settling
+from trading.services import busts, settling
 from trading.services.settling import Booked, Held
 from trading.states import (
     FILLED,
@@ -109,15 +109,17 @@ def ingest(*, account: TradingAccount, reports: Iterable[FillReport], at: dateti
     """Book fills read from an account's history, ours or not, and return how many were new."""
     ours: dict[str, list[FillReport]] = defaultdict(list)
     others: list[FillReport] = []
-    unknown = _unknown(account, reports)
+    unknown = busts.last(_unknown(account, reports))
+    owners = busts.owners(account, unknown)
     for fill in unknown:
-        is_ours = bool(fill.client_order_id) and fill.kind in (FillKind.ORDER, FillKind.BUST)
-        (ours[fill.client_order_id] if is_ours else others).append(fill)
+        name = owners.get(fill.venue_fill_id, fill.client_order_id)
+        is_ours = bool(name) and fill.kind in (FillKind.ORDER, FillKind.BUST)
+        (ours[name] if is_ours else others).append(fill)
     orders = TradeLedger.objects.locked().filter(account=account, client_order_id__in=list(ours))
     for order in orders:
         fills = tuple(ours.pop(order.client_order_id))
         follow(order, report=OrderReport(order.client_order_id, VenueState.WORKING, fills=fills), at=at)
-    for fill in [*others, *(fill for stray in ours.values() for fill in stray)]:
+    for fill in busts.last([*others, *(fill for stray in ours.values() for fill in stray)]):
         _book_other(account, fill, at=at)
     return _booked(account, unknown).count() if unknown else 0
 
@@ -138,9 +140,10 @@ def follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLed
     """Book the report's fills and move the order to where they put it. The caller holds the order's lock."""
     assert connection.in_atomic_block
     own = [fill for fill in report.fills if _belongs(order, fill)]
-    new, held = _book_own(order, own, alone=len(report.fills) == 1)
+    own += [fill for fill in report.fills if fill.kind is FillKind.BUST and busts.belongs(order, fill, own=own)]
+    new, held = _book_own(order, own, alone=len(report.fills) == 1, at=at)
     booked = [fill for fill in own if any(row.venue_fill_id == fill.venue_fill_id for row in new)]
-    for stray in (fill for fill in report.fills if fill not in own):
+    for stray in busts.last(fill for fill in report.fills if fill not in own):
         _book_other(order.account, stray, at=at)  # it carries our mark and another ticket: a fact all the same
     # Whatever is booked for an order moves it: one that is being sent has none but these.
     fills = new if order.delivery == Delivery.SENDING else selectors.fills_of(order)
@@ -156,10 +159,12 @@ def follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLed
         log.debug("trading.order.nothing_new", order_id=str(order.public_id), reported=report.state.value)
         return order
     before = order.reserved
-    is_late = any(fill.kind is FillKind.ORDER for fill in booked)
-    _follow(order, to, report=report, standing=standing, at=at, is_late=is_late, held=held)
+    gone = {fill.reverses for fill in fills}
+    has_new = any(fill.kind is FillKind.ORDER and fill.venue_fill_id not in gone for fill in booked)
+    why = busts.KIND if any(fill.kind is FillKind.BUST for fill in booked) else ""
+    _follow(order, to, report=report, standing=standing, at=at, is_late=has_new, why=why, held=held)
     _adjust(order, fills=fills, booked=booked, before=before, at=at)
-    _warn(order, report=report, fills=fills, has_new=bool(booked), at=at)
+    _warn(order, report=report, fills=fills, has_new=has_new, at=at)
     return order
 
 
@@ -171,13 +176,14 @@ def _follow(
     standing: list[Fill],
     at: datetime,
     is_late: bool = False,
+    why: str = "",
     held: Sequence[Held] = (),
     only: Fill | None = None,
 ) -> None:
     _move(
         order,
         to,
-        reason=_reason(report, to=to),
+        reason=_reason(report, to=to) or why,
         evidence={"venue_state": report.state.value, "code": report.code, "words": report.reason[:300]},
         at=at,
         facts=_facts(order, report=report, to=to, standing=standing, is_late=is_late),
@@ -188,8 +194,6 @@ def _follow(
 
 def _belongs(order: TradeLedger, fill: FillReport) -> bool:
     """Tell whether a fill is of this order itself: the exit of its position carries the same mark, and is not."""
-    if fill.kind is FillKind.BUST:
-        return Fill.objects.filter(order=order, venue_fill_id=fill.reverses).exists()
     same_ticket = not order.venue_order_id or not fill.venue_order_id or order.venue_order_id == fill.venue_order_id
     return fill.kind is FillKind.ORDER and same_ticket
 
@@ -265,7 +269,7 @@ def _move(
         alerts.close_alert(dedupe_key=f"order-unknown:{order.public_id}", at=at)
 
 
-def _book_own(order: TradeLedger, own: list[FillReport], *, alone: bool) -> tuple[list[Fill], list[Held]]:
+def _book_own(order: TradeLedger, own: list[FillReport], *, alone: bool, at: datetime) -> tuple[list[Fill], list[Held]]:
     """Book fills of an order; return those that are new, and the position that is still to be written.
 
     A report's only fill leaves its position to the order's move; several may meet in one, and are written one by one.
@@ -273,7 +277,7 @@ def _book_own(order: TradeLedger, own: list[FillReport], *, alone: bool) -> tupl
     new: list[Fill] = []
     held: list[Held] = []
     for report in own:
-        booked = _book(order.account_id, report, order=order)
+        booked = _book(order.account_id, report, order=order, at=at)
         if booked is not None:
             new.append(booked.fill)
             held.append(booked.held)
@@ -282,8 +286,10 @@ def _book_own(order: TradeLedger, own: list[FillReport], *, alone: bool) -> tupl
     return new, held
 
 
-def _book(account_id: int, report: FillReport, *, order: TradeLedger | None) -> Booked | None:
+def _book(account_id: int, report: FillReport, *, order: TradeLedger | None, at: datetime) -> Booked | None:
     """Book one fill and say what its position is now. Returns None, and changes nothing, when it is known."""
+    if report.kind is FillKind.BUST:
+        return busts.book(account_id, report, order=order, at=at)
     return settling.book(account_id, report, order=order, slippage=_slippage(order, report))
 
 
@@ -312,7 +318,7 @@ def _reference(order: TradeLedger) -> Decimal | None:
 
 def _book_other(account: TradingAccount, report: FillReport, *, at: datetime) -> None:
     """Book a fill that no order of ours asked for: a stop that was hit, or somebody else's trade."""
-    booked = _book(account.pk, report, order=None)
+    booked = _book(account.pk, report, order=None, at=at)
     if booked is None:
         return
     settling.hold([booked.held])

@@ -23,7 +23,7 @@ RECENT = 100  # how many of an account's newest requests are searched for what l
 # `undone` are remainders of the day's orders that ended without filling, which are given back (and overfills, which are
 # taken); `kept` and `late` are what orders of earlier days still may fill and have filled today; `strange` are fills
 # that no order of ours asked for. What only takes risk away does not count: orders that reduce have no value here, and
-# stops that were hit are of another kind.
+# stops that were hit are of another kind. What the broker has taken back was not done.
 #
 # Each stretch of time is given an end that is never reached: of one without an end the planner, which plans for any
 # value, expects a third of the table, and goes through the user's whole history instead of the end of an index.
@@ -67,13 +67,21 @@ WITH recent AS MATERIALIZED (
     SELECT coalesce(sum(fill.quantity), 0) AS quantity,
            coalesce(sum(older.value * fill.quantity / older.quantity), 0) AS value
     FROM older JOIN fill ON fill.order_id = older.id AND fill.filled_at >= %(day)s AND fill.kind <> 'BUST'
+    WHERE NOT EXISTS (
+        SELECT FROM fill AS back
+        WHERE back.order_id = fill.order_id AND back.kind = 'BUST' AND back.reverses = fill.venue_fill_id
+    )
 ), strange AS (
     SELECT instrument.usd_symbol, instrument.usd_is_base, sum(fill.quantity) AS quantity,
            sum(fill.quantity * fill.price * instrument.contract_size) AS value
     FROM fill LEFT JOIN instrument USING (account_id, symbol)
     WHERE fill.order_id IS NULL AND fill.filled_at >= %(day)s
       AND fill.account_id = ANY(ARRAY(SELECT trading_account.id FROM trading_account WHERE user_id = %(user)s))
-      AND fill.filled_at < 'infinity' AND fill.kind IN ('ORDER', 'OTHER')
+      AND fill.filled_at < 'infinity' AND fill.kind IN ('ORDER', 'OTHER') AND NOT EXISTS (
+          SELECT FROM fill AS back
+          WHERE back.account_id = fill.account_id AND back.order_id IS NULL AND back.filled_at >= %(day)s
+            AND back.filled_at < 'infinity' AND back.kind = 'BUST' AND back.reverses = fill.venue_fill_id
+      )
     GROUP BY 1, 2
 )
 SELECT

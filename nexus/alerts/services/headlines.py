@@ -18,6 +18,7 @@ HEADLINES = {
     "STOPS_MISSING": _("A position stands without its stops"),
     "TERMS_MOVED": _("Somebody has moved stops or prices outside of Nexus"),
     "EXTERNAL_FILL": _("Somebody traded outside of Nexus"),
+    "FILL_TAKEN_BACK": _("The broker has taken a deal back"),
     "HIGH_SLIPPAGE": _("An order filled far from the market"),
     "DISCREPANCY_REVIEW": _("Books and broker differ: a person decides"),
     "DISCREPANCY_STOPPED": _("Books and broker differ by too much: the account was stopped"),

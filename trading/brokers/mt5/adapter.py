@@ -177,9 +177,12 @@ class Mt5Broker:
         listed, batch = history.deals(self._session, at.timestamp())
         with readings.reading():
             fills = [
-                wire.fill(deal, zone=self._session.clock, client_order_id=wire.owner(deal, tag=self._profile.tag))
+                fill
                 for deal in listed
                 if wire.is_trade(deal)
+                for fill in wire.fills(
+                    deal, zone=self._session.clock, client_order_id=wire.owner(deal, tag=self._profile.tag)
+                )
             ]
         self._session.compared("fills", batch)
         return [fill for fill in fills if fill.filled_at >= at - CLOCK_CHANGE]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import IntEnum
 
-from trading.brokers.base import FillReport, OrderReport, VenueState
+from trading.brokers.base import FillKind, FillReport, OrderReport, VenueState
 from trading.brokers.mt5 import wire
 
 
@@ -71,12 +71,13 @@ def judge(
         tickets = trail.tickets | {wire.integer(entry["ticket"]) for entry in ours}
         found = {wire.integer(deal["ticket"]): deal for deal in deals if _is_ours(deal, trail, tickets)}
     fills = tuple(
-        wire.fill(deal, zone=zone, client_order_id=trail.client_order_id) for _, deal in sorted(found.items())
+        fill
+        for _, deal in sorted(found.items())
+        for fill in wire.fills(deal, zone=zone, client_order_id=trail.client_order_id)
     )
-    filled = sum((fill.quantity for fill in fills), Decimal(0))
     if not ours and not fills and not any(trail.marks(position) for position in positions):
         return None
-    state = _state(trail, filled, working=[entry for entry in ours if entry in working], ours=ours)
+    state = _state(trail, fills, working=[entry for entry in ours if entry in working], ours=ours)
     ticket = fills[0].venue_order_id if fills else str(wire.integer(ours[0]["ticket"])) if ours else ""
     return OrderReport(
         trail.client_order_id,
@@ -109,11 +110,15 @@ def _is_ours(deal: wire.Plain, trail: Trail, tickets: frozenset[int]) -> bool:
     )
 
 
-def _state(trail: Trail, filled: Decimal, *, working: Sequence[wire.Plain], ours: Sequence[wire.Plain]) -> VenueState:
+def _state(
+    trail: Trail, fills: Sequence[FillReport], *, working: Sequence[wire.Plain], ours: Sequence[wire.Plain]
+) -> VenueState:
+    taken_back = sum((fill.quantity for fill in fills if fill.kind is FillKind.BUST), Decimal(0))
+    filled = sum((fill.quantity for fill in fills), Decimal(0)) - taken_back
     with wire.understanding():
         requested = trail.quantity or next((wire.number(entry["volume_initial"]) for entry in ours), None)
-        if requested and filled >= requested:
-            return VenueState.FILLED
+        if requested and filled >= requested:  # what was taken back of it is not traded again
+            return VenueState.FILLED if filled - taken_back >= requested else VenueState.CANCELED
         if working or not ours:
             return VenueState.WORKING
         order = ours[0]

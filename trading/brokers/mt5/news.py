@@ -45,13 +45,16 @@ def _news(
 ) -> News:
     """Leave out what was told. Takes: a unit that ends with the prices of `symbols`."""
     with readings.reading():
-        listed = {str(wire.integer(deal["ticket"])): deal for deal in deals}
-        new = [deal for ticket, deal in listed.items() if ticket not in mark.told]
+        listed = {wire.deal_key(deal): deal for deal in deals}
+        new = [deal for key, deal in listed.items() if key not in mark.told]
         newest = max([mark.deals, *(wire.integer(deal["time"]) for deal in listed.values())])
-        near = {ticket for ticket, deal in listed.items() if wire.integer(deal["time"]) >= newest - OVERLAP_S}
+        near = {key for key, deal in listed.items() if wire.integer(deal["time"]) >= newest - OVERLAP_S}
         tag, zone = session.profile.tag, session.clock
         fills = (
-            wire.fill(deal, zone=zone, client_order_id=wire.owner(deal, tag=tag)) for deal in new if wire.is_trade(deal)
+            fill
+            for deal in new
+            if wire.is_trade(deal)
+            for fill in wire.fills(deal, zone=zone, client_order_id=wire.owner(deal, tag=tag))
         )
         cash = (wire.cash(deal, zone=zone) for deal in new if not wire.is_trade(deal))
         quotes, times = _quotes(session, symbols, batch)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Protocol, TypeAlias
@@ -28,6 +29,8 @@ Plain: TypeAlias = Mapping[str, Any]
 HEDGING = 2  # ACCOUNT_MARGIN_MODE_RETAIL_HEDGING
 REAL = 2  # ACCOUNT_TRADE_MODE_REAL
 BUY, SELL = 0, 1  # of orders, positions and deals alike
+CANCELED = {13: BUY, 14: SELL}  # of a deal that the venue has taken back: by its type, what it was
+TAKEN_BACK = "~canceled"  # the ticket stays: this makes the taking back another fill than the deal
 CLOSE_BY = 8  # the type of the order with which one position closes another
 REASON_STOP_LOSS, REASON_TAKE_PROFIT, REASON_STOP_OUT = 4, 5, 6
 REASONS_OF_ORDERS = frozenset({0, 1, 2, 3})  # client, mobile, web, expert
@@ -212,9 +215,15 @@ def working_order(entry: Plain, *, zone: Zone, tag: int) -> VenueOrder | None:
 
 
 def is_trade(deal: Plain) -> bool:
-    """Tell whether a deal is a buy or a sell, and not a movement of money."""
+    """Tell whether a deal is a buy or a sell, also one that was taken back, and not a movement of money."""
     with understanding():
-        return integer(deal["type"]) in {BUY, SELL}
+        return integer(deal["type"]) in {BUY, SELL, *CANCELED}
+
+
+def deal_key(deal: Plain) -> str:
+    """Return what makes two tellings of a deal the same: taken back, it is told anew."""
+    with understanding():
+        return str(integer(deal["ticket"])) + (TAKEN_BACK if integer(deal["type"]) in CANCELED else "")
 
 
 def cash(deal: Plain, *, zone: Zone) -> CashReport:
@@ -234,8 +243,25 @@ def cash(deal: Plain, *, zone: Zone) -> CashReport:
         )
 
 
-def fill(deal: Plain, *, zone: Zone, client_order_id: str) -> FillReport:
-    """Return one deal as a fill of the order `client_order_id`, or of nobody we know when that is empty."""
+def fills(deal: Plain, *, zone: Zone, client_order_id: str) -> tuple[FillReport, ...]:
+    """Return one deal as a fill of the order `client_order_id`, or of nobody we know when that is empty.
+
+    One that was taken back is told as it was executed and as its reversal: whether it was booked before or not, the
+    sum is nothing. The reversal bears no money: the venue pays a result back by a movement of its own.
+    """
+    executed = _fill(deal, zone=zone, client_order_id=client_order_id)
+    key = deal_key(deal)
+    if key == executed.venue_fill_id:
+        return (executed,)
+    nothing = Decimal(0)
+    reversal = replace(
+        executed, venue_fill_id=key, kind=FillKind.BUST, reverses=executed.venue_fill_id, side=executed.side.opposite,
+        commission=nothing, swap=nothing, fee=nothing, profit=nothing,
+    )  # fmt: skip
+    return executed, reversal
+
+
+def _fill(deal: Plain, *, zone: Zone, client_order_id: str) -> FillReport:
     with understanding():
         reason = integer(deal["reason"])
         kind = FillKind.ORDER if reason in REASONS_OF_ORDERS else _KINDS.get(reason, FillKind.OTHER)
@@ -247,7 +273,7 @@ def fill(deal: Plain, *, zone: Zone, client_order_id: str) -> FillReport:
             venue_position_id=str(integer(deal["position_id"])),
             client_order_id=client_order_id,
             symbol=text(deal["symbol"]),
-            side=side(deal["type"]),
+            side=side(CANCELED.get(integer(deal["type"]), deal["type"])),
             quantity=number(deal["volume"]),
             price=number(deal["price"]),
             commission=number(deal["commission"]),

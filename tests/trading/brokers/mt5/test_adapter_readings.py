@@ -1,5 +1,6 @@
 """Balances, positions, quotes and instruments in our words; an account that is not the right one is not believed."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -7,7 +8,7 @@ import pytest
 
 from nexus.core.errors import Refused, Unreachable
 from tests.trading.brokers.mt5.gateway_in_thread import link
-from trading.brokers.base import PositionMode, Side
+from trading.brokers.base import FillKind, PositionMode, Side
 from trading.brokers.mt5 import history
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.gateway.worker import Urgency, Worker
@@ -253,3 +254,42 @@ def test_a_busy_history_is_read_in_pieces_and_an_order_goes_between_them(broker,
     )
     assert sorted({size for size in sizes if size > 50}) == [200]
     assert set(news.quotes) == {"EURUSD"}
+
+
+def take_back(terminal, **changes):
+    """Cancel the newest deal, as the documentation says that a broker does."""
+    deal = terminal.deals[-1]
+    terminal.deals[-1] = deal._replace(type=13 + deal.type, profit=0.0, **changes)
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_a_deal_that_was_taken_back_is_told_as_it_was_and_as_its_reversal(broker, terminal, order, sent_at, side):
+    stops = {"stop_loss": None, "take_profit": None}
+    wanted = (
+        order(side=side, **stops) if side is Side.BUY else order(side=side, reference_price=Decimal("1.1"), **stops)
+    )
+    before = broker.submit(wanted).fills
+    mark = broker.news(symbols=[], since=sent_at).mark
+    take_back(terminal)
+
+    executed, reversal = broker.fills_since(sent_at)
+
+    assert (executed,) == before
+    assert reversal == replace(
+        executed, venue_fill_id=f"{executed.venue_fill_id}~canceled", kind=FillKind.BUST,
+        reverses=executed.venue_fill_id, side=Side.SELL if side is Side.BUY else Side.BUY, commission=Decimal(0),
+    )  # fmt: skip
+    assert broker.cash_since(sent_at) == []  # its commission was paid once
+    news = broker.news(symbols=[], since=sent_at, mark=mark)
+    assert (news.fills, news.cash) == ((executed, reversal), ())
+    assert broker.news(symbols=[], since=sent_at, mark=news.mark).fills == ()
+
+
+def test_a_stop_that_was_taken_back_is_nobody_s_order(broker, terminal, order, sent_at):
+    broker.submit(order())
+    take_back(terminal, reason=4)
+
+    executed, reversal = broker.fills_since(sent_at)
+
+    assert (executed.kind, executed.client_order_id) == (FillKind.STOP_LOSS, "")
+    assert (reversal.kind, reversal.client_order_id, reversal.reverses) == (FillKind.BUST, "", executed.venue_fill_id)

@@ -304,3 +304,28 @@ def test_looks_at_the_venue_for_an_order_whose_words_the_journal_has_forgotten(
     with pytest.raises(OutcomeUnknown):
         broker.submit(wanted)
     assert len(terminal.sent) == 1
+
+
+@pytest.mark.parametrize(
+    ("parts", "rest", "gone", "state", "kept"),
+    [
+        ((), 0.0, 1, VenueState.CANCELED, "0"),
+        ((0.06, 0.04), 0.0, 1, VenueState.CANCELED, "0.06"),
+        ((0.06, 0.04, 0.05), 0.0, 1, VenueState.FILLED, "0.1"),  # it was one too many
+        ((0.06,), 0.04, 1, VenueState.CANCELED, "0"),
+    ],
+)
+def test_an_order_whose_deal_was_taken_back_has_ended_with_what_is_left(
+    lost, report, terminal, parts, rest, gone, state, kept
+):
+    wanted = lost(lambda request: terminal.fill(request, parts=parts, rest=rest))
+    deal = terminal.deals[-1]
+    terminal.deals[-1] = deal._replace(type=13, profit=0.0)
+
+    found = report(wanted)
+
+    assert found.state is state
+    busts = [fill for fill in found.fills if fill.kind is FillKind.BUST]
+    assert [fill.reverses for fill in busts] == [str(deal.ticket)] * gone
+    told = sum(fill.quantity for fill in found.fills if fill.kind is FillKind.ORDER)
+    assert told - sum(fill.quantity for fill in busts) == Decimal(kept)
