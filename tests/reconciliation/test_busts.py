@@ -13,6 +13,7 @@ from django.utils.timezone import now
 from nexus.alerts.models import Alert
 from nexus.core.errors import Unreachable
 from reconciliation.services import cycles, snapshots
+from risk.services import stats
 from risk.states import StopLevel
 from tests.reconciliation.test_bad_day import books, found, replay, stop_of
 from tests.reconciliation.test_rehearsal import is_clean, say, told
@@ -44,6 +45,11 @@ def held() -> list[tuple[Decimal, Decimal]]:
 def cash() -> list[tuple[str, Decimal]]:
     """Return the movements of money beside the first deposit."""
     return list(CashMovement.objects.order_by("pk").values_list("kind", "amount"))[1:]
+
+
+def starts(account: Any) -> Decimal:
+    """Return what the day's loss is measured from."""
+    return stats.equity_at_start(account_ids=[account.pk], trading_date=now().date())[account.pk]
 
 
 def is_undone(order: TradeLedger) -> bool:
@@ -99,6 +105,21 @@ def test_a_closing_that_is_taken_back_leaves_the_position_as_it_was_and_its_resu
     assert cash() == [("TRANSFER", -190 * D(quantity))]  # 1.0869 - 1.0850, of 100,000 a lot
     order.refresh_from_db()
     assert (order.status, told(), found()) == ("FILLED", TOLD, [])
+    assert starts(account) == 100_000  # a profit that was taken back is no withdrawal
+    replay()
+
+
+def test_a_loss_that_is_given_back_frees_nothing_of_the_day_s_limit(say, execute, paper, account, reconcile, replay):
+    order = execute()
+    paper.quote("EURUSD", "1.08290", "1.08300")
+    close = execute(closing(order, "0.1"))
+    assert is_clean(reconcile())
+
+    say(f"bust {deal_of(close)}")
+
+    assert is_clean(reconcile(), fills=1)
+    assert cash() == [("TRANSFER", 21)]
+    assert starts(account) == 100_021
     replay()
 
 

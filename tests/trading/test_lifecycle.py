@@ -160,6 +160,80 @@ def test_a_bust_takes_a_fill_back_and_deletes_nothing(unknown):
     assert BrokerPosition.objects.get().quantity == 0
 
 
+@pytest.mark.parametrize("order_of_reports", list(permutations(range(3))))
+def test_a_fill_and_its_reversal_in_any_order_and_twice_end_the_same(unknown, order_of_reports):
+    kept, gone = fill(unknown, 1, "0.06"), fill(unknown, 2, "0.04", "1.08600")
+    bust = fill(unknown, 9, "0.04", "1.08600", side=Side.SELL, kind=FillKind.BUST, reverses="2")
+    told = [(kept,), (gone,), (kept, gone, bust)]
+
+    for number in order_of_reports:
+        for _ in range(2):
+            report(unknown, VenueState.WORKING, *told[number])
+    report(unknown, VenueState.CANCELED, kept, gone, bust)
+
+    assert (unknown.status, unknown.filled_quantity, unknown.reserved) == (OrderStatus.CANCELED, Decimal("0.06"), 0)
+    assert (unknown.average_price, unknown.late_fill) == (Decimal("1.085"), False)
+    position = BrokerPosition.objects.get()
+    assert (position.quantity, position.price_open) == (Decimal("0.06"), Decimal("1.085"))
+    assert Alert.objects.get(kind="FILL_TAKEN_BACK").closed_at is None
+
+
+def test_a_working_order_reserves_again_for_what_was_taken_back(unknown):
+    part = fill(unknown, 1, "0.04")
+    report(unknown, VenueState.WORKING, part)
+    assert unknown.reserved < unknown.risk
+
+    bust = fill(unknown, 2, "0.04", side=Side.SELL, kind=FillKind.BUST, reverses="1")
+    report(unknown, VenueState.WORKING, part, bust)
+
+    assert (unknown.status, unknown.delivery, unknown.reserved) == (OrderStatus.PENDING, Delivery.ACKED, unknown.risk)
+
+
+def test_an_overfill_that_is_taken_back_is_none(unknown):
+    fills_ = [fill(unknown, 1, "0.10"), fill(unknown, 2, "0.05")]
+    report(unknown, VenueState.FILLED, *fills_)
+
+    report(unknown, VenueState.FILLED, *fills_, fill(unknown, 3, "0.05", kind=FillKind.BUST, reverses="2"))
+
+    assert (unknown.status, unknown.filled_quantity, unknown.overfill_quantity) == (
+        OrderStatus.FILLED,
+        Decimal("0.1"),
+        0,
+    )
+
+
+def test_a_reversal_of_what_is_not_booked_reverses_nothing_and_is_told(unknown):
+    report(unknown, VenueState.FILLED, fill(unknown, 1, "0.10"))
+    before = list(Fill.objects.values()), list(BrokerPosition.objects.values())
+    bust = fill(unknown, 3, "0.10", side=Side.SELL, kind=FillKind.BUST, reverses="2")
+
+    report(unknown, VenueState.FILLED, bust)
+    fills.ingest(account=unknown.account, reports=[bust, replace(bust, client_order_id="")], at=now())
+
+    assert (list(Fill.objects.values()), list(BrokerPosition.objects.values())) == before
+    assert (unknown.status, unknown.filled_quantity) == (OrderStatus.FILLED, Decimal("0.1"))
+    assert "deal 2 (BUY 0.1 EURUSD), which is not in our books" in Alert.objects.get(kind="FILL_TAKEN_BACK").text
+
+
+def test_a_reversal_takes_back_what_is_booked_whatever_it_says_of_it(unknown):
+    report(unknown, VenueState.FILLED, fill(unknown, 1, "0.10"))
+    wrong: dict[str, Any] = {
+        "symbol": "USDJPY",
+        "venue_position_id": "78",
+        "client_order_id": "",
+        "kind": FillKind.BUST,
+    }
+
+    bust = fill(unknown, 2, "0.03", "150", reverses="1", **wrong)
+    fills.ingest(account=unknown.account, reports=[bust, replace(bust, venue_fill_id="3")], at=now())
+
+    unknown.refresh_from_db()
+    assert (unknown.status, unknown.filled_quantity) == (OrderStatus.CANCELED, 0)
+    position = BrokerPosition.objects.get()
+    assert (position.symbol, position.quantity) == ("EURUSD", 0)
+    assert Fill.objects.count() == 2  # once, under whichever name
+
+
 def test_a_fill_with_our_mark_and_another_ticket_is_a_fact_of_its_own(unknown):
     """A broker that executed twice: the second is booked as somebody else's, counted and told, never swallowed."""
     report(unknown, VenueState.FILLED, fill(unknown, 1, "0.10"))

@@ -157,6 +157,21 @@ def test_a_fill_at_an_account_that_was_put_aside_counts_too(account):
     assert used(account) == (D("0.5"), 55_000)
 
 
+def test_what_the_broker_has_taken_back_was_not_done(account):
+    instrument(account)
+    old = order(account, created_at=NOON - timedelta(days=2), quantity=D(3), filled_quantity=D(2), status="CANCELED")
+    for of in (old, None):
+        kept, gone = (fill(account, of, "1", at=NOON, price=D("1.1")) for _ in range(2))
+        assert kept.venue_fill_id != gone.venue_fill_id
+        fill(account, of, "1", at=NOON, price=D("1.1"), side="SELL", kind="BUST", reverses=gone.venue_fill_id)
+    stop = fill(account, None, "1", at=NOON, kind="STOP_LOSS")
+    fill(account, None, "1", at=NOON, side="BUY", kind="BUST", reverses=stop.venue_fill_id)
+
+    quantity, value = used(account)
+
+    assert (quantity, value) == (2, D("333.34") + 110_000)
+
+
 def test_a_stop_that_was_hit_and_an_order_that_reduces_do_not_count(account):
     instrument(account)
     fill(account, None, "0.5", at=DAY, kind="STOP_LOSS")

@@ -12,6 +12,7 @@ from datetime import datetime
 from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
 from nexus.core import metrics, money
+from risk.services import stats
 from trading import rules
 from trading.models import BookCorrection, Fill, TradeLedger, TradingAccount
 from trading.services import settling
@@ -55,7 +56,7 @@ def book(account_id: int, report: FillReport, *, order: TradeLedger | None, at: 
     """
     taken = _taken(account_id, report)
     if taken is None:
-        _tell(account_id, report, order, more="It is not in our books, so nothing was taken out of them.", at=at)
+        _tell(account_id, report, order, is_booked=False, at=at)
         return None
     if Fill.objects.filter(account_id=account_id, kind=FillKind.BUST, reverses=taken.venue_fill_id).exists():
         return None  # under another name
@@ -66,8 +67,10 @@ def book(account_id: int, report: FillReport, *, order: TradeLedger | None, at: 
     booked = settling.book(account_id, whole, order=order, slippage=None)
     if booked is None:
         return None
-    result = f"Its result of {money.as_text(taken.profit)} is no longer earned." if taken.profit else ""
-    _tell(account_id, whole, order, more=result, at=at)
+    if taken.profit > 0:
+        # The venue takes it out by a balance operation, as money is paid out; but it was lost, and nobody has it.
+        stats.note_cash_flow(account_id=account_id, amount=taken.profit, moved_at=at)
+    _tell(account_id, whole, order, is_booked=True, at=at)
     return Booked(booked.fill, _without(account_id, whole, booked.held))
 
 
@@ -102,17 +105,17 @@ def _without(account_id: int, reversal: FillReport, held: Held) -> Held:
     return replace(held, price_open=money.half_even_to(holding.price, settling.PRICE_STEP))
 
 
-def _tell(account_id: int, reversal: FillReport, order: TradeLedger | None, *, more: str, at: datetime) -> None:
-    account = TradingAccount.objects.get(pk=account_id)
-    size = f"{reversal.side.opposite} {money.as_text(reversal.quantity)} {reversal.symbol}"
-    whose = f" of order {order}" if order is not None else ""
-    words = f"{account}: the broker has taken back the deal {reversal.reverses}{whose}, {size}. {more}"
+def _tell(account_id: int, reversal: FillReport, order: TradeLedger | None, *, is_booked: bool, at: datetime) -> None:
+    account, deal = TradingAccount.objects.get(pk=account_id), reversal.reverses
+    what = f"{reversal.side.opposite} {money.as_text(reversal.quantity)} {reversal.symbol}"
     metrics.ORDER_TROUBLE.labels(KIND).inc()
     alerts.open_alert(
         severity=Severity.CRITICAL,
         kind=KIND,
-        dedupe_key=f"taken-back:{account_id}:{reversal.reverses}",
-        text=words.strip(),
+        dedupe_key=f"taken-back:{account_id}:{deal}",
+        text=f"{account}: the broker has taken back the deal {deal} ({what})."
+        if is_booked
+        else f"{account}: the broker has taken back the deal {deal} ({what}), which is not in our books.",
         object_type="trading_account" if order is None else "order",
         object_id=str(account.public_id if order is None else order.public_id),
         at=at,
