@@ -15,6 +15,7 @@ from nexus.core.errors import Unreachable
 from reconciliation.services import cycles, snapshots
 from risk.services import stats
 from risk.states import StopLevel
+from tests.client import ApiClient
 from tests.reconciliation.test_bad_day import books, found, replay, stop_of
 from tests.reconciliation.test_rehearsal import is_clean, say, told
 from tests.trading.conftest import brief
@@ -191,6 +192,18 @@ def test_what_is_taken_back_before_we_have_booked_it_makes_nothing(
     assert Fill.objects.filter(kind=FillKind.BUST).count() == Fill.objects.count() / 2
     assert (cash(), "LATE_FILL" in told(), told()["FILL_TAKEN_BACK"]) == ([], False, True)
     replay()
+
+
+def test_the_trader_sees_what_was_taken_back(say, execute, trader, account, reconcile):
+    order = execute()
+    deal = deal_of(order)
+    say(f"bust {deal}")
+    reconcile()
+
+    shown = ApiClient().login(trader).get(f"/trading/ledger/{order.public_id}").json()
+
+    assert (shown["status"], shown["filled_quantity"]) == ("CANCELED", "0")
+    assert [(each["id"], each["reverses"]) for each in shown["fills"]] == [(deal, ""), (f"{deal}~canceled", deal)]
 
 
 def test_an_older_reading_books_no_live_fill_afterwards(say, execute, paper, account, reconcile, replay):

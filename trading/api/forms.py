@@ -173,6 +173,9 @@ class FillView(serializers.Serializer[Fill]):
     profit = ExactDecimalField(signed=True)
     slippage = ExactDecimalField(signed=True, allow_null=True)
     position = serializers.CharField(source="venue_position_id")
+    reverses = serializers.CharField(
+        allow_blank=True, help_text="of a fill that takes another one back, whole: that one's id; neither counts"
+    )
     filled_at = serializers.DateTimeField()
 
 

@@ -95,6 +95,7 @@ def _fill(row: Fill) -> dict[str, Any]:
         "profit": as_text(row.profit),
         "slippage": _amount(row.slippage),
         "position": row.venue_position_id,
+        "reverses": row.reverses,
         "filled_at": _time(row.filled_at),
     }
 

@@ -140,7 +140,10 @@ class Broker(Protocol):
         ...
 
     def fills_since(self, at: datetime) -> Sequence[FillReport]:
-        """Read every trade fill of the account since `at`, ours or not; repeats are harmless."""
+        """Read every trade fill of the account since `at`, ours or not; repeats are harmless.
+
+        A fill that the venue has taken back is told together with the BUST that reverses it, wherever fills are told.
+        """
         ...
 
     def cash_since(self, at: datetime) -> Sequence[CashReport]:

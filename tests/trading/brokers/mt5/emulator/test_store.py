@@ -186,6 +186,23 @@ def test_other_schema_is_refused(path):
         build(path=path)
 
 
+def test_a_file_from_before_deals_could_be_taken_back_is_brought_up_to_date(path):
+    world = quote_all(build(path=path))
+    world.buy("EURUSD", 0.1)
+    before = world.truth()
+    world.broker.close()
+    with sqlite3.connect(path) as sql:
+        sql.execute("DROP TABLE cancellations")
+        sql.execute("UPDATE meta SET value = '2' WHERE key = 'schema'")
+    sql.close()
+
+    world = build(path=path)
+    assert world.truth() == before
+    world.control.cancel_deal(HEDGER, world.deals()[0].ticket)
+    with pytest.raises(sqlite3.IntegrityError, match="append only"):
+        world.broker.store._sql.execute("DELETE FROM cancellations")
+
+
 def test_watched_symbols_and_the_rate_of_requests_survive(path):
     world = quote_all(build(path=path, profile=BrokerProfile()))
     world.mt5.symbol_select("EURUSD", True)
