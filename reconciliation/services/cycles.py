@@ -98,9 +98,8 @@ def _booked(run: Run, reading: Reading, *, full_at: datetime | None) -> Run:
     new_fills = watch.book(
         run.account, shown, reports=reading.fills, moved=reading.cash, read_at=reading.started_at, at=run.at
     )
-    return replace(
-        run, as_of=reading.as_of, read_at=reading.started_at, full_at=full_at, new_fills=run.new_fills + new_fills
-    )
+    read_at = run.read_at or reading.started_at  # the first: a run that stops is no look after that stop
+    return replace(run, as_of=reading.as_of, read_at=read_at, full_at=full_at, new_fills=run.new_fills + new_fills)
 
 
 def _compared(run: Run, reading: Reading) -> list[Finding]:

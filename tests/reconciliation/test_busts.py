@@ -119,7 +119,7 @@ def test_a_loss_that_is_given_back_frees_nothing_of_the_day_s_limit(say, execute
     say(f"bust {deal_of(close)}")
 
     assert is_clean(reconcile(), fills=1)
-    assert cash() == [("TRANSFER", 21)]
+    assert cash() == [("TRANSFER", D(21))]
     assert starts(account) == 100_021
     replay()
 
@@ -306,7 +306,7 @@ def test_a_history_that_cannot_be_read_whole_leaves_a_difference_that_people_are
             raise Unreachable("too long")
         return real(account, since=since)
 
-    monkeypatch.setattr(cycles.snapshots, "read", read)
+    monkeypatch.setattr(snapshots, "read", read)
     say(f"bust {deal_of(old)}")
 
     outcomes = [reconcile() for _ in range(2)]
