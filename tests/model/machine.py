@@ -27,7 +27,7 @@ from tests import invariants, stops
 from tests.factories.accounts import UserFactory
 from tests.fakes import paper as paper_broker
 from tests.model.deaths import DEATHS, death
-from trading.brokers import registry
+from trading.brokers import ids, registry
 from trading.models import BrokerPosition, Fill, TradeLedger
 from trading.services import accounts, cancels, closes, dispatch, fills, orders, resolution, watch
 from trading.states import Delivery, OrderStatus, OrderType, Side, TimeInForce
@@ -181,6 +181,21 @@ class Orders(RuleBasedStateMachine):
         """Let the price move; orders that wait may fill."""
         self.price = price
         self.paper.quote("EURUSD", *PRICES[price])
+
+    @rule(data=st.data())
+    def take_back(self, data: st.DataObject) -> None:
+        """Let the broker cancel a deal that it has executed, unless another one rests on it."""
+        truth = self.paper.truth()
+        trades = [each for each in truth["deals"] if each["symbol"] and each["ticket"] not in truth["canceled"]]
+        if not trades:
+            return
+        deal = data.draw(st.sampled_from(trades))
+        with contextlib.suppress(ValueError):
+            self.paper.control.cancel_deal(self.paper.login, deal["ticket"])
+            for key, expected in self.expected.items():
+                name = TradeLedger.objects.get(public_id=self.made[key]).client_order_id
+                expected.is_executed = expected.is_executed and ids.magic(name) != deal["magic"]
+            self.watch()
 
     @rule()
     def dispatch(self) -> None:

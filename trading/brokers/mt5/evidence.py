@@ -89,8 +89,9 @@ def judge(
 
 
 def _lacks_stops(trail: Trail, fills: Sequence[FillReport], positions: Sequence[wire.Plain]) -> bool:
-    """Tell whether a position that our fills made stands without a stop that we asked for."""
-    filled = {fill.venue_position_id for fill in fills}
+    """Tell whether a position that our fills made, those that stand, is without a stop that we asked for."""
+    gone = {fill.reverses for fill in fills}
+    filled = {fill.venue_position_id for fill in fills if not fill.reverses and fill.venue_fill_id not in gone}
     with wire.understanding():
         return any(
             (trail.wants_stop_loss and wire.level(position["sl"]) is None)
