@@ -189,7 +189,8 @@ def drafted(model: type[M], **values: Any) -> M:
 
     Nothing is stored. Raises: TypeError for a name that is no column.
     """
-    given = {name: default() for name, default in _defaults(model)}
+    usual, made_anew = _defaults(model)
+    given = usual | {name: make() for name, make in made_anew.items()}
     if unknown := values.keys() - given.keys():
         raise TypeError(f"{model.__name__} has no {', '.join(sorted(unknown))}")
     row = model.__new__(model)
@@ -199,8 +200,11 @@ def drafted(model: type[M], **values: Any) -> M:
 
 
 @lru_cache(maxsize=64)
-def _defaults(model: type[models.Model]) -> list[tuple[str, Any]]:
-    return [(field.attname, field.get_default) for field in model._meta.concrete_fields]
+def _defaults(model: type[models.Model]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the defaults that are values, and what makes those that each row has to itself."""
+    fields = model._meta.concrete_fields
+    made_anew = {field.attname: field.default for field in fields if field.has_default() and callable(field.default)}
+    return {field.attname: field.get_default() for field in fields if field.attname not in made_anew}, made_anew
 
 
 def pairs(
