@@ -55,7 +55,7 @@ def configure(config: Mapping[str, Any]) -> None:
         structlog.processors.format_exc_info,
     ]
     # Which line has logged, in which thread and process, is said by no line of ours; to find it out took a tenth of it.
-    logging._srcfile = None  # type: ignore[attr-defined]  # the way that the logging HOWTO tells
+    logging._srcfile = None  # the way that the logging HOWTO tells
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.config.dictConfig(
         {

@@ -143,6 +143,21 @@ def test_what_an_order_reads_of_our_books_does_not_grow_with_the_ledger(execute,
     assert fetched < 200
 
 
+@pytest.mark.parametrize("model", [TradeLedger, Fill])
+def test_a_drafted_row_is_the_one_that_the_model_would_make(model):
+    given = {"symbol": "EURUSD", "quantity": Decimal("0.1"), "account_id": 7}
+
+    theirs, ours = model(**given), [statements.drafted(model, **given) for _ in range(2)]
+
+    assert plain(ours[0], besides={"public_id"}) == plain(theirs, besides={"public_id"})
+    assert (ours[0]._state.adding, ours[0]._state.db) == (True, None)
+    if model is TradeLedger:
+        assert ours[0].public_id != ours[1].public_id
+        assert ours[0].checks is not ours[1].checks
+    with pytest.raises(TypeError, match="quantty"):
+        statements.drafted(model, quantty=1)
+
+
 def test_the_counters_of_a_day_are_those_of_the_orm(execute, trader, monkeypatch):
     execute(small())
     ours = UserDailyStats.objects.get(user=trader)
