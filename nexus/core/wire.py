@@ -3,7 +3,7 @@
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -69,11 +69,12 @@ class Negotiation(DefaultContentNegotiation):
     """Choose the form of the answer as DRF does; whoever takes any gets the first, JSON, without the choosing."""
 
     def select_renderer(
-        self, request: Request, renderers: Sequence[BaseRenderer], format_suffix: str | None = None
-    ) -> tuple[BaseRenderer, str]:
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
+    ) -> Any:
         """Return the renderer and the media type of the answer. Raises: NotAcceptable."""
         if request.META.get("HTTP_ACCEPT", ANYTHING) == ANYTHING and not format_suffix:
-            return renderers[0], renderers[0].media_type
+            first = next(iter(renderers))
+            return first, first.media_type
         return super().select_renderer(request, renderers, format_suffix)
 
 
