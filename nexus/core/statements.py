@@ -158,21 +158,53 @@ def made(model: type[M], names: Sequence[str], values: Iterable[Any]) -> M:
 
 def inserted(model: type[M], row: M) -> Mapping[str, Any]:
     """Return the columns of a new row and what the ORM would write into each; the key is left to the table."""
-    ours = connections[DEFAULT_DB_ALIAS]
+    values = row.__dict__
     return {
-        str(field.column): _written(field, getattr(row, field.attname), ours)
-        for field in model._meta.concrete_fields
-        if not field.primary_key
+        column: Jsonb(values[name], dumps=orjson.dumps) if field is None else _written(field, values[name])
+        for column, name, field in _columns(model)
     }
 
 
-def _written(field: Any, value: Any, ours: Any) -> Any:
-    if isinstance(field, models.JSONField):
-        return Jsonb(value, dumps=orjson.dumps)
+@lru_cache(maxsize=64)
+def _columns(model: type[models.Model]) -> list[tuple[str, str, Any]]:
+    """Return each column of a new row, the name of its value, and its field; none of one that holds JSON."""
+    return [
+        (str(field.column), field.attname, None if isinstance(field, models.JSONField) else field)
+        for field in model._meta.concrete_fields
+        if not field.primary_key
+    ]
+
+
+def _written(field: Any, value: Any) -> Any:
     if type(value) in PLAIN:
         return value
-    written = field.get_db_prep_save(value, ours)
+    if isinstance(value, str):  # a word of an enumeration
+        return str(value)
+    written = field.get_db_prep_save(value, connections[DEFAULT_DB_ALIAS])
     return str(written) if isinstance(written, Enum) else written
+
+
+def drafted(model: type[M], **values: Any) -> M:
+    """Return a new row as an object, its other columns by default; as `made`. Takes: values by column, none by object.
+
+    Nothing is stored. Raises: TypeError for a name that is no column.
+    """
+    usual, made_anew = _defaults(model)
+    given = usual | {name: make() for name, make in made_anew.items()}
+    if unknown := values.keys() - given.keys():
+        raise TypeError(f"{model.__name__} has no {', '.join(sorted(unknown))}")
+    row = model.__new__(model)
+    row._state = ModelState()
+    row.__dict__.update(given, **values)
+    return row
+
+
+@lru_cache(maxsize=64)
+def _defaults(model: type[models.Model]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the defaults that are values, and what makes those that each row has to itself."""
+    fields = model._meta.concrete_fields
+    made_anew = {field.attname: field.default for field in fields if field.has_default() and callable(field.default)}
+    return {field.attname: field.get_default() for field in fields if field.attname not in made_anew}, made_anew
 
 
 def pairs(

@@ -3,7 +3,7 @@
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -16,13 +16,17 @@ from drf_spectacular.utils import extend_schema_field
 from ninja import Schema
 from pydantic import ConfigDict
 from rest_framework import serializers
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
 from rest_framework.utils.serializer_helpers import BindingDict
 
 from nexus.core.errors import FieldError
 from nexus.core.http import BodyTooLarge, Malformed, UnsupportedContent
 from nexus.core.money import as_text
 
+ANYTHING = "*/*"
 BODY_SIZE_MAX = 64 * 1024
 DEPTH_MAX = 16
 REFUSALS_MAX = 100
@@ -59,6 +63,19 @@ class ExactJSONParser(BaseParser):
         except RequestDataTooBig as exc:
             raise BodyTooLarge("The body may hold 64 KiB at most.") from exc
         return read_json(raw)
+
+
+class Negotiation(DefaultContentNegotiation):
+    """Choose the form of the answer as DRF does; whoever takes any gets the first, JSON, without the choosing."""
+
+    def select_renderer(
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
+    ) -> Any:
+        """Return the renderer and the media type of the answer. Raises: NotAcceptable."""
+        if request.META.get("HTTP_ACCEPT", ANYTHING) == ANYTHING and not format_suffix:
+            first = next(iter(renderers))
+            return first, first.media_type
+        return super().select_renderer(request, renderers, format_suffix)
 
 
 def read_body(request: HttpRequest) -> Any:

@@ -3,7 +3,6 @@
 Groups 7 to 10 of execution reference §5, with the arithmetic of §4.
 """
 
-from dataclasses import replace
 from decimal import Decimal
 
 from nexus.core import money
@@ -83,7 +82,7 @@ def daily_loss(e: Evidence) -> Check:
     if check.detail or not e.exposure.aside:
         return check
     words = f"{money.as_text(e.exposure.aside)} USD of what is used were lost, or may be, on accounts put aside."
-    return replace(check, detail=words)
+    return check._replace(detail=words)
 
 
 def daily_quantity(e: Evidence) -> Check:

@@ -44,14 +44,14 @@ def at_most(limits: Limits, kind: LimitKind, *, used: Figure | None, asked: Figu
 
     Takes: no `used` for a limit that each order has to itself.
     """
-    limit = limits.get(kind)
+    limit, name = limits.get(kind), kind.value
     total = asked if used is None else plus(used, asked)
     if limit is None:
-        reason = f"{kind.value}_NOT_SET"
+        reason = f"{name}_NOT_SET"
     else:
-        reason = total.reason if isinstance(total, Unknown) else f"{kind.value}_EXCEEDS_LIMIT"
+        reason = total.reason if isinstance(total, Unknown) else f"{name}_EXCEEDS_LIMIT"
     return Check(
-        name=kind.value,
+        name=name,
         reason=reason,
         passed=limit is not None and isinstance(total, Decimal) and total <= limit.value,
         limit=None if limit is None else limit.value,

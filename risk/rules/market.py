@@ -3,7 +3,6 @@
 Groups 1 to 6 of execution reference §5.
 """
 
-from dataclasses import replace
 from decimal import Decimal
 
 from risk.rules import limits
@@ -140,7 +139,7 @@ def price_collar(e: Evidence) -> Check:
     """Refuse a price too far from the market; an instrument may have a tighter collar of its own."""
     check = limits.at_most(e.limits, LimitKind.PRICE_COLLAR, used=None, asked=e.market.collar_used)
     reason = "PRICE_OUTSIDE_COLLAR" if check.reason == "PRICE_COLLAR_EXCEEDS_LIMIT" else check.reason
-    return replace(check, reason=reason, detail=e.market.quote_detail)
+    return check._replace(reason=reason, detail=e.market.quote_detail)
 
 
 def conversion(e: Evidence) -> Check:

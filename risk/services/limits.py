@@ -1,8 +1,10 @@
 """Limits: which are in force for an order. Changing one is next door, in `changes`."""
 
 from collections.abc import Mapping
+from functools import cache
 
 from django.conf import settings
+from django.core.signals import setting_changed
 
 from nexus.core import statements
 from nexus.core.statements import Part, Row
@@ -34,7 +36,8 @@ def as_limits(row: Row) -> Mapping[LimitKind, Limit]:
     )
 
 
-def ceilings() -> list[Limit]:
+@cache
+def ceilings() -> tuple[Limit, ...]:
     """Return the platform's own limits from the settings. A kind without one needs a row, or orders are refused."""
     values = {
         LimitKind.DAILY_LOSS: settings.DAILY_LOSS_LIMIT,
@@ -50,4 +53,7 @@ def ceilings() -> list[Limit]:
         LimitKind.TRADE_VALUE_MIN: settings.TRADE_VALUE_MIN,
         LimitKind.PRICE_COLLAR: settings.PRICE_COLLAR,
     }
-    return [Limit(kind, value, LimitScope.PLATFORM) for kind, value in values.items() if value is not None]
+    return tuple(Limit(kind, value, LimitScope.PLATFORM) for kind, value in values.items() if value is not None)
+
+
+setting_changed.connect(lambda **_: ceilings.cache_clear(), weak=False)  # only a test changes one

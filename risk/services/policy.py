@@ -1,13 +1,16 @@
 """The settings that tune the rules, as the pure rules see them."""
 
 from decimal import Decimal
+from functools import cache
 
 from django.conf import settings
+from django.core.signals import setting_changed
 
 from risk.states import Suspicion
 from risk.types import Policy
 
 
+@cache
 def current() -> Policy:
     """Return how the rules are tuned now."""
     return Policy(
@@ -25,3 +28,6 @@ def current() -> Policy:
         network_value=settings.NEW_NETWORK_VALUE,
         reviewed=frozenset(Suspicion(name) for name in settings.REVIEWED_SUSPICIONS),
     )
+
+
+setting_changed.connect(lambda **_: current.cache_clear(), weak=False)  # only a test changes one

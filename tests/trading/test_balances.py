@@ -10,13 +10,14 @@ from django.utils.timezone import now
 
 from nexus.audit.types import Actor
 from risk.models import AccountDay
+from tests.factories.accounts import UserFactory
 from tests.fakes.paper import LOGIN
 from tests.trading.conftest import brief
 from trading.brokers.mt5.emulator import constants as mt5
-from trading.models import AccountFigures, CashMovement
+from trading.models import AccountFigures, CashMovement, TradingAccount
 from trading.services import accounts, balances, corrections, watch
 from trading.services.corrections import Origin
-from trading.states import CorrectionKind
+from trading.states import CashKind, CorrectionKind
 
 
 def look(account):
@@ -50,6 +51,20 @@ def test_a_deposit_that_nobody_has_told_of_hides_no_loss(stopped_out, execute, p
 
     assert before == "60"
     assert AccountDay.objects.get().cash_flow == 1000
+
+
+@pytest.mark.parametrize("amount", ["-1000", "1000"])
+def test_what_moves_on_somebody_else_s_account_is_neither_a_loss_nor_a_deposit_here(
+    stopped_out, execute, paper, amount
+):
+    other = TradingAccount.objects.create(
+        user=UserFactory.create(), name="Other", venue="mt5", venue_account="1", currency="USD", created_at=now()
+    )
+    moved = {"kind": CashKind.TRANSFER, "amount": Decimal(amount), "moved_at": now(), "booked_at": now()}
+    CashMovement.objects.create(account=other, venue_cash_id="1", **moved)
+    paper.control.balance(LOGIN, "1000", comment="mobile money")
+
+    assert lost(execute) == "60"
 
 
 def test_a_profit_is_no_deposit(execute, paper, account, settings):

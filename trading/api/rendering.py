@@ -4,7 +4,6 @@ The serializers in `forms` stay the published shape; a test holds both to the sa
 """
 
 from collections.abc import Iterable
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -18,15 +17,16 @@ from trading.selectors import PositionView
 
 
 def answer(document: dict[str, Any], *, status: int = 200, headers: dict[str, str] | None = None) -> HttpResponse:
-    """Return the document as the answer of a view."""
-    return HttpResponse(orjson.dumps(document), status=status, content_type="application/json", headers=headers)
+    """Return the document as the answer of a view. Moments and ids in it are written here, which is soonest done."""
+    body = orjson.dumps(document, option=orjson.OPT_UTC_Z)
+    return HttpResponse(body, status=status, content_type="application/json", headers=headers)
 
 
 def order(row: TradeLedger) -> dict[str, Any]:
     """Write an order as `forms.OrderView` does."""
     return {
-        "id": str(row.public_id),
-        "account": str(row.account.public_id),
+        "id": row.public_id,
+        "account": row.account.public_id,
         "client_order_id": row.client_order_id,
         "venue_order_id": row.venue_order_id,
         "symbol": row.symbol,
@@ -37,7 +37,7 @@ def order(row: TradeLedger) -> dict[str, Any]:
         "limit_price": _amount(row.limit_price),
         "stop_price": _amount(row.stop_price),
         "time_in_force": str(row.time_in_force),
-        "expires_at": _time(row.expires_at),
+        "expires_at": row.expires_at,
         "closes_position": row.venue_position_id,
         "stop_loss": _amount(row.stop_loss),
         "take_profit": _amount(row.take_profit),
@@ -54,10 +54,10 @@ def order(row: TradeLedger) -> dict[str, Any]:
         "value": as_text(Decimal(row.value)),
         "reference_bid": _amount(row.reference_bid),
         "reference_ask": _amount(row.reference_ask),
-        "created_at": _time(row.created_at),
-        "sent_at": _time(row.sent_at),
-        "closed_at": _time(row.closed_at),
-        "fills": [_fill(each) for each in row.fills.all()],
+        "created_at": row.created_at,
+        "sent_at": row.sent_at,
+        "closed_at": row.closed_at,
+        "fills": [_fill(each) for each in _fills(row)],
         "checks": _checks(row),
     }
 
@@ -83,6 +83,12 @@ def _checks(row: TradeLedger) -> Any:
     return row.checks if text is None else orjson.Fragment(text)
 
 
+def _fills(row: TradeLedger) -> Iterable[Fill]:
+    """Return the fills that were read with the order, or read them now: a relation's manager takes long to make."""
+    known: Iterable[Fill] | None = getattr(row, "_prefetched_objects_cache", {}).get("fills")
+    return row.fills.all() if known is None else known
+
+
 def _fill(row: Fill) -> dict[str, Any]:
     return {
         "id": row.venue_fill_id,
@@ -96,16 +102,16 @@ def _fill(row: Fill) -> dict[str, Any]:
         "slippage": _amount(row.slippage),
         "position": row.venue_position_id,
         "reverses": row.reverses,
-        "filled_at": _time(row.filled_at),
+        "filled_at": row.filled_at,
     }
 
 
 def _position(view: PositionView) -> dict[str, Any]:
     row, live = view.position, view.live
     return {
-        "id": str(row.public_id),
+        "id": row.public_id,
         "venue_position_id": row.venue_position_id,
-        "account": str(row.account.public_id),
+        "account": row.account.public_id,
         "symbol": row.symbol,
         "side": str(row.side),
         "quantity": as_text(abs(row.quantity)),
@@ -116,13 +122,9 @@ def _position(view: PositionView) -> dict[str, Any]:
         "profit": None if live is None else as_text(live.profit),
         "currency": row.account.currency,
         "is_live": live is not None,
-        "opened_at": _time(row.opened_at),
+        "opened_at": row.opened_at,
     }
 
 
 def _amount(value: Decimal | None) -> str | None:
     return None if value is None else as_text(value)
-
-
-def _time(at: datetime | None) -> str | None:
-    return None if at is None else at.isoformat().replace("+00:00", "Z")

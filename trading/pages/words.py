@@ -1,7 +1,7 @@
 """Trading's words on pages, in the reader's language: checks, statuses, and how full a limit is."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
@@ -133,7 +133,7 @@ def limits_of(checks: Iterable[Check]) -> list[LimitRow]:
 def room_of(checks: Iterable[Check]) -> list[LimitRow]:
     """Return the limits as they stand when nobody orders anything: only one that is used up is over."""
     return [
-        row_of(replace(check, passed=check.headroom != 0, asked=None, reason=f"{check.name}_EXCEEDS_LIMIT"))
+        row_of(check._replace(passed=check.headroom != 0, asked=None, reason=f"{check.name}_EXCEEDS_LIMIT"))
         for check in checks
         if check.limit is not None and (check.used is not None or check.name not in PER_POSITION)
     ]

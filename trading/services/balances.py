@@ -37,7 +37,7 @@ MOVED: LiteralString = """
 SUM: LiteralString = "SELECT " + MOVED.format(account="%(account)s", since="%(since)s", until="%(until)s")
 EXPLAINED = Part(
     "SELECT array_agg(account_id), array_agg(explained + "  # noqa: S608  # nosec B608  # literal texts of the code
-    + MOVED.format(account="account_id", since="explained_until", until="'infinity'")
+    + MOVED.format(account="account_figures.account_id", since="explained_until", until="'infinity'")
     + "), array_agg(unexplained_before), array_agg(trading_date) FROM account_figures"
     " WHERE account_id = ANY(%(accounts)s) AND explained_until IS NOT NULL",
     width=4,

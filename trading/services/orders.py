@@ -16,6 +16,7 @@ from accounts.services.permissions import actor_of
 from accounts.types import Principal
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
+from nexus.core import statements
 from nexus.core.errors import OutcomeUnknown, Refused, Unavailable, Unreachable
 from nexus.core.http import TooManyRequests
 from nexus.core.jobs import enqueue
@@ -221,9 +222,10 @@ def _refuse_haste(judgement: admission.Judgement) -> None:
 def _draft(question: Question, *, public_id: uuid.UUID, name: str) -> TradeLedger:
     """Return the order as it was asked for, before anybody decides."""
     intent = question.intent
-    return TradeLedger(
+    order = statements.drafted(
+        TradeLedger,
         public_id=public_id,
-        account=question.account,
+        account_id=question.account.pk,
         user_id=question.user.pk,
         client_order_id=name,
         symbol=intent.symbol,
@@ -242,6 +244,8 @@ def _draft(question: Question, *, public_id: uuid.UUID, name: str) -> TradeLedge
         created_at=question.at,
         correlation_id=correlation_id(),
     )
+    order.account = question.account
+    return order
 
 
 def _reserve(

@@ -82,8 +82,8 @@ class Booked:
 
 def row_of(account_id: int, report: FillReport, *, order: TradeLedger | None, slippage: Decimal | None) -> Fill:
     """Return the fill as it is to be booked."""
-    return Fill(
-        account_id=account_id, order_id=order.pk if order else None, venue_fill_id=report.venue_fill_id,
+    return statements.drafted(
+        Fill, account_id=account_id, order_id=order.pk if order else None, venue_fill_id=report.venue_fill_id,
         venue_order_id=report.venue_order_id, venue_position_id=report.venue_position_id, symbol=report.symbol,
         side=report.side, quantity=report.quantity, price=report.price, commission=report.commission,
         swap=report.swap, fee=report.fee, profit=report.profit, kind=report.kind, reverses=report.reverses,

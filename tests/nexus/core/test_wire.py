@@ -8,7 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rest_framework import serializers
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import NotAcceptable, ValidationError
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.test import APIRequestFactory
 
 from nexus.core.http import BodyTooLarge, Malformed
 from nexus.core.wire import (
@@ -16,6 +20,7 @@ from nexus.core.wire import (
     REFUSALS_MAX,
     ExactDecimalField,
     ExactTimeField,
+    Negotiation,
     StrictSerializer,
     read_json,
 )
@@ -207,3 +212,18 @@ class _Ids(StrictSerializer):
 def test_nothing_is_bent_into_shape(wrong):
     assert not _Ids(data=wrong).is_valid()
     assert _Ids(data={"id": "00000000-0000-0000-0000-000000000007", "word": "5", "side": "1"}).is_valid()
+
+
+@pytest.mark.parametrize("accept", [None, "*/*", "application/json", "application/json; indent=4", "text/*, */*;q=0.1"])
+def test_the_form_of_an_answer_is_chosen_as_the_framework_would(accept):
+    request = Request(APIRequestFactory().get("/", **({} if accept is None else {"HTTP_ACCEPT": accept})))
+    renderers = [JSONRenderer()]
+
+    chosen = Negotiation().select_renderer(request, renderers)
+
+    assert chosen == DefaultContentNegotiation().select_renderer(request, renderers)
+
+
+def test_an_answer_in_no_form_that_is_wanted_is_refused():
+    with pytest.raises(NotAcceptable):
+        Negotiation().select_renderer(Request(APIRequestFactory().get("/", HTTP_ACCEPT="text/html")), [JSONRenderer()])

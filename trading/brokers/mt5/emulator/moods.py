@@ -52,7 +52,8 @@ class Moods:
 
     def zone(self, configured: ServerZone) -> ServerZone:
         """Return the zone that the server's clock shows."""
-        return replace(configured, winter_s=configured.winter_s + self.clock_shift_s)
+        shift_s = self.clock_shift_s
+        return replace(configured, winter_s=configured.winter_s + shift_s) if shift_s else configured
 
     def delay_send(self, at_us: int, login: int, request: Request) -> None:
         """Keep an accepted request until an instant."""

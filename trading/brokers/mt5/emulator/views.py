@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import lru_cache
 
 from trading.brokers.mt5.emulator import amounts, structures, valuation
 from trading.brokers.mt5.emulator import constants as mt5
@@ -14,6 +15,7 @@ from trading.brokers.mt5.emulator.requests import Answer, CheckAnswer, Request, 
 from trading.brokers.mt5.emulator.terminal import Terminal
 
 BUILD = 5_370
+DEALS_KEPT = 10_000
 TICK_FLAGS = mt5.TICK_FLAG_BID | mt5.TICK_FLAG_ASK
 
 
@@ -94,10 +96,14 @@ def deal(broker: Broker, row: Deal) -> structures.TradeDeal:
     """Show a deal; a balance operation has no symbol and no price."""
     row = broker.books[row.login].shown(row)
     digits = broker.instruments[row.symbol].digits if row.symbol else 0
+    return _deal(row, digits, server_ms(broker, row.time_us))
+
+
+@lru_cache(maxsize=DEALS_KEPT)  # they never change, and every look at the last minutes lists them again
+def _deal(row: Deal, digits: int, time_ms: int) -> structures.TradeDeal:
     names = ("ticket", "type", "entry", "magic", "position_id", "reason", "symbol", "comment")
     values = {name: getattr(row, name) for name in names}
     values |= {name: amounts.as_float(getattr(row, name)) for name in ("volume", "commission", "swap", "profit", "fee")}
-    time_ms = server_ms(broker, row.time_us)
     values |= {"order": row.order_ticket, "time": time_ms // 1_000, "time_msc": time_ms}
     return structures.build(structures.TradeDeal, values | {"price": amounts.as_float(row.price, digits)})
 

@@ -82,6 +82,6 @@ class HistoryCalls(Calls):
 
         def test(row: Deal | Order) -> bool:
             at = views.server_s(self._broker, row.time_us if isinstance(row, Deal) else row.done_us)
-            return first <= at <= last and in_group(row.symbol, group)
+            return first <= at <= last and (group == "*" or in_group(row.symbol, group))
 
         return test
