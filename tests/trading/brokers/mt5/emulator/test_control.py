@@ -165,7 +165,7 @@ def test_a_canceled_deal_keeps_its_place_and_its_result_is_paid_back(tmp_path):
 
     told = world.control.cancel_deal(HEDGER, closed.ticket)
 
-    shown = world.mt5.history_deals_get(ticket=closed.ticket)[0]
+    shown = world.mt5.history_deals_get(ticket=closed.order)[0]
     assert shown._asdict() == closed._asdict() | {"type": mt5.DEAL_TYPE_SELL_CANCELED, "profit": 0.0}
     paid = world.mt5.history_deals_get(*EVER)[-1]
     assert (paid.type, paid.profit, str(paid.ticket)) == (mt5.DEAL_TYPE_BALANCE, -99.0, told["payment"])

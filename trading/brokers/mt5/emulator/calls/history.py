@@ -63,7 +63,7 @@ class HistoryCalls(Calls):
         return found + found[:again]
 
     def _test(self, args: tuple[Any, ...], named: dict[str, Any]) -> Test:
-        """Read the arguments: two dates and perhaps a group, or a ticket, or a position."""
+        """Read the arguments: two dates and perhaps a group, or an order's ticket, or a position."""
         if args:
             given = arguments.keywords((), named, group=str)
             if len(args) != 2:
@@ -71,7 +71,8 @@ class HistoryCalls(Calls):
             return self._window(args[0], args[1], given.get("group", "*"))
         given = arguments.keywords((), named, ticket=int, position=int)
         if "ticket" in given:
-            return lambda row: row.ticket == given["ticket"]
+            # Of deals it is the order's, as the package's own page says: an order may have had several.
+            return lambda row: (row.order_ticket if isinstance(row, Deal) else row.ticket) == given["ticket"]
         if "position" in given:
             return lambda row: row.position_id == given["position"]
         raise invalid(INVALID_ARGUMENTS)
