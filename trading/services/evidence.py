@@ -239,14 +239,12 @@ def _shape(q: Question) -> Shape:
         entry = rules.entry_fault(q.intent, quote=quote, distance_min=q.instrument.stops_distance_min)
         stops = rules.stops_fault(q.intent, quote=quote, distance_min=q.instrument.stops_distance_min or quote.spread)
     prices = (q.intent.entry_price, q.intent.limit_price, q.intent.stop_price, q.intent.stop_loss, q.intent.take_profit)
+    quantity, least, step = q.intent.quantity, q.instrument.quantity_min, q.instrument.quantity_step
+    if q.reduction is not None and quantity == q.reduction.volume:
+        least = step = quantity  # the whole of a position may be closed, whatever the steps are now
     return Shape(
         symbol_fault=shape.symbol_fault(q.intent.symbol),
-        quantity_fault=shape.quantity_fault(
-            q.intent.quantity,
-            least=q.instrument.quantity_min,
-            most=q.instrument.quantity_max,
-            step=q.instrument.quantity_step,
-        ),
+        quantity_fault=shape.quantity_fault(quantity, least=least, most=q.instrument.quantity_max, step=step),
         price_fault=shape.price_fault(prices, tick=q.instrument.tick_size),
         instrument_is_tradable=q.instrument.is_tradable,
         entry_fault=entry,
