@@ -12,6 +12,8 @@ from risk.states import LimitKind
 from tests.client import ApiClient
 from tests.trading.conftest import limit
 from tests.trading.desk import LIMIT, MARKET, act, ask_about_everything, place, position_of
+from tests.trading.test_closing import alter
+from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import TradeLedger
 from trading.services import accounts, facts
 from trading.services.facts import AccountFacts, Newest, Owned
@@ -121,3 +123,16 @@ def test_what_a_netted_position_does_not_show_yet_is_found_by_what_it_was_before
     assert since("0.4") == times[0]
     assert since("0.7") == times[1]
     assert since("0.6") == asked  # somebody else has traded: it is no older state of ours
+
+
+def test_what_waits_needs_the_margin_that_its_broker_asks_for_such_an_order(client, paper, settings):
+    settings.MAX_POSITION_SIZE = settings.DAILY_LOSS_LIMIT = Decimal(10**6)
+    alter(paper, calc_mode=mt5.SYMBOL_CALC_MODE_FOREX_NO_LEVERAGE)  # 32,520 an order, where leverage says 325.20
+    orders = [place(client, LIMIT | {"quantity": "0.30"}) for _ in range(3)]
+    path = f"/trading/orders/{orders[0]['id']}"
+
+    assert [order["reason"] for order in orders] == ["", "", "MARGIN_EXCEEDS_FREE"]
+    assert act(client, path, {"limit_price": "1.08300"}, method="patch").json()["state"] == "DONE"
+    paper.quote("EURUSD", "1.08290", "1.08300")
+    ask_about_everything()
+    assert place(client, LIMIT | {"limit_price": "1.08200"})["reason"] == ""  # 65,000 are bound now, and 23,000 left

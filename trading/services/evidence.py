@@ -279,8 +279,9 @@ def _exposure(q: Question, known: Books, *, worst: Reservation | Unknown) -> Exp
     in_doubt = known.in_doubt
     stands = exposure.standing(q.facts, in_doubt=in_doubt, starts=known.starts, at=q.at)
     margin = exposure.margin(
-        q.facts, account=q.account, in_doubt=in_doubt, reservation=worst, venue_margin=q.said.margin
-    )
+        q.facts, account=q.account, symbol=q.intent.symbol, in_doubt=in_doubt, reservation=worst,
+        venue_margin=q.said.margin, changed_id=q.changed_id,
+    )  # fmt: skip
     is_bounded = q.intent.stop_loss is not None or settings.UNSTOPPED_MOVE is not None
     risk: Figure = worst.risk if isinstance(worst, Reservation) else worst
     return Exposure(
