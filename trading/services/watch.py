@@ -16,7 +16,9 @@ from nexus.core.errors import OutsideError
 from risk.services import sights, stats
 from trading import selectors
 from trading.models import CashMovement, Fill, TradingAccount
-from trading.services import accounts, facts, figures, fills, moved, readings, resolution, sweeps, triggers
+from trading.services import (
+    accounts, facts, figures, fills, instruments, moved, readings, resolution, sweeps, triggers,
+)  # fmt: skip
 from trading.services.news import Reader
 from trading.states import PAID
 from trading.types import AccountSnapshot, CashReport, FillReport
@@ -138,6 +140,7 @@ def look(*, account_id: int, at: datetime) -> int:
         return new_fills
     _open_day(account, snapshot, read_at=clock, at=at)
     resolution.note_resting(account, snapshot, clock=clock)
+    instruments.renew(account, broker, symbols=(each.symbol for each in (*snapshot.positions, *snapshot.orders)), at=at)
     sweeps.renew(account, snapshot, read_at=clock, at=at)
     row = figures.note(account, snapshot, starts=starts, read_at=clock, at=at)
     lost, limit = figures.judge(account, row, at=at)
