@@ -218,7 +218,7 @@ def _freshness(q: Question, known: Books) -> Freshness:
         snapshot_age_s=(
             Unknown(q.facts.reason, q.facts.detail)
             if isinstance(q.facts, Missing)
-            else _seconds(clock - q.facts.read_at)
+            else _seconds(clock - q.facts.asked_at)
         ),
         sight_age_s=known.sight_age_s,
         lost_orders=", ".join(map(str, lost)),

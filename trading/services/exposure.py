@@ -239,7 +239,7 @@ def _starts(facts: Facts, *, known: Mapping[int, Decimal], at: datetime) -> Mapp
             trading_date=at.date(),
             currency=each.snapshot.currency,
             equity=each.snapshot.equity,
-            read_at=facts.read_at,
+            read_at=facts.asked_at,
         )
     ids = [each.account.pk for each in facts.accounts]
     return stats.equity_at_start(account_ids=ids, trading_date=at.date()) if new else known
