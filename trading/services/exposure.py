@@ -220,7 +220,8 @@ def _value(facts: Facts, account_id: int, held: VenuePosition) -> Decimal:
     usd = None if known is None else rules.usd_rate(known.conversion, facts.quotes, owed=False)
     if known is None or usd is None:
         return ZERO  # nothing is given back that cannot be valued
-    return held.quantity * known.contract_size * held.price_open * usd
+    worth: Decimal = held.quantity * known.contract_size * held.price_open * usd
+    return worth
 
 
 def _units(facts: Facts, account_id: int, symbol: str, quantity: Decimal) -> Figure:

@@ -77,13 +77,14 @@ class Newest(NamedTuple):
 class Owned:
     """What a trader has with us: the active accounts and the instruments met there, at `read_at` of the database.
 
-    `newest` are the fills of the last seconds by account; `made` is what a request's key has made at each account, in the words of `records.same`; None: nobody has looked.
+    `newest` are the fills of the last seconds by account; `made` is what a request's key has made at each account, in
+    the words of `records.same`; None: nobody has looked.
     """
 
     accounts: tuple[TradingAccount, ...]
     instruments: dict[tuple[int, str], TradableInstrument]
     read_at: datetime
-    newest: Mapping[int, tuple["Newest", ...]]
+    newest: Mapping[int, tuple[Newest, ...]]
     made: Mapping[int, tuple[bytes, str]] | None = None
 
 
@@ -183,7 +184,7 @@ def read(
 
 
 def unseen_since(owned: Owned, taken: Iterable[AccountFacts]) -> datetime:
-    """Return when the oldest fill was booked that a broker does not show yet; where they show all, when they were asked.
+    """Return when the oldest fill was booked that a broker does not show yet; when they were asked if all is shown.
 
     A terminal may list positions seconds late. One that stands there exactly as before our newest fills is as old as
     that: what has filled since would be counted neither as working nor as held.

@@ -17,7 +17,16 @@ from risk.services import sights, stats
 from trading import selectors
 from trading.models import CashMovement, Fill, TradingAccount
 from trading.services import (
-    accounts, facts, figures, fills, instruments, moved, readings, resolution, sweeps, triggers,
+    accounts,
+    facts,
+    figures,
+    fills,
+    instruments,
+    moved,
+    readings,
+    resolution,
+    sweeps,
+    triggers,
 )  # fmt: skip
 from trading.services.news import Reader
 from trading.states import PAID
@@ -140,7 +149,8 @@ def look(*, account_id: int, at: datetime) -> int:
         return new_fills
     _open_day(account, snapshot, read_at=clock, at=at)
     resolution.note_resting(account, snapshot, clock=clock)
-    instruments.renew(account, broker, symbols=(each.symbol for each in (*snapshot.positions, *snapshot.orders)), at=at)
+    met = {held.symbol for held in snapshot.positions} | {order.symbol for order in snapshot.orders}
+    instruments.renew(account, broker, symbols=met, at=at)
     sweeps.renew(account, snapshot, read_at=clock, at=at)
     row = figures.note(account, snapshot, starts=starts, read_at=clock, at=at)
     lost, limit = figures.judge(account, row, at=at)
