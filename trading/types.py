@@ -259,6 +259,7 @@ class CashReport:
     moved_at: datetime  # UTC
     venue_time_ms: int | None = None  # as of a fill
     venue_offset_s: int | None = None
+    is_dated_by_day: bool = False  # its day is all that the venue tells: `moved_at` is when that began
 
 
 @dataclass(frozen=True, slots=True)

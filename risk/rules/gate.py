@@ -39,7 +39,7 @@ GATE: tuple[Rule, ...] = (
     Rule(Group.SHAPE, "SYMBOL_FORMAT", market.symbol_format),
     Rule(Group.SHAPE, "AMOUNT", market.amount, holds_change=False),
     Rule(Group.SHAPE, "PRICE", market.price),
-    Rule(Group.SHAPE, "INSTRUMENT", market.instrument),
+    Rule(Group.SHAPE, "INSTRUMENT", market.instrument, holds_reducing=False),
     Rule(Group.SHAPE, "ENTRY", market.entry),
     Rule(Group.SHAPE, "STOPS", market.stops),
     Rule(Group.DUPLICATES, "DUPLICATE", market.duplicate, holds_change=False),

@@ -92,7 +92,9 @@ def price(e: Evidence) -> Check:
 
 
 def instrument(e: Evidence) -> Check:
-    """Refuse an instrument that cannot be traded now."""
+    """Refuse to open in an instrument that cannot be traded now. What is held there may still be closed: most of them
+    may only be closed, and of the others the broker says so itself.
+    """
     return Check("INSTRUMENT", "INSTRUMENT_NOT_TRADABLE", passed=e.shape.instrument_is_tradable)
 
 

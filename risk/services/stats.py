@@ -144,22 +144,30 @@ def open_day(*, account_id: int, trading_date: date, currency: str, equity: Deci
     )
 
 
-def note_cash_flow(*, account_id: int, amount: Decimal, moved_at: datetime, untold_at: datetime | None = None) -> None:
+def note_cash_flow(
+    *,
+    account_id: int,
+    amount: Decimal,
+    moved_at: datetime,
+    untold_at: datetime | None = None,
+    or_later: timedelta = timedelta(0),
+) -> None:
     """Add a deposit, or take off a withdrawal, from what the day's loss is measured from.
 
     What moved before the day's first look is in its first equity already. Which of the two came first is told by our
     own clock where it can be: what was not told yet by a look after that one has moved since. `moved_at` decides only
     where it is further away than clocks may differ, or nobody has looked since. Call it once for each cash deal.
 
-    Takes: `amount` in account currency, negative for a withdrawal; `moved_at` by the venue's clock; `untold_at`: when
-    the last look began that would have told of it, by the database's clock.
+    Takes: `amount` in account currency, negative for a withdrawal; `moved_at` by the venue's clock, or later by as much
+    as `or_later`; `untold_at`: when the last look began that would have told of it, by the database's clock.
     """
     day = AccountDay.objects.filter(account_id=account_id).order_by("-trading_date").first()
     if day is None:
         return
     since = moved_at - day.created_at
     is_later = since > timedelta(0)
-    if abs(since) <= CLOCKS_MAY_DIFFER and untold_at is not None and untold_at >= day.created_at:
+    is_open = -CLOCKS_MAY_DIFFER - or_later <= since <= CLOCKS_MAY_DIFFER
+    if is_open and untold_at is not None and untold_at >= day.created_at:
         is_later = True
     if is_later:
         AccountDay.objects.filter(pk=day.pk).update(cash_flow=F("cash_flow") + amount)

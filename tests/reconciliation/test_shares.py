@@ -8,6 +8,7 @@ from reconciliation.services import cycles
 from reconciliation.states import Trigger
 from tests.trading.conftest import _always_true, floor
 from tests.trading.test_shares import buy, client, emulator, owner, send
+from trading.brokers.alpaca.wire import EXCHANGE_ZONE
 from trading.models import TradingAccount
 
 __all__ = ["_always_true", "client", "emulator", "floor", "owner"]
@@ -33,3 +34,13 @@ def test_what_shares_have_earned_is_no_difference(client, emulator, bid):
         assert reconcile() == "CLEAN"
 
     assert not ReconciliationLog.objects.exclude(status="CLEAN").exists()
+
+
+def test_money_of_the_day_of_the_link_is_no_difference(client, emulator):
+    today = f"{now().astimezone(EXCHANGE_ZONE):%Y-%m-%d}"
+    emulator.books.pay("CSD", "300", date=today)  # before the link or after it, its day does not say
+    assert reconcile() == "CLEAN"
+
+    emulator.books.pay("CSD", "500", date=today)
+
+    assert reconcile() == "CLEAN"

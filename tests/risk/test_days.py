@@ -89,6 +89,26 @@ def test_our_own_looks_tell_whether_money_moved_after_the_first(moved_s, untold_
     assert stats.equity_at_start(account_ids=[1], trading_date=TODAY) == {1: Decimal(1500 if counts else 1000)}
 
 
+@pytest.mark.parametrize(
+    ("moved_h", "untold_s", "counts"),
+    [
+        (-24, 5, True),  # it may have moved after the first look, and no look before this one told of it
+        (-24, -5, False),  # nobody has looked since: it is in the first equity, as far as anybody knows
+        (-26, 5, False),  # that day was over when the first look came
+        (1, -5, True),
+    ],
+)
+def test_of_money_that_is_dated_by_its_day_our_own_looks_tell_when_it_moved(moved_h, untold_s, counts):
+    stats.open_day(account_id=1, trading_date=TODAY, currency="USD", equity=Decimal(1000), read_at=NOON)
+
+    stats.note_cash_flow(
+        account_id=1, amount=Decimal(500), moved_at=NOON + timedelta(hours=moved_h),
+        untold_at=NOON + timedelta(seconds=untold_s), or_later=timedelta(hours=25),
+    )  # fmt: skip
+
+    assert stats.equity_at_start(account_ids=[1], trading_date=TODAY) == {1: Decimal(1500 if counts else 1000)}
+
+
 def test_money_of_a_late_clock_s_yesterday_counts_today():
     midnight = NOON.replace(hour=0, minute=0)
     for day in (TODAY - timedelta(days=1), TODAY):

@@ -1,6 +1,9 @@
 """Positions are closed, in full, in part and by each other, and their stops moved. Through the doors."""
 
+from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.utils.timezone import now
@@ -10,7 +13,9 @@ from risk.services import control
 from risk.states import ControlScope, LimitKind, StopLevel
 from tests.trading.conftest import TESTER, limit
 from tests.trading.desk import MARKET, act, place, position_of
-from trading.models import BrokerPosition, ChangeRequest
+from trading.brokers.mt5.emulator import amounts
+from trading.brokers.mt5.emulator import constants as mt5
+from trading.models import BrokerPosition, ChangeRequest, TradableInstrument
 
 
 def test_close_in_two_parts(client, paper):
@@ -63,6 +68,37 @@ def test_what_a_stop_lets_close(client, level, status):
     answer = act(client, f"/trading/positions/{position_of(client)['id']}/close")
 
     assert answer.json()["status"] == status
+
+
+def alter(paper: Any, **terms: Any) -> None:
+    """Let the broker change the terms of EURUSD, and us read them anew."""
+    known = paper.control._broker.instruments
+    known["EURUSD"] = replace(known["EURUSD"], **terms)
+    TradableInstrument.objects.update(read_at=now() - timedelta(hours=2))
+
+
+@pytest.mark.parametrize("quantity", ["0.01", None])
+def test_what_may_only_be_closed_is_closed(client, paper, quantity):
+    place(client, MARKET)
+    path = f"/trading/positions/{position_of(client)['id']}/close"
+    alter(paper, trade_mode=mt5.SYMBOL_TRADE_MODE_CLOSEONLY)
+
+    assert act(client, path, {"quantity": quantity} if quantity else {}).json()["status"] == "FILLED"
+    assert place(client, MARKET)["reason"] == "INSTRUMENT_NOT_TRADABLE"
+
+
+@pytest.mark.parametrize(
+    "terms", [{"volume_min": amounts.UNIT // 10}, {"volume_min": amounts.UNIT // 50, "volume_step": amounts.UNIT // 50}]
+)
+def test_whether_the_whole_of_a_position_is_below_the_steps_of_now_is_said_by_the_broker(client, paper, terms):
+    place(client, MARKET)
+    path = f"/trading/positions/{position_of(client)['id']}/close"
+    alter(paper, **terms)
+
+    part, whole = (act(client, path, body).json() for body in ({"quantity": "0.01"}, {}))
+
+    assert (part["rejected_by"], part["reason"]) == ("LOCAL", "QUANTITY_BELOW_MINIMUM")
+    assert (whole["rejected_by"], whole["reason"]) == ("BROKER", "BROKER_10014")
 
 
 def test_closing_needs_no_room_in_the_limits(client, trader):

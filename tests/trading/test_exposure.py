@@ -1,12 +1,24 @@
 """What an order in doubt counts: never less than its R, and more where its position can cost more."""
 
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.utils.timezone import now
 
+from risk.states import LimitKind
 from tests.client import ApiClient
+from tests.trading.conftest import limit
 from tests.trading.desk import LIMIT, MARKET, act, ask_about_everything, place, position_of
+from tests.trading.test_closing import alter
+from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import TradeLedger
+from trading.services import accounts, facts
+from trading.services.facts import AccountFacts, Newest, Owned
+from trading.states import Side
+from trading.types import VenuePosition
 
 THREE = LIMIT | {"quantity": "0.03"}  # R = (1.08400 − 1.07900·0.9995)·3000 + 0.21 of fees = 16.83
 OTHER = MARKET | {"quantity": "0.01"}
@@ -72,3 +84,55 @@ def test_a_stop_taken_away_at_the_terminal_has_no_bound(client, paper, lost):
     paper.control.manual_modify(paper.login, lost)
 
     assert daily_loss(client)["reason"] == "OPEN_RISK_NOT_BOUNDED"
+
+
+def test_positions_that_the_terminal_shows_late_count_what_their_orders_could_cost(client, paper, trader):
+    limit(LimitKind.DAILY_LOSS, "45", user=trader)
+    place(client, OTHER)  # shown, so that the list is not empty
+    paper.control.inject("positions_delay", seconds=5, times=None)
+
+    answers = [place(client, MARKET) for _ in range(4)]
+
+    # 5.54 of the one that is shown; of the others R = (1.08500 + 0.00033 − 1.0800·0.9995)·3000 + 0.21 each
+    assert [answer["reason"] for answer in answers] == ["", "", *["DAILY_LOSS_EXCEEDS_LIMIT"] * 2]
+    assert len(paper.truth()["positions"]) == 3
+
+
+def test_what_was_closed_since_counts_no_more(client, paper):
+    place(client, MARKET)
+    act(client, f"/trading/positions/{position_of(client)['id']}/close")
+
+    assert daily_loss(client)["used"] == "0.3"  # of the spread
+
+
+def test_what_a_netted_position_does_not_show_yet_is_found_by_what_it_was_before(client, account):
+    asked, parts = facts.database_clock(), ("0.1", "-0.3", "0.2")  # the newest first; 0.5 before them, 0.5 after
+    held, times = Decimal("0.5"), [now() - timedelta(seconds=back) for back in (1, 2, 3)]
+    newest = tuple(Newest("7", held, Decimal(part), at) for part, at in zip(parts, times, strict=True))
+
+    def since(quantity: str) -> datetime:
+        shown = accounts.broker_of(account).snapshot(symbols=[])
+        position = VenuePosition(
+            "7", "EURUSD", Side.BUY, Decimal(quantity), Decimal(1), Decimal(1), None, None, Decimal(0), Decimal(0), "",
+            None,
+        )  # fmt: skip
+        owned = Owned((account,), {}, asked, {account.pk: newest})
+        return facts.unseen_since(owned, [AccountFacts(account, replace(shown, positions=(position,)))])
+
+    assert since("0.5") == asked  # as our books have it
+    assert since("0.4") == times[0]
+    assert since("0.7") == times[1]
+    assert since("0.6") == asked  # somebody else has traded: it is no older state of ours
+
+
+def test_what_waits_needs_the_margin_that_its_broker_asks_for_such_an_order(client, paper, settings):
+    settings.MAX_POSITION_SIZE = settings.DAILY_LOSS_LIMIT = Decimal(10**6)
+    alter(paper, calc_mode=mt5.SYMBOL_CALC_MODE_FOREX_NO_LEVERAGE)  # 32,520 an order, where leverage says 325.20
+    orders = [place(client, LIMIT | {"quantity": "0.30"}) for _ in range(3)]
+    path = f"/trading/orders/{orders[0]['id']}"
+
+    assert [order["reason"] for order in orders] == ["", "", "MARGIN_EXCEEDS_FREE"]
+    assert act(client, path, {"limit_price": "1.08300"}, method="patch").json()["state"] == "DONE"
+    paper.quote("EURUSD", "1.08290", "1.08300")
+    ask_about_everything()
+    assert place(client, LIMIT | {"limit_price": "1.08200"})["reason"] == ""  # 65,000 are bound now, and 23,000 left

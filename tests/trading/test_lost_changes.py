@@ -50,6 +50,18 @@ def test_of_lost_stops_people_are_told_after_a_minute_until_the_broker_shows_the
     assert standing() == []
 
 
+def test_a_list_without_the_position_says_nothing_of_its_stops(stops, paper, monkeypatch):
+    monkeypatch.setattr(paper.desk._hands.module, "positions_get", lambda *_, **__: ())
+    let_pass(3600)
+
+    changes.resolve(change_id=stops.pk, at=now())
+
+    assert ChangeRequest.objects.get().state == "UNKNOWN"
+    monkeypatch.undo()
+    changes.resolve(change_id=stops.pk, at=now())
+    assert ChangeRequest.objects.get().state == "REFUSED"
+
+
 def test_what_nobody_settled_because_its_process_is_gone_is_lost_too(stops):
     let_pass(65)
     ChangeRequest.objects.update(state="SENDING")

@@ -54,6 +54,18 @@ def test_a_working_order_moved_by_hand_counts_the_worse_of_both(client, paper, w
     assert daily_loss(client)["used"] == used
 
 
+def test_a_change_that_is_refused_leaves_what_was_moved_by_hand_counted(client, paper, account, working):
+    move(paper, working, sl="1.06000")
+    paper.control.inject("retcode", retcode=mt5.TRADE_RETCODE_INVALID)
+
+    path = f"/trading/orders/{TradeLedger.objects.get().public_id}"
+    assert act(client, path, {"take_profit": "1.09500"}, method="patch").json()["state"] == "REFUSED"
+
+    assert daily_loss(client)["used"] == "24.6"
+    watch.look(account_id=account.pk, at=now())
+    assert TradeLedger.objects.earliest("pk").risk == Decimal("24.6")
+
+
 def test_a_working_order_whose_stop_was_taken_away_has_no_bound(client, paper, working):
     move(paper, working, sl="0")
 

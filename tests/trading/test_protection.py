@@ -54,6 +54,18 @@ def test_the_stops_are_set_as_they_were_asked_for_and_the_alert_ends(execute, pa
     assert ChangeRequest.objects.count() == 1
 
 
+def test_a_list_without_the_position_protects_nothing_and_ends_no_alert(execute, paper, monkeypatch):
+    order = bare(execute, paper)
+    monkeypatch.setattr(paper.desk._hands.module, "positions_get", lambda *_, **__: ())
+
+    protect(order)
+
+    assert protection.due() == [order.pk]
+    monkeypatch.undo()
+    protect(order)
+    assert paper.truth()["positions"][0]["sl"] == 108000
+
+
 def test_a_position_that_refuses_its_stops_twice_is_closed_once(execute, paper):
     order = bare(execute, paper)
     paper.control.inject("retcode", times=2, **SLTP_REFUSED)

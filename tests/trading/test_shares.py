@@ -19,8 +19,9 @@ from tests.client import ApiClient
 from tests.factories.accounts import UserFactory
 from tests.trading.brokers.alpaca.emulator import KEY, SECRET, Fault, serving
 from trading.brokers import registry
+from trading.brokers.alpaca.wire import EXCHANGE_ZONE
 from trading.models import BrokerPosition, CashMovement, Fill, TradableInstrument, TradeLedger, TradingAccount
-from trading.services import accounts, resolution, terms, watch
+from trading.services import accounts, figures, resolution, terms, watch
 from trading.states import Side
 
 CENT = Decimal("0.01")
@@ -238,6 +239,25 @@ def test_what_others_do_at_the_broker_is_booked_as_theirs(client, emulator, owne
     assert (fill.order, fill.quantity) == (None, Decimal("0.12345678"))  # what our books can hold of it
     assert Alert.objects.get().kind == "EXTERNAL_FILL"
     assert CashMovement.objects.get().amount == 500
+
+
+@pytest.mark.parametrize("linked", ["today", "days ago"])
+def test_money_that_is_dated_by_its_day_alone_hides_no_loss_and_is_none(client, emulator, owner, linked):
+    account = TradingAccount.objects.get(user=owner)
+    if linked == "days ago":
+        TradingAccount.objects.update(created_at=now() - timedelta(days=5))
+    buy(client, 10)
+    emulator.books.move("AAPL", "79.99", "80.01")
+    watch.look(account_id=account.pk, at=now())
+    lost = [figures.loss_of(owner.pk, at=now())]
+
+    for kind, amount in (("CSD", "500"), ("CSW", "-700")):  # its day began before the first look at this one
+        emulator.books.pay(kind, amount, date=f"{now().astimezone(EXCHANGE_ZONE):%Y-%m-%d}")
+        watch.look(account_id=account.pk, at=now())
+        lost.append(figures.loss_of(owner.pk, at=now()))
+
+    assert lost == [Decimal("200.20")] * 3
+    assert CashMovement.objects.count() == 2
 
 
 def test_it_is_off_until_somebody_switches_it_on(client, emulator, settings):

@@ -16,6 +16,7 @@ from tests.stops import stop
 from tests.trading.conftest import brief
 from tests.trading.desk import LIMIT, MARKET, place
 from tests.trading.sweeps import books, flatten, sweep_now
+from tests.trading.test_closing import alter
 from trading.brokers.mt5 import adapter
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
@@ -70,6 +71,14 @@ def test_an_instrument_that_the_broker_has_dropped_keeps_no_other_position_open(
     assert [held["symbol"] for held in paper.truth()["positions"]] == ["USDJPY"]
     assert swept.state == SweepState.RUNNING
     assert "USDJPY cannot be closed now" in swept.detail
+
+
+def test_what_may_only_be_closed_is_swept(busy, paper):
+    alter(paper, trade_mode=mt5.SYMBOL_TRADE_MODE_CLOSEONLY)
+    flatten()
+
+    assert sweep_now().state == SweepState.PROVEN
+    assert books(paper) == (0, 0)
 
 
 def test_an_empty_list_beside_margin_in_use_proves_nothing(paper, account, monkeypatch):

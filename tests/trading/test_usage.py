@@ -63,7 +63,7 @@ def used(account: TradingAccount, *, admitted: int = 0, quotes: dict[str, Quote]
         value_admitted=D(1000 * admitted), quantity_admitted=D(admitted),
     )  # fmt: skip
     past = stats.History(0, D(0))
-    found = evidence.usage_of(count(account), past=past, day=day, facts=Facts((), {}, quotes or {}, NOON))
+    found = evidence.usage_of(count(account), past=past, day=day, facts=Facts((), {}, quotes or {}, NOON, NOON))
     return found.quantity_today, found.value_today
 
 

@@ -12,12 +12,16 @@ from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
 from nexus.core import statements
+from nexus.core.errors import Refused
 from risk.models import AccountDay
 from tests.fakes.paper import LOGIN
 from tests.threads import together
 from tests.trading.conftest import brief
+from tests.trading.desk import MARKET, place
+from tests.trading.test_closing import alter
 from tests.trading.test_sweeps_at_once import frozen, frozen_account
-from trading.brokers.mt5 import client
+from trading.brokers.mt5 import client as gateway
+from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import AccountFigures, BrokerPosition, CashMovement, Fill, TradeLedger
 from trading.services import figures, watch
@@ -139,7 +143,7 @@ def test_brokers_that_hang_make_nobody_elses_look_late(account, frozen, settings
     """Five accounts whose broker never answers come first, for two workers: each takes one of them 4 s."""
     settings.BROKER_DEADLINE_S = 4
     monkeypatch.setattr(watch, "SLOW_S", 1.0)
-    monkeypatch.setattr(client, "SILENCE_S", 0)  # as for brokers that answer, and late
+    monkeypatch.setattr(gateway, "SILENCE_S", 0)  # as for brokers that answer, and late
     hanging = [frozen_account(frozen, number=number).pk for number in range(5)]
 
     def work(account_id: int) -> None:
@@ -207,3 +211,27 @@ def test_an_error_of_ours_wakes_people_as_a_broker_does_that_is_gone(account, mo
     alert.refresh_from_db()
     assert alert.closed_at is not None
     assert AccountFigures.objects.get().failing_since is None
+
+
+def test_what_is_held_is_valued_by_the_terms_that_its_broker_has_now(client, paper, account):
+    place(client, MARKET)
+    watch.look(account_id=account.pk, at=now())
+    before = AccountFigures.objects.get().open_risk
+    alter(paper, contract_size=200_000)  # a lot is twice as much from now on, and nobody orders any
+
+    watch.look(account_id=account.pk, at=now())
+
+    assert (before, AccountFigures.objects.get().open_risk) == (Decimal("16.32"), Decimal("32.64"))
+
+
+def test_terms_that_cannot_be_read_keep_nobody_from_looking(client, paper, account, monkeypatch):
+    place(client, MARKET)
+    alter(paper)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise Refused("There is no such symbol.")
+
+    monkeypatch.setattr(Mt5Broker, "instrument", refuse)
+    watch.look(account_id=account.pk, at=now())
+
+    assert AccountFigures.objects.get().open_risk == Decimal("16.32")

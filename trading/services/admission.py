@@ -16,7 +16,7 @@ from trading.models import TradeLedger, TradingAccount
 from trading.rules import ZERO
 from trading.services import aside, balances, evidence, exposure
 from trading.services.evidence import Question
-from trading.services.facts import Facts, Missing
+from trading.services.facts import Facts
 from trading.types import OrderIntent, Reservation
 
 
@@ -70,7 +70,6 @@ def judge_change(question: Question, *, order: TradeLedger) -> Judgement:
         exposure=replace(
             found.exposure,
             order_value=reservation.value,
-            margin_working=_without(order, found.exposure.margin_working, facts=question.facts),
         ),
         market=found.market if is_moved else replace(found.market, collar_used=ZERO),
     )
@@ -86,15 +85,6 @@ def _as_it_stands(reservation: Reservation, *, wanted: OrderIntent, order: Trade
     if wanted.stop_loss == order.stop_loss:
         reservation = replace(reservation, risk=order.risk, restopped=order.restopped)
     return replace(reservation, value=order.value)
-
-
-def _without(order: TradeLedger, working: Figure, *, facts: Facts | Missing) -> Figure:
-    """Take an order out of the margin of working orders: it is asked for anew, whole."""
-    accounts = () if isinstance(facts, Missing) else facts.accounts
-    mine = next((each for each in accounts if each.account.pk == order.account_id), None)
-    if mine is None or isinstance(working, Unknown) or not order.reserved:
-        return working
-    return max(ZERO, working - Decimal(order.value) / mine.snapshot.leverage)
 
 
 def _is_moved(wanted: OrderIntent, *, order: TradeLedger) -> bool:

@@ -253,6 +253,8 @@ def resolve(*, change_id: int, at: datetime) -> None:
         log.warning("trading.change.not_resolved", change_id=change.change_id, error=str(exc))
         return
     held = next((p for p in snapshot.positions if p.venue_position_id == position.venue_position_id), None)
+    if held is None and position.closed_at is None:
+        return  # our books hold it: a list may be late, or of an error, and tells nothing of stops
     if held is None or _stops(held) == change.after:
         _settle(change, state=ChangeState.DONE, wanted=held, answer="")
     elif _is_old(change):  # whoever has set others since: a request that was on its way would have arrived before

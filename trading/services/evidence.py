@@ -218,7 +218,7 @@ def _freshness(q: Question, known: Books) -> Freshness:
         snapshot_age_s=(
             Unknown(q.facts.reason, q.facts.detail)
             if isinstance(q.facts, Missing)
-            else _seconds(clock - q.facts.read_at)
+            else _seconds(clock - q.facts.asked_at)
         ),
         sight_age_s=known.sight_age_s,
         lost_orders=", ".join(map(str, lost)),
@@ -239,14 +239,12 @@ def _shape(q: Question) -> Shape:
         entry = rules.entry_fault(q.intent, quote=quote, distance_min=q.instrument.stops_distance_min)
         stops = rules.stops_fault(q.intent, quote=quote, distance_min=q.instrument.stops_distance_min or quote.spread)
     prices = (q.intent.entry_price, q.intent.limit_price, q.intent.stop_price, q.intent.stop_loss, q.intent.take_profit)
+    quantity, least, step = q.intent.quantity, q.instrument.quantity_min, q.instrument.quantity_step
+    if q.reduction is not None and quantity == q.reduction.volume:
+        least = step = quantity  # the whole of a position may be closed, whatever the steps are now
     return Shape(
         symbol_fault=shape.symbol_fault(q.intent.symbol),
-        quantity_fault=shape.quantity_fault(
-            q.intent.quantity,
-            least=q.instrument.quantity_min,
-            most=q.instrument.quantity_max,
-            step=q.instrument.quantity_step,
-        ),
+        quantity_fault=shape.quantity_fault(quantity, least=least, most=q.instrument.quantity_max, step=step),
         price_fault=shape.price_fault(prices, tick=q.instrument.tick_size),
         instrument_is_tradable=q.instrument.is_tradable,
         entry_fault=entry,
@@ -281,8 +279,9 @@ def _exposure(q: Question, known: Books, *, worst: Reservation | Unknown) -> Exp
     in_doubt = known.in_doubt
     stands = exposure.standing(q.facts, in_doubt=in_doubt, starts=known.starts, at=q.at)
     margin = exposure.margin(
-        q.facts, account=q.account, in_doubt=in_doubt, reservation=worst, venue_margin=q.said.margin
-    )
+        q.facts, account=q.account, symbol=q.intent.symbol, in_doubt=in_doubt, reservation=worst,
+        venue_margin=q.said.margin, changed_id=q.changed_id,
+    )  # fmt: skip
     is_bounded = q.intent.stop_loss is not None or settings.UNSTOPPED_MOVE is not None
     risk: Figure = worst.risk if isinstance(worst, Reservation) else worst
     return Exposure(

@@ -155,14 +155,18 @@ def margin(
     facts: Facts | Missing,
     *,
     account: TradingAccount,
+    symbol: str,
     in_doubt: list[TradeLedger],
     reservation: Reservation | Unknown,
     venue_margin: Figure | None,
+    changed_id: int | None = None,
 ) -> Margin:
     """Return the margin that the order needs, that working orders need, and that is free.
 
     The venue's own figure counts where it was asked for; else notional / leverage, at the worst price. An order in
-    doubt counts by its notional, and the margin of the position it may have made is given back, at no more than that.
+    doubt counts by its notional, in the order's own instrument by no less than the venue asks for the order: not every
+    instrument is bought on the account's leverage. The margin of the position it may have made is given back, at no
+    more than that. Takes: the order whose new terms these are, which is asked for anew.
     """
     if isinstance(facts, Missing):
         unknown = Unknown(facts.reason, facts.detail)
@@ -181,12 +185,22 @@ def margin(
         return Margin(unknown, unknown, unknown)
     doubtful = {order.client_order_id: order for order in in_doubt if order.account_id == account.pk}
     own, _ = _split(mine, doubtful)
-    working = sum((order.value for order in doubtful.values()), start=ZERO) / leverage
-    back = plus(*(_bound(facts, account.pk, each, leverage=leverage) for each in own))
+    required = _required(reservation, venue_margin=venue_margin, leverage=leverage, owed=owed)
+    told = ZERO  # of each USD of this instrument, less what rounding to cents has added
+    if isinstance(required, Decimal) and isinstance(reservation, Reservation) and reservation.value:
+        told = max(ZERO, required - CENT) / reservation.value
+
+    def bound(values: list[tuple[str, Decimal]]) -> Decimal:
+        whole = sum((value for _, value in values), start=ZERO)
+        same = sum((value for name, value in values if name == symbol), start=ZERO)
+        return max(whole / leverage, (whole - same) / leverage + same * told)
+
+    working = bound([(each.symbol, each.value) for each in doubtful.values() if each.pk != changed_id])
+    back = bound([(each.symbol, _value(facts, account.pk, each)) for each in own])
     return Margin(
-        required=_required(reservation, venue_margin=venue_margin, leverage=leverage, owed=owed),
+        required=required,
         working=money.ceil_to(working, CENT),
-        free=plus(money.floor_to(mine.snapshot.margin_free * counted_on, CENT), back),
+        free=money.floor_to(mine.snapshot.margin_free * counted_on, CENT) + money.floor_to(back, CENT),
     )
 
 
@@ -200,13 +214,14 @@ def _required(
     return money.ceil_to(reservation.value / leverage if venue_margin is None else venue_margin * owed, CENT)
 
 
-def _bound(facts: Facts, account_id: int, held: VenuePosition, *, leverage: Decimal) -> Figure:
-    """Return the margin that a position binds, by its notional when it was opened."""
+def _value(facts: Facts, account_id: int, held: VenuePosition) -> Decimal:
+    """Return what a position was worth when it was opened, in USD; nothing where it cannot be valued."""
     known = facts.instruments.get((account_id, held.symbol))
     usd = None if known is None else rules.usd_rate(known.conversion, facts.quotes, owed=False)
     if known is None or usd is None:
         return ZERO  # nothing is given back that cannot be valued
-    return money.floor_to(held.quantity * known.contract_size * held.price_open * usd / leverage, CENT)
+    worth: Decimal = held.quantity * known.contract_size * held.price_open * usd
+    return worth
 
 
 def _units(facts: Facts, account_id: int, symbol: str, quantity: Decimal) -> Figure:
@@ -225,7 +240,7 @@ def _starts(facts: Facts, *, known: Mapping[int, Decimal], at: datetime) -> Mapp
             trading_date=at.date(),
             currency=each.snapshot.currency,
             equity=each.snapshot.equity,
-            read_at=facts.read_at,
+            read_at=facts.asked_at,
         )
     ids = [each.account.pk for each in facts.accounts]
     return stats.equity_at_start(account_ids=ids, trading_date=at.date()) if new else known

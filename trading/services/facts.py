@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import LiteralString
+from decimal import Decimal
+from typing import LiteralString, NamedTuple
 
 from django.db import connection
 
@@ -11,13 +12,27 @@ from nexus.core import statements
 from nexus.core.errors import Invalid, OutsideError, Unavailable, Unreachable
 from nexus.idempotency.services import records
 from trading.models import TradableInstrument, TradingAccount
+from trading.rules import ZERO
 from trading.services import accounts, instruments
 from trading.types import AccountSnapshot, MarginQuestion, ProfitQuestion, Quote
 
-OWNED: LiteralString = (
-    "SELECT {columns}, clock_timestamp() FROM trading_account"
-    " LEFT JOIN instrument ON instrument.account_id = trading_account.id"
-)
+# The newest fills of each account, and what our books hold of their positions: a terminal may show those late.
+OWNED: LiteralString = """
+    SELECT {columns}, clock_timestamp(), newest.* FROM trading_account
+    LEFT JOIN LATERAL (
+        SELECT array_agg(name ORDER BY few.id DESC), array_agg(position.quantity ORDER BY few.id DESC),
+               array_agg(part ORDER BY few.id DESC), array_agg(booked_at ORDER BY few.id DESC)
+        FROM (
+            SELECT id, venue_position_id AS name, booked_at,
+                   CASE side WHEN 'BUY' THEN quantity ELSE -quantity END AS part
+            FROM fill WHERE account_id = trading_account.id
+            AND booked_at > now() - interval '10 seconds' AND booked_at < 'infinity'
+            ORDER BY booked_at DESC LIMIT 32
+        ) few JOIN broker_positions position
+        ON position.account_id = trading_account.id AND position.venue_position_id = few.name
+    ) newest ON true
+    LEFT JOIN instrument ON instrument.account_id = trading_account.id
+"""
 OWNED_AND_MADE: LiteralString = (
     OWNED.replace("clock_timestamp()", f"clock_timestamp(), {records.MADE}")
     + records.MADE_BESIDE
@@ -43,19 +58,33 @@ class Facts:
     accounts: tuple[AccountFacts, ...]
     instruments: Mapping[tuple[int, str], TradableInstrument]
     quotes: Mapping[str, Quote]
-    read_at: datetime  # the database's clock before the first broker was asked
+    read_at: datetime  # what was booked since by the database's clock may not be in it
+    asked_at: datetime  # the database's clock before the first broker was asked
+
+
+class Newest(NamedTuple):
+    """A fill of the last seconds: its position, what our books hold of that, what the fill has added, and when it was
+    booked. Units: signed lots.
+    """
+
+    venue_position_id: str
+    held: Decimal
+    part: Decimal
+    booked_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """What a trader has with us: the active accounts and the instruments met there. `read_at` is as in `Facts`.
+    """What a trader has with us: the active accounts and the instruments met there, at `read_at` of the database.
 
-    `made` is what a request's key has made at each account, in the words of `records.same`; None: nobody has looked.
+    `newest` are the fills of the last seconds by account; `made` is what a request's key has made at each account, in
+    the words of `records.same`; None: nobody has looked.
     """
 
     accounts: tuple[TradingAccount, ...]
     instruments: dict[tuple[int, str], TradableInstrument]
     read_at: datetime
+    newest: Mapping[int, tuple[Newest, ...]]
     made: Mapping[int, tuple[bytes, str]] | None = None
 
 
@@ -96,11 +125,13 @@ def owned_by(user_id: int, *, principal: str = "", key: str = "") -> Owned:
 
 def _owned(query: LiteralString, number: int, **asked: str) -> Owned:
     rows = statements.pairs(TradingAccount, TradableInstrument, query, {"number": number, **asked})
+    beside = {account.pk: row for account, _, row in rows}
     return Owned(
         accounts=tuple({account.pk: account for account, _, _ in rows}.values()),
         instruments={(account.pk, met.symbol): met for account, met, _ in rows if met is not None},
         read_at=min(clock for _, _, (clock, *_) in rows) if rows else database_clock(),
-        made={account.pk: (made[0], made[1]) for account, _, (_, *made) in rows if made[1]} if asked else None,
+        newest={pk: tuple(map(Newest._make, zip(*row[-4:], strict=True))) for pk, row in beside.items() if row[-1]},
+        made={pk: (row[1], row[2]) for pk, row in beside.items() if row[2]} if asked else None,
     )
 
 
@@ -149,7 +180,28 @@ def read(
         quotes = snapshot.quotes | quotes if each != account else quotes | snapshot.quotes
         known |= {(each.pk, name): instrument for name, instrument in met.items()}
         taken.append(AccountFacts(each, snapshot))
-    return Facts(tuple(taken), known, quotes, owned.read_at)
+    return Facts(tuple(taken), known, quotes, read_at=unseen_since(owned, taken), asked_at=owned.read_at)
+
+
+def unseen_since(owned: Owned, taken: Iterable[AccountFacts]) -> datetime:
+    """Return when the oldest fill was booked that a broker does not show yet; when they were asked if all is shown.
+
+    A terminal may list positions seconds late. One that stands there exactly as before our newest fills is as old as
+    that: what has filled since would be counted neither as working nor as held.
+    """
+    since = owned.read_at
+    for each in taken:
+        shown = {held.venue_position_id: held.quantity * held.side.direction for held in each.snapshot.positions}
+        before: dict[str, Decimal] = {}  # what the positions were before the fills that were looked at
+        for fill in owned.newest.get(each.account.pk, ()):
+            name = fill.venue_position_id
+            quantity, stands = shown.get(name, ZERO), before.get(name, fill.held)
+            if stands == quantity:
+                continue  # as it is shown: it has this fill, and those before it
+            before[name] = stands - fill.part
+            if before[name] == quantity:
+                since = min(since, fill.booked_at)
+    return since
 
 
 def _read_account(

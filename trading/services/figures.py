@@ -241,7 +241,7 @@ def _margin_level(snapshot: AccountSnapshot) -> Decimal | None:
 
 def _facts(account: TradingAccount, snapshot: AccountSnapshot, *, read_at: datetime) -> Facts:
     met = {(account.pk, row.symbol): row for row in TradableInstrument.objects.filter(account=account)}
-    return Facts((AccountFacts(account, snapshot),), met, snapshot.quotes, read_at)
+    return Facts((AccountFacts(account, snapshot),), met, snapshot.quotes, read_at=read_at, asked_at=read_at)
 
 
 def _standing(

@@ -76,7 +76,9 @@ def _exposure(
     in_doubt = known.in_doubt
     stands = exposure.standing(found, in_doubt=in_doubt, starts=known.starts, at=at)
     one_way = partial(exposure.one_way, found, account=account, in_doubt=in_doubt, symbol=symbol or "")
-    margin = exposure.margin(found, account=account, in_doubt=in_doubt, reservation=NOTHING, venue_margin=None)
+    margin = exposure.margin(
+        found, account=account, symbol="", in_doubt=in_doubt, reservation=NOTHING, venue_margin=None
+    )
     instrument = found.instruments.get((account.pk, symbol or "")) if isinstance(found, Facts) else None
     return Exposure(
         order_quantity=ZERO,

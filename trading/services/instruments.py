@@ -1,9 +1,11 @@
 """Instruments as venues define them, read once and kept."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+import structlog
 from django.conf import settings
 
 from nexus.core import money, statements
@@ -12,6 +14,8 @@ from trading import rules
 from trading.brokers.base import Broker
 from trading.models import TradableInstrument, TradingAccount
 from trading.types import Conversion, Quote
+
+log = structlog.get_logger(__name__)
 
 KEPT = timedelta(hours=1)
 PRICE_KEPT = timedelta(seconds=5)
@@ -55,6 +59,21 @@ def fresh(
         raise Unavailable(
             "The broker cannot be asked about this symbol now. Nothing was sent.", headers={"Retry-After": "5"}
         ) from exc
+
+
+def renew(account: TradingAccount, broker: Broker, *, symbols: Iterable[str], at: datetime) -> None:
+    """Read the one of these anew that was read the longest ago, where that is too long: what is held is valued by its
+    terms, and nobody may order it for weeks. One that cannot be read stays as it is known.
+    """
+    old = TradableInstrument.objects.filter(account=account, symbol__in=set(symbols), read_at__lte=at - KEPT)
+    symbol = old.order_by("read_at").values_list("symbol", flat=True).first()
+    if symbol is None:
+        return
+    try:
+        _read(account=account, broker=broker, symbol=symbol, at=at)
+    except OutsideError as exc:
+        log.warning("trading.instrument.not_renewed", account_id=account.pk, symbol=symbol, error=str(exc))
+        old.filter(symbol=symbol).update(read_at=at - KEPT)  # the others have their turn first
 
 
 def quote_fault(quote: Quote | None, *, instrument: TradableInstrument | None, at: datetime) -> str:

@@ -41,7 +41,8 @@ def due() -> list[int]:
 def protect(*, order_id: int, at: datetime) -> None:
     """Set what is missing as the broker shows it now; close what refuses its stops. Network: no transaction is open.
 
-    The alert ends when nothing is missing any more. What can neither be protected nor closed stays, and so does it.
+    The alert ends when nothing is missing any more. What can neither be protected nor closed stays, and so does it;
+    and so it does while our books hold a position that the broker does not show: a list may be late, or of an error.
     """
     assert not connection.in_atomic_block
     order = TradeLedger.objects.select_related("account__user").get(pk=order_id)
@@ -56,7 +57,12 @@ def protect(*, order_id: int, at: datetime) -> None:
     names = set(order.fills.values_list("venue_position_id", flat=True))
     bare = [each for each in held if each.venue_position_id in names and _missing(order, each)]
     if not bare:
-        alerts.close_alert(dedupe_key=f"{KIND.lower()}:{order.public_id}", at=at)
+        unshown = BrokerPosition.objects.filter(
+            account=order.account, venue_position_id__in=names - {each.venue_position_id for each in held},
+            closed_at__isnull=True,
+        )  # fmt: skip
+        if not unshown.exists():
+            alerts.close_alert(dedupe_key=f"{KIND.lower()}:{order.public_id}", at=at)
         return
     for position in bare:
         try:

@@ -32,7 +32,7 @@ def read(*, account: TradingAccount, intent: OrderIntent, facts: Facts | Missing
     closing = (
         TradeLedger.objects.filter(account=account)
         .filter(Q(venue_position_id__in=named) | Q(other_position_id__in=named))
-        .annotate(unseen=Sum("fills__quantity", filter=Q(fills__booked_at__gte=facts.read_at)))
+        .annotate(unseen=Sum("fills__quantity", filter=Q(fills__booked_at__gte=facts.asked_at)))
         .filter(Q(delivery__in=OPEN_DELIVERIES) | Q(unseen__gt=0))
         .values_list("delivery", "quantity", "filled_quantity", "unseen")
     )

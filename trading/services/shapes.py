@@ -22,7 +22,7 @@ RESTING_TIMES = frozenset({TimeInForce.GTC, TimeInForce.DAY, TimeInForce.GTD})
 def refuse_misshapen(intent: OrderIntent, *, instrument: Instrument, at: datetime) -> None:
     """Refuse an intent that can never be an order of this instrument. Raises: Invalid, naming every field at fault."""
     faults = [
-        *_quantity_faults(intent.quantity, instrument=instrument),
+        *_quantity_faults(intent, instrument=instrument),
         *_price_faults(intent, instrument=instrument),
         *_time_faults(intent, instrument=instrument, at=at),
         *_stop_faults(intent, instrument=instrument),
@@ -35,12 +35,16 @@ def refuse_misshapen(intent: OrderIntent, *, instrument: Instrument, at: datetim
         raise Invalid(f"{faults[0].pointer[1:]} {faults[0].detail}.", errors=faults)
 
 
-def _quantity_faults(quantity: Decimal, *, instrument: Instrument) -> list[FieldError]:
-    text = money.as_text
-    if not instrument.quantity_min <= quantity <= instrument.quantity_max:
+def _quantity_faults(intent: OrderIntent, *, instrument: Instrument) -> list[FieldError]:
+    """Refuse a quantity that is none here. How much of a position may be closed is judged beside the position: a broker
+    that has raised its minimum, or its step, still closes the whole of it.
+    """
+    text, quantity = money.as_text, intent.quantity
+    least = Decimal(0) if intent.is_reducing else instrument.quantity_min
+    if not least <= quantity <= instrument.quantity_max:
         bounds = f"between {text(instrument.quantity_min)} and {text(instrument.quantity_max)} lots"
         return [FieldError("/quantity", "out_of_range", f"must be {bounds}")]
-    if not money.is_multiple(quantity, instrument.quantity_step):
+    if not intent.is_reducing and not money.is_multiple(quantity, instrument.quantity_step):
         return [FieldError("/quantity", "off_step", f"must be a multiple of {text(instrument.quantity_step)} lots")]
     return []
 

@@ -27,7 +27,18 @@ from risk.states import StopLevel
 from risk.types import Context, Verdict
 from trading import rules
 from trading.models import ChangeRequest, TradeLedger
-from trading.services import accounts, admission, arming, facts, identifiers, instruments, shapes, triggers, venues
+from trading.services import (
+    accounts,
+    admission,
+    arming,
+    facts,
+    identifiers,
+    instruments,
+    shapes,
+    standing,
+    triggers,
+    venues,
+)
 from trading.services.cancels import NotCancelable
 from trading.services.changes import IN_FLIGHT, ChangeInFlight, ChangeRefused
 from trading.services.evidence import NOBODY, Question
@@ -131,7 +142,7 @@ def _claim(*, order_id: int, shown: OrderIntent, question: Question, read: Facts
     if judgement.reservation is None:
         raise ChangeRefused(_words(judgement.verdict))
     after = judgement.reservation
-    before = _terms(shown, risk=order.risk, restopped=order.restopped, value=order.value)
+    before = _before(order, shown, question=question, read=read)
     reserve(
         order,
         risk=max(order.risk, after.risk),
@@ -164,6 +175,20 @@ def _claim(*, order_id: int, shown: OrderIntent, question: Question, read: Facts
         occurred_at=at,
     )
     return request
+
+
+def _before(order: TradeLedger, shown: OrderIntent, *, question: Question, read: Facts) -> dict[str, str | None]:
+    """Write what the order goes back to when the change is refused: the terms that it has at the broker, and what they
+    may cost. Where somebody has moved them at the terminal, that may be more than is reserved.
+    """
+    risk, value = order.risk, order.value
+    stands = (shown.limit_price, shown.stop_price or order.stop_price, shown.stop_loss)
+    if stands != (order.limit_price, order.stop_price, order.stop_loss):
+        usd = rules.usd_rate(question.instrument.conversion, read.quotes, owed=True)
+        assert usd is not None  # else the change is refused by now
+        now = standing.resting(shown, known=question.instrument, usd=usd)
+        risk, value = max(risk, now.risk + order.restopped), max(value, now.value)
+    return _terms(shown, risk=risk, restopped=order.restopped, value=value)
 
 
 def _words(verdict: Verdict) -> str:

@@ -16,7 +16,18 @@ from nexus.core.errors import OutsideError
 from risk.services import sights, stats
 from trading import selectors
 from trading.models import CashMovement, Fill, TradingAccount
-from trading.services import accounts, facts, figures, fills, moved, readings, resolution, sweeps, triggers
+from trading.services import (
+    accounts,
+    facts,
+    figures,
+    fills,
+    instruments,
+    moved,
+    readings,
+    resolution,
+    sweeps,
+    triggers,
+)  # fmt: skip
 from trading.services.news import Reader
 from trading.states import PAID
 from trading.types import AccountSnapshot, CashReport, FillReport
@@ -30,6 +41,7 @@ _slow: set[int] = set()  # those whose last look here took long, or was somebody
 
 WATCHED = timedelta(hours=24)
 CASH_WINDOW = timedelta(hours=26)  # a day and what a server's clock may be off
+LONGEST_DAY = timedelta(hours=25)  # on which clocks are set back
 LOOKS = 3  # at one account, until no money has moved meanwhile
 NEVER = datetime.min.replace(tzinfo=UTC)
 OVERLAP = timedelta(hours=1)  # history may list a fill late; booking it twice is impossible
@@ -137,6 +149,8 @@ def look(*, account_id: int, at: datetime) -> int:
         return new_fills
     _open_day(account, snapshot, read_at=clock, at=at)
     resolution.note_resting(account, snapshot, clock=clock)
+    met = {held.symbol for held in snapshot.positions} | {order.symbol for order in snapshot.orders}
+    instruments.renew(account, broker, symbols=met, at=at)
     sweeps.renew(account, snapshot, read_at=clock, at=at)
     row = figures.note(account, snapshot, starts=starts, read_at=clock, at=at)
     lost, limit = figures.judge(account, row, at=at)
@@ -173,7 +187,12 @@ def book(
 
 def _since_we_began(account: TradingAccount, moved: Sequence[CashReport]) -> list[CashReport]:
     begins = begins_at(account)
-    return [each for each in moved if each.moved_at >= begins]
+    return [each for each in moved if each.moved_at + _or_later(each) >= begins]
+
+
+def _or_later(report: CashReport) -> timedelta:
+    """Return how much later than it says money may have moved."""
+    return LONGEST_DAY if report.is_dated_by_day else timedelta(0)
 
 
 def _book_fills(account: TradingAccount, reports: Sequence[FillReport], *, at: datetime) -> int:
@@ -213,8 +232,9 @@ def _book_cash(account: TradingAccount, reports: Sequence[CashReport], *, at: da
         if is_new and report.kind in PAID:
             has_moved = True
             stats.note_cash_flow(
-                account_id=account.pk, amount=report.amount, moved_at=report.moved_at, untold_at=untold_at
-            )
+                account_id=account.pk, amount=report.amount, moved_at=report.moved_at, untold_at=untold_at,
+                or_later=_or_later(report),
+            )  # fmt: skip
         if is_new:
             trail.record(
                 action="cash.booked",

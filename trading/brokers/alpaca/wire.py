@@ -261,6 +261,7 @@ def cash(entry: Plain) -> tuple[CashReport, ...]:
         amount=number(entry["net_amount"]),
         words=str(words),
         moved_at=day.astimezone(UTC),
+        is_dated_by_day=True,
     )
     if entry.get("status") != "canceled":
         return (moved,)
