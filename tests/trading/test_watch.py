@@ -219,6 +219,7 @@ def test_what_is_held_is_valued_by_the_terms_that_its_broker_has_now(client, pap
     before = AccountFigures.objects.get().open_risk
     alter(paper, contract_size=200_000)  # a lot is twice as much from now on, and nobody orders any
 
+    watch.look(account_id=account.pk, at=now())  # reads the new terms when it is done
     watch.look(account_id=account.pk, at=now())
 
     assert (before, AccountFigures.objects.get().open_risk) == (Decimal("16.32"), Decimal("32.64"))

@@ -149,14 +149,15 @@ def look(*, account_id: int, at: datetime) -> int:
         return new_fills
     _open_day(account, snapshot, read_at=clock, at=at)
     resolution.note_resting(account, snapshot, clock=clock)
-    met = {held.symbol for held in snapshot.positions} | {order.symbol for order in snapshot.orders}
-    instruments.renew(account, broker, symbols=met, at=at)
     sweeps.renew(account, snapshot, read_at=clock, at=at)
     row = figures.note(account, snapshot, starts=starts, read_at=clock, at=at)
     lost, limit = figures.judge(account, row, at=at)
     moved.note(account, snapshot, read_at=clock, at=at)
     figures.note_whole(row, at=at)
-    readings.keep(row, lost=lost, limit=limit, at=at)  # last of all: nothing that protects waits for a chart
+    # Last of all: nothing that protects waits for a chart, or for the terms by which the next look values what is held.
+    readings.keep(row, lost=lost, limit=limit, at=at)
+    met = {held.symbol for held in snapshot.positions} | {order.symbol for order in snapshot.orders}
+    instruments.renew(account, broker, symbols=met, at=at)
     return new_fills
 
 
