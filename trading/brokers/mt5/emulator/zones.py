@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 DAY_S, HOUR_S = 86_400, 3_600
+LAST_S = 253_402_300_799  # the end of the year 9999: a request may name any number, and later there are no dates
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ def _us_daylight(utc_s: int) -> bool:
 @lru_cache(maxsize=1_024)  # every tick asks
 def _us_daylight_in(hour: int) -> bool:
     """Say it of an hour: second Sunday of March 07:00 UTC to first of November 06:00 UTC."""
-    utc_s = hour * HOUR_S
+    utc_s = min(hour * HOUR_S, LAST_S)
     year = datetime.fromtimestamp(utc_s, UTC).year
     begin = _sunday(year, month=3, earliest_day=8) + timedelta(hours=7)
     end = _sunday(year, month=11, earliest_day=1) + timedelta(hours=6)

@@ -140,6 +140,11 @@ def test_server_time_follows_the_dates_of_the_united_states(utc, offset):
     assert ServerZone(us_daylight=False).to_server_ms(at) - at == 2 * HOUR
 
 
+@pytest.mark.parametrize("server_s", [-5, 253_402_300_800, 2**40])
+def test_a_time_that_no_calendar_has_is_a_time_all_the_same(server_s):
+    assert abs(ZONE.to_utc_ms(server_s * 1_000) - server_s * 1_000) in (2 * HOUR, 3 * HOUR)
+
+
 def test_sessions_open_and_close_by_the_minute():
     friday = ms("2025-01-10T00:00:00")
 
