@@ -47,6 +47,7 @@ def opening(ground: Stage, browser: Browser) -> Iterator[Callable[..., Tab]]:
         each.page.context.close()
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist's own, which reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Share the tests out between two processes: those with the common installation, and those with one of their own.
 

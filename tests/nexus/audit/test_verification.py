@@ -44,6 +44,24 @@ def test_however_the_log_is_cut_into_pieces_nothing_changes(log, monkeypatch, si
     assert places(verify()) == {("event_modified", log["batch"], log["index"] + 2, log["ids"][2])}
 
 
+def test_what_is_sealed_while_the_log_is_verified_is_no_finding(log, monkeypatch):
+    """A long log takes longer to verify than the sealer takes for the next batch."""
+    look = verification._check_beyond
+
+    def and_seal(walk):
+        record(3)
+        seal()
+        look(walk)
+
+    monkeypatch.setattr(verification, "_check_beyond", and_seal)
+    before = Batch.objects.count()
+
+    report = verify()
+
+    assert (report.verdict, report.counts) == (Verdict.CLEAN, {})
+    assert (report.batches, Batch.objects.count()) == (before, before + 1)
+
+
 def test_a_range_is_verified_by_itself(log):
     tamper("UPDATE audit.event SET canonical = canonical || ' ' WHERE id = %s", [log["ids"][2]])
 
