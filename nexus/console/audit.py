@@ -175,9 +175,9 @@ class VerificationPage(Page):
 
     def context(self, **kwargs: Any) -> dict[str, Any]:
         """Read the verdicts, the head and the anchors."""
+        asked = selectors.verification_asked()  # first: of one that ends meanwhile the verdict is among the rows
         rows = selectors.verifications(limit=SHOWN)
         found = rows[0].findings[:SHOWN] if rows else []
-        asked = selectors.verification_asked()
         who = people.names([*([asked.actor_id] if asked else []), *(row.asked_by for row in rows)])
         return {
             "title": _("Verification of the audit log"),

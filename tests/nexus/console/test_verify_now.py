@@ -61,6 +61,26 @@ def test_it_is_asked_for_done_by_a_worker_and_its_verdict_stands_there(officer, 
     assert Verification.objects.get().asked_by == str(operator.public_id)
 
 
+def test_a_verdict_that_comes_while_the_page_is_made_stands_on_it(officer, console, sent, monkeypatch):
+    """Else the page would neither show it nor look again."""
+    record(2)
+    seal()
+    confirm(console, NOW)
+    look = selectors.verification_asked
+
+    def and_verify() -> Event | None:
+        app.loader.import_default_modules()
+        app.tasks["audit.verify_log"].apply(kwargs=sent[0][1], throw=True)
+        return look()
+
+    monkeypatch.setattr(selectors, "verification_asked", and_verify)
+
+    page = text(officer.get(PAGE))
+
+    assert "clean" in page
+    assert "It was never verified" not in page
+
+
 def test_a_second_one_is_refused_while_the_first_is_under_way_and_not_once_it_is_lost(console, officer, sent):
     version = seen(officer, NOW)
     confirm(console, NOW)
