@@ -1,9 +1,15 @@
 """A broker without a wire: it fills at once, in memory. What remains of an order's cost is ours."""
 
+import fcntl
+import os
+import struct
+import threading
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from nexus.core.errors import Refused
 from trading.brokers import registry
@@ -38,6 +44,8 @@ FORTUNE = Decimal(1_000_000_000)
 HOLDER = "holder"  # the account of this name holds positions for those who read them
 HELD = 10
 PIP = Decimal("0.0001")
+LOT = Decimal("0.01")
+NETTED = "1"  # the one position of an account that trades
 
 
 def install() -> None:
@@ -49,14 +57,47 @@ def install() -> None:
         accounts.VENUES[venue] = ("", {})
 
 
+class Book:
+    """What one account holds, in hundredths of a lot: whichever process fills its orders, each shows the same.
+
+    The folder is named by BENCH_BOOKS; each database has books of its own.
+    """
+
+    def __init__(self, account: str) -> None:
+        database = urlsplit(os.environ.get("DATABASE_URL", "")).path.strip("/")
+        path = Path(os.environ["BENCH_BOOKS"]) / f"{database}-{account}"
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT)
+        self._lock = threading.Lock()
+
+    def held(self) -> int:
+        """Return what is held, below 0 when short."""
+        kept = os.pread(self._file, 8, 0)
+        return int(struct.unpack("q", kept)[0]) if kept else 0
+
+    def add(self, quantity: int) -> None:
+        """Add what was bought, or take what was sold."""
+        with self._lock:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            try:
+                os.pwrite(self._file, struct.pack("q", self.held() + quantity), 0)
+            finally:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+
 class NoWireBroker:
-    """One netting account that is never far and never slow. It forgets: its books are ours."""
+    """One netting account that is never far and never slow."""
 
     def __init__(self, link: Link) -> None:
         self._account = link.account
+        self._book = Book(link.account)
 
     def close(self) -> None:
-        """Let go of nothing."""
+        """Close the books."""
+        self._book.close()
 
     def snapshot(
         self, *, symbols: Sequence[str], margin: MarginQuestion | None = None, profit: ProfitQuestion | None = None
@@ -73,7 +114,7 @@ class NoWireBroker:
             margin_used=Decimal(0),
             margin_free=FORTUNE,
             leverage=100,
-            positions=tuple(_position(number, at) for number in range(1, HELD + 1)) if self._account == HOLDER else (),
+            positions=self._positions(at),
             quotes={symbol: Quote(symbol, BID, ASK, at) for symbol in symbols},
         )
 
@@ -100,10 +141,11 @@ class NoWireBroker:
 
     def submit(self, order: OrderRequest) -> OrderReport:
         """Fill the order at its reference price."""
+        self._book.add(order.side.direction * int(order.quantity / LOT))
         fill = FillReport(
             venue_fill_id=f"F{order.client_order_id}",
             venue_order_id=f"O{order.client_order_id}",
-            venue_position_id="1",
+            venue_position_id=NETTED,
             client_order_id=order.client_order_id,
             symbol=order.symbol,
             side=order.side,
@@ -117,6 +159,12 @@ class NoWireBroker:
             filled_at=datetime.now(UTC),
         )
         return OrderReport(order.client_order_id, VenueState.FILLED, fill.venue_order_id, (fill,))
+
+    def _positions(self, at: datetime) -> tuple[VenuePosition, ...]:
+        if self._account == HOLDER:
+            return tuple(_position(str(number), 1, at) for number in range(1, HELD + 1))
+        held = self._book.held()
+        return (_position(NETTED, held, at),) if held else ()
 
     def cancel(self, *, cancel_id: str, venue_order_id: str) -> None:
         """Refuse: nothing waits here."""
@@ -181,15 +229,16 @@ class FarBroker(NoWireBroker):
         return super().news(symbols=symbols, since=since, mark=mark)
 
 
-def _position(number: int, at: datetime) -> VenuePosition:
+def _position(name: str, held: int, at: datetime) -> VenuePosition:
+    side = Side.BUY if held > 0 else Side.SELL
     return VenuePosition(
-        venue_position_id=str(number),
+        venue_position_id=name,
         symbol="EURUSD",
-        side=Side.BUY,
-        quantity=Decimal("0.01"),
+        side=side,
+        quantity=abs(held) * LOT,
         price_open=ASK,
         price_current=BID,
-        stop_loss=BID - 50 * PIP,
+        stop_loss=BID - side.direction * 50 * PIP,
         take_profit=None,
         profit=Decimal("-0.10"),
         swap=Decimal(0),

@@ -137,6 +137,8 @@ def opened(*, with_gateways: bool) -> Iterator[Stage]:
         own = {key: value for key, value in os.environ.items() if key not in LIMITS and key != "MT5_GATEWAY_URL"}
         env = servers.django_environment(own, folder=folder, known=known, database=database, broker="memory://")
         env |= LIMITS | {"MT5_GATEWAY_URL": "http://127.0.0.1:9", "ACCESS_TOKEN_EXPIRE_MINUTES": "60"}
+        env |= {"BENCH_BOOKS": str(folder / "books")}
+        (folder / "books").mkdir()
         with Supervisor(logs=folder / "logs") as supervisor:
             stage = Stage(folder, supervisor, database, env, people={}, postmaster=_postmaster(database))
             gateways = _start_gateways(stage, known) if with_gateways else []

@@ -14,10 +14,9 @@ from tests.trading.conftest import limit
 from tests.trading.desk import LIMIT, MARKET, act, ask_about_everything, place, position_of
 from tests.trading.test_closing import alter
 from trading.brokers.mt5.emulator import constants as mt5
-from trading.models import TradeLedger
+from trading.models import Fill, TradeLedger
 from trading.services import accounts, facts
-from trading.services.facts import AccountFacts, Newest, Owned
-from trading.states import Side
+from trading.services.facts import AccountFacts, Newest
 from trading.types import VenuePosition
 
 THREE = LIMIT | {"quantity": "0.03"}  # R = (1.08400 − 1.07900·0.9995)·3000 + 0.21 of fees = 16.83
@@ -105,24 +104,32 @@ def test_what_was_closed_since_counts_no_more(client, paper):
     assert daily_loss(client)["used"] == "0.3"  # of the spread
 
 
-def test_what_a_netted_position_does_not_show_yet_is_found_by_what_it_was_before(client, account):
-    asked, parts = facts.database_clock(), ("0.1", "-0.3", "0.2")  # the newest first; 0.5 before them, 0.5 after
-    held, times = Decimal("0.5"), [now() - timedelta(seconds=back) for back in (1, 2, 3)]
-    newest = tuple(Newest("7", held, Decimal(part), at) for part, at in zip(parts, times, strict=True))
+def test_a_list_that_is_empty_yet_lacks_what_was_booked_last(client, account):
+    asked = facts.database_clock()
+    place(client, MARKET)
+    shown = accounts.broker_of(account).snapshot(symbols=[])
 
-    def since(quantity: str) -> datetime:
-        shown = accounts.broker_of(account).snapshot(symbols=[])
-        position = VenuePosition(
-            "7", "EURUSD", Side.BUY, Decimal(quantity), Decimal(1), Decimal(1), None, None, Decimal(0), Decimal(0), "",
-            None,
-        )  # fmt: skip
-        owned = Owned((account,), {}, asked, {account.pk: newest})
-        return facts.unseen_since(owned, [AccountFacts(account, replace(shown, positions=(position,)))])
+    def since(positions: tuple[VenuePosition, ...]) -> datetime:
+        owned = facts.owned_by(account.user_id)
+        return facts.unseen_since(owned, [AccountFacts(account, replace(shown, positions=positions))])
 
-    assert since("0.5") == asked  # as our books have it
-    assert since("0.4") == times[0]
-    assert since("0.7") == times[1]
-    assert since("0.6") == asked  # somebody else has traded: it is no older state of ours
+    booked_at = Fill.objects.values_list("booked_at", flat=True).get()
+    assert since(()) == booked_at > asked
+    assert since(shown.positions) > booked_at
+
+
+def test_what_a_netted_position_does_not_show_yet_is_found_by_what_it_was_before():
+    parts, held = ("0.1", "-0.3", "0.2"), Decimal("0.5")  # the newest first; 0.5 before them, 0.5 after
+    times = [now() - timedelta(seconds=back) for back in (1, 2, 3)]
+    newest = [Newest(1, "7", held, Decimal(part), at) for part, at in zip(parts, times, strict=True)]
+
+    def unseen(quantity: str) -> list[datetime]:
+        return facts.unseen(newest, apart={1: {"7": Decimal(quantity)}})
+
+    assert unseen("0.5") == []  # as our books have it
+    assert unseen("0.4") == times[:1]
+    assert unseen("0.7") == times[1:2]
+    assert unseen("0.6") == []  # somebody else has traded: it is no older state of ours
 
 
 def test_what_waits_needs_the_margin_that_its_broker_asks_for_such_an_order(client, paper, settings):

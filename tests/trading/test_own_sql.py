@@ -25,7 +25,7 @@ from tests.trading import twins
 from tests.trading.conftest import brief
 from trading import rules, selectors
 from trading.api import forms, rendering
-from trading.models import BrokerPosition, Fill, OrderEvent, TradeLedger
+from trading.models import BrokerPosition, Fill, OrderEvent, TradableInstrument, TradeLedger
 from trading.services import books, facts, fills, orders, settling, storing
 from trading.states import Side
 from trading.types import Holding, OrderIntent, OrderReport
@@ -95,6 +95,7 @@ def story(order: TradeLedger) -> dict[str, Any]:
             .values_list("action", "outcome", "actor_type")
         ),
         "is_dated": (order.sent_at is not None, order.closed_at is not None),
+        "price": TradableInstrument.objects.filter(account=order.account).values_list("last_mid", flat=True).get(),
     }
 
 
@@ -105,10 +106,38 @@ def story(order: TradeLedger) -> dict[str, Any]:
 )
 def test_an_order_leaves_the_rows_that_the_orm_would_leave(execute, monkeypatch, changes):
     ours = story(execute(small(**changes)))
+    TradableInstrument.objects.update(last_mid=None, last_mid_at=None)
     use_twins(monkeypatch)
     theirs = story(execute(small(**changes)))
 
     assert ours == theirs
+    assert bool(ours["price"]) == (ours["order"]["status"] == "FILLED")
+
+
+def test_whoever_renews_an_instrument_holds_up_no_order(execute, account):
+    execute(small())
+    TradableInstrument.objects.update(last_mid=1, last_mid_at=now() - timedelta(minutes=1))
+    release, held = threading.Event(), threading.Event()
+
+    def renew() -> None:
+        with transaction.atomic():
+            TradableInstrument.objects.select_for_update().get(account=account)
+            held.set()
+            release.wait(10)
+        connections.close_all()
+
+    renewing = threading.Thread(target=renew)
+    renewing.start()
+    try:
+        assert held.wait(10)
+        assert execute(small()).status == "FILLED"
+        assert not release.is_set()
+        assert TradableInstrument.objects.get(account=account).last_mid == 1
+    finally:
+        release.set()
+        renewing.join()
+    execute(small())
+    assert TradableInstrument.objects.get(account=account).last_mid != 1
 
 
 def test_what_an_order_reads_of_our_books_does_not_grow_with_the_ledger(execute, trader, account):

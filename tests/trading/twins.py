@@ -16,7 +16,7 @@ from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
 from risk.services import control, stats
 from trading import rules
-from trading.models import BrokerPosition, Fill, OrderEvent, TradeLedger, TradingAccount
+from trading.models import BrokerPosition, Fill, OrderEvent, TradableInstrument, TradeLedger, TradingAccount
 from trading.services import arming, storing
 from trading.services.facts import database_clock
 from trading.services.settling import PRICE_STEP, Booked, Held
@@ -72,6 +72,9 @@ def store(
         if mark.armed is not None and not arming.is_armed(TradingAccount.objects.get(pk=mark.armed)):
             raise storing.StopCame
         stats.count_admitted(mark.day, value=mark.value, quantity=mark.quantity)
+        if mark.price:
+            kept = {"last_mid": mark.price["noted_mid"], "last_mid_at": mark.price["noted_at"]}
+            TradableInstrument.objects.filter(pk=mark.price["noted_id"]).update(**kept)
     if order.attempts:
         order.sent_at = database_clock()
     order.save(force_insert=True)

@@ -1,8 +1,8 @@
 """What the brokers say now of everything a trader holds. Network only: no transaction is open here."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import LiteralString, NamedTuple
 
@@ -16,21 +16,13 @@ from trading.rules import ZERO
 from trading.services import accounts, instruments
 from trading.types import AccountSnapshot, MarginQuestion, ProfitQuestion, Quote
 
-# The newest fills of each account, and what our books hold of their positions: a terminal may show those late.
+# What our books hold open of each account stands beside it as one text: it comes once for each instrument.
 OWNED: LiteralString = """
-    SELECT {columns}, clock_timestamp(), newest.* FROM trading_account
+    SELECT {columns}, clock_timestamp(), held.positions FROM trading_account
     LEFT JOIN LATERAL (
-        SELECT array_agg(name ORDER BY few.id DESC), array_agg(position.quantity ORDER BY few.id DESC),
-               array_agg(part ORDER BY few.id DESC), array_agg(booked_at ORDER BY few.id DESC)
-        FROM (
-            SELECT id, venue_position_id AS name, booked_at,
-                   CASE side WHEN 'BUY' THEN quantity ELSE -quantity END AS part
-            FROM fill WHERE account_id = trading_account.id
-            AND booked_at > now() - interval '10 seconds' AND booked_at < 'infinity'
-            ORDER BY booked_at DESC LIMIT 32
-        ) few JOIN broker_positions position
-        ON position.account_id = trading_account.id AND position.venue_position_id = few.name
-    ) newest ON true
+        SELECT string_agg(venue_position_id || ' ' || quantity, E'\\n') AS positions FROM broker_positions
+        WHERE account_id = trading_account.id AND closed_at IS NULL
+    ) held ON true
     LEFT JOIN instrument ON instrument.account_id = trading_account.id
 """
 OWNED_AND_MADE: LiteralString = (
@@ -40,6 +32,19 @@ OWNED_AND_MADE: LiteralString = (
 )
 OF_USER: LiteralString = " WHERE trading_account.user_id = %(number)s AND trading_account.is_active"
 BY_ID: LiteralString = " ORDER BY trading_account.id"
+# The newest fills of some accounts, the newest first, and what our books hold of their positions.
+NEWEST: LiteralString = """
+    SELECT account.id, few.venue_position_id, position.quantity, few.part, few.booked_at
+    FROM unnest(%(numbers)s::bigint[]) account (id) CROSS JOIN LATERAL (
+        SELECT id, venue_position_id, booked_at, CASE side WHEN 'BUY' THEN quantity ELSE -quantity END AS part
+        FROM fill WHERE account_id = account.id
+        AND booked_at > %(since)s AND booked_at < 'infinity'
+        ORDER BY booked_at DESC LIMIT 32
+    ) few JOIN broker_positions position
+    ON position.account_id = account.id AND position.venue_position_id = few.venue_position_id
+    ORDER BY few.id DESC
+"""
+LISTED_WITHIN = timedelta(seconds=10)  # a terminal may show a position so late (mt5.md)
 HIDES = "The broker shows margin in use, and neither a position nor an order."
 
 
@@ -63,10 +68,11 @@ class Facts:
 
 
 class Newest(NamedTuple):
-    """A fill of the last seconds: its position, what our books hold of that, what the fill has added, and when it was
-    booked. Units: signed lots.
+    """A fill of the last seconds: its account and position, what our books hold of that, what the fill has added, and
+    when it was booked. Units: signed lots.
     """
 
+    account_id: int
     venue_position_id: str
     held: Decimal
     part: Decimal
@@ -77,14 +83,14 @@ class Newest(NamedTuple):
 class Owned:
     """What a trader has with us: the active accounts and the instruments met there, at `read_at` of the database.
 
-    `newest` are the fills of the last seconds by account; `made` is what a request's key has made at each account, in
-    the words of `records.same`; None: nobody has looked.
+    `held` are the open positions of our books by account, as text; `made` is what a request's key has made at each
+    account, in the words of `records.same`; None: nobody has looked.
     """
 
     accounts: tuple[TradingAccount, ...]
     instruments: dict[tuple[int, str], TradableInstrument]
     read_at: datetime
-    newest: Mapping[int, tuple[Newest, ...]]
+    held: Mapping[int, str]
     made: Mapping[int, tuple[bytes, str]] | None = None
 
 
@@ -130,7 +136,7 @@ def _owned(query: LiteralString, number: int, **asked: str) -> Owned:
         accounts=tuple({account.pk: account for account, _, _ in rows}.values()),
         instruments={(account.pk, met.symbol): met for account, met, _ in rows if met is not None},
         read_at=min(clock for _, _, (clock, *_) in rows) if rows else database_clock(),
-        newest={pk: tuple(map(Newest._make, zip(*row[-4:], strict=True))) for pk, row in beside.items() if row[-1]},
+        held={pk: row[-1] for pk, row in beside.items() if row[-1]},
         made={pk: (row[1], row[2]) for pk, row in beside.items() if row[2]} if asked else None,
     )
 
@@ -187,21 +193,43 @@ def unseen_since(owned: Owned, taken: Iterable[AccountFacts]) -> datetime:
     """Return when the oldest fill was booked that a broker does not show yet; when they were asked if all is shown.
 
     A terminal may list positions seconds late. One that stands there exactly as before our newest fills is as old as
-    that: what has filled since would be counted neither as working nor as held.
+    that: what has filled since would be counted neither as working nor as held. Which fills are new is asked only where
+    a list and our books are apart.
     """
-    since = owned.read_at
+    apart = {}
     for each in taken:
-        shown = {held.venue_position_id: held.quantity * held.side.direction for held in each.snapshot.positions}
-        before: dict[str, Decimal] = {}  # what the positions were before the fills that were looked at
-        for fill in owned.newest.get(each.account.pk, ()):
-            name = fill.venue_position_id
-            quantity, stands = shown.get(name, ZERO), before.get(name, fill.held)
-            if stands == quantity:
-                continue  # as it is shown: it has this fill, and those before it
-            before[name] = stands - fill.part
-            if before[name] == quantity:
-                since = min(since, fill.booked_at)
-    return since
+        shown = _signed(each.snapshot)
+        if any(shown.get(name, ZERO) != quantity for name, quantity in _held(owned, each.account)):
+            apart[each.account.pk] = shown
+    if not apart:
+        return owned.read_at
+    newest = statements.fetch(NEWEST, {"numbers": [*apart], "since": owned.read_at - LISTED_WITHIN})
+    return min([owned.read_at, *unseen(map(Newest._make, newest), apart=apart)])
+
+
+def unseen(newest: Iterable[Newest], *, apart: Mapping[int, Mapping[str, Decimal]]) -> list[datetime]:
+    """Return when those fills were booked that accounts do not show. Takes: what each shows, in signed lots."""
+    found = []
+    before: dict[tuple[int, str], Decimal] = {}  # what the positions were before the fills that were looked at
+    for fill in newest:
+        place = fill.account_id, fill.venue_position_id
+        quantity, stands = apart[fill.account_id].get(fill.venue_position_id, ZERO), before.get(place, fill.held)
+        if stands == quantity:
+            continue  # as it is shown: it has this fill, and those before it
+        before[place] = stands - fill.part
+        if before[place] == quantity:
+            found.append(fill.booked_at)
+    return found
+
+
+def _signed(snapshot: AccountSnapshot) -> dict[str, Decimal]:
+    return {each.venue_position_id: each.quantity * each.side.direction for each in snapshot.positions}
+
+
+def _held(owned: Owned, account: TradingAccount) -> Iterator[tuple[str, Decimal]]:
+    for line in owned.held.get(account.pk, "").splitlines():
+        name, _, quantity = line.rpartition(" ")
+        yield name, Decimal(quantity)
 
 
 def _read_account(

@@ -1,14 +1,15 @@
 """Instruments as venues define them, read once and kept."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any, LiteralString
 
 import structlog
 from django.conf import settings
 
-from nexus.core import money, statements
+from nexus.core import money
 from nexus.core.errors import FieldError, Invalid, OutsideError, Refused, Unavailable
 from trading import rules
 from trading.brokers.base import Broker
@@ -20,6 +21,11 @@ log = structlog.get_logger(__name__)
 KEPT = timedelta(hours=1)
 PRICE_KEPT = timedelta(seconds=5)
 PRICE_STEP = Decimal("1E-10")
+# Whoever renews the instrument just now holds up no order: the price is noted with the next one.
+NOTE: LiteralString = """
+UPDATE instrument SET last_mid = %(noted_mid)s, last_mid_at = %(noted_at)s
+WHERE id = (SELECT id FROM instrument WHERE id = %(noted_id)s FOR NO KEY UPDATE SKIP LOCKED)
+"""
 
 
 class UnknownSymbol(Invalid):
@@ -95,13 +101,14 @@ def implausible(quote: Quote) -> str:
     return rules.implausible(quote, spread_max=spread_max, band=settings.PRICE_BANDS.get(quote.symbol))
 
 
-def note_price(instrument: TradableInstrument, quote: Quote, *, at: datetime) -> None:
-    """Keep a price that could be trusted, at most every few seconds: the next one is judged by it."""
-    if instrument.last_mid_at is None or at - instrument.last_mid_at > PRICE_KEPT:
-        mid = money.half_even_to((quote.bid + quote.ask) / 2, PRICE_STEP)
-        statements.fetch(
-            "UPDATE instrument SET last_mid = %s, last_mid_at = %s WHERE id = %s", [mid, at, instrument.pk]
-        )
+def noting(instrument: TradableInstrument, quote: Quote, *, at: datetime) -> Mapping[str, Any]:
+    """Return what `NOTE` keeps of a price that could be trusted: the next one is judged by it. Nothing where one of the
+    last seconds is kept.
+    """
+    if instrument.last_mid_at is not None and at - instrument.last_mid_at <= PRICE_KEPT:
+        return {}
+    mid = money.half_even_to((quote.bid + quote.ask) / 2, PRICE_STEP)
+    return {"noted_id": instrument.pk, "noted_mid": mid, "noted_at": at}
 
 
 def conversion_to_usd(broker: Broker, *, currency: str) -> Conversion:

@@ -200,9 +200,7 @@ def _admit(
     name = identifiers.of(beginning.number)
     order = _draft(question, public_id=public_id, name=name)
     if judgement.verdict.allowed:
-        assert isinstance(read, Facts)
-        instruments.note_price(instrument, read.quotes[intent.symbol], at=at)
-        _reserve(order, judgement=judgement, read=read, day=day, to=to, actor=actor, at=at, context=context)
+        _reserve(order, question, judgement=judgement, to=to, actor=actor)
         return order, True
     stats.count_rejected(day)
     return _reject(order, judgement=judgement, actor=actor, at=at), True
@@ -249,23 +247,16 @@ def _draft(question: Question, *, public_id: uuid.UUID, name: str) -> TradeLedge
 
 
 def _reserve(
-    order: TradeLedger,
-    *,
-    judgement: admission.Judgement,
-    read: Facts,
-    day: stats.Day,
-    to: State,
-    actor: Actor,
-    at: datetime,
-    context: Context,
+    order: TradeLedger, question: Question, *, judgement: admission.Judgement, to: State, actor: Actor
 ) -> None:
     """Store the order as admitted: QUEUED (move 1), or marked as about to be sent (moves 1 and 3 in one commit).
 
     The transaction ends here. Raises: StopCame when a stop covers the order, or its account is live and not armed.
     """
+    quote, is_reducing = question.quote, bool(order.venue_position_id)
     assert judgement.reservation is not None
-    quote, is_reducing = read.quotes[order.symbol], bool(order.venue_position_id)
-    most = StopLevel.HALTED if context.is_sweep else StopLevel.REDUCE_ONLY
+    assert quote is not None
+    most = StopLevel.HALTED if question.context.is_sweep else StopLevel.REDUCE_ONLY
     order.checks = [check.as_dict() for check in judgement.verdict.checks]
     order.status, order.delivery = to
     order.attempts = int(to == SENDING)
@@ -276,14 +267,15 @@ def _reserve(
     order.value = judgement.reservation.value
     path = (QUEUED, SENDING) if to == SENDING else (QUEUED,)
     mark = Mark(
-        day=day,
+        day=question.day,
         value=judgement.reservation.value,
         quantity=ZERO if is_reducing else order.quantity,
         scopes=accounts.control_scopes(order.account, symbol=order.symbol),
         most=most if is_reducing else StopLevel.ACTIVE,
         armed=order.account.pk if order.account.is_live and not is_reducing else None,
+        price=instruments.noting(question.instrument, quote, at=question.at),
     )
-    _store(order, path=path, actor=actor, action="order.admitted", mark=mark, at=at)
+    _store(order, path=path, actor=actor, action="order.admitted", mark=mark, at=question.at)
 
 
 def _reject(order: TradeLedger, *, judgement: admission.Judgement, actor: Actor, at: datetime) -> TradeLedger:

@@ -7,14 +7,15 @@ began, so it searches after it has waited. It reads nothing that the locks guard
 `store` writes the order, its events, its audit event and its count. Of an admitted order it first takes the stop lock
 and reads the stop under it, inside `risk_pass_stop`, a VOLATILE function as well; it reads nothing else, so one
 snapshot is as good as several for the rest. It commits in the same round trip: a stop waits for whoever holds the lock,
-and must not wait for this process to be told of its success, find time, and ask for the commit.
+and must not wait for this process to be told of its success, find time, and ask for the commit. The price that the
+order was judged by is noted beside it, where nobody else holds the instrument.
 
 The ORM's way of the same steps is kept in tests/trading/twins.py, and a test holds the two to the same rows.
 """
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -29,6 +30,7 @@ from nexus.idempotency.services.records import RequestKey
 from risk.services import control, stats
 from risk.states import ControlScope, StopLevel
 from trading.models import TradeLedger
+from trading.services import instruments
 from trading.states import State
 
 BEGIN = """
@@ -45,7 +47,7 @@ WITH stored AS (
     SELECT stored.id, step.came_from, step."to", %(event_reason)s, '{}', %(event_at)s
     FROM stored, unnest(%(came_from)s::text[], %(to)s::text[]) WITH ORDINALITY AS step (came_from, "to", number)
     ORDER BY step.number
-){counted}
+){counted}{noted}
 SELECT id, sent_at, {append} FROM stored
 """
 
@@ -102,6 +104,7 @@ class Mark:
     scopes: tuple[tuple[ControlScope, str], ...]
     most: StopLevel
     armed: int | None = None  # the account with real money that has to be armed
+    price: Mapping[str, Any] = field(default_factory=dict)  # what `instruments.noting` says
 
 
 class StopCame(Exception):
@@ -133,8 +136,10 @@ def store(
     if mark is not None:
         given |= stats.counting(mark.day, value=mark.value, quantity=mark.quantity)
         given |= {**control.wanted(mark.scopes), "stop_most": mark.most.value, "armed_account": mark.armed}
+        given |= mark.price
     is_live = mark is not None and mark.armed is not None
-    text = _text(tuple(row), is_sent=bool(order.attempts), is_marked=mark is not None, is_live=is_live)
+    notes = mark is not None and bool(mark.price)
+    text = _text(tuple(row), is_sent=bool(order.attempts), is_marked=mark is not None, is_live=is_live, notes=notes)
     try:
         (stored,) = statements.fetch(text, given, is_last=mark is not None)
     except DatabaseError as exc:
@@ -150,8 +155,8 @@ def _beginning() -> Any:
     return BEGIN.replace("{day}", ", ".join(f'(begun.day)."{name}"' for name in stats.day_columns()))
 
 
-@lru_cache(maxsize=8)
-def _text(names: tuple[str, ...], *, is_sent: bool, is_marked: bool, is_live: bool) -> Any:
+@lru_cache(maxsize=16)
+def _text(names: tuple[str, ...], *, is_sent: bool, is_marked: bool, is_live: bool, notes: bool) -> Any:
     gate = f"FROM {control.PASSED} AS stop (passed) WHERE stop.passed{IS_ARMED if is_live else ''}" if is_marked else ""
     clock = {"sent_at": "clock_timestamp()"} if is_sent else {}
     parts = {
@@ -159,6 +164,7 @@ def _text(names: tuple[str, ...], *, is_sent: bool, is_marked: bool, is_live: bo
         "{values}": ", ".join(clock.get(name, f"%({name})s") for name in names),
         "{gate}": gate,
         "{counted}": f", counted AS ({stats.COUNT} AND EXISTS (SELECT FROM stored))" if is_marked else "",  # nosec B608
+        "{noted}": f", noted AS ({instruments.NOTE} AND EXISTS (SELECT FROM stored))" if notes else "",  # nosec B608
         "{append}": trail.APPEND,
     }
     text: str = STORE
