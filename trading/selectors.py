@@ -47,11 +47,23 @@ IN_DOUBT = Part(
     """.replace("{columns}", ", ".join(f"array_agg({name})" for name in DOUBTED)),  # nosec B608  # names of our own columns
     width=len(DOUBTED),
 )
+NEWEST: LiteralString = "SELECT id FROM trade_ledger WHERE user_id = %s ORDER BY id DESC LIMIT %s"
 WHOLE: LiteralString = """
     SELECT {columns}, CASE WHEN rejected_by = %s THEN checks::text ELSE '[]' END
     FROM trade_ledger JOIN trading_account ON trading_account.id = trade_ledger.account_id
     WHERE trade_ledger.id = ANY(%s) ORDER BY trade_ledger.id DESC
 """
+# What a page of orders shows of none: it is read when somebody asks for it.
+UNSHOWN = frozenset(
+    {"checks", "restopped", "deviation", "attempts", "asked_at", "absent_since", "absent_at", "correlation_id"}
+)
+UNSHOWN_OF_FILLS = frozenset({"venue_time_ms", "venue_offset_s", "is_nameless", "booked_at"})
+HELD: LiteralString = """
+    SELECT {columns} FROM broker_positions JOIN trading_account ON trading_account.id = broker_positions.account_id
+    WHERE broker_positions.closed_at IS NULL
+"""
+OF_USER: LiteralString = " AND trading_account.user_id = %(user)s"
+ON_PAPER: LiteralString = " AND NOT trading_account.is_live"
 CHANGING = Part(
     """
     SELECT coalesce(sum(extra_risk), 0) FROM (
@@ -243,6 +255,11 @@ def ledger_page(
     What narrows is looked for among so many orders a page, and no index tells it: a page may be short, even empty, and
     go on.
     """
+    narrows = bool(status or symbol or created_from or created_to)
+    if not narrows and before is None and user.role not in READS_ALL and not user.is_paper_only:
+        # What everybody asks first; the rest is built as it is asked.
+        found = [key for (key,) in statements.fetch(NEWEST, [user.pk, limit + 1])]
+        return _page(found, limit=limit, edge=None)
     orders = orders_of(user).prefetch_related(None).select_related(None)
     if before:
         last = orders.filter(public_id=before).values_list("pk", flat=True).first()
@@ -250,7 +267,7 @@ def ledger_page(
             raise _no_such_order()
         orders = orders.filter(pk__lt=last)
     edge = None
-    if status or symbol or created_from or created_to:
+    if narrows:
         edge = orders.values_list("pk", "public_id")[SIFTED : SIFTED + 1].first()
         orders = orders if edge is None else orders.filter(pk__gte=edge[0])
     if status:
@@ -261,11 +278,12 @@ def ledger_page(
         orders = orders.filter(created_at__gte=created_from)
     if created_to:
         orders = orders.filter(created_at__lt=created_to)
-    found = list(orders.values_list("pk", flat=True)[: limit + 1])
+    return _page(list(orders.values_list("pk", flat=True)[: limit + 1]), limit=limit, edge=edge and edge[1])
+
+
+def _page(found: list[int], *, limit: int, edge: uuid.UUID | None) -> tuple[list[TradeLedger], uuid.UUID | None]:
     page = _whole(found[:limit])
-    if len(found) > limit:
-        return page, page[-1].public_id
-    return page, None if edge is None else edge[1]
+    return page, page[-1].public_id if len(found) > limit else edge
 
 
 def ledger_rows(user: Principal, **filters: Any) -> Iterator[TradeLedger]:
@@ -284,9 +302,7 @@ def _whole(keys: list[int]) -> list[TradeLedger]:
     The checks are most of a row: a page has them where they decided, as the text they are stored as; an order that was
     admitted has passed them all, and shows them by itself.
     """
-    rows = statements.pairs(
-        TradeLedger, TradingAccount, WHOLE, [RejectedBy.LOCAL.value, keys], without=frozenset({"checks"})
-    )
+    rows = statements.pairs(TradeLedger, TradingAccount, WHOLE, [RejectedBy.LOCAL.value, keys], without=UNSHOWN)
     for order, account, (checks,) in rows:
         order.account, order.checks_text = account, checks  # type: ignore[assignment, attr-defined]
     orders = [order for order, _, _ in rows]
@@ -298,7 +314,7 @@ def _attach_fills(orders: list[TradeLedger]) -> None:
     """Give each order its fills, so that whoever shows it reads no more."""
     of: dict[int, list[Fill]] = {order.pk: [] for order in orders}
     query = "SELECT {columns} FROM fill WHERE order_id = ANY(%s) ORDER BY id"
-    for fill in statements.objects(Fill, query, [list(of)]):
+    for fill in statements.objects(Fill, query, [list(of)], without=UNSHOWN_OF_FILLS):
         if fill.order_id is not None:
             of[fill.order_id].append(fill)
     for order in orders:
@@ -326,6 +342,19 @@ def open_positions(accounts: Iterable[TradingAccount]) -> QuerySet[BrokerPositio
         .select_related("account")
         .order_by("pk")
     )
+
+
+def positions_held(user: Principal) -> list[BrokerPosition]:
+    """Return the open positions that a person may see, with their accounts, the oldest first. One statement."""
+    seen: LiteralString = HELD + ("" if user.role in READS_ALL else OF_USER) + (ON_PAPER if user.is_paper_only else "")
+    rows = statements.pairs(BrokerPosition, TradingAccount, seen + " ORDER BY broker_positions.id", {"user": user.pk})
+    known: dict[int, TradingAccount] = {}
+    held = []
+    for position, account, _ in rows:
+        assert account is not None
+        position.account = known.setdefault(account.pk, account)
+        held.append(position)
+    return held
 
 
 def positions_found(

@@ -266,10 +266,8 @@ class Positions(APIView):
     @extend_schema(responses=forms.PositionList, summary="List open positions with the broker's prices")
     def get(self, request: Request) -> HttpResponse:
         """List the open positions this person may see."""
-        accounts = list(selectors.accounts_of(_person(request)))
-        positions = list(selectors.open_positions(accounts))
-        held = {row.account_id for row in positions}
-        snapshots = live.snapshots([account for account in accounts if account.pk in held])
+        positions = selectors.positions_held(_person(request))
+        snapshots = live.snapshots({row.account_id: row.account for row in positions}.values())
         rows = selectors.beside(positions, snapshots=snapshots)
         return rendering.answer(rendering.positions(rows))
 
