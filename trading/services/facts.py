@@ -229,9 +229,11 @@ def _read_account(
     margin, profit = questions.margin, questions.profit
     names = sorted(symbols | _conversions(account, met.values()))
     snapshot = broker.snapshot(symbols=names, margin=margin, profit=profit)
-    strangers = {position.symbol for position in snapshot.positions} - set(met)
     lacking = _lacking(account, snapshot, owned)
-    if not strangers and not lacking:
+    books = BrokerPosition.objects.filter(account=account, venue_position_id__in=lacking, closed_at=None)
+    missed = list(books.order_by("pk")) if lacking else []  # what was closed in our books meanwhile is no more
+    strangers = {position.symbol for position in [*snapshot.positions, *missed]} - set(met)
+    if not strangers and not missed:
         return AccountFacts(account, snapshot), met
     for name in sorted(strangers):
         try:
@@ -240,8 +242,6 @@ def _read_account(
             continue  # without its terms nothing is opened beside it, and what closes another position goes on
         except Unavailable as exc:
             raise Unreachable(f"A position in {name} cannot be valued: {exc}") from exc
-    books = BrokerPosition.objects.filter(account=account, venue_position_id__in=lacking, closed_at=None)
-    missed = list(books.order_by("pk")) if lacking else []  # what was closed in our books meanwhile is no more
     names = sorted(symbols | _conversions(account, met.values()) | {row.symbol for row in missed})
     snapshot = broker.snapshot(symbols=names, margin=margin, profit=profit)
     return AccountFacts(account, snapshot, _as_last_seen(missed, snapshot)), met
