@@ -181,6 +181,19 @@ def test_an_older_position_that_the_terminal_does_not_list_counts_as_last_seen(c
         unlisted.clear()
 
 
+def test_what_only_our_books_know_of_is_learned_and_valued(client, paper, two, unlisted):
+    paper.quote("USDJPY", "150.000", "150.010")
+    unlisted |= {two[0]}
+    held = BrokerPosition.objects.filter(venue_position_id=two[0])
+    held.update(symbol="USDJPY", stop_loss=149)
+
+    used = counted(client)
+    held.update(symbol="EURUSD", stop_loss=Decimal("1.0800"))
+
+    # 0.20 of both spreads, 5.44 of the one that is listed; from 150 to 149·0.9995 on 1,000 USD: 7.17
+    assert used == ["12.81", "1000", "2"]
+
+
 def test_what_is_not_listed_is_nothing_to_close(client, two, unlisted):
     unlisted |= {two[0]}
     position = BrokerPosition.objects.get(venue_position_id=two[0])

@@ -232,7 +232,8 @@ def _read_account(
     lacking = _lacking(account, snapshot, owned)
     books = BrokerPosition.objects.filter(account=account, venue_position_id__in=lacking, closed_at=None)
     missed = list(books.order_by("pk")) if lacking else []  # what was closed in our books meanwhile is no more
-    strangers = {position.symbol for position in [*snapshot.positions, *missed]} - set(met)
+    strangers = {held.symbol for held in snapshot.positions} | {row.symbol for row in missed}
+    strangers -= set(met)
     if not strangers and not missed:
         return AccountFacts(account, snapshot), met
     for name in sorted(strangers):
