@@ -134,6 +134,7 @@ class AccountSnapshot:
     margin_asked: Decimal | None = None  # what `MarginQuestion` asked, where the venue answers it in the same unit
     profit_asked: Decimal | None = None  # likewise of `ProfitQuestion`
     pause_s: float = 0  # how long the venue is to be left alone: it has said that too much was asked of it
+    credit: Decimal = Decimal(0)  # lent by the venue: in the equity, and no part of the balance
 
     @property
     def hides_something(self) -> bool:

@@ -35,11 +35,11 @@ KINDS = {  # name → dotted path: accounts stands below whoever has something t
     "USER_ACTIVATE": "accounts.services.staffing.ACTIVATE",
     "SECOND_FACTOR_RESET": "accounts.services.staffing.RESET",
     "PASSWORD_RESET": "accounts.services.staffing.PASSWORD_RESET",
-    "LIMIT_RAISE": "risk.services.changes.RAISE",
+    "LIMIT_RAISE": "trading.services.raises.RAISE",
     "CONTROL_RELEASE": "trading.services.resuming.RELEASE",
     "ORDER_DECISION": "trading.services.decisions.DECISION",
-    "ACCOUNT_PUT_ASIDE": "trading.services.putting_aside.PUT_ASIDE",
-    "ACCOUNT_TAKE_UP": "trading.services.putting_aside.TAKE_UP",
+    "ACCOUNT_PUT_ASIDE": "reconciliation.services.putting_aside.PUT_ASIDE",
+    "ACCOUNT_TAKE_UP": "reconciliation.services.putting_aside.TAKE_UP",
     "REVIEW_DECISION": "reconciliation.services.decisions.AGREED",
 }
 PERSONAL = frozenset({"email", "full_name"})  # in a payload: the audit keeps these where they can be erased

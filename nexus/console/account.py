@@ -1,25 +1,31 @@
 """One account on one page: how it stands, what it holds, what waits; and whether anybody looks at it."""
 
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django.urls import reverse
+from django.utils.html import format_html_join
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
 from accounts import selectors as people
 from accounts.rules import Action
 from nexus.alerts import selectors as alerts
-from nexus.console import approvals, limits
+from nexus.console import approvals, limits, reviews
 from nexus.console.acts import Act, Done, Plan, version_of
 from nexus.console.limits import Owner
 from nexus.console.pages import Page
 from nexus.console.staff import waits
 from nexus.console.venues import standing_of
+from nexus.console.words import ago, stamp, usd
 from nexus.core import sentences
 from reconciliation import selectors as reconciliation
+from reconciliation.services import putting_aside
 from risk.states import LimitScope, StopLevel
 from trading import selectors as trading
-from trading.services import facts, putting_aside
+from trading.services import facts
+from trading.services.accounts import Account
+from trading.services.putting_aside import Attention
 
 SHOWN = 20
 
@@ -63,13 +69,13 @@ class _Attention(Act):
     """What putting aside and taking up again share."""
 
     action: ClassVar = Action.ACCOUNT_CHANGE
-    is_active: ClassVar[bool]
+    way: ClassVar[Attention]
 
     def _plan(self, public_id: Any, **words_of: Any) -> Plan:
         account = trading.seen_account(self.person, public_id=public_id)
-        seen = putting_aside.standing(account)
+        seen, obstacle = self.way.standing(account), self.way.obstacle(account)
         is_own = account.user_id == self.person.pk
-        barred = putting_aside.obstacle(account, is_active=self.is_active)
+        barred = obstacle.detail if obstacle else ""
         return Plan(
             version=version_of(**seen),
             facts=(
@@ -77,6 +83,7 @@ class _Attention(Act):
                 (_("Owner"), account.user.email),
                 (_("Open positions"), seen["open_positions"]),
                 (_("Orders that wait"), seen["open_orders"]),
+                *_comparison(account, at=now()),
             ),
             before=_("Looked at every five seconds, and compared every minute.")
             if account.is_active
@@ -94,17 +101,16 @@ class _Attention(Act):
     def act(self, words: dict[str, Any], plan: Plan, **kwargs: Any) -> Done:
         """Ask for it."""
         return waits(
-            putting_aside.ask(
-                public_id=kwargs["account_id"], is_active=self.is_active, reason=words["reason"], by=self.person,
-                at=now(), seen=plan.more["seen"],
+            self.way.ask(
+                public_id=kwargs["account_id"], reason=words["reason"], by=self.person, at=now(), seen=plan.more["seen"]
             )
-        )  # fmt: skip
+        )
 
 
 class PutAsidePage(_Attention):
     """Ask for an account to be looked at no more."""
 
-    is_active: ClassVar = False
+    way: ClassVar = putting_aside.PUT_ASIDE
 
     def plan(self, **kwargs: Any) -> Plan:
         """Show what is seen no more."""
@@ -123,7 +129,7 @@ class PutAsidePage(_Attention):
 class TakeUpPage(_Attention):
     """Ask for an account to be looked at again."""
 
-    is_active: ClassVar = True
+    way: ClassVar = putting_aside.TAKE_UP
 
     def plan(self, **kwargs: Any) -> Plan:
         """Show what begins again."""
@@ -136,3 +142,20 @@ class TakeUpPage(_Attention):
                 _("Where a stop with a sweep stands over it, it is swept."),
             ),
         )
+
+
+def _comparison(account: Account, *, at: datetime) -> list[tuple[str, object]]:
+    """Return what the last comparison has found, when that was, and what of it nobody has decided."""
+    cycle = reconciliation.compared([account]).get(account.pk)
+    found, seen = _("unknown"), _("never")
+    if cycle is not None and cycle.succeeded_at is not None:
+        found = usd(cycle.discrepancy_usd) + (f" {_('and more')}" if cycle.is_unvalued else "")
+        seen = f"{stamp(cycle.succeeded_at)} UTC ({ago(cycle.succeeded_at, at)})"
+    waiting = format_html_join(
+        ", ", '<a href="{}">{}</a> {}',
+        (
+            (reverse("admin:console_review", args=[each.public_id]), reviews.named(each), reviews.worth(each))
+            for each in reconciliation.open_of(account)
+        ),
+    )  # fmt: skip
+    return [(_("D (USD)"), found), (_("Compared"), seen), (_("Open reviews"), waiting or _("No difference waits."))]

@@ -65,7 +65,7 @@ class ReviewsPage(Page):
         rows, at = list(selectors.queue()[: SHOWN + 1]), now()
         holders = people.names([row.owner for row in rows])
         shown = [
-            (row, holders.get(row.owner, row.owner) if is_held(row) else "", decisions.needs_another(row))
+            (row, holders.get(row.owner, row.owner) if is_held(row) else "", decisions.needs_another(row, at=at))
             for row in rows[:SHOWN]
         ]
         return {"rows": shown, "has_more": len(rows) > SHOWN, "at": at, "me": str(self.person.public_id)}
@@ -92,7 +92,7 @@ class ReviewPage(Page):
             "holder": known.get(holder, holder),
             "is_mine": holder == str(self.person.public_id),
             "decided_by": known.get(row.decided_by, row.decided_by),
-            "needs_another": decisions.needs_another(row),
+            "needs_another": decisions.needs_another(row, at=at),
             "asked": asked,
             "may_decide": self.may(Action.REVIEW_DECIDE),
             "next": following(row),
@@ -137,12 +137,11 @@ class DecidePage(Act):
         row, decision = selectors.review(kwargs["review_id"]), _named(kwargs["decision"])
         words, meaning = map(str, WORDS[decision])
         choice = _choice(row, decision)
-        is_large = decisions.needs_another(row) and decision is not Decision.RUN_AGAIN
-        second = (
-            (gettext("It is too large for one, or nobody can value it: another operator has to agree."),)
-            if is_large
-            else ()
+        is_large = decisions.needs_another(row, at=now()) and decision is not Decision.RUN_AGAIN
+        words_of_two = gettext(
+            "It is too large for one, nobody can value it, or its broker is gone: another operator has to agree."
         )
+        second = (words_of_two,) if is_large else ()
         return Plan(
             title=gettext("%(decision)s: %(what)s of %(account)s")
             % {"decision": words, "what": named(row), "account": row.account},

@@ -54,7 +54,7 @@ class ReviewView(serializers.Serializer[Review]):
 
     def get_needs_another(self, review: Review) -> bool:
         """Tell whether one person may decide it."""
-        return decisions.needs_another(review)
+        return decisions.needs_another(review, at=now())
 
 
 class EffectView(serializers.Serializer[Any]):

@@ -2,7 +2,8 @@
 
 It takes the version of the evidence that the operator saw. Evidence that the newest complete run does not confirm is
 old, and a decision raised on old data is refused. Above RECONCILIATION_STOP_ABOVE, and where nobody can say what the
-difference is worth, a second operator agrees to exactly that version before anything is done.
+difference is worth, a second operator agrees to exactly that version before anything is done. So do two where a broker
+has been gone for a day: they may keep ours, so that its account can be put aside.
 """
 
 import uuid
@@ -32,6 +33,7 @@ from trading.states import CorrectionKind
 
 KIND = "REVIEW_DECISION"
 REASON_LENGTH_MIN = 10
+GONE_AFTER = timedelta(hours=24)  # without a complete run there is no fresh evidence to wait for
 
 
 class OldEvidence(Conflict):
@@ -57,7 +59,7 @@ def preview(*, review_id: uuid.UUID, decision: Decision, at: datetime) -> Effect
         raise reviews.NotOpen(f"The review is {row.state}: there is nothing to decide.")
     if decision is Decision.RUN_AGAIN:
         return Effect(row.version, ("The account is reconciled now. Nothing else changes.",))
-    _require_current(row, version=row.version, at=at)
+    _require_current(row, decision, version=row.version, at=at)
     if decision is Decision.KEEP_OURS:
         return Effect(
             row.version,
@@ -103,9 +105,15 @@ def agree(*, review_id: uuid.UUID, reason: str, by: Principal, at: datetime) -> 
     return Review.objects.get(public_id=review_id)
 
 
-def needs_another(row: Review) -> bool:
-    """Tell whether a difference is too large for one person, or of unknown worth."""
-    return row.value_usd is None or abs(row.value_usd) > settings.RECONCILIATION_STOP_ABOVE
+def needs_another(row: Review, *, at: datetime) -> bool:
+    """Tell whether a difference is too large for one person, of unknown worth, or of a broker that is gone."""
+    is_large = row.value_usd is None or abs(row.value_usd) > settings.RECONCILIATION_STOP_ABOVE
+    return is_large or is_gone(row, at=at)
+
+
+def is_gone(row: Review, *, at: datetime) -> bool:
+    """Tell whether no run has seen a difference for so long that nobody can ask for fresh figures."""
+    return at - row.seen_at > GONE_AFTER
 
 
 @transaction.atomic(durable=True)
@@ -120,8 +128,8 @@ def _decide(
         _log(row, Action.RUN_AGAIN, [], reason=reason, actor=actor, at=at)
         reviews.note("review.run_again", row, actor=actor, at=at, reason=reason)
         return Decided(row)
-    _require_current(row, version=version, at=at)
-    if needs_another(row):
+    _require_current(row, decision, version=version, at=at)
+    if needs_another(row, at=at):
         target, payload = Target("review", str(row.public_id)), _payload(row, decision=decision)
         request = approvals.ask(kind=KIND, target=target, payload=payload, by=by, reason=reason, at=at)
         return Decided(row, approval=request.public_id)
@@ -159,7 +167,8 @@ class _Agreed:
 
     def examine(self, request: Request, *, by: Principal, at: datetime) -> None:
         """Refuse while the newest complete run does not confirm the figures. Raises: OldEvidence."""
-        _require_current(self._row(request), version=request.payload["version"], at=at)
+        decision = Decision(request.payload["decision"])
+        _require_current(self._row(request), decision, version=request.payload["version"], at=at)
 
     def execute(self, request: Request, *, by: Principal, reason: str, at: datetime) -> Executed:
         """Apply the decision, for the reason of who asked."""
@@ -199,12 +208,13 @@ def _lock_cycle(review_id: uuid.UUID) -> None:
     Cycle.objects.select_for_update(of=("self",), no_key=True).filter(account_id=account_id).first()
 
 
-def _require_current(row: Review, *, version: int, at: datetime) -> None:
+def _require_current(row: Review, decision: Decision, *, version: int, at: datetime) -> None:
     cycle = Cycle.objects.filter(account_id=row.account_id).first()
     age_max = timedelta(seconds=settings.RECONCILIATION_AGE_MAX_S)
     is_newest = cycle is not None and cycle.last_run == row.seen_run
     is_fresh = cycle is not None and cycle.succeeded_at is not None and at - cycle.succeeded_at <= age_max
-    if version != row.version or not is_newest or not is_fresh:
+    is_settled = decision is Decision.KEEP_OURS and is_gone(row, at=at)  # it moves nothing in our books
+    if version != row.version or not is_newest or not (is_fresh or is_settled):
         raise OldEvidence("The figures have changed, or are too old. Ask for a fresh run and look again.")
     # A position that has moved refuses its correction; a balance has no such row of its own.
     if "amount" in row.evidence and comparison.has_told_late(

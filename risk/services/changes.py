@@ -200,7 +200,7 @@ def _say(change_id: int, *, approve: bool, by: Principal, reason: str, at: datet
         raise ChangeDecided(exc.detail) from exc
 
 
-class _Raise:
+class Raise:
     """How a proposal to raise a limit is looked at and done."""
 
     def payload(self, request: Request) -> dict[str, Any] | None:
@@ -213,7 +213,7 @@ class _Raise:
         return _payload(change, current=_current(scope=scope, key=change.key, kind=kind))
 
     def examine(self, request: Request, *, by: Principal, at: datetime) -> None:
-        """Ask for nothing else."""
+        """Ask for nothing else here: whose account a limit is of, those above know."""
 
     def execute(self, request: Request, *, by: Principal, reason: str, at: datetime) -> Executed:
         """Put the limit in force."""
@@ -245,9 +245,6 @@ class _Raise:
             detail={"change": change.pk, "reason": reason},
             occurred_at=at,
         )
-
-
-RAISE = _Raise()
 
 
 def _payload(change: LimitChange, *, current: RiskLimit | None) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def test_keeping_ours_takes_two_as_well(large, operators, reconcile):
 
 def test_what_nobody_can_value_takes_two(large):
     large.value_usd = None
-    assert decisions.needs_another(large)
+    assert decisions.needs_another(large, at=now())
 
 
 def test_other_figures_make_the_request_stale(large, operators, reconcile):

@@ -103,6 +103,22 @@ def test_what_is_rejected_or_taken_back_leaves_room_for_another(people):
     assert in_force() == 500
 
 
+@pytest.mark.parametrize("scope", ["USER", "ACCOUNT"])
+def test_nobody_agrees_to_more_room_for_himself(people, account, trader, scope):
+    User.objects.filter(pk=trader.pk).update(role=Role.OPERATOR)  # the accounts of the time before stay
+    mine = {"scope": LimitScope(scope), "key": str(trader.pk if scope == "USER" else account.pk)}
+    changes.lower(**USER | mine, value=Decimal(500), reason="A test.", actor=TESTER, at=now())
+    change = changes.propose(**USER | mine, value=Decimal(800), reason="More room.", by=people[0], at=now())
+
+    refused = decide(User.objects.get(pk=trader.pk))
+
+    assert (refused.status_code, refused.json()["code"]) == (403, "second_person_needed")
+    assert not ApprovalDecision.objects.exists()
+    assert decide(people[1]).json()["state"] == "EXECUTED"
+    change.refresh_from_db()
+    assert (change.state, change.decided_by_id) == (ChangeState.APPLIED.value, people[1].pk)
+
+
 def release(by: User) -> ControlRelease:
     row, _ = resuming.propose(
         scope=ControlScope.SYSTEM, key="", level=StopLevel.ACTIVE, reason="Mended.", by=by, at=now()

@@ -53,6 +53,36 @@ def test_a_deposit_that_nobody_has_told_of_hides_no_loss(stopped_out, execute, p
     assert AccountDay.objects.get().cash_flow == 1000
 
 
+def test_credit_that_nobody_has_told_of_hides_no_loss(stopped_out, execute, paper, account):
+    paper.control.balance(LOGIN, "1000", kind=mt5.DEAL_TYPE_CREDIT)
+
+    before = lost(execute)
+    assert not CashMovement.objects.filter(kind=CashKind.CREDIT).exists()
+    look(account)
+    assert CashMovement.objects.filter(kind=CashKind.CREDIT).exists()
+
+    assert before == "60"
+    assert AccountDay.objects.get().cash_flow == 1000
+
+
+def test_credit_that_is_told_counts_once_and_taken_back_it_is_no_loss(stopped_out, execute, paper, account):
+    for amount in ("1000", "-1000"):
+        paper.control.balance(LOGIN, amount, kind=mt5.DEAL_TYPE_CREDIT)
+        look(account)
+        assert AccountFigures.objects.get().loss_today == 60
+
+    assert lost(execute) == "60"
+
+
+def test_credit_from_before_we_began_is_in_the_day_s_first_equity(execute, paper, account, monkeypatch):
+    monkeypatch.setattr(watch, "_since_we_began", lambda *_: [])
+    paper.control.balance(LOGIN, "1000", kind=mt5.DEAL_TYPE_CREDIT)
+    look(account)
+
+    assert AccountFigures.objects.get().unexplained_before == 101_000
+    assert lost(execute) == "0"
+
+
 @pytest.mark.parametrize("amount", ["-1000", "1000"])
 def test_what_moves_on_somebody_else_s_account_is_neither_a_loss_nor_a_deposit_here(
     stopped_out, execute, paper, amount

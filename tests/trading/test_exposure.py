@@ -13,9 +13,10 @@ from tests.client import ApiClient
 from tests.trading.conftest import limit
 from tests.trading.desk import LIMIT, MARKET, act, ask_about_everything, place, position_of
 from tests.trading.test_closing import alter
+from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
-from trading.models import Fill, TradeLedger
-from trading.services import accounts, facts
+from trading.models import BrokerPosition, Fill, TradeLedger
+from trading.services import accounts, facts, watch
 from trading.services.facts import AccountFacts, Newest
 from trading.types import VenuePosition
 
@@ -143,3 +144,80 @@ def test_what_waits_needs_the_margin_that_its_broker_asks_for_such_an_order(clie
     paper.quote("EURUSD", "1.08290", "1.08300")
     ask_about_everything()
     assert place(client, LIMIT | {"limit_price": "1.08200"})["reason"] == ""  # 65,000 are bound now, and 23,000 left
+
+
+@pytest.fixture
+def two(client, paper, monkeypatch) -> list[str]:
+    """Two positions of 0.01 that are older than what terminals show late."""
+    for name in ("OWNED", "OWNED_AND_MADE"):
+        monkeypatch.setattr(facts, name, getattr(facts, name).replace("10 seconds", "0 seconds"))
+    for _ in range(2):
+        place(client, OTHER)
+    return list(BrokerPosition.objects.order_by("pk").values_list("venue_position_id", flat=True))
+
+
+@pytest.fixture
+def unlisted(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """What the terminal leaves out of its list of positions."""
+    left_out: set[str] = set()
+    whole = Mt5Broker.snapshot
+
+    def part(self: Mt5Broker, **words: Any) -> Any:
+        shown = whole(self, **words)
+        return replace(shown, positions=tuple(p for p in shown.positions if p.venue_position_id not in left_out))
+
+    monkeypatch.setattr(Mt5Broker, "snapshot", part)
+    return left_out
+
+
+def counted(client: ApiClient) -> list[str]:
+    """Return how an order that is too large is held against what stands."""
+    answer = place(client, MARKET | {"quantity": "2"})
+    assert answer["status"] == "REJECTED"
+    used = {check["name"]: check["used"] for check in answer["checks"]}
+    return [used[name] for name in ("DAILY_LOSS", "POSITION_SIZE", "POSITION_COUNT")]
+
+
+def test_an_older_position_that_the_terminal_does_not_list_counts_as_last_seen(client, paper, two, unlisted):
+    paper.quote("EURUSD", "1.08600", "1.08610")  # what has been won since can be lost again
+    whole = counted(client)
+
+    for left_out in two:
+        unlisted |= {left_out}
+        assert counted(client) == whole
+        unlisted.clear()
+
+
+def test_what_only_our_books_know_of_is_learned_and_valued(client, paper, two, unlisted):
+    paper.quote("USDJPY", "150.000", "150.010")
+    unlisted |= {two[0]}
+    held = BrokerPosition.objects.filter(venue_position_id=two[0])
+    held.update(symbol="USDJPY", stop_loss=149)
+
+    used = counted(client)
+    held.update(symbol="EURUSD", stop_loss=Decimal("1.0800"))
+
+    # 0.20 of both spreads, 5.44 of the one that is listed; from 150 to 149·0.9995 on 1,000 USD: 7.17
+    assert used == ["12.81", "1000", "2"]
+
+
+def test_what_is_not_listed_is_nothing_to_close(client, two, unlisted):
+    unlisted |= {two[0]}
+    position = BrokerPosition.objects.get(venue_position_id=two[0])
+
+    answer = act(client, f"/trading/positions/{position.public_id}/close")
+
+    assert answer.json()["status"] == "REJECTED"
+
+
+def test_a_stop_that_was_hit_counts_until_it_is_booked_and_no_longer(client, paper, account, two):
+    limit(LimitKind.DAILY_LOSS, "45", user=account.user)
+    before = counted(client)
+    paper.quote("EURUSD", "1.07990", "1.08000")  # both are closed there
+    assert len(paper.truth()["positions"]) == 0
+    unbooked = counted(client)
+
+    watch.look(account_id=account.pk, at=now())
+
+    assert unbooked[2] == before[2] == "2"
+    assert counted(client)[1:] == ["0", "0"]

@@ -1,6 +1,7 @@
 """On a netting account the stop of an order that adds becomes the whole position's: what that may cost is counted."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from tests.fakes import paper as paper_broker
 from tests.trading.conftest import brief, link
 from trading.brokers import registry
 from trading.brokers.mt5 import session
+from trading.brokers.mt5.adapter import Mt5Broker
 from trading.models import BrokerPosition, TradeLedger
-from trading.services import accounts, orders, watch
+from trading.services import accounts, facts, orders, watch
 from trading.states import OrderType, Side, TimeInForce
 
 Place = Callable[..., TradeLedger]
@@ -63,6 +65,34 @@ def place(request: pytest.FixtureRequest, floor, tmp_path: Path, settings, monke
 # Held: 0.5 lots, marked at 1.08490, whose stop at 1.0840 may fill at 1.083458: 72.10 USD. With the stop of the order
 # that adds, at 1.0500 that may fill at 1.049475: 1771.25. The order itself: 0.035745 on 1,000 units, and 0.07: 35.82.
 HELD, FAR, OWN, BESIDE = ("0.5", "1.0840"), ("0.01", "1.0500"), Decimal("35.82"), Decimal("1699.15")
+
+
+def test_what_is_listed_under_another_name_is_no_other_position_and_what_is_not_listed_counts(
+    place, settings, monkeypatch
+):
+    for name in ("OWNED", "OWNED_AND_MADE"):
+        monkeypatch.setattr(facts, name, getattr(facts, name).replace("10 seconds", "0 seconds"))
+    place(*HELD)
+    settings.MAX_POSITION_SIZE = Decimal(100_000)
+
+    def counted():
+        found = {check["name"]: check["used"] for check in place("5", "1.0840").checks}
+        return [found[name] for name in ("DAILY_LOSS", "POSITION_SIZE", "POSITION_COUNT")]
+
+    whole = counted()
+    listed = Mt5Broker.snapshot
+
+    def other(self, **words):
+        shown = listed(self, **words)
+        named = (replace(each, venue_position_id="999") for each in shown.positions)
+        return replace(shown, positions=tuple(named))
+
+    monkeypatch.setattr(Mt5Broker, "snapshot", other)
+    assert counted() == whole
+    monkeypatch.setattr(Mt5Broker, "snapshot", lambda *given, **words: replace(
+        listed(*given, **words), positions=(), margin_used=Decimal(0)
+    ))  # fmt: skip
+    assert counted() == whole
 
 
 def test_a_small_order_that_moves_the_stop_of_a_large_position_is_held_against_the_days_loss(place, settings):

@@ -13,6 +13,7 @@ from accounts.services.approvals import ApprovalStale, SecondPersonNeeded
 from accounts.states import Role
 from nexus.alerts.models import Alert
 from nexus.core.errors import NotFound
+from reconciliation.services.putting_aside import PUT_ASIDE, TAKE_UP
 from risk.models import AccountSight
 from tests.factories.accounts import UserFactory
 from tests.trading.conftest import brief
@@ -25,9 +26,8 @@ SMALL = brief(quantity=Decimal("0.01"), entry_price=None)
 
 
 def ask(account: TradingAccount, by: User, *, is_active: bool = False, **more: Any) -> ApprovalRequest:
-    return putting_aside.ask(
-        public_id=account.public_id, is_active=is_active, reason="Its broker is left.", by=by, at=now(), **more
-    )
+    way = TAKE_UP if is_active else PUT_ASIDE
+    return way.ask(public_id=account.public_id, reason="Its broker is left.", by=by, at=now(), **more)
 
 
 def agree(request: ApprovalRequest, by: User) -> None:
@@ -83,7 +83,7 @@ def test_not_while_nobody_knows_what_became_of_an_order(account, people, execute
 
 
 def test_what_was_opened_since_it_was_asked_for_makes_it_void(account, people, execute):
-    seen = putting_aside.standing(account)
+    seen = PUT_ASIDE.standing(account)
     asked = ask(account, people[0])
     assert execute(SMALL).status == "FILLED"
 

@@ -190,6 +190,13 @@ def test_a_strange_fill_is_converted_at_the_side_that_costs_more(account):
     assert used(account)[1].reason == "EXTERNAL_VALUE_UNKNOWN"
 
 
+def test_a_strange_fill_below_zero_takes_nothing_off(account):
+    instrument(account)
+    fill(account, None, "1", at=DAY, price=D("-0.5"))
+
+    assert used(account)[1] == 50_000
+
+
 def test_a_strange_fill_in_an_unknown_instrument_has_no_value(account):
     fill(account, None, "0.5", at=DAY, symbol="NOSUCH")
 

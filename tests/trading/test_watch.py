@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -21,6 +22,7 @@ from tests.trading.desk import MARKET, place
 from tests.trading.test_closing import alter
 from tests.trading.test_sweeps_at_once import frozen, frozen_account
 from trading.brokers.mt5 import client as gateway
+from trading.brokers.mt5 import wire
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import AccountFigures, BrokerPosition, CashMovement, Fill, TradeLedger
@@ -67,6 +69,35 @@ def test_somebody_elses_trade_is_booked_as_external_and_told(execute, paper, acc
     assert BrokerPosition.objects.get().quantity == Decimal("-0.5")
     assert Alert.objects.get().kind == "EXTERNAL_FILL"
     assert [event.action for event in new_events() if event.action.startswith("fill.")] == ["fill.booked_external"]
+
+
+@pytest.mark.parametrize("price", ["0", "-37.63"])
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_a_deal_at_no_price_above_zero_is_booked_like_any_other(execute, paper, account, monkeypatch, price, is_ours):
+    """Oil has traded below zero. One deal that our books did not take would hide everything that comes after it."""
+    whole = wire._fill
+
+    def odd(deal: Any, **words: Any) -> Any:
+        fill = whole(deal, **words)
+        return replace(fill, price=Decimal(price)) if fill.quantity == Decimal("0.1") else fill
+
+    monkeypatch.setattr(wire, "_fill", odd)
+    if is_ours:
+        order = execute()
+        assert (order.status, order.average_price) == (OrderStatus.FILLED, Decimal(price))
+    else:
+        paper.control.manual_trade(LOGIN, "EURUSD", mt5.ORDER_TYPE_BUY, "0.1", sl="1.08")
+    paper.control.manual_trade(LOGIN, "EURUSD", mt5.ORDER_TYPE_SELL, "0.5", sl="1.09")
+    paper.control.balance(LOGIN, "500")
+
+    watch.look(account_id=account.pk, at=now())
+
+    assert AccountFigures.objects.get().failing_since is None
+    assert list(Fill.objects.order_by("venue_fill_id").values_list("quantity", "price")) == [
+        (Decimal("0.1"), Decimal(price)), (Decimal("0.5"), Decimal("1.08490")),
+    ]  # fmt: skip
+    assert BrokerPosition.objects.get(quantity__gt=0).price_open == Decimal(price)
+    assert CashMovement.objects.filter(amount=500).exists()
 
 
 def test_an_external_position_counts_against_the_daily_loss(execute, paper, account, settings):

@@ -42,7 +42,6 @@ class Fill(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["account", "venue_fill_id"], name="fill_one_a_deal"),
             models.CheckConstraint(condition=models.Q(quantity__gt=0), name="fill_quantity_above_zero"),
-            models.CheckConstraint(condition=models.Q(price__gt=0), name="fill_price_above_zero"),
         ]
         indexes: ClassVar = [models.Index(fields=["account", "booked_at"], name="fill_by_booking")]
 

@@ -2,7 +2,8 @@
 
 A deposit is in the balance at once, and in the list of cash movements only when somebody has asked for it. Until then
 it must not look like a profit, which would hide a loss of the day. So what the balance has more than our books explain
-counts as paid in, whoever has told of it or not. What it has less is a loss until it is explained.
+counts as paid in, whoever has told of it or not. What it has less is a loss until it is explained. Credit, which stands
+in the equity beside the balance, is money like any other here.
 """
 
 from collections.abc import Mapping
@@ -24,13 +25,13 @@ from trading.services.facts import Facts, Missing
 BEGINNING, FOREVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 SETTLED = timedelta(minutes=1)  # no transaction lasts as long: what was booked before this is in the sum for good
 
-# What was booked of an account after `{since}` and until `{until}`. Credit is no part of a balance. An open end of time
-# is written as one, so that a plan for any value expects few rows.
+# What was booked of an account after `{since}` and until `{until}`. An open end of time is written as one, so that a
+# plan for any value expects few rows.
 MOVED: LiteralString = """
     (SELECT coalesce(sum(profit + swap + commission + fee), 0) FROM fill
       WHERE account_id = {account} AND booked_at > {since} AND booked_at <= {until})
   + (SELECT coalesce(sum(amount), 0) FROM cash_movement
-      WHERE account_id = {account} AND kind <> 'CREDIT' AND booked_at > {since} AND booked_at <= {until})
+      WHERE account_id = {account} AND booked_at > {since} AND booked_at <= {until})
   + (SELECT coalesce(sum(amount), 0) FROM book_correction
       WHERE account_id = {account} AND created_at > {since} AND created_at <= {until})
 """
@@ -47,7 +48,7 @@ EXPLAINED = Part(
 def advance(row: AccountFigures, *, balance: Decimal, clock: datetime, is_new_day: bool) -> None:
     """Bring the sum of an account's figures up to what nobody can add to any more; once a day from its beginning.
 
-    Takes: the row to be saved, the balance that the same look has shown, `clock` by the database.
+    Takes: the row to be saved, the balance that the same look has shown, credit included, `clock` by the database.
     """
     assert connection.in_atomic_block
     since = None if is_new_day else row.explained_until
@@ -74,7 +75,7 @@ def with_untold(
         known, before, date = sums.get(account.pk, (None, ZERO, None))
         if known is None or account.pk not in told or date != at.date() or _is_untold(account, each.snapshot.balance):
             continue
-        extra = each.snapshot.balance - known - before
+        extra = each.snapshot.balance + each.snapshot.credit - known - before
         told[account.pk] += extra if extra >= CENT else ZERO
     return told
 

@@ -136,7 +136,7 @@ def unfit_conversion(
         return Unknown(facts.reason, facts.detail)
     names = {instrument.usd_symbol, *beside}
     for each in facts.accounts:
-        symbols = {held.symbol for held in each.snapshot.positions} | {order.symbol for order in each.snapshot.orders}
+        symbols = {held.symbol for held in each.positions} | {order.symbol for order in each.snapshot.orders}
         met = (facts.instruments.get((each.account.pk, symbol)) for symbol in symbols)
         names |= {each.account.usd_symbol, *(known.usd_symbol for known in met if known is not None)}
     for name in sorted(names - {""}):
@@ -253,9 +253,9 @@ def _split(each: AccountFacts, doubtful: Mapping[str, TradeLedger]) -> tuple[lis
     """
     strangers = [_as_filled(order) for order in each.snapshot.orders if order.client_order_id not in doubtful]
     if each.snapshot.mode is not PositionMode.HEDGING:
-        return [], [*each.snapshot.positions, *strangers]
+        return [], [*each.positions, *strangers]
     own = [p for p in each.snapshot.positions if p.client_order_id and p.client_order_id in doubtful]
-    return own, [*(p for p in each.snapshot.positions if p not in own), *strangers]
+    return own, [*(p for p in each.positions if p not in own), *strangers]
 
 
 def _as_filled(order: VenueOrder) -> VenuePosition:

@@ -1,6 +1,6 @@
 """What the brokers say now of everything a trader holds. Network only: no transaction is open here."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -11,12 +11,14 @@ from django.db import connection
 from nexus.core import statements
 from nexus.core.errors import Invalid, OutsideError, Unavailable, Unreachable
 from nexus.idempotency.services import records
-from trading.models import TradableInstrument, TradingAccount
+from trading.models import BrokerPosition, TradableInstrument, TradingAccount
 from trading.rules import ZERO
 from trading.services import accounts, instruments
-from trading.types import AccountSnapshot, MarginQuestion, ProfitQuestion, Quote
+from trading.states import PositionMode, Side
+from trading.types import AccountSnapshot, MarginQuestion, ProfitQuestion, Quote, VenuePosition
 
-# What our books hold open of each account stands beside it as one text: it comes once for each instrument.
+# What our books hold open at each account: a terminal may list something of it late, or not at all. It stands there as
+# one text, because it comes once for each instrument.
 OWNED: LiteralString = """
     SELECT {columns}, clock_timestamp(), held.positions FROM trading_account
     LEFT JOIN LATERAL (
@@ -50,10 +52,16 @@ HIDES = "The broker shows margin in use, and neither a position nor an order."
 
 @dataclass(frozen=True, slots=True)
 class AccountFacts:
-    """One account of the trader, read live."""
+    """One account of the trader, read live. `unlisted` is what our books hold there and the venue does not list."""
 
     account: TradingAccount
     snapshot: AccountSnapshot
+    unlisted: tuple[VenuePosition, ...] = ()
+
+    @property
+    def positions(self) -> tuple[VenuePosition, ...]:
+        """Return everything that may be held: for what it can lose, and never for what it could close."""
+        return (*self.snapshot.positions, *self.unlisted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +91,14 @@ class Newest(NamedTuple):
 class Owned:
     """What a trader has with us: the active accounts and the instruments met there, at `read_at` of the database.
 
-    `held` are the open positions of our books by account, as text; `made` is what a request's key has made at each
-    account, in the words of `records.same`; None: nobody has looked.
+    `held` are the open positions of our books by account, in signed lots by name; `made` is what a request's key has
+    made at each account, in the words of `records.same`; None: nobody has looked.
     """
 
     accounts: tuple[TradingAccount, ...]
     instruments: dict[tuple[int, str], TradableInstrument]
     read_at: datetime
-    held: Mapping[int, str]
+    held: Mapping[int, Mapping[str, Decimal]]
     made: Mapping[int, tuple[bytes, str]] | None = None
 
 
@@ -136,7 +144,7 @@ def _owned(query: LiteralString, number: int, **asked: str) -> Owned:
         accounts=tuple({account.pk: account for account, _, _ in rows}.values()),
         instruments={(account.pk, met.symbol): met for account, met, _ in rows if met is not None},
         read_at=min(clock for _, _, (clock, *_) in rows) if rows else database_clock(),
-        held={pk: row[-1] for pk, row in beside.items() if row[-1]},
+        held={pk: _signed(row[-1]) for pk, row in beside.items() if row[-1]},
         made={pk: (row[1], row[2]) for pk, row in beside.items() if row[2]} if asked else None,
     )
 
@@ -181,11 +189,12 @@ def read(
     quotes: dict[str, Quote] = {}
     known: dict[tuple[int, str], TradableInstrument] = {}
     taken = []
-    for each, (snapshot, met) in zip(owned.accounts, parts, strict=True):
+    for part, met in parts:
+        each, shown = part.account, part.snapshot.quotes
         # The order's own account speaks for its own prices, whatever another account shows under the same name.
-        quotes = snapshot.quotes | quotes if each != account else quotes | snapshot.quotes
+        quotes = shown | quotes if each != account else quotes | shown
         known |= {(each.pk, name): instrument for name, instrument in met.items()}
-        taken.append(AccountFacts(each, snapshot))
+        taken.append(part)
     return Facts(tuple(taken), known, quotes, read_at=unseen_since(owned, taken), asked_at=owned.read_at)
 
 
@@ -198,13 +207,10 @@ def unseen_since(owned: Owned, taken: Iterable[AccountFacts]) -> datetime:
     """
     apart = {}
     for each in taken:
-        shown = _signed(each.snapshot)
-        if any(shown.get(name, ZERO) != quantity for name, quantity in _held(owned, each.account)):
+        held = owned.held.get(each.account.pk, {})
+        if held and held.items() - (shown := _listed(each.snapshot)).items():
             apart[each.account.pk] = shown
-    if not apart:
-        return owned.read_at
-    newest = statements.fetch(NEWEST, {"numbers": [*apart], "since": owned.read_at - LISTED_WITHIN})
-    return min([owned.read_at, *unseen(map(Newest._make, newest), apart=apart)])
+    return min([owned.read_at, *unseen(_newest([*apart], owned), apart=apart)]) if apart else owned.read_at
 
 
 def unseen(newest: Iterable[Newest], *, apart: Mapping[int, Mapping[str, Decimal]]) -> list[datetime]:
@@ -222,28 +228,39 @@ def unseen(newest: Iterable[Newest], *, apart: Mapping[int, Mapping[str, Decimal
     return found
 
 
-def _signed(snapshot: AccountSnapshot) -> dict[str, Decimal]:
+def _newest(account_ids: list[int], owned: Owned) -> list[Newest]:
+    given = {"numbers": account_ids, "since": owned.read_at - LISTED_WITHIN}
+    return [Newest._make(row) for row in statements.fetch(NEWEST, given)]
+
+
+def _listed(snapshot: AccountSnapshot) -> dict[str, Decimal]:
     return {each.venue_position_id: each.quantity * each.side.direction for each in snapshot.positions}
 
 
-def _held(owned: Owned, account: TradingAccount) -> Iterator[tuple[str, Decimal]]:
-    for line in owned.held.get(account.pk, "").splitlines():
-        name, _, quantity = line.rpartition(" ")
-        yield name, Decimal(quantity)
+def _signed(held: str) -> dict[str, Decimal]:
+    """Read the positions that stand beside an account: a name and signed lots a line."""
+    lines = (line.rpartition(" ") for line in held.splitlines())
+    return {name: Decimal(quantity) for name, _, quantity in lines}
 
 
 def _read_account(
     account: TradingAccount, owned: Owned, *, symbols: set[str], questions: Questions, at: datetime
-) -> tuple[AccountSnapshot, dict[str, TradableInstrument]]:
-    """Read one account; a position in an instrument we have not met is learned and the account read again."""
+) -> tuple[AccountFacts, dict[str, TradableInstrument]]:
+    """Read one account. A position in an instrument we have not met is learned and the account read again, and so it is
+    with the prices of what our books hold and the venue does not list.
+    """
     broker = accounts.broker_of(account)
     met = {name: row for (account_id, name), row in owned.instruments.items() if account_id == account.pk}
     margin, profit = questions.margin, questions.profit
     names = sorted(symbols | _conversions(account, met.values()))
     snapshot = broker.snapshot(symbols=names, margin=margin, profit=profit)
-    strangers = {position.symbol for position in snapshot.positions} - set(met)
-    if not strangers:
-        return snapshot, met
+    lacking = _lacking(account, snapshot, owned)
+    books = BrokerPosition.objects.filter(account=account, venue_position_id__in=lacking, closed_at=None)
+    missed = list(books.order_by("pk")) if lacking else []  # what was closed in our books meanwhile is no more
+    strangers = {held.symbol for held in snapshot.positions} | {row.symbol for row in missed}
+    strangers -= set(met)
+    if not strangers and not missed:
+        return AccountFacts(account, snapshot), met
     for name in sorted(strangers):
         try:
             met[name] = instruments.get(account=account, broker=broker, symbol=name, at=at)
@@ -251,8 +268,45 @@ def _read_account(
             continue  # without its terms nothing is opened beside it, and what closes another position goes on
         except Unavailable as exc:
             raise Unreachable(f"A position in {name} cannot be valued: {exc}") from exc
-    names = sorted(symbols | _conversions(account, met.values()))
-    return broker.snapshot(symbols=names, margin=margin, profit=profit), met
+    names = sorted(symbols | _conversions(account, met.values()) | {row.symbol for row in missed})
+    snapshot = broker.snapshot(symbols=names, margin=margin, profit=profit)
+    return AccountFacts(account, snapshot, _as_last_seen(missed, snapshot)), met
+
+
+def _lacking(account: TradingAccount, snapshot: AccountSnapshot, owned: Owned) -> set[str]:
+    """Return what our books hold open and the venue does not list, other than as late: `unseen_since` tells of that.
+
+    It was closed there and the deal is not booked yet, or the list is not whole.
+    """
+    lacking = owned.held.get(account.pk, {}).keys() - {held.venue_position_id for held in snapshot.positions}
+    before: dict[str, Decimal] = {}
+    for fill in _newest([account.pk], owned) if lacking else ():
+        name = fill.venue_position_id
+        before[name] = before.get(name, fill.held) - fill.part
+        if before[name] == 0:
+            lacking.discard(name)
+    return lacking
+
+
+def _as_last_seen(missed: Iterable[BrokerPosition], snapshot: AccountSnapshot) -> tuple[VenuePosition, ...]:
+    """Return what the venue does not list, as our books have it, at its price now. Where it nets, the symbol tells."""
+    is_hedging = snapshot.mode is PositionMode.HEDGING
+    listed = {held.venue_position_id if is_hedging else held.symbol for held in snapshot.positions}
+    found = []
+    for row in missed:
+        if (row.venue_position_id if is_hedging else row.symbol) in listed:
+            continue
+        quote = snapshot.quotes.get(row.symbol)
+        price = ZERO if quote is None else quote.bid if row.side is Side.BUY else quote.ask
+        found.append(
+            VenuePosition(
+                venue_position_id=row.venue_position_id, symbol=row.symbol, side=row.side, quantity=abs(row.quantity),
+                price_open=row.price_open, price_current=price if price > 0 else row.price_open,
+                stop_loss=row.stop_loss, take_profit=row.take_profit, profit=ZERO, swap=ZERO, client_order_id="",
+                opened_at=row.opened_at,
+            )
+        )  # fmt: skip
+    return tuple(found)
 
 
 def _conversions(account: TradingAccount, met: Iterable[TradableInstrument]) -> set[str]:

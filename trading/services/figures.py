@@ -57,7 +57,7 @@ def note(
     row = AccountFigures.objects.select_for_update(of=("self",), no_key=True).get(account=account)
     if snapshot.balance.is_finite():
         is_new_day = row.trading_date != at.date()
-        balances.advance(row, balance=snapshot.balance, clock=read_at, is_new_day=is_new_day)
+        balances.advance(row, balance=snapshot.balance + snapshot.credit, clock=read_at, is_new_day=is_new_day)
     known_before = row.loss_known if row.trading_date == at.date() else ZERO
     row.trading_date, row.currency = at.date(), snapshot.currency
     row.balance, row.equity = _finite(snapshot.balance), _finite(snapshot.equity)

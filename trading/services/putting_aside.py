@@ -1,7 +1,8 @@
 """Which accounts are looked at, decided by two: one is put aside, or taken up again, when a second operator agrees.
 
 An account that is put aside is neither watched nor compared and takes no new exposure. What it holds stays at the
-broker and counts for its owner as last seen (`aside`).
+broker and counts for its owner as last seen (`aside`). Reconciliation, which stands above, says what else it rests on:
+nobody puts a difference aside.
 """
 
 from collections.abc import Mapping
@@ -41,71 +42,79 @@ class ChangedSince(Conflict):
     title = "The account has changed since you looked"
 
 
-def standing(account: TradingAccount) -> dict[str, Any]:
-    """Say what putting it aside, or taking it up, rests on: what our books know of it."""
-    working = TradeLedger.objects.open().filter(account=account)
-    return {
-        "account": str(account.public_id),
-        "name": str(account),
-        "is_active": account.is_active,
-        "open_positions": BrokerPosition.objects.filter(account=account, closed_at=None).count(),
-        "open_orders": working.count(),
-    }
-
-
-def obstacle(account: TradingAccount, *, is_active: bool) -> str:
-    """Return why it cannot be asked for now, or an empty text."""
-    if account.is_active is is_active:
-        return "The account is looked at already." if is_active else "The account is put aside already."
-    _, changes = coverage.unanswered([account])
-    on_its_way = TradeLedger.objects.filter(account=account, delivery__in=coverage.ON_THE_WAY)
-    if not is_active and (on_its_way.exists() or changes.exists()):
-        return "Nobody knows yet what became of an order or a change of this account. Wait until it is found."
-    return ""
-
-
-def ask(
-    *, public_id: UUID, is_active: bool, reason: str, by: Principal, at: datetime, seen: Mapping[str, Any] | None = None
-) -> Request:
-    """Ask for an account to be put aside, or taken up again.
-
-    Takes: `seen`, the standing that was looked at, where one was.
-    Raises: ChangedSince, NotChangeable, NotFound, SecondPersonNeeded, ApprovalPending, Invalid, Denied.
-    """
-    approvals.expire(at=at)
-    return _ask(public_id=public_id, is_active=is_active, reason=reason, by=by, at=at, seen=seen)
-
-
-@transaction.atomic(durable=True)
-def _ask(
-    *, public_id: UUID, is_active: bool, reason: str, by: Principal, at: datetime, seen: Mapping[str, Any] | None
-) -> Request:
-    approvals.require_operator(by)
-    account = _locked(public_id, at=at)
-    if account is None:
-        raise NotFound("There is no such account.")
-    if account.user_id == by.pk:
-        raise SecondPersonNeeded("The account is yours. Another operator asks for it.")
-    if why := obstacle(account, is_active=is_active):
-        raise NotChangeable(why)
-    payload = standing(account)
-    if seen is not None and seen != payload:
-        raise ChangedSince("Somebody or something was faster. Nothing was asked for.")
-    return approvals.ask(kind=KINDS[is_active], target=_target(account), payload=payload, by=by, reason=reason, at=at)
-
-
-class _Attention:
+class Attention:
     """How an account is put aside, or taken up again."""
 
     def __init__(self, *, is_active: bool) -> None:
         self.is_active = is_active
 
+    def locked(self, public_id: UUID, *, at: datetime) -> TradingAccount | None:
+        """Lock the owner, under whom everything new is admitted, then the account, for whoever decides it."""
+        rows = TradingAccount.objects.filter(public_id=public_id)
+        user_id = rows.values_list("user_id", flat=True).first()
+        if user_id is None:
+            return None
+        stats.lock(user_id=user_id, trading_date=at.date())
+        return rows.select_for_update(of=("self",), no_key=True).get()
+
+    def standing(self, account: TradingAccount) -> dict[str, Any]:
+        """Say what it rests on: what our books know of the account."""
+        working = TradeLedger.objects.open().filter(account=account)
+        return {
+            "account": str(account.public_id),
+            "name": str(account),
+            "is_active": account.is_active,
+            "open_positions": BrokerPosition.objects.filter(account=account, closed_at=None).count(),
+            "open_orders": working.count(),
+        }
+
+    def obstacle(self, account: TradingAccount) -> Conflict | None:
+        """Return why it cannot be asked for now, if anything."""
+        if account.is_active is self.is_active:
+            return NotChangeable(
+                "The account is looked at already." if self.is_active else "The account is put aside already."
+            )
+        _, changes = coverage.unanswered([account])
+        on_its_way = TradeLedger.objects.filter(account=account, delivery__in=coverage.ON_THE_WAY)
+        if not self.is_active and (on_its_way.exists() or changes.exists()):
+            return NotChangeable(
+                "Nobody knows yet what became of an order or a change of this account. Wait until it is found."
+            )
+        return None
+
+    def ask(
+        self, *, public_id: UUID, reason: str, by: Principal, at: datetime, seen: Mapping[str, Any] | None = None
+    ) -> Request:
+        """Ask for it. Takes: `seen`, the standing that was looked at, where one was.
+
+        Raises: ChangedSince, NotChangeable or another obstacle, NotFound, SecondPersonNeeded, ApprovalPending, Invalid,
+        Denied.
+        """
+        approvals.expire(at=at)
+        return self._ask(public_id, reason=reason, by=by, at=at, seen=seen)
+
+    @transaction.atomic(durable=True)
+    def _ask(
+        self, public_id: UUID, *, reason: str, by: Principal, at: datetime, seen: Mapping[str, Any] | None
+    ) -> Request:
+        approvals.require_operator(by)
+        account = self.locked(public_id, at=at)
+        if account is None:
+            raise NotFound("There is no such account.")
+        if account.user_id == by.pk:
+            raise SecondPersonNeeded("The account is yours. Another operator asks for it.")
+        if obstacle := self.obstacle(account):
+            raise obstacle
+        payload = self.standing(account)
+        if seen is not None and seen != payload:
+            raise ChangedSince("Somebody or something was faster. Nothing was asked for.")
+        kind = KINDS[self.is_active]
+        return approvals.ask(kind=kind, target=_target(account), payload=payload, by=by, reason=reason, at=at)
+
     def payload(self, request: Request) -> dict[str, Any] | None:
         """Lock the owner and the account, and say how it stands; nothing, while something of it is on its way."""
-        account = _locked(UUID(request.object_id), at=facts.database_clock())
-        if account is None or obstacle(account, is_active=self.is_active):
-            return None
-        return standing(account)
+        account = self.locked(UUID(request.object_id), at=facts.database_clock())
+        return None if account is None or self.obstacle(account) else self.standing(account)
 
     def examine(self, request: Request, *, by: Principal, at: datetime) -> None:
         """Refuse the owner. Raises: SecondPersonNeeded."""
@@ -132,19 +141,6 @@ class _Attention:
 
     def close(self, request: Request, *, state: ApprovalState, by: Principal | None, reason: str, at: datetime) -> None:
         """Leave the account as it is."""
-
-
-PUT_ASIDE, TAKE_UP = _Attention(is_active=False), _Attention(is_active=True)
-
-
-def _locked(public_id: UUID, *, at: datetime) -> TradingAccount | None:
-    """Lock the owner, under whom everything new is admitted, then the account."""
-    rows = TradingAccount.objects.filter(public_id=public_id)
-    user_id = rows.values_list("user_id", flat=True).first()
-    if user_id is None:
-        return None
-    stats.lock(user_id=user_id, trading_date=at.date())
-    return rows.select_for_update(of=("self",), no_key=True).get()
 
 
 def _expect_a_look(account: TradingAccount) -> None:

@@ -162,7 +162,7 @@ def beyond_counted(each: AccountFacts, in_doubt: Sequence[TradeLedger], *, facts
 
 
 def _held(each: AccountFacts, *, symbol: str, side: Side) -> list[VenuePosition]:
-    return [p for p in each.snapshot.positions if (p.symbol, p.side) == (symbol, side)]
+    return [p for p in each.positions if (p.symbol, p.side) == (symbol, side)]
 
 
 def _adding(orders: Sequence[TradeLedger], each: AccountFacts, *, symbol: str, side: Side, facts: Facts) -> list[Piece]:

@@ -73,7 +73,7 @@ WITH recent AS MATERIALIZED (
     )
 ), strange AS (
     SELECT instrument.usd_symbol, instrument.usd_is_base, sum(fill.quantity) AS quantity,
-           sum(fill.quantity * fill.price * instrument.contract_size) AS value
+           sum(fill.quantity * abs(fill.price) * instrument.contract_size) AS value
     FROM fill LEFT JOIN instrument USING (account_id, symbol)
     WHERE fill.order_id IS NULL AND fill.filled_at >= %(day)s
       AND fill.account_id = ANY(ARRAY(SELECT trading_account.id FROM trading_account WHERE user_id = %(user)s))

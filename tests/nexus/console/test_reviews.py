@@ -126,3 +126,22 @@ def test_compliance_sees_a_difference_and_decides_none(review, officer):
     assert "1.105" in text(officer.get(at(review)))
     assert confirm(officer, at(review, "decide/KEEP_OURS/"), version="1").status_code == 403
     assert state() == "OPEN"
+
+
+def test_the_page_of_putting_an_account_aside_shows_what_differs_and_offers_nothing_before_it_is_decided(
+    review, console, account
+):
+    path = f"/admin/venues/accounts/{account.public_id}/put-aside/"
+
+    page = text(console.get(path))
+
+    for words in (">200<", at(review), "200 USD", review.key, "Decide their reviews first."):
+        assert words in page, words
+    assert "Ask for it" not in page
+    assert not ApprovalRequest.objects.exists()
+
+    assert confirm(console, at(review, "decide/KEEP_OURS/")).status_code == 302
+    page = text(console.get(path))
+    assert "No difference waits." in page
+    assert "Ask for it" in page
+    assert confirm(console, path).status_code == 302

@@ -134,9 +134,9 @@ def snapshot(
     """Return the account as one unit with its positions, orders and quotes."""
     with understanding():
         cents = Decimal(1).scaleb(-integer(account["currency_digits"]))
-        balance, equity, used, free = (
+        balance, equity, used, free, credit = (
             number(account[key]).quantize(cents, rounding=ROUND_HALF_EVEN)
-            for key in ("balance", "equity", "margin", "margin_free")
+            for key in ("balance", "equity", "margin", "margin_free", "credit")
         )
         return AccountSnapshot(
             account=name,
@@ -154,6 +154,7 @@ def snapshot(
             margin_asked=margin_asked,
             profit_asked=profit_asked,
             pause_s=pause_s,
+            credit=credit,
         )
 
 

@@ -93,8 +93,8 @@ class FakeTerminal:
     def account_info(self) -> Any:
         return structure(
             "AccountInfo", login=self.login_now, trade_mode=0, leverage=100, margin_mode=2, currency_digits=2,
-            balance=10000.0, equity=10000.1, margin=0.30000000000000004, margin_free=9999.8, server=self.server_now,
-            currency="USD", trade_allowed=self.trade_allowed, trade_expert=True,
+            balance=10000.0, credit=0.0, equity=10000.1, margin=0.30000000000000004, margin_free=9999.8,
+            server=self.server_now, currency="USD", trade_allowed=self.trade_allowed, trade_expert=True,
         )  # fmt: skip
 
     def terminal_info(self) -> Any:
