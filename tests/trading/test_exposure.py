@@ -149,8 +149,7 @@ def test_what_waits_needs_the_margin_that_its_broker_asks_for_such_an_order(clie
 @pytest.fixture
 def two(client, paper, monkeypatch) -> list[str]:
     """Two positions of 0.01 that are older than what terminals show late."""
-    for name in ("OWNED", "OWNED_AND_MADE"):
-        monkeypatch.setattr(facts, name, getattr(facts, name).replace("10 seconds", "0 seconds"))
+    monkeypatch.setattr(facts, "LISTED_WITHIN", timedelta())
     for _ in range(2):
         place(client, OTHER)
     return list(BrokerPosition.objects.order_by("pk").values_list("venue_position_id", flat=True))

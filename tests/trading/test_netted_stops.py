@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -70,8 +71,7 @@ HELD, FAR, OWN, BESIDE = ("0.5", "1.0840"), ("0.01", "1.0500"), Decimal("35.82")
 def test_what_is_listed_under_another_name_is_no_other_position_and_what_is_not_listed_counts(
     place, settings, monkeypatch
 ):
-    for name in ("OWNED", "OWNED_AND_MADE"):
-        monkeypatch.setattr(facts, name, getattr(facts, name).replace("10 seconds", "0 seconds"))
+    monkeypatch.setattr(facts, "LISTED_WITHIN", timedelta())
     place(*HELD)
     settings.MAX_POSITION_SIZE = Decimal(100_000)
 
