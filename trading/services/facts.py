@@ -254,9 +254,7 @@ def _read_account(
     margin, profit = questions.margin, questions.profit
     names = sorted(symbols | _conversions(account, met.values()))
     snapshot = broker.snapshot(symbols=names, margin=margin, profit=profit)
-    lacking = _lacking(account, snapshot, owned)
-    books = BrokerPosition.objects.filter(account=account, venue_position_id__in=lacking, closed_at=None)
-    missed = list(books.order_by("pk")) if lacking else []  # what was closed in our books meanwhile is no more
+    missed = _missed(account, snapshot, owned)
     strangers = {held.symbol for held in snapshot.positions} | {row.symbol for row in missed}
     strangers -= set(met)
     if not strangers and not missed:
@@ -273,19 +271,24 @@ def _read_account(
     return AccountFacts(account, snapshot, _as_last_seen(missed, snapshot)), met
 
 
-def _lacking(account: TradingAccount, snapshot: AccountSnapshot, owned: Owned) -> set[str]:
+def _missed(account: TradingAccount, snapshot: AccountSnapshot, owned: Owned) -> list[BrokerPosition]:
     """Return what our books hold open and the venue does not list, other than as late: `unseen_since` tells of that.
 
     It was closed there and the deal is not booked yet, or the list is not whole.
     """
     lacking = owned.held.get(account.pk, {}).keys() - {held.venue_position_id for held in snapshot.positions}
+    if not lacking:
+        return []
     before: dict[str, Decimal] = {}
-    for fill in _newest([account.pk], owned) if lacking else ():
+    for fill in _newest([account.pk], owned):
         name = fill.venue_position_id
         before[name] = before.get(name, fill.held) - fill.part
         if before[name] == 0:
             lacking.discard(name)
-    return lacking
+    # What was closed in our books meanwhile is no more.
+    return list(
+        BrokerPosition.objects.filter(account=account, venue_position_id__in=lacking, closed_at=None).order_by("pk")
+    )
 
 
 def _as_last_seen(missed: Iterable[BrokerPosition], snapshot: AccountSnapshot) -> tuple[VenuePosition, ...]:
