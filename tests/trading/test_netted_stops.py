@@ -8,6 +8,7 @@ import pytest
 from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
+from nexus.audit.types import Actor
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
 from risk.models import RiskAdjustment
@@ -17,7 +18,7 @@ from tests.trading.conftest import brief, link
 from trading.brokers import registry
 from trading.brokers.mt5 import session
 from trading.models import BrokerPosition, TradeLedger
-from trading.services import accounts, orders, watch
+from trading.services import accounts, changes, orders, watch
 from trading.states import OrderType, Side, TimeInForce
 
 Place = Callable[..., TradeLedger]
@@ -174,3 +175,26 @@ def test_the_stop_that_an_order_brings_to_what_it_adds_to_was_moved_by_nobody(pl
     assert BrokerPosition.objects.get().stop_loss == Decimal("1.05")
     assert RiskAdjustment.objects.get().after > Decimal(1771)
     assert not Alert.objects.filter(kind="TERMS_MOVED").exists()
+
+
+@pytest.mark.parametrize("stops", [{"stop_loss": Decimal("1.0500")}, {"take_profit": Decimal("1.1000")}])
+def test_a_stop_that_is_set_while_an_order_fills_is_held_against_the_day_with_that_order(
+    place, request, settings, monkeypatch, stops
+):
+    """What is sent for the position by then holds for what the order has made of it, and not its own stop."""
+    is_wider = "stop_loss" in stops
+    settings.DAILY_LOSS_LIMIT = Decimal(3000)
+    place("0.5", "1.0840" if is_wider else "1.0500")
+    held, claim = BrokerPosition.objects.get(), changes._claim
+
+    def after_another(**given: object) -> object:
+        added = place("0.5", "1.0840")
+        assert added.status == "FILLED"
+        return claim(**given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(changes, "_claim", after_another)
+    with pytest.raises(changes.ChangeRefused, match="could lose"):
+        changes.change_stops(position_id=held.pk, stops=stops, actor=Actor.system("t"), reason="", at=now())
+
+    (position,) = request.node.paper.truth()["positions"]
+    assert position["sl"] == 108400

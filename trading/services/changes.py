@@ -24,7 +24,7 @@ from risk.states import AdjustmentKind, StopLevel
 from trading import rules, selectors
 from trading.models import BrokerPosition, ChangeRequest
 from trading.rules import ZERO
-from trading.services import accounts, admission, arming, exposure, facts, identifiers, triggers
+from trading.services import accounts, admission, arming, exposure, facts, identifiers, standing, triggers
 from trading.services.facts import Facts, Missing
 from trading.states import ChangeKind, ChangeState, Side
 from trading.types import StopsChange, VenuePosition
@@ -144,6 +144,9 @@ def _claim(
     if extra and not arming.is_armed(account):
         raise ChangeRefused("The account is not armed: only a tighter stop is accepted.")
     in_doubt = selectors.in_doubt(user_id=account.user_id, since=read.read_at)
+    if not _only_protects(live, wanted):
+        mine = next(each for each in read.accounts if each.account.pk == account.pk)
+        extra += standing.moved_along(mine, in_doubt, held=wanted, facts=read)
     check = admission.judge_more_risk(
         account=account, extra=extra, symbol=position.symbol, facts=read, in_doubt=in_doubt, at=at
     )

@@ -161,6 +161,23 @@ def beyond_counted(each: AccountFacts, in_doubt: Sequence[TradeLedger], *, facts
     return money.ceil_to(total, CENT)
 
 
+def moved_along(
+    each: AccountFacts, in_doubt: Sequence[TradeLedger], *, held: VenuePosition, facts: Facts
+) -> Decimal:
+    """Return what orders that may add to a netted position lose more at its new stop than at their own, in USD.
+
+    One that fills before that stop is set has brought its own by then, which is overwritten. Takes: `held`, as it is
+    to be; what cannot be valued counts nothing here: it is refused by itself.
+    """
+    known = facts.instruments.get((each.account.pk, held.symbol))
+    usd = None if known is None else rules.usd_rate(known.conversion, facts.quotes, owed=True)
+    if each.snapshot.mode is PositionMode.HEDGING or known is None or usd is None:
+        return ZERO
+    pieces = _adding(in_doubt, each, symbol=held.symbol, side=held.side, facts=facts)
+    moved = (_moved(each, held.stop_loss, side=held.side, usd_a_lot=known.contract_size * usd) for each in pieces)
+    return money.ceil_to(sum(moved, start=ZERO), CENT)
+
+
 def _held(each: AccountFacts, *, symbol: str, side: Side) -> list[VenuePosition]:
     return [p for p in each.snapshot.positions if (p.symbol, p.side) == (symbol, side)]
 
