@@ -52,19 +52,23 @@ WHOLE: LiteralString = """
     FROM trade_ledger JOIN trading_account ON trading_account.id = trade_ledger.account_id
     WHERE trade_ledger.id = ANY(%s) ORDER BY trade_ledger.id DESC
 """
+# What changes of stops add; and those that nobody has answered, of the position that an order would be netted with.
 CHANGING = Part(
     """
-    SELECT coalesce(sum(extra_risk), 0) FROM (
-        SELECT position_id, extra_risk FROM change_request WHERE state IN ('SENDING', 'UNKNOWN')
+    SELECT coalesce(sum(extra_risk), 0), string_agg(change_id, ', ') FILTER (
+        WHERE is_open AND mode = 'NETTING' AND account_id = %(account)s AND symbol = %(symbol)s
+    ) FROM (
+        SELECT position_id, extra_risk, change_id, true AS is_open FROM change_request
+        WHERE state IN ('SENDING', 'UNKNOWN')
         UNION ALL
-        SELECT position_id, extra_risk FROM change_request
+        SELECT position_id, extra_risk, change_id, false FROM change_request
         WHERE state = 'DONE' AND settled_at >= %(since)s AND settled_at < 'infinity'
     ) fresh
     JOIN broker_positions ON broker_positions.id = fresh.position_id
     JOIN trading_account ON trading_account.id = broker_positions.account_id
     WHERE trading_account.user_id = %(user)s
     """,
-    width=1,
+    width=2,
 )
 
 
@@ -217,7 +221,8 @@ def changing_risk(*, user_id: int, since: datetime) -> Decimal:
     """Return the USD that changes of stops add while nobody knows them, or that a broker read begun at `since` may not
     show yet.
     """
-    added: Decimal = statements.fetch_only(CHANGING.query, {"user": user_id, "since": since})[0]
+    given = {"user": user_id, "since": since, "account": 0, "symbol": ""}
+    added: Decimal = statements.fetch_only(CHANGING.query, given)[0]
     return added
 
 

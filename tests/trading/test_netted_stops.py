@@ -198,3 +198,33 @@ def test_a_stop_that_is_set_while_an_order_fills_is_held_against_the_day_with_th
 
     (position,) = request.node.paper.truth()["positions"]
     assert position["sl"] == 108400
+
+
+def test_an_order_waits_for_a_change_of_the_stops_that_it_would_be_netted_under(place, request, settings):
+    """The change may arrive after the order has filled: its stop is the whole position's then."""
+    settings.DAILY_LOSS_LIMIT = Decimal(3000)
+    place("0.5", "1.0840")
+    held, paper = BrokerPosition.objects.get(), request.node.paper
+    paper.control.inject("timeout_before_accept")
+    wider = changes.change_stops(
+        position_id=held.pk, stops={"stop_loss": Decimal("1.0500")}, actor=Actor.system("t"), reason="", at=now()
+    )
+    assert wider.state == "UNKNOWN"
+
+    order = place("0.5", "1.0840")
+
+    assert order.reason == "UNKNOWN_ORDER_ON_INSTRUMENT"
+    (check,) = (each for each in order.checks if each["name"] == "UNKNOWN_ORDERS")
+    assert wider.change_id in check["detail"]
+
+
+@pytest.mark.parametrize("place", ["hedging"], indirect=True)
+def test_where_each_position_keeps_its_stop_no_order_waits_for_a_change_of_another_s(place, request):
+    place(*HELD)
+    request.node.paper.control.inject("timeout_before_accept")
+    changes.change_stops(
+        position_id=BrokerPosition.objects.get().pk, stops={"stop_loss": Decimal("1.0835")}, actor=Actor.system("t"),
+        reason="", at=now(),
+    )  # fmt: skip
+
+    assert place("0.01", "1.0840").status == "FILLED"
