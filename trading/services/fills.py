@@ -193,9 +193,13 @@ def _follow(
 
 
 def _belongs(order: TradeLedger, fill: FillReport) -> bool:
-    """Tell whether a fill is of this order itself: the exit of its position carries the same mark, and is not."""
+    """Tell whether a fill is of this order itself: the exit of its position carries the same mark, and is not.
+
+    Whoever closes a position by its number trades the other way, and may be told before the order's ticket is known.
+    """
     same_ticket = not order.venue_order_id or not fill.venue_order_id or order.venue_order_id == fill.venue_order_id
-    return fill.kind is FillKind.ORDER and same_ticket
+    same_way = fill.side == order.side or bool(order.other_position_id)
+    return fill.kind is FillKind.ORDER and same_ticket and same_way
 
 
 def _facts(
