@@ -207,13 +207,13 @@ def unseen_since(owned: Owned, taken: Iterable[AccountFacts]) -> datetime:
 def _read_account(
     account: TradingAccount, owned: Owned, *, symbols: set[str], questions: Questions, at: datetime
 ) -> tuple[AccountSnapshot, dict[str, TradableInstrument]]:
-    """Read one account; a position in an instrument we have not met is learned and the account read again."""
+    """Read one account; an instrument that is held or waited for and not met is learned and the account read again."""
     broker = accounts.broker_of(account)
     met = {name: row for (account_id, name), row in owned.instruments.items() if account_id == account.pk}
     margin, profit = questions.margin, questions.profit
     names = sorted(symbols | _conversions(account, met.values()))
     snapshot = broker.snapshot(symbols=names, margin=margin, profit=profit)
-    strangers = {position.symbol for position in snapshot.positions} - set(met)
+    strangers = {each.symbol for each in (*snapshot.positions, *snapshot.orders)} - set(met)
     if not strangers:
         return snapshot, met
     for name in sorted(strangers):
