@@ -17,6 +17,7 @@ from tests.fakes import paper as paper_broker
 from tests.trading.conftest import brief, link
 from trading.brokers import registry
 from trading.brokers.mt5 import session
+from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BrokerPosition, TradeLedger
 from trading.services import accounts, changes, orders, watch
 from trading.states import OrderType, Side, TimeInForce
@@ -228,3 +229,18 @@ def test_where_each_position_keeps_its_stop_no_order_waits_for_a_change_of_anoth
     )  # fmt: skip
 
     assert place("0.01", "1.0840").status == "FILLED"
+
+
+def test_the_stop_of_somebody_else_s_waiting_order_may_become_the_whole_position_s(place, request, settings):
+    settings.DAILY_LOSS_LIMIT = Decimal(5000)
+    place(*HELD)
+    paper = request.node.paper
+    paper.control.manual_order(paper.login, "EURUSD", mt5.ORDER_TYPE_BUY_LIMIT, "0.01", "1.0845", sl="1.0500")
+
+    used = next(each for each in place("0.01", "1.0840").checks if each["name"] == "DAILY_LOSS")["used"]
+
+    # What is held at 1.0500, and the order itself: 1.08450 − 1.049475 on 1,000 units.
+    assert Decimal(used) >= Decimal("1771.25") + Decimal("35.02")
+    settings.DAILY_LOSS_LIMIT = Decimal(1900)
+    added = place("0.1", "1.0840")  # its own 18.72 would fit
+    assert added.reason == "DAILY_LOSS_EXCEEDS_LIMIT"
