@@ -60,7 +60,12 @@ def change_stops(
     assert not connection.in_atomic_block
     position = BrokerPosition.objects.select_related("account").get(pk=position_id)
     account = position.account
-    read = facts.read(user_id=account.user_id, account=account, symbol=position.symbol, at=at)
+    owned = facts.owned_by(account.user_id)
+    is_aside = account not in owned.accounts
+    read = facts.read(
+        user_id=account.user_id, account=account, symbol=position.symbol, at=at,
+        owned=facts.only(owned, account) if is_aside else owned,
+    )  # fmt: skip
     if isinstance(read, Missing):
         raise Unavailable(f"The broker cannot be asked now: {read.detail}", headers={"Retry-After": "5"})
     live = _live(position, read)
@@ -68,6 +73,8 @@ def change_stops(
         raise ChangeRefused("Positions carry no stops at this broker: place a stop order of its own instead.")
     named: Any = dict(stops)
     wanted = replace(live, **named)
+    if is_aside and not _only_protects(live, wanted):
+        raise ChangeRefused("The account is put aside: only a tighter stop-loss is accepted.")
     extra = _extra_risk(position, live=live, wanted=wanted, read=read, at=at)
     change = _claim(
         position=position, wanted=wanted, live=live, extra=extra, read=read, actor=actor, reason=reason, at=at
