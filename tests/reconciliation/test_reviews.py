@@ -192,6 +192,18 @@ def test_money_that_moves_after_the_run_explains_nothing_of_it(reconcile, paper,
     assert reconcile().status == "CLEAN"
 
 
+def test_a_trade_of_ours_after_the_run_explains_nothing_of_it(execute, reconcile, account, operator, quiet):
+    with transaction.atomic():
+        origin = Origin(CorrectionKind.AUTOMATIC, "A test.", Actor.system("tests"), "a test")
+        corrections.restate_cash(account, Decimal(-200), balance=Decimal(0), origin=origin, at=now())
+    reconcile()
+    execute()
+
+    decide(Review.objects.get(key="CASH"), Decision.ACCEPT_BROKER, operator)
+
+    assert BookCorrection.objects.get(kind="DECIDED").amount == 200
+
+
 def test_asking_for_a_fresh_run_runs_at_once_and_decides_nothing(review, operator):
     decided = decisions.decide(
         review_id=review.public_id, decision=Decision.RUN_AGAIN, version=0, reason=REASON, by=operator, at=now()

@@ -148,11 +148,12 @@ def is_cash_busy(account: TradingAccount, *, quiet_since: datetime) -> bool:
 
 def has_told_late(account: TradingAccount, *, since: datetime) -> bool:
     """Tell whether money that had moved by then was told only afterwards: what was missing then may be this. A deal
-    brings its result, too.
+    brings its result, too, unless an order of ours made it that was sent since.
     """
-    by_then = since + CLOCKS_MAY_DIFFER
-    cash = CashMovement.objects.filter(account=account, booked_at__gt=since, moved_at__lte=by_then)
-    return cash.exists() or Fill.objects.filter(account=account, booked_at__gt=since, filled_at__lte=by_then).exists()
+    told = {"account": account, "booked_at__gt": since}
+    cash = CashMovement.objects.filter(**told, moved_at__lte=since + CLOCKS_MAY_DIFFER)
+    deals = Fill.objects.filter(**told, filled_at__lte=since + CLOCKS_MAY_DIFFER).exclude(order__sent_at__gt=since)
+    return cash.exists() or deals.exists()
 
 
 def is_opened(account: TradingAccount) -> bool:
