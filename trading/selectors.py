@@ -52,12 +52,19 @@ WHOLE: LiteralString = """
     FROM trade_ledger JOIN trading_account ON trading_account.id = trade_ledger.account_id
     WHERE trade_ledger.id = ANY(%s) ORDER BY trade_ledger.id DESC
 """
-# What changes of stops add; and those that nobody has answered, of the position that an order would be netted with.
+# What changes of stops add; and the changes that nobody has answered, of the position that an order would be netted
+# with, and of orders that would be netted with it too: any of them may bring a stop that nobody has counted for it.
 CHANGING = Part(
     """
-    SELECT coalesce(sum(extra_risk), 0), string_agg(change_id, ', ') FILTER (
+    SELECT coalesce(sum(extra_risk), 0), concat_ws(', ', string_agg(change_id, ', ') FILTER (
         WHERE is_open AND mode = 'NETTING' AND account_id = %(account)s AND symbol = %(symbol)s
-    ) FROM (
+    ), (
+        SELECT string_agg(change_id, ', ') FROM change_request
+        JOIN trade_ledger ON trade_ledger.id = change_request.order_id
+        JOIN trading_account ON trading_account.id = trade_ledger.account_id
+        WHERE change_request.state IN ('SENDING', 'UNKNOWN') AND change_request.kind = 'TERMS'
+        AND trade_ledger.account_id = %(account)s AND trade_ledger.symbol = %(symbol)s AND mode = 'NETTING'
+    )) FROM (
         SELECT position_id, extra_risk, change_id, true AS is_open FROM change_request
         WHERE state IN ('SENDING', 'UNKNOWN')
         UNION ALL

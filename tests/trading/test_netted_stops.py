@@ -1,5 +1,6 @@
 """On a netting account the stop of an order that adds becomes the whole position's: what that may cost is counted."""
 
+import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +20,7 @@ from trading.brokers import registry
 from trading.brokers.mt5 import session
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BrokerPosition, TradeLedger
-from trading.services import accounts, changes, orders, watch
+from trading.services import accounts, changes, orders, terms, watch
 from trading.states import OrderType, Side, TimeInForce
 
 Place = Callable[..., TradeLedger]
@@ -244,3 +245,24 @@ def test_the_stop_of_somebody_else_s_waiting_order_may_become_the_whole_position
     settings.DAILY_LOSS_LIMIT = Decimal(1900)
     added = place("0.1", "1.0840")  # its own 18.72 would fit
     assert added.reason == "DAILY_LOSS_EXCEEDS_LIMIT"
+
+
+def test_an_order_waits_for_new_terms_of_another_that_may_bring_their_stop_to_it(place, request):
+    """One that waits has asked for a far stop, and nobody knows whether it has it: filled last, it brings it to all."""
+    first = place("0.01", "1.0830", waits_at="1.0840")
+    paper = request.node.paper
+    paper.control.inject("accept_late", seconds=0.3)
+    further = terms.change(
+        user=first.user, order_id=first.pk, terms={"stop_loss": Decimal("1.0500")}, reason="", at=now()
+    )
+    assert further.state == "UNKNOWN"
+
+    order = place(*HELD)
+
+    assert (order.reason, order.attempts) == ("UNKNOWN_ORDER_ON_INSTRUMENT", 0)
+    (check,) = (each for each in order.checks if each["name"] == "UNKNOWN_ORDERS")
+    assert check["detail"] == further.change_id
+    time.sleep(0.4)
+    terms.resolve(change_id=further.pk)
+    # 0.5 lots with a stop that may fill at 1.049475 can lose 1771.25: more than the day allows.
+    assert place(*HELD).reason == "DAILY_LOSS_EXCEEDS_LIMIT"
