@@ -325,7 +325,7 @@ def _book_other(account: TradingAccount, report: FillReport, *, at: datetime) ->
     booked = _book(account.pk, report, order=None, at=at)
     if booked is None:
         return
-    settling.hold([booked.held])
+    settling.hold([booked.held if report.kind is FillKind.BUST else busts.in_order(booked)])
     trail.record(
         action="fill.booked_external" if report.kind is FillKind.ORDER else "fill.booked_by_broker",
         actor=BROKER,
