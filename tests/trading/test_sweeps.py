@@ -101,17 +101,20 @@ def test_an_order_that_fills_between_two_lists_of_one_look_is_not_taken_for_flat
     """Somebody else's order: neither its position nor itself is in our books."""
     paper.control.manual_order(LOGIN, "EURUSD", mt5.ORDER_TYPE_BUY_LIMIT, "0.1", "1.08400")
     module, asked = paper.desk._hands.module, []
-    for name in ("positions_get", "orders_get"):
 
-        def answer(*, known: Callable[..., Any] = getattr(module, name), **which: Any) -> Any:
-            listed = known(**which)
-            asked.append(name)
+    def filling_after(listing: Callable[..., Any]) -> Callable[..., Any]:
+        def answer(**which: Any) -> Any:
+            listed = listing(**which)
+            asked.append(listing)
             if len(asked) == 1:
                 paper.quote("EURUSD", "1.08380", "1.08390")
                 assert books(paper) == (0, 1)
             return listed
 
-        monkeypatch.setattr(module, name, answer)
+        return answer
+
+    for name in ("positions_get", "orders_get"):
+        monkeypatch.setattr(module, name, filling_after(getattr(module, name)))
     flatten()
 
     assert sweep_now().state == SweepState.RUNNING

@@ -213,7 +213,8 @@ def _read_account(
     margin, profit = questions.margin, questions.profit
     names = sorted(symbols | _conversions(account, met.values()))
     snapshot = broker.snapshot(symbols=names, margin=margin, profit=profit)
-    strangers = {each.symbol for each in (*snapshot.positions, *snapshot.orders)} - set(met)
+    strangers = {held.symbol for held in snapshot.positions} | {order.symbol for order in snapshot.orders}
+    strangers -= set(met)
     if not strangers:
         return snapshot, met
     for name in sorted(strangers):

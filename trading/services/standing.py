@@ -167,9 +167,7 @@ def beyond_counted(each: AccountFacts, in_doubt: Sequence[TradeLedger], *, facts
     return money.ceil_to(total, CENT)
 
 
-def moved_along(
-    each: AccountFacts, in_doubt: Sequence[TradeLedger], *, held: VenuePosition, facts: Facts
-) -> Decimal:
+def moved_along(each: AccountFacts, in_doubt: Sequence[TradeLedger], *, held: VenuePosition, facts: Facts) -> Decimal:
     """Return what orders that may add to a netted position lose more at its new stop than at their own, in USD.
 
     One that fills before that stop is set has brought its own by then, which is overwritten. Takes: `held`, as it is
@@ -207,7 +205,7 @@ def _adding(orders: Sequence[TradeLedger], each: AccountFacts, *, symbol: str, s
 
 
 def _strange(each: AccountFacts, *, symbol: str, side: Side, facts: Facts) -> list[Piece]:
-    """Return what somebody else's working orders may add to a netted position; what has no bound is refused by itself."""
+    """Return what somebody else's working orders may add to a netted position; what is unbounded is refused."""
     known = facts.instruments.get((each.account.pk, symbol))
     usd = None if known is None else rules.usd_rate(known.conversion, facts.quotes, owed=True)
     if known is None or usd is None:
