@@ -296,7 +296,7 @@ PROMETHEUS_LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5
 # --- Who is told: addresses of apprise's, which hold passwords --------------------------------------------------------
 ALERT_CHANNELS = {
     "CRITICAL": env.secret_words("ALERT_CRITICAL"),  # at once; none: as a warning
-    "WARNING": env.secret_words("ALERT_WARNING"),  # at once, each key once in a while
+    "WARNING": env.secret_words("ALERT_WARNING"),  # at once, each key once in a while; none: as what is critical
     "DIGEST": env.secret_words("ALERT_DIGEST"),  # what is quiet, all in one message; none: where warnings go
     "ESCALATION": env.secret_words("ALERT_ESCALATION"),  # critical ones that nobody has acknowledged in time
 }

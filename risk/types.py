@@ -78,7 +78,7 @@ class Freshness:
     broker_detail: str
     snapshot_age_s: Figure
     sight_age_s: Figure  # since the account was last looked at with success
-    lost_orders: str  # those on the instrument of which nobody knows whether they arrived
+    lost_orders: str  # those on the instrument, and changes of netted stops, of which nobody knows whether they arrived
 
 
 @dataclass(frozen=True, slots=True)

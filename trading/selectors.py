@@ -64,19 +64,30 @@ HELD: LiteralString = """
 """
 OF_USER: LiteralString = " AND trading_account.user_id = %(user)s"
 ON_PAPER: LiteralString = " AND NOT trading_account.is_live"
+# What changes of stops add; and the changes that nobody has answered, of the position that an order would be netted
+# with, and of orders that would be netted with it too: any of them may bring a stop that nobody has counted for it.
 CHANGING = Part(
     """
-    SELECT coalesce(sum(extra_risk), 0) FROM (
-        SELECT position_id, extra_risk FROM change_request WHERE state IN ('SENDING', 'UNKNOWN')
+    SELECT coalesce(sum(extra_risk), 0), concat_ws(', ', string_agg(change_id, ', ') FILTER (
+        WHERE is_open AND mode = 'NETTING' AND account_id = %(account)s AND symbol = %(symbol)s
+    ), (
+        SELECT string_agg(change_id, ', ') FROM change_request
+        JOIN trade_ledger ON trade_ledger.id = change_request.order_id
+        JOIN trading_account ON trading_account.id = trade_ledger.account_id
+        WHERE change_request.state IN ('SENDING', 'UNKNOWN') AND change_request.kind = 'TERMS'
+        AND trade_ledger.account_id = %(account)s AND trade_ledger.symbol = %(symbol)s AND mode = 'NETTING'
+    )) FROM (
+        SELECT position_id, extra_risk, change_id, true AS is_open FROM change_request
+        WHERE state IN ('SENDING', 'UNKNOWN')
         UNION ALL
-        SELECT position_id, extra_risk FROM change_request
+        SELECT position_id, extra_risk, change_id, false FROM change_request
         WHERE state = 'DONE' AND settled_at >= %(since)s AND settled_at < 'infinity'
     ) fresh
     JOIN broker_positions ON broker_positions.id = fresh.position_id
     JOIN trading_account ON trading_account.id = broker_positions.account_id
     WHERE trading_account.user_id = %(user)s
     """,
-    width=1,
+    width=2,
 )
 
 
@@ -229,7 +240,8 @@ def changing_risk(*, user_id: int, since: datetime) -> Decimal:
     """Return the USD that changes of stops add while nobody knows them, or that a broker read begun at `since` may not
     show yet.
     """
-    added: Decimal = statements.fetch_only(CHANGING.query, {"user": user_id, "since": since})[0]
+    given = {"user": user_id, "since": since, "account": 0, "symbol": ""}
+    added: Decimal = statements.fetch_only(CHANGING.query, given)[0]
     return added
 
 

@@ -71,7 +71,9 @@ def sight_age(e: Evidence) -> Check:
 
 
 def lost_orders(e: Evidence) -> Check:
-    """Refuse while nobody knows whether an earlier order on the instrument arrived."""
+    """Refuse while nobody knows whether an earlier order on the instrument arrived, or new stops of what this one
+    would be netted with: set after it has filled, they would be its own.
+    """
     lost = e.freshness.lost_orders
     return Check("UNKNOWN_ORDERS", "UNKNOWN_ORDER_ON_INSTRUMENT", passed=not lost, detail=lost[:200])
 

@@ -18,11 +18,13 @@ from risk.models import AccountSight, TradingControl
 from risk.states import ControlScope, StopLevel
 from tests.fakes.paper import LOGIN, Paper
 from tests.storm import proxies
+from tests.trading.conftest import brief
+from tests.trading.test_resolution import key
 from trading.brokers import registry
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BookCorrection, BrokerPosition, CashMovement, Fill, TradeLedger, TradingAccount
-from trading.services import facts
+from trading.services import closes, facts
 from trading.states import FillKind
 
 FOUND = ("entry", "key", "action", "risk_impact")
@@ -323,6 +325,28 @@ def test_a_flip_on_a_netting_account_is_one_position_that_turned(execute, paper,
     position = BrokerPosition.objects.get(closed_at=None)
     assert (position.quantity, position.price_open) == (Decimal("-0.2"), Decimal("1.0849"))
     assert stop_of(account) is None
+    replay()
+
+
+@pytest.mark.broker(netting=True)
+def test_a_trade_that_is_told_after_a_later_one_makes_the_average_that_the_broker_shows(
+    execute, paper, account, reconcile, settings, replay
+):
+    """Somebody adds to the position, and a part of it is closed here before that was heard of."""
+    settings.MAX_POSITION_SIZE = Decimal(10**6)
+    execute(brief(quantity=Decimal("0.5"), take_profit=None))
+    paper.quote("EURUSD", "1.09490", "1.09500")
+    paper.control.manual_trade(LOGIN, "EURUSD", mt5.ORDER_TYPE_BUY, "1.0", sl="1.08")
+    closing = closes.close(
+        user=account.user, position=BrokerPosition.objects.get(), quantity=Decimal("0.4"),
+        key=key(BrokerPosition.objects.get()), at=now(),
+    ).order  # fmt: skip
+    assert closing.status == "FILLED"
+
+    outcome = reconcile()
+
+    assert (outcome.status, outcome.discrepancy_usd) == ("CLEAN", 0)
+    assert BrokerPosition.objects.get().price_open == Decimal("1.0916666667")  # (1.085 + 2 · 1.095) / 3
     replay()
 
 

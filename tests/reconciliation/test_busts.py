@@ -235,7 +235,7 @@ def test_a_crash_between_the_fill_and_its_reversal_leaves_neither(
     say(f"bust {deal_of(order)}")
     before = books()
     with monkeypatch.context() as patch:
-        patch.setattr(busts, "_without", lambda *_: (_ for _ in ()).throw(RuntimeError("dead")))
+        patch.setattr(busts, "_averaged", lambda *_: (_ for _ in ()).throw(RuntimeError("dead")))
         assert reconcile().status == "FAILED"
     after = books()
     before.pop("alerts"), after.pop("alerts")

@@ -130,6 +130,30 @@ def test_money_that_explains_itself_after_the_run_is_not_booked_once_more(
     assert reconcile().status == "CLEAN"
 
 
+def test_a_deal_that_explains_the_money_after_the_run_is_not_booked_once_more(
+    execute, reconcile, paper, account, operator, quiet, monkeypatch
+):
+    """A position was closed at the terminal: its result is in the balance, and its deal is listed late."""
+    execute()
+    reconcile()
+    (held,) = paper.truth()["positions"]
+    paper.quote("EURUSD", "1.10500", "1.10510")
+    paper.control.manual_close(LOGIN, held["ticket"])
+    with monkeypatch.context() as patch:
+        real = Mt5Broker.fills_since
+        patch.setattr(Mt5Broker, "fills_since", lambda *asked: [each for each in real(*asked) if not each.profit])
+        reconcile()
+    review = Review.objects.get(key="CASH")
+    assert (review.evidence["amount"], review.value_usd) == ("200", 200)
+    watch.look(account_id=account.pk, at=now())
+
+    with pytest.raises(OldEvidence):
+        decide(review, Decision.ACCEPT_BROKER, operator)
+
+    assert not BookCorrection.objects.filter(kind="DECIDED").exists()
+    assert reconcile().status == "CLEAN"
+
+
 def test_money_that_is_told_while_a_run_concludes_is_not_corrected_as_well(
     reconcile, paper, account, quiet, monkeypatch
 ):
@@ -166,6 +190,18 @@ def test_money_that_moves_after_the_run_explains_nothing_of_it(reconcile, paper,
 
     assert BookCorrection.objects.get(kind="DECIDED").amount == 200
     assert reconcile().status == "CLEAN"
+
+
+def test_a_trade_of_ours_after_the_run_explains_nothing_of_it(execute, reconcile, account, operator, quiet):
+    with transaction.atomic():
+        origin = Origin(CorrectionKind.AUTOMATIC, "A test.", Actor.system("tests"), "a test")
+        corrections.restate_cash(account, Decimal(-200), balance=Decimal(0), origin=origin, at=now())
+    reconcile()
+    execute()
+
+    decide(Review.objects.get(key="CASH"), Decision.ACCEPT_BROKER, operator)
+
+    assert BookCorrection.objects.get(kind="DECIDED").amount == 200
 
 
 def test_asking_for_a_fresh_run_runs_at_once_and_decides_nothing(review, operator):

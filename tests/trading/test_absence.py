@@ -20,7 +20,7 @@ from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BrokerPosition, TradeLedger
 from trading.services import closes, resolution
-from trading.states import Delivery, OrderStatus, VenueState
+from trading.states import Delivery, OrderStatus, OrderType, TimeInForce, VenueState
 from trading.types import OrderReport
 
 
@@ -108,3 +108,32 @@ def test_what_moved_on_another_instrument_holds_nothing_up(execute, paper, late)
     paper.control.manual_trade(LOGIN, "USDJPY", mt5.ORDER_TYPE_BUY, "0.1")
 
     assert search(order).reason == "NOT_AT_BROKER"
+
+
+RESTING = {
+    "order_type": OrderType.LIMIT, "limit_price": Decimal("1.08400"), "entry_price": None,
+    "time_in_force": TimeInForce.GTC, "quantity": Decimal("0.01"), "stop_loss": Decimal("1.07900"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("volume", "side", "outcome"),
+    [
+        ("0.01", mt5.ORDER_TYPE_BUY_LIMIT, Delivery.UNKNOWN),
+        ("0.02", mt5.ORDER_TYPE_BUY_LIMIT, Delivery.DONE),
+        ("0.01", mt5.ORDER_TYPE_BUY_STOP, Delivery.UNKNOWN),
+        ("0.01", mt5.ORDER_TYPE_SELL_STOP, Delivery.DONE),
+    ],
+)
+def test_one_that_rests_like_it_and_without_a_name_may_be_it(execute, paper, account, volume, side, outcome):
+    """It lost its mark on the way: nothing has filled, and nothing is held that our books do not know."""
+    paper.control.inject("timeout_before_accept")
+    order = execute(brief(**RESTING))
+    assert order.delivery == Delivery.UNKNOWN
+    price = "1.09000" if side == mt5.ORDER_TYPE_BUY_STOP else "1.08400"
+    paper.control.manual_order(LOGIN, "EURUSD", side, volume, price)
+    paper.quote("EURUSD", "1.08490", "1.08500")
+
+    found = search(order)
+
+    assert (found.delivery, found.reserved > 0) == (outcome, outcome is Delivery.UNKNOWN)

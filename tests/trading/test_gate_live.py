@@ -53,6 +53,18 @@ def test_a_broker_that_cannot_be_read_refuses_with_every_check_present(execute, 
     assert [check["name"] for check in order.checks] == [rule.name for rule in gate.GATE]
 
 
+def test_somebody_else_s_order_in_an_instrument_that_we_have_not_met_is_counted(execute, paper):
+    paper.quote("USDJPY", "150.000", "150.010")
+    paper.control.manual_order(LOGIN, "USDJPY", mt5.ORDER_TYPE_BUY_LIMIT, "0.01", "149.000", sl="148.000")
+
+    order = execute(SMALL)
+
+    assert (order.status, order.reason) == ("FILLED", "")
+    # 149.000 − 148.000·0.9995 on 1,000 units, at 1 / 150.000
+    figures = {check["name"]: check for check in order.checks}
+    assert figures["DAILY_LOSS"]["used"] == "7.16"
+
+
 def test_an_empty_list_beside_margin_in_use_admits_nothing(execute, paper, monkeypatch, settings):
     """A position whose risk takes the whole limit is not gone because the terminal lists nothing."""
     settings.MAX_POSITION_SIZE = Decimal(1_000_000)

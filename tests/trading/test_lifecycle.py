@@ -90,6 +90,21 @@ def test_a_canceled_rest_keeps_what_was_filled(unknown):
     assert (unknown.filled_quantity, unknown.reserved) == (Decimal("0.04"), 0)
 
 
+def test_a_deal_that_takes_back_what_a_lost_order_bought_is_none_of_its_fills(unknown):
+    """Programs that manage positions close them under the number of the order that opened them."""
+    bought, sold = fill(unknown, 1, "0.06"), fill(unknown, 2, "0.04", side=Side.SELL, venue_order_id="78")
+
+    report(unknown, VenueState.WORKING, bought, sold)
+
+    assert (unknown.status, unknown.filled_quantity) == (OrderStatus.PARTIALLY_FILLED, Decimal("0.06"))
+    assert unknown.reserved == Decimal("23.32")  # ceil_cent(58.30 · 0.04 / 0.10): it still works
+    assert set(Fill.objects.values_list("quantity", "order_id")) == {
+        (Decimal("0.06"), unknown.pk), (Decimal("0.04"), None),
+    }  # fmt: skip
+    assert BrokerPosition.objects.get().quantity == Decimal("0.02")
+    assert Alert.objects.filter(kind="EXTERNAL_FILL").exists()
+
+
 def test_filled_wins_over_canceled(unknown):
     report(unknown, VenueState.CANCELED, fill(unknown, 1, "0.10"))
 

@@ -195,3 +195,15 @@ def test_a_working_order_without_its_stop_reserves_all_of_it_and_still_wants_its
     assert look(account) == [(Decimal(R), Decimal("1084.07"))]
     assert TradeLedger.objects.get().stop_loss == Decimal("1.079")
     assert len(told()) == 1
+
+
+def test_a_stop_that_is_moved_further_still_is_told_anew(paper, account, held):
+    paper.control.manual_modify(paper.login, held, sl="1.0790")
+    watch.look(account_id=account.pk, at=now())
+    paper.control.manual_modify(paper.login, held, sl="0")
+    watch.look(account_id=account.pk, at=now())
+    watch.look(account_id=account.pk, at=now())
+
+    assert len(told()) == 2
+    (standing,) = Alert.objects.filter(kind="TERMS_MOVED", closed_at__isnull=True)
+    assert (standing.seen_count, standing.text) == (1, told()[1])

@@ -1,5 +1,6 @@
 """On a netting account the stop of an order that adds becomes the whole position's: what that may cost is counted."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -10,6 +11,7 @@ import pytest
 from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
+from nexus.audit.types import Actor
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
 from risk.models import RiskAdjustment
@@ -19,8 +21,9 @@ from tests.trading.conftest import brief, link
 from trading.brokers import registry
 from trading.brokers.mt5 import session
 from trading.brokers.mt5.adapter import Mt5Broker
+from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BrokerPosition, TradeLedger
-from trading.services import accounts, facts, orders, watch
+from trading.services import accounts, changes, facts, orders, terms, watch
 from trading.states import OrderType, Side, TimeInForce
 
 Place = Callable[..., TradeLedger]
@@ -204,3 +207,92 @@ def test_the_stop_that_an_order_brings_to_what_it_adds_to_was_moved_by_nobody(pl
     assert BrokerPosition.objects.get().stop_loss == Decimal("1.05")
     assert RiskAdjustment.objects.get().after > Decimal(1771)
     assert not Alert.objects.filter(kind="TERMS_MOVED").exists()
+
+
+@pytest.mark.parametrize("stops", [{"stop_loss": Decimal("1.0500")}, {"take_profit": Decimal("1.1000")}])
+def test_a_stop_that_is_set_while_an_order_fills_is_held_against_the_day_with_that_order(
+    place, request, settings, monkeypatch, stops
+):
+    """What is sent for the position by then holds for what the order has made of it, and not its own stop."""
+    is_wider = "stop_loss" in stops
+    settings.DAILY_LOSS_LIMIT = Decimal(3000)
+    place("0.5", "1.0840" if is_wider else "1.0500")
+    held, claim = BrokerPosition.objects.get(), changes._claim
+
+    def after_another(**given: object) -> object:
+        added = place("0.5", "1.0840")
+        assert added.status == "FILLED"
+        return claim(**given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(changes, "_claim", after_another)
+    with pytest.raises(changes.ChangeRefused, match="could lose"):
+        changes.change_stops(position_id=held.pk, stops=stops, actor=Actor.system("t"), reason="", at=now())
+
+    (position,) = request.node.paper.truth()["positions"]
+    assert position["sl"] == 108400
+
+
+def test_an_order_waits_for_a_change_of_the_stops_that_it_would_be_netted_under(place, request, settings):
+    """The change may arrive after the order has filled: its stop is the whole position's then."""
+    settings.DAILY_LOSS_LIMIT = Decimal(3000)
+    place("0.5", "1.0840")
+    held, paper = BrokerPosition.objects.get(), request.node.paper
+    paper.control.inject("timeout_before_accept")
+    wider = changes.change_stops(
+        position_id=held.pk, stops={"stop_loss": Decimal("1.0500")}, actor=Actor.system("t"), reason="", at=now()
+    )
+    assert wider.state == "UNKNOWN"
+
+    order = place("0.5", "1.0840")
+
+    assert order.reason == "UNKNOWN_ORDER_ON_INSTRUMENT"
+    (check,) = (each for each in order.checks if each["name"] == "UNKNOWN_ORDERS")
+    assert wider.change_id in check["detail"]
+
+
+@pytest.mark.parametrize("place", ["hedging"], indirect=True)
+def test_where_each_position_keeps_its_stop_no_order_waits_for_a_change_of_another_s(place, request):
+    place(*HELD)
+    request.node.paper.control.inject("timeout_before_accept")
+    changes.change_stops(
+        position_id=BrokerPosition.objects.get().pk, stops={"stop_loss": Decimal("1.0835")}, actor=Actor.system("t"),
+        reason="", at=now(),
+    )  # fmt: skip
+
+    assert place("0.01", "1.0840").status == "FILLED"
+
+
+def test_the_stop_of_somebody_else_s_waiting_order_may_become_the_whole_position_s(place, request, settings):
+    settings.DAILY_LOSS_LIMIT = Decimal(5000)
+    place(*HELD)
+    paper = request.node.paper
+    paper.control.manual_order(paper.login, "EURUSD", mt5.ORDER_TYPE_BUY_LIMIT, "0.01", "1.0845", sl="1.0500")
+
+    used = next(each for each in place("0.01", "1.0840").checks if each["name"] == "DAILY_LOSS")["used"]
+
+    # What is held at 1.0500, and the order itself: 1.08450 − 1.049475 on 1,000 units.
+    assert Decimal(used) >= Decimal("1771.25") + Decimal("35.02")
+    settings.DAILY_LOSS_LIMIT = Decimal(1900)
+    added = place("0.1", "1.0840")  # its own 18.72 would fit
+    assert added.reason == "DAILY_LOSS_EXCEEDS_LIMIT"
+
+
+def test_an_order_waits_for_new_terms_of_another_that_may_bring_their_stop_to_it(place, request):
+    """One that waits has asked for a far stop, and nobody knows whether it has it: filled last, it brings it to all."""
+    first = place("0.01", "1.0830", waits_at="1.0840")
+    paper = request.node.paper
+    paper.control.inject("accept_late", seconds=0.3)
+    further = terms.change(
+        user=first.user, order_id=first.pk, terms={"stop_loss": Decimal("1.0500")}, reason="", at=now()
+    )
+    assert further.state == "UNKNOWN"
+
+    order = place(*HELD)
+
+    assert (order.reason, order.attempts) == ("UNKNOWN_ORDER_ON_INSTRUMENT", 0)
+    (check,) = (each for each in order.checks if each["name"] == "UNKNOWN_ORDERS")
+    assert check["detail"] == further.change_id
+    time.sleep(0.4)
+    terms.resolve(change_id=further.pk)
+    # 0.5 lots with a stop that may fill at 1.049475 can lose 1771.25: more than the day allows.
+    assert place(*HELD).reason == "DAILY_LOSS_EXCEEDS_LIMIT"

@@ -124,3 +124,18 @@ def test_what_stands_there_may_still_be_lost():
 
 def left_of_the_loss() -> Decimal:
     return next(left for _, kind, left in signals.headroom(at=now()) if kind == "DAILY_LOSS")
+
+
+def test_a_position_of_it_is_still_protected_and_no_stop_widened(client, paper, account):
+    """Nobody looks at it any more, and its broker still takes what only protects."""
+    place(client, MARKET)
+    position = BrokerPosition.objects.get()
+    TradingAccount.objects.update(is_active=False)
+
+    wider = act(client, f"/trading/positions/{position.public_id}", {"stop_loss": "1.0700"}, method="patch")
+    assert (wider.status_code, wider.json()["code"]) == (422, "change_refused")
+    tighter = act(client, f"/trading/positions/{position.public_id}", {"stop_loss": "1.0830"}, method="patch")
+
+    assert (tighter.status_code, tighter.json()["state"]) == (200, "DONE")
+    (held,) = paper.truth()["positions"]
+    assert held["sl"] == 108300

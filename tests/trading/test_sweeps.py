@@ -97,6 +97,32 @@ def test_an_empty_list_beside_margin_in_use_proves_nothing(paper, account, monke
     assert books(paper) == (0, 0)
 
 
+def test_an_order_that_fills_between_two_lists_of_one_look_is_not_taken_for_flat(paper, account, monkeypatch):
+    """Somebody else's order: neither its position nor itself is in our books."""
+    paper.control.manual_order(LOGIN, "EURUSD", mt5.ORDER_TYPE_BUY_LIMIT, "0.1", "1.08400")
+    module, asked = paper.desk._hands.module, []
+
+    def filling_after(listing: Callable[..., Any]) -> Callable[..., Any]:
+        def answer(**which: Any) -> Any:
+            listed = listing(**which)
+            asked.append(listing)
+            if len(asked) == 1:
+                paper.quote("EURUSD", "1.08380", "1.08390")
+                assert books(paper) == (0, 1)
+            return listed
+
+        return answer
+
+    for name in ("positions_get", "orders_get"):
+        monkeypatch.setattr(module, name, filling_after(getattr(module, name)))
+    flatten()
+
+    assert sweep_now().state == SweepState.RUNNING
+    monkeypatch.undo()
+    assert sweep_now().state == SweepState.PROVEN
+    assert books(paper) == (0, 0)
+
+
 def test_a_stop_of_an_instrument_sweeps_only_that(busy, paper):
     paper.quote("USDJPY", "150.000", "150.010")
     paper.control.manual_trade(LOGIN, "USDJPY", mt5.ORDER_TYPE_BUY, "0.1", sl="149")

@@ -34,7 +34,8 @@ class Books:
     """What is known of a user, an account and an instrument without asking anybody outside.
 
     `in_doubt` are the user's orders that the facts may or may not show; `changing` the USD that changes of stops add in
-    the same way; both are empty on missing facts, on which nothing is admitted. `starts` has each account's equity at
+    the same way; both are empty on missing facts, on which nothing is admitted. `restopping` names the changes that
+    nobody has answered yet of what an order would be netted with. `starts` has each account's equity at
     the start of its day with what was paid in since, and none for an account that nobody has looked at today. `aside`
     is what accounts that nobody looks at any more have lost today and may still lose, in USD.
     """
@@ -42,6 +43,7 @@ class Books:
     counts: Counts
     in_doubt: list[TradeLedger]
     changing: Decimal
+    restopping: str
     history: History
     starts: Mapping[int, Decimal]
     sight_age_s: Figure
@@ -80,6 +82,7 @@ def read(
         counts=usage.as_counts(counts),
         in_doubt=[] if is_missing else selectors.as_orders(in_doubt),
         changing=ZERO if is_missing else changing[0],
+        restopping=changing[1],
         history=History(*past),
         starts=balances.with_untold(stats.as_starts(starts), explained, facts=facts, at=at),
         sight_age_s=sights.as_age(age),

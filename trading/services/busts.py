@@ -2,12 +2,13 @@
 
 What is reversed is the fill as it is booked, whole, whatever the report repeats of it. A reversal of what is not booked
 reverses nothing: an adapter tells a fill that was taken back together with its reversal, so that the two make nothing
-whenever they are heard of, and people are told of one that comes alone.
+whenever they are heard of, and people are told of one that comes alone. What is told out of turn otherwise, a trade
+after a later one, gives its position its average by the same reckoning (`in_order`).
 """
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
@@ -21,6 +22,7 @@ from trading.states import FillKind, Side
 from trading.types import FillReport, Holding
 
 KIND = "FILL_TAKEN_BACK"
+CLOCKS_MAY_DIFFER = timedelta(minutes=1)  # ours and a venue's
 
 
 def last(reports: Iterable[FillReport]) -> list[FillReport]:
@@ -71,7 +73,21 @@ def book(account_id: int, report: FillReport, *, order: TradeLedger | None, at: 
         # The venue takes it out by a balance operation, as money is paid out; but it was lost, and nobody has it.
         stats.note_cash_flow(account_id=account_id, amount=taken.profit, moved_at=at)
     _tell(account_id, whole, order, is_booked=True, at=at)
-    return Booked(booked.fill, _without(account_id, whole, booked.held))
+    return Booked(booked.fill, _averaged(account_id, whole.venue_position_id, booked.held))
+
+
+def in_order(booked: Booked) -> Held:
+    """Return what a position is after a fill, which others may have overtaken: to reduce keeps an average, and to add
+    moves it, so it is a matter of which came first. The venue reckons by when they were executed.
+    """
+    fill = booked.fill
+    later = Fill.objects.filter(
+        account_id=fill.account_id, venue_position_id=fill.venue_position_id, filled_at__gt=fill.filled_at,
+        booked_at__gt=fill.filled_at - CLOCKS_MAY_DIFFER,
+    )  # fmt: skip
+    if not later.exists():
+        return booked.held
+    return _averaged(fill.account_id, fill.venue_position_id, booked.held)
 
 
 def _taken(account_id: int, report: FillReport) -> Fill | None:
@@ -80,12 +96,12 @@ def _taken(account_id: int, report: FillReport) -> Fill | None:
     return rows.exclude(kind=FillKind.BUST).first()
 
 
-def _without(account_id: int, reversal: FillReport, held: Held) -> Held:
+def _averaged(account_id: int, venue_position_id: str, held: Held) -> Held:
     """Return what a position is when its average is made of the fills that stand, and of corrections, one by one.
 
-    Takes: the position as it is after a trade of the same size, which would leave the average as it was.
+    Takes: the position as it is by what was told, in the order in which it was told.
     """
-    place = {"account_id": account_id, "venue_position_id": reversal.venue_position_id}
+    place = {"account_id": account_id, "venue_position_id": venue_position_id}
     fills = list(Fill.objects.filter(**place).order_by("filled_at", "pk"))
     gone = {fill.reverses for fill in fills if fill.kind == FillKind.BUST}
     steps = [

@@ -24,7 +24,7 @@ from risk.states import AdjustmentKind, StopLevel
 from trading import rules, selectors
 from trading.models import BrokerPosition, ChangeRequest
 from trading.rules import ZERO
-from trading.services import accounts, admission, arming, exposure, facts, identifiers, triggers
+from trading.services import accounts, admission, arming, exposure, facts, identifiers, standing, triggers
 from trading.services.facts import Facts, Missing
 from trading.states import ChangeKind, ChangeState, Side
 from trading.types import StopsChange, VenuePosition
@@ -60,7 +60,12 @@ def change_stops(
     assert not connection.in_atomic_block
     position = BrokerPosition.objects.select_related("account").get(pk=position_id)
     account = position.account
-    read = facts.read(user_id=account.user_id, account=account, symbol=position.symbol, at=at)
+    owned = facts.owned_by(account.user_id)
+    is_aside = account not in owned.accounts
+    read = facts.read(
+        user_id=account.user_id, account=account, symbol=position.symbol, at=at,
+        owned=facts.only(owned, account) if is_aside else owned,
+    )  # fmt: skip
     if isinstance(read, Missing):
         raise Unavailable(f"The broker cannot be asked now: {read.detail}", headers={"Retry-After": "5"})
     live = _live(position, read)
@@ -68,6 +73,8 @@ def change_stops(
         raise ChangeRefused("Positions carry no stops at this broker: place a stop order of its own instead.")
     named: Any = dict(stops)
     wanted = replace(live, **named)
+    if is_aside and not _only_protects(live, wanted):
+        raise ChangeRefused("The account is put aside: only a tighter stop-loss is accepted.")
     extra = _extra_risk(position, live=live, wanted=wanted, read=read, at=at)
     change = _claim(
         position=position, wanted=wanted, live=live, extra=extra, read=read, actor=actor, reason=reason, at=at
@@ -144,6 +151,9 @@ def _claim(
     if extra and not arming.is_armed(account):
         raise ChangeRefused("The account is not armed: only a tighter stop is accepted.")
     in_doubt = selectors.in_doubt(user_id=account.user_id, since=read.read_at)
+    if not _only_protects(live, wanted):
+        mine = next(each for each in read.accounts if each.account.pk == account.pk)
+        extra += standing.moved_along(mine, in_doubt, held=wanted, facts=read)
     check = admission.judge_more_risk(
         account=account, extra=extra, symbol=position.symbol, facts=read, in_doubt=in_doubt, at=at
     )

@@ -11,7 +11,7 @@ from typing import LiteralString
 
 from nexus.core import money, statements
 from trading.brokers import registry
-from trading.models import BookCorrection, CashMovement, TradingAccount
+from trading.models import BookCorrection, CashMovement, Fill, TradingAccount
 from trading.states import CorrectionKind, PositionMode
 from trading.types import Conversion, Difference, VenuePosition
 
@@ -147,9 +147,13 @@ def is_cash_busy(account: TradingAccount, *, quiet_since: datetime) -> bool:
 
 
 def has_told_late(account: TradingAccount, *, since: datetime) -> bool:
-    """Tell whether money that had moved by then was told only afterwards: what was missing then may be this."""
-    late = CashMovement.objects.filter(account=account, booked_at__gt=since)
-    return late.filter(moved_at__lte=since + CLOCKS_MAY_DIFFER).exists()
+    """Tell whether money that had moved by then was told only afterwards: what was missing then may be this. A deal
+    brings its result, too, unless an order of ours made it that was sent since.
+    """
+    told = {"account": account, "booked_at__gt": since}
+    cash = CashMovement.objects.filter(**told, moved_at__lte=since + CLOCKS_MAY_DIFFER)
+    deals = Fill.objects.filter(**told, filled_at__lte=since + CLOCKS_MAY_DIFFER).exclude(order__sent_at__gt=since)
+    return cash.exists() or deals.exists()
 
 
 def is_opened(account: TradingAccount) -> bool:

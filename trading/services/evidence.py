@@ -221,7 +221,7 @@ def _freshness(q: Question, known: Books) -> Freshness:
             else _seconds(clock - q.facts.asked_at)
         ),
         sight_age_s=known.sight_age_s,
-        lost_orders=", ".join(map(str, lost)),
+        lost_orders=", ".join(filter(None, [*map(str, lost), known.restopping])),
     )
 
 

@@ -21,9 +21,9 @@ from trading.models import TradableInstrument, TradeLedger, TradingAccount
 from trading.rules import ZERO
 from trading.services import instruments
 from trading.services.facts import HIDES, AccountFacts, Facts, Missing
-from trading.services.standing import beyond_counted, moved_at_venue, to_stops
+from trading.services.standing import as_filled, beyond_counted, moved_at_venue, to_stops
 from trading.states import Delivery, PositionMode, Side
-from trading.types import Reservation, VenueOrder, VenuePosition
+from trading.types import Reservation, VenuePosition
 
 UNCONVERTED = Unknown("CONVERSION_UNAVAILABLE")
 
@@ -251,28 +251,11 @@ def _split(each: AccountFacts, doubtful: Mapping[str, TradeLedger]) -> tuple[lis
 
     A working order that is none of ours, or that we do not know as working, counts as the position it may become.
     """
-    strangers = [_as_filled(order) for order in each.snapshot.orders if order.client_order_id not in doubtful]
+    strangers = [as_filled(order) for order in each.snapshot.orders if order.client_order_id not in doubtful]
     if each.snapshot.mode is not PositionMode.HEDGING:
         return [], [*each.positions, *strangers]
     own = [p for p in each.snapshot.positions if p.client_order_id and p.client_order_id in doubtful]
     return own, [*(p for p in each.positions if p not in own), *strangers]
-
-
-def _as_filled(order: VenueOrder) -> VenuePosition:
-    return VenuePosition(
-        venue_position_id=order.venue_order_id,
-        symbol=order.symbol,
-        side=order.side,
-        quantity=order.quantity_left,
-        price_open=order.price,
-        price_current=order.price,
-        stop_loss=order.stop_loss,
-        take_profit=order.take_profit,
-        profit=ZERO,
-        swap=ZERO,
-        client_order_id=order.client_order_id,
-        opened_at=order.placed_at,
-    )
 
 
 def _loss_today(each: AccountFacts, *, own: list[VenuePosition], equity_start: Decimal, facts: Facts) -> Figure:

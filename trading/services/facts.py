@@ -246,8 +246,8 @@ def _signed(held: str) -> dict[str, Decimal]:
 def _read_account(
     account: TradingAccount, owned: Owned, *, symbols: set[str], questions: Questions, at: datetime
 ) -> tuple[AccountFacts, dict[str, TradableInstrument]]:
-    """Read one account. A position in an instrument we have not met is learned and the account read again, and so it is
-    with the prices of what our books hold and the venue does not list.
+    """Read one account. An instrument that is held or waited for and not met is learned and the account read again, and
+    so it is with the prices of what our books hold and the venue does not list.
     """
     broker = accounts.broker_of(account)
     met = {name: row for (account_id, name), row in owned.instruments.items() if account_id == account.pk}
@@ -255,8 +255,7 @@ def _read_account(
     names = sorted(symbols | _conversions(account, met.values()))
     snapshot = broker.snapshot(symbols=names, margin=margin, profit=profit)
     missed = _missed(account, snapshot, owned)
-    strangers = {held.symbol for held in snapshot.positions} | {row.symbol for row in missed}
-    strangers -= set(met)
+    strangers = {each.symbol for each in (*snapshot.positions, *snapshot.orders, *missed)} - set(met)
     if not strangers and not missed:
         return AccountFacts(account, snapshot), met
     for name in sorted(strangers):

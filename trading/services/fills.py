@@ -193,9 +193,13 @@ def _follow(
 
 
 def _belongs(order: TradeLedger, fill: FillReport) -> bool:
-    """Tell whether a fill is of this order itself: the exit of its position carries the same mark, and is not."""
+    """Tell whether a fill is of this order itself: the exit of its position carries the same mark, and is not.
+
+    Whoever closes a position by its number trades the other way, and may be told before the order's ticket is known.
+    """
     same_ticket = not order.venue_order_id or not fill.venue_order_id or order.venue_order_id == fill.venue_order_id
-    return fill.kind is FillKind.ORDER and same_ticket
+    same_way = fill.side == order.side or bool(order.other_position_id)
+    return fill.kind is FillKind.ORDER and same_ticket and same_way
 
 
 def _facts(
@@ -321,7 +325,7 @@ def _book_other(account: TradingAccount, report: FillReport, *, at: datetime) ->
     booked = _book(account.pk, report, order=None, at=at)
     if booked is None:
         return
-    settling.hold([booked.held])
+    settling.hold([booked.held if report.kind is FillKind.BUST else busts.in_order(booked)])
     trail.record(
         action="fill.booked_external" if report.kind is FillKind.ORDER else "fill.booked_by_broker",
         actor=BROKER,

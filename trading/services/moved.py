@@ -162,7 +162,8 @@ def _tell(account: TradingAccount, what: str, *, target: Target, before: Decimal
     alerts.open_alert(
         severity=Severity.WARNING,
         kind=KIND,
-        dedupe_key=f"terms-moved:{target.id}",
+        dedupe_key=f"terms-moved:{target.id}:{money.as_text(after)}",
+        is_alone=True,  # each time that it is worse is told by itself
         text=f"{account}: somebody has moved {what} at the terminal. It may lose {money.as_text(after)} USD from here;"
         f" as it stood, {money.as_text(before)}.",
         object_type=target.type,

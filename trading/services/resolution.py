@@ -21,7 +21,7 @@ from trading.brokers.base import Broker
 from trading.models import AccountFigures, Fill, TradeLedger, TradingAccount
 from trading.services import accounts, comparison, facts, fills, triggers
 from trading.states import CancelState, Delivery, VenueState
-from trading.types import AccountSnapshot, OrderReport
+from trading.types import AccountSnapshot, OrderReport, VenueOrder
 
 log = structlog.get_logger(__name__)
 
@@ -128,13 +128,24 @@ def _require_history(broker: Broker, order: TradeLedger) -> None:
 
 def _is_moved(broker: Broker, order: TradeLedger, *, clock: datetime) -> bool:
     """Tell whether the broker holds something else of the instrument than our books: its deal is listed late, then,
-    and may be the order's. Raises: Unreachable where its list is not whole.
+    and may be the order's; or whether an order rests there that may be this one, having lost its mark.
+
+    Raises: Unreachable where its list is not whole.
     """
     shown = broker.snapshot(symbols=[])
     if shown.hides_something:
         raise Unreachable(facts.HIDES)
+    if any(_is_alike(each, order) for each in shown.orders):
+        return True
     found = comparison.differences(order.account, shown.positions, quiet_since=clock)
     return any(each.symbol == order.symbol and each.missing for each in found)
+
+
+def _is_alike(shown: VenueOrder, order: TradeLedger) -> bool:
+    """Tell whether an order that is none of ours is for the same, and was placed since this one was sent."""
+    same = (shown.symbol, shown.side, shown.quantity) == (order.symbol, order.side, order.quantity)
+    assert order.sent_at is not None
+    return same and not shown.client_order_id and shown.placed_at >= order.sent_at - selectors.LOOK_ALIKE_WITHIN
 
 
 @transaction.atomic(durable=True)

@@ -1,7 +1,8 @@
 """What positions can still lose to their stops, and what orders that add to a netted position do to its stop.
 
 Where positions are netted, whichever order fills last sets the stop of the whole: of what is held, and of what the
-others on their way have made of it by then. So the worst of all those stops is counted (execution reference §4, §10).
+others on their way have made of it by then. So the worst of all those stops is counted (execution reference §4, §10),
+those that somebody else's working orders bring as well.
 """
 
 from collections.abc import Sequence
@@ -23,12 +24,16 @@ from trading.types import OrderIntent, Quote, Reservation, VenueOrder, VenuePosi
 
 
 class Piece(NamedTuple):
-    """An order that may become part of a netted position. Units: USD, `own` is what it risks at its own stop."""
+    """An order that may become part of a netted position, ours or somebody else's.
+
+    Units: USD; `own` is what it risks at its own stop, `counted` what is counted for it elsewhere.
+    """
 
     quantity: Decimal
     stop: Decimal | None
     own: Decimal
     value: Decimal
+    counted: Decimal
 
 
 def to_stops(each: AccountFacts, positions: Sequence[VenuePosition], *, facts: Facts) -> Figure:
@@ -71,7 +76,7 @@ def restopped(
     if mine is None or mine.snapshot.mode is PositionMode.HEDGING or intent.is_reducing:
         return ZERO
     others = _adding(beside, mine, symbol=intent.symbol, side=intent.side, facts=facts)
-    new = Piece(intent.quantity, intent.stop_loss, reservation.risk, reservation.value)
+    new = Piece(intent.quantity, intent.stop_loss, reservation.risk, reservation.value, reservation.risk)
     before = _worst(mine, others, symbol=intent.symbol, side=intent.side, facts=facts)
     after = _worst(mine, [*others, new], symbol=intent.symbol, side=intent.side, facts=facts)
     if isinstance(before, Unknown) or isinstance(after, Unknown):
@@ -149,16 +154,32 @@ def beyond_counted(each: AccountFacts, in_doubt: Sequence[TradeLedger], *, facts
     if each.snapshot.mode is PositionMode.HEDGING:
         return ZERO
     adding = [order for order in in_doubt if order.account_id == each.account.pk and not order.venue_position_id]
+    keys = {(order.symbol, Side(order.side)) for order in adding}
+    keys |= {(order.symbol, order.side) for order in each.snapshot.orders if not order.client_order_id}
     total = ZERO
-    for symbol, side in sorted({(order.symbol, Side(order.side)) for order in adding}):
+    for symbol, side in sorted(keys):
         pieces = _adding(adding, each, symbol=symbol, side=side, facts=facts)
         now = to_stops(each, _held(each, symbol=symbol, side=side), facts=facts)
         worst = _worst(each, pieces, symbol=symbol, side=side, facts=facts)
         if isinstance(now, Unknown) or isinstance(worst, Unknown):
             continue  # what is held has no bound: that is refused by itself
-        counted = sum((order.risk for order in adding if (order.symbol, order.side) == (symbol, side)), start=ZERO)
-        total += max(ZERO, worst - now - counted)
+        total += max(ZERO, worst - now - sum((piece.counted for piece in pieces), start=ZERO))
     return money.ceil_to(total, CENT)
+
+
+def moved_along(each: AccountFacts, in_doubt: Sequence[TradeLedger], *, held: VenuePosition, facts: Facts) -> Decimal:
+    """Return what orders that may add to a netted position lose more at its new stop than at their own, in USD.
+
+    One that fills before that stop is set has brought its own by then, which is overwritten. Takes: `held`, as it is
+    to be; what cannot be valued counts nothing here: it is refused by itself.
+    """
+    known = facts.instruments.get((each.account.pk, held.symbol))
+    usd = None if known is None else rules.usd_rate(known.conversion, facts.quotes, owed=True)
+    if each.snapshot.mode is PositionMode.HEDGING or known is None or usd is None:
+        return ZERO
+    pieces = _adding(in_doubt, each, symbol=held.symbol, side=held.side, facts=facts)
+    moved = (_moved(each, held.stop_loss, side=held.side, usd_a_lot=known.contract_size * usd) for each in pieces)
+    return money.ceil_to(sum(moved, start=ZERO), CENT)
 
 
 def _held(each: AccountFacts, *, symbol: str, side: Side) -> list[VenuePosition]:
@@ -168,17 +189,54 @@ def _held(each: AccountFacts, *, symbol: str, side: Side) -> list[VenuePosition]
 def _adding(orders: Sequence[TradeLedger], each: AccountFacts, *, symbol: str, side: Side, facts: Facts) -> list[Piece]:
     known = facts.instruments.get((each.account.pk, symbol))
     shown = {} if known is None or not known.takes_stops else {o.client_order_id: o for o in each.snapshot.orders}
-    return [
+    ours = [
         Piece(
             order.quantity,
             shown[order.client_order_id].stop_loss if order.client_order_id in shown else order.stop_loss,
             order.risk - order.restopped,
             order.value,
+            order.risk,
         )
         for order in orders
         if (order.account_id, order.symbol, order.side) == (each.account.pk, symbol, side)
         and not order.venue_position_id
     ]
+    return ours + _strange(each, symbol=symbol, side=side, facts=facts)
+
+
+def _strange(each: AccountFacts, *, symbol: str, side: Side, facts: Facts) -> list[Piece]:
+    """Return what somebody else's working orders may add to a netted position; what is unbounded is refused."""
+    known = facts.instruments.get((each.account.pk, symbol))
+    usd = None if known is None else rules.usd_rate(known.conversion, facts.quotes, owed=True)
+    if known is None or usd is None:
+        return []
+    usd_a_lot, found = known.contract_size * usd, []
+    for order in each.snapshot.orders:
+        if order.client_order_id or (order.symbol, order.side) != (symbol, side):
+            continue
+        own = to_stops(each, [as_filled(order)], facts=facts)
+        if isinstance(own, Decimal):
+            value = order.quantity_left * order.price * usd_a_lot
+            found.append(Piece(order.quantity_left, order.stop_loss, own, value, own))
+    return found
+
+
+def as_filled(order: VenueOrder) -> VenuePosition:
+    """Return a working order as the position that it may become."""
+    return VenuePosition(
+        venue_position_id=order.venue_order_id,
+        symbol=order.symbol,
+        side=order.side,
+        quantity=order.quantity_left,
+        price_open=order.price,
+        price_current=order.price,
+        stop_loss=order.stop_loss,
+        take_profit=order.take_profit,
+        profit=ZERO,
+        swap=ZERO,
+        client_order_id=order.client_order_id,
+        opened_at=order.placed_at,
+    )
 
 
 def _worst(each: AccountFacts, pieces: Sequence[Piece], *, symbol: str, side: Side, facts: Facts) -> Figure:

@@ -15,7 +15,7 @@ def hearing(severity: Severity, word: Word) -> tuple[Channel, ...]:
         return _named("ESCALATION")
     if severity is Severity.CRITICAL:
         return critical or warning
-    return warning if severity is Severity.WARNING else _named("DIGEST") or warning
+    return (() if severity is Severity.WARNING else _named("DIGEST")) or warning or critical
 
 
 def named(name: str) -> Channel | None:

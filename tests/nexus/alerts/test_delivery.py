@@ -89,6 +89,18 @@ def test_an_alert_is_told_once_its_transaction_has_committed(bell, heard, monkey
     assert len(bell.arrived) == 1
 
 
+@pytest.mark.parametrize("severity", Severity)
+def test_whoever_is_told_of_the_loud_is_told_of_the_quiet_where_nobody_else_is(bell, heard, severity):
+    heard(CRITICAL=bell)
+
+    ring(severity)
+    send_due()
+    delivery.digest(at=now())
+
+    (message,) = bell.arrived
+    assert "GATEWAY_DOWN" in message["title"] + message["message"]
+
+
 def test_a_message_speaks_the_language_of_who_receives_it_and_the_alert_stays_as_it_was(bell, heard, settings):
     settings.MESSAGE_LANGUAGE = "fr"
     heard(CRITICAL=bell, DIGEST=bell)

@@ -61,10 +61,14 @@ class Mt5Broker:
     def snapshot(
         self, *, symbols: Sequence[str], margin: MarginQuestion | None = None, profit: ProfitQuestion | None = None
     ) -> AccountSnapshot:
-        """Read the account, its positions and orders and the quotes of `symbols` as one unit, with what is asked."""
+        """Read the account, its positions and orders and the quotes of `symbols` as one unit, with what is asked.
+
+        Nobody of ours calls in between, and the market goes on: orders are read before positions, so that what fills
+        meanwhile is seen as working, as held or as both, and never as neither.
+        """
         session = self._session
         session.learn_clock(symbols)
-        names = ("account_info", "terminal_info", "positions_get", "orders_get")
+        names = ("account_info", "terminal_info", "orders_get", "positions_get")
         asked = readings.questions(margin, profit, ticks={name: 5 + 2 * place for place, name in enumerate(symbols)})
         began = time.monotonic()
         batch = session.batch([*map(readings.call, names), *readings.quote_calls(symbols), *asked.values()])
@@ -72,12 +76,12 @@ class Mt5Broker:
             readings.require_connected(batch.result(1))
             self._require_mode(batch.result(0))
             positions = tuple(
-                wire.position(entry, zone=session.clock, tag=self._profile.tag) for entry in batch.result(2)
+                wire.position(entry, zone=session.clock, tag=self._profile.tag) for entry in batch.result(3)
             )
             snapshot = wire.snapshot(
                 batch.result(0),
                 positions=positions,
-                orders=session.working(batch.result(3)),
+                orders=session.working(batch.result(2)),
                 quotes=session.quotes(symbols, batch, first=4),
                 name=self._profile.account,
                 pause_s=batch.pause_s,

@@ -36,6 +36,35 @@ def test_reads_the_account_as_one_unit(broker, terminal, order):
     }
 
 
+def test_an_order_that_fills_while_the_account_is_read_is_seen_as_working_as_held_or_as_both(broker, terminal, resting):
+    """The terminal answers one call after the other, and goes on in between."""
+    broker.submit(resting())
+    asked = []
+
+    def listing(name):
+        real = getattr(terminal, name)
+
+        def answer(**which):
+            listed = real(**which)
+            asked.append(name)
+            if len(asked) == 1:
+                (order,) = terminal.working
+                request = {"volume": order.volume_initial, "price": order.price_open, "type": 0, "sl": 0.0, "tp": 0.0}
+                terminal.working.clear()
+                terminal.fill(request | {"magic": order.magic, "comment": order.comment, "symbol": order.symbol})
+            return listed
+
+        return answer
+
+    for name in ("positions_get", "orders_get"):
+        setattr(terminal, name, listing(name))
+
+    snapshot = broker.snapshot(symbols=[])
+
+    assert sorted(asked) == ["orders_get", "positions_get"]
+    assert snapshot.orders or snapshot.positions
+
+
 def test_gives_quotes_their_own_time_in_utc(broker):
     quote = broker.snapshot(symbols=["EURUSD"]).quotes["EURUSD"]
 
