@@ -255,7 +255,8 @@ def _read_account(
     names = sorted(symbols | _conversions(account, met.values()))
     snapshot = broker.snapshot(symbols=names, margin=margin, profit=profit)
     missed = _missed(account, snapshot, owned)
-    strangers = {each.symbol for each in (*snapshot.positions, *snapshot.orders, *missed)} - set(met)
+    strangers = {row.symbol for row in missed} | {order.symbol for order in snapshot.orders}
+    strangers = (strangers | {held.symbol for held in snapshot.positions}) - set(met)
     if not strangers and not missed:
         return AccountFacts(account, snapshot), met
     for name in sorted(strangers):
