@@ -285,6 +285,8 @@ def _missed(account: TradingAccount, snapshot: AccountSnapshot, owned: Owned) ->
         before[name] = before.get(name, fill.held) - fill.part
         if before[name] == 0:
             lacking.discard(name)
+    if not lacking:
+        return []
     # What was closed in our books meanwhile is no more.
     return list(
         BrokerPosition.objects.filter(account=account, venue_position_id__in=lacking, closed_at=None).order_by("pk")
