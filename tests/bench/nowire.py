@@ -65,27 +65,36 @@ class Book:
 
     def __init__(self, account: str) -> None:
         database = urlsplit(os.environ.get("DATABASE_URL", "")).path.strip("/")
-        path = Path(os.environ["BENCH_BOOKS"]) / f"{database}-{account}"
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT)
+        self._path = Path(os.environ["BENCH_BOOKS"]) / f"{database}-{account}"
+        self._opened: int | None = None  # an account that nobody trades on has no file
         self._lock = threading.Lock()
 
     def held(self) -> int:
         """Return what is held, below 0 when short."""
-        kept = os.pread(self._file, 8, 0)
+        if self._opened is None and not self._path.exists():
+            return 0
+        kept = os.pread(self._file(), 8, 0)
         return int(struct.unpack("q", kept)[0]) if kept else 0
 
     def add(self, quantity: int) -> None:
         """Add what was bought, or take what was sold."""
         with self._lock:
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+            file = self._file()
+            fcntl.flock(file, fcntl.LOCK_EX)
             try:
-                os.pwrite(self._file, struct.pack("q", self.held() + quantity), 0)
+                os.pwrite(file, struct.pack("q", self.held() + quantity), 0)
             finally:
-                fcntl.flock(self._file, fcntl.LOCK_UN)
+                fcntl.flock(file, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._file)
+        if self._opened is not None:
+            os.close(self._opened)
+
+    def _file(self) -> int:
+        if self._opened is None:
+            self._opened = os.open(self._path, os.O_RDWR | os.O_CREAT)
+        return self._opened
 
 
 class NoWireBroker:
