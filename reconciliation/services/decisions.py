@@ -215,7 +215,7 @@ def _require_current(row: Review, decision: Decision, *, version: int, at: datet
     is_fresh = cycle is not None and cycle.succeeded_at is not None and at - cycle.succeeded_at <= age_max
     # It moves nothing in our books: what the last run has left out, or was told since, stands in nobody's way.
     is_settled = decision is Decision.KEEP_OURS and is_gone(row, at=at) and not is_fresh
-    if version != row.version or not (is_newest and is_fresh or is_settled):
+    if version != row.version or not ((is_newest and is_fresh) or is_settled):
         raise OldEvidence("The figures have changed, or are too old. Ask for a fresh run and look again.")
     if is_settled:
         return
