@@ -268,15 +268,15 @@ def _read_account(
             continue  # without its terms nothing is opened beside it, and what closes another position goes on
         except Unavailable as exc:
             raise Unreachable(f"A position in {name} cannot be valued: {exc}") from exc
-    names = symbols | _conversions(account, met.values())
-    priced = names | ({row.symbol for row in missed} & set(met))
+    names = sorted(symbols | _conversions(account, met.values()))
+    beside = sorted(({row.symbol for row in missed} & set(met)) - set(names))
     try:
-        snapshot = broker.snapshot(symbols=sorted(priced), margin=margin, profit=profit)
+        snapshot = broker.snapshot(symbols=[*names, *beside], margin=margin, profit=profit)
     except OutsideError:
-        if priced == names:
+        if not beside:
             raise
         # A price that cannot be had of what is not listed hides nothing else, and holds up no close.
-        snapshot = broker.snapshot(symbols=sorted(names), margin=margin, profit=profit)
+        snapshot = broker.snapshot(symbols=names, margin=margin, profit=profit)
     return AccountFacts(account, snapshot, _as_last_seen(missed, snapshot)), met
 
 
