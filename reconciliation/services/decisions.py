@@ -213,9 +213,12 @@ def _require_current(row: Review, decision: Decision, *, version: int, at: datet
     age_max = timedelta(seconds=settings.RECONCILIATION_AGE_MAX_S)
     is_newest = cycle is not None and cycle.last_run == row.seen_run
     is_fresh = cycle is not None and cycle.succeeded_at is not None and at - cycle.succeeded_at <= age_max
-    is_settled = decision is Decision.KEEP_OURS and is_gone(row, at=at)  # it moves nothing in our books
-    if version != row.version or not is_newest or not (is_fresh or is_settled):
+    # It moves nothing in our books: what the last run has left out, or was told since, stands in nobody's way.
+    is_settled = decision is Decision.KEEP_OURS and is_gone(row, at=at) and not is_fresh
+    if version != row.version or not ((is_newest and is_fresh) or is_settled):
         raise OldEvidence("The figures have changed, or are too old. Ask for a fresh run and look again.")
+    if is_settled:
+        return
     # A position that has moved refuses its correction; a balance has no such row of its own.
     if "amount" in row.evidence and comparison.has_told_late(
         accounts.get(account_id=row.account_id), since=row.seen_at

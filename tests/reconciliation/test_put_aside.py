@@ -4,6 +4,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from django.db import transaction
 from django.db.models import F
 from django.utils.timezone import now
 
@@ -11,14 +12,19 @@ from accounts.services import approvals
 from accounts.services.approvals import ApprovalStale
 from accounts.states import Role
 from nexus.alerts.models import Alert
+from nexus.audit.types import Actor
 from reconciliation.models import Cycle, Review, Sighting
-from reconciliation.services import decisions, schedule
+from reconciliation.services import cycles, decisions, schedule
 from reconciliation.services.decisions import OldEvidence
 from reconciliation.services.putting_aside import PUT_ASIDE, AccountDiffers
 from reconciliation.states import Decision
 from tests.factories.accounts import UserFactory
+from tests.fakes.paper import LOGIN
 from tests.reconciliation.test_acting import shift_average
 from trading.models import TradingAccount
+from trading.services import corrections, watch
+from trading.services.corrections import Origin
+from trading.states import CorrectionKind
 
 
 @pytest.fixture
@@ -177,3 +183,32 @@ def test_where_the_broker_is_gone_two_keep_ours_first(review, account, operators
 
     agree(ask(account, operators[0]), operators[1])
     assert not is_active()
+
+
+def keep_ours(operators):
+    later = now() + timedelta(hours=24, seconds=1)
+    decided = decide(Decision.KEEP_OURS, operators[0], at=later)
+    decisions.agree(review_id=decided.review.public_id, reason="It is bankrupt.", by=operators[1], at=later)
+    return Review.objects.get().state
+
+
+def test_what_the_last_run_of_a_broker_that_is_gone_has_left_out_is_kept_too(
+    review, execute, operators, reconcile, monkeypatch
+):
+    """It was busy then, so that run has not seen it: no other will."""
+    monkeypatch.setattr(cycles, "QUIET", timedelta(minutes=1))
+    assert [action for _, action in reconcile().findings] == ["EXCLUDED"]
+    assert Review.objects.get().state == "OPEN"
+
+    assert keep_ours(operators) == "KEPT"
+
+
+def test_so_is_money_of_which_more_was_told_before_it_went(account, operators, reconcile, quiet, paper):
+    with transaction.atomic():
+        origin = Origin(CorrectionKind.AUTOMATIC, "A test.", Actor.system("tests"), "a test")
+        corrections.restate_cash(account, Decimal(-200), balance=Decimal(0), origin=origin, at=now())
+    reconcile()
+    paper.control.balance(LOGIN, "50")
+    watch.look(account_id=account.pk, at=now())
+
+    assert keep_ours(operators) == "KEPT"

@@ -200,6 +200,35 @@ def test_what_only_our_books_know_of_is_learned_and_valued(client, paper, two, u
     assert used == ["12.81", "1000", "2"]
 
 
+def test_a_price_that_cannot_be_read_of_what_is_not_listed_holds_up_no_close(client, paper, two, unlisted, monkeypatch):
+    paper.quote("XAUUSD", "1900.00", "1900.10")
+    unlisted |= {two[0]}
+    held = BrokerPosition.objects.filter(venue_position_id=two[0])
+    held.update(symbol="XAUUSD", stop_loss=1890)
+    module = paper.desk._hands.module
+    tick = module.symbol_info_tick
+    unpriced = lambda name: tick(name)._replace(bid=0.0, ask=0.0) if name == "XAUUSD" else tick(name)  # noqa: E731
+    monkeypatch.setattr(module, "symbol_info_tick", unpriced)
+
+    listed = BrokerPosition.objects.get(venue_position_id=two[1])
+    answer = act(client, f"/trading/positions/{listed.public_id}/close").json()
+    held.update(symbol="EURUSD", stop_loss=Decimal("1.0800"))
+
+    assert (answer["status"], answer["reason"]) == ("FILLED", "")
+
+
+def test_somebody_else_s_trade_counts_while_the_terminal_lists_it_late(client, paper, account, unlisted):
+    place(client, OTHER)
+    paper.control.manual_trade(paper.login, "EURUSD", mt5.ORDER_TYPE_BUY, "0.1", sl="1.0800")
+    for _ in range(2):  # its deal, then its stop
+        watch.look(account_id=account.pk, at=now())
+    whole = counted(client)
+
+    unlisted |= {BrokerPosition.objects.latest("pk").venue_position_id}
+
+    assert counted(client) == whole
+
+
 def test_what_is_not_listed_is_nothing_to_close(client, two, unlisted):
     unlisted |= {two[0]}
     position = BrokerPosition.objects.get(venue_position_id=two[0])

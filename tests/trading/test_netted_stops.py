@@ -232,6 +232,39 @@ def test_a_stop_that_is_set_while_an_order_fills_is_held_against_the_day_with_th
     assert position["sl"] == 108400
 
 
+def test_a_stop_that_is_tightened_while_an_order_fills_holds_for_that_order_too(place, request, settings, monkeypatch):
+    """Nearer for the little that was held, it is far from the own stop of the much that fills before it is set."""
+    settings.DAILY_LOSS_LIMIT = Decimal(1000)
+    place("0.01", "1.0500")
+    held, claim = BrokerPosition.objects.get(), changes._claim
+
+    def after_another(**given: object) -> object:
+        assert place("0.5", "1.0840").status == "FILLED"
+        return claim(**given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(changes, "_claim", after_another)
+    with pytest.raises(changes.ChangeRefused, match="could lose"):
+        changes.change_stops(
+            position_id=held.pk, stops={"stop_loss": Decimal("1.0600")}, actor=Actor.system("t"), reason="", at=now()
+        )
+
+    (position,) = request.node.paper.truth()["positions"]
+    assert position["sl"] == 108400
+
+
+def test_an_order_that_only_waits_holds_up_no_stop_that_is_tightened(place, settings):
+    settings.DAILY_LOSS_LIMIT = Decimal(1000)
+    place("0.01", "1.0500")
+    place("0.5", "1.0830", waits_at="1.0840")
+
+    change = changes.change_stops(
+        position_id=BrokerPosition.objects.get().pk, stops={"stop_loss": Decimal("1.0600")}, actor=Actor.system("t"),
+        reason="", at=now(),
+    )  # fmt: skip
+
+    assert change.state == "DONE"
+
+
 def test_an_order_waits_for_a_change_of_the_stops_that_it_would_be_netted_under(place, request, settings):
     """The change may arrive after the order has filled: its stop is the whole position's then."""
     settings.DAILY_LOSS_LIMIT = Decimal(3000)

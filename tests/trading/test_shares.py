@@ -269,3 +269,21 @@ def test_it_is_off_until_somebody_switches_it_on(client, emulator, settings):
     assert answer.status_code == 503
     assert "ALPACA_ENABLED" in answer.json()["detail"]
     assert emulator.sends() == 0
+
+
+def test_what_is_no_share_and_is_not_listed_any_more_holds_up_no_close(client, emulator, owner):
+    """An option that has expired: it is gone from the list, and no trade of it says so."""
+    option = "AAPL261120C00100000"
+    buy(client, 1)
+    (share,) = client.get("/trading/positions").json()["results"]
+    expired = BrokerPosition.objects.create(
+        account=TradingAccount.objects.get(), venue_position_id=option, symbol=option, quantity=1, price_open=5,
+        opened_at=now() - timedelta(days=1),
+    )  # fmt: skip
+
+    opened = buy(client, 1).json()
+    closed = send(client, f"/trading/positions/{share['id']}/close").json()
+    expired.delete()
+
+    assert (opened["status"], opened["reason"]) == ("REJECTED", "INSTRUMENT_UNKNOWN")  # nothing is opened beside it
+    assert closed["status"] == "FILLED"

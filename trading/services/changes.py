@@ -151,9 +151,8 @@ def _claim(
     if extra and not arming.is_armed(account):
         raise ChangeRefused("The account is not armed: only a tighter stop is accepted.")
     in_doubt = selectors.in_doubt(user_id=account.user_id, since=read.read_at)
-    if not _only_protects(live, wanted):
-        mine = next(each for each in read.accounts if each.account.pk == account.pk)
-        extra += standing.moved_along(mine, in_doubt, held=wanted, facts=read)
+    mine = next(each for each in read.accounts if each.account.pk == account.pk)
+    extra += standing.moved_along(mine, in_doubt, live=live, held=wanted, facts=read)
     check = admission.judge_more_risk(
         account=account, extra=extra, symbol=position.symbol, facts=read, in_doubt=in_doubt, at=at
     )

@@ -36,9 +36,10 @@ OF_USER: LiteralString = " WHERE trading_account.user_id = %(number)s AND tradin
 BY_ID: LiteralString = " ORDER BY trading_account.id"
 # The newest fills of some accounts, the newest first, and what our books hold of their positions.
 NEWEST: LiteralString = """
-    SELECT account.id, few.venue_position_id, position.quantity, few.part, few.booked_at
+    SELECT account.id, few.venue_position_id, position.quantity, few.part, few.booked_at, few.is_ours
     FROM unnest(%(numbers)s::bigint[]) account (id) CROSS JOIN LATERAL (
-        SELECT id, venue_position_id, booked_at, CASE side WHEN 'BUY' THEN quantity ELSE -quantity END AS part
+        SELECT id, venue_position_id, booked_at, CASE side WHEN 'BUY' THEN quantity ELSE -quantity END AS part,
+               order_id IS NOT NULL AS is_ours
         FROM fill WHERE account_id = account.id
         AND booked_at > %(since)s AND booked_at < 'infinity'
         ORDER BY booked_at DESC LIMIT 32
@@ -76,8 +77,8 @@ class Facts:
 
 
 class Newest(NamedTuple):
-    """A fill of the last seconds: its account and position, what our books hold of that, what the fill has added, and
-    when it was booked. Units: signed lots.
+    """A fill of the last seconds: its account and position, what our books hold of that, what the fill has added, when
+    it was booked, and whether an order of ours made it. Units: signed lots.
     """
 
     account_id: int
@@ -85,6 +86,7 @@ class Newest(NamedTuple):
     held: Decimal
     part: Decimal
     booked_at: datetime
+    is_ours: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,13 +268,21 @@ def _read_account(
             continue  # without its terms nothing is opened beside it, and what closes another position goes on
         except Unavailable as exc:
             raise Unreachable(f"A position in {name} cannot be valued: {exc}") from exc
-    names = sorted(symbols | _conversions(account, met.values()) | {row.symbol for row in missed})
-    snapshot = broker.snapshot(symbols=names, margin=margin, profit=profit)
+    names = sorted(symbols | _conversions(account, met.values()))
+    beside = sorted(({row.symbol for row in missed} & set(met)) - set(names))
+    try:
+        snapshot = broker.snapshot(symbols=[*names, *beside], margin=margin, profit=profit)
+    except OutsideError:
+        if not beside:
+            raise
+        # A price that cannot be had of what is not listed hides nothing else, and holds up no close.
+        snapshot = broker.snapshot(symbols=names, margin=margin, profit=profit)
     return AccountFacts(account, snapshot, _as_last_seen(missed, snapshot)), met
 
 
 def _missed(account: TradingAccount, snapshot: AccountSnapshot, owned: Owned) -> list[BrokerPosition]:
-    """Return what our books hold open and the venue does not list, other than as late: `unseen_since` tells of that.
+    """Return what our books hold open and the venue does not list, other than as late: `unseen_since` tells of that,
+    and the order that made it counts. No order counts for what somebody else has opened.
 
     It was closed there and the deal is not booked yet, or the list is not whole.
     """
@@ -283,7 +293,7 @@ def _missed(account: TradingAccount, snapshot: AccountSnapshot, owned: Owned) ->
     for fill in _newest([account.pk], owned):
         name = fill.venue_position_id
         before[name] = before.get(name, fill.held) - fill.part
-        if before[name] == 0:
+        if before[name] == 0 and fill.is_ours:
             lacking.discard(name)
     if not lacking:
         return []

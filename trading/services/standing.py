@@ -167,19 +167,30 @@ def beyond_counted(each: AccountFacts, in_doubt: Sequence[TradeLedger], *, facts
     return money.ceil_to(total, CENT)
 
 
-def moved_along(each: AccountFacts, in_doubt: Sequence[TradeLedger], *, held: VenuePosition, facts: Facts) -> Decimal:
-    """Return what orders that may add to a netted position lose more at its new stop than at their own, in USD.
+def moved_along(
+    each: AccountFacts, in_doubt: Sequence[TradeLedger], *, live: VenuePosition, held: VenuePosition, facts: Facts
+) -> Decimal:
+    """Return what orders that may add to a netted position lose more at its new stop than at their own, in USD, less
+    what the position loses less at it.
 
-    One that fills before that stop is set has brought its own by then, which is overwritten. Takes: `held`, as it is
-    to be; what cannot be valued counts nothing here: it is refused by itself.
+    One that fills before that stop is set has brought its own by then, which is overwritten. A stop that is nearer is
+    held up by none that only waits. Takes: the position as it is and as it is to be; what cannot be valued counts
+    nothing here: it is refused by itself, and any bound is less than none.
     """
     known = facts.instruments.get((each.account.pk, held.symbol))
     usd = None if known is None else rules.usd_rate(known.conversion, facts.quotes, owed=True)
     if each.snapshot.mode is PositionMode.HEDGING or known is None or usd is None:
         return ZERO
+    before, after = (to_stops(each, [position], facts=facts) for position in (live, held))
+    if isinstance(before, Unknown) or isinstance(after, Unknown):
+        return ZERO
     pieces = _adding(in_doubt, each, symbol=held.symbol, side=held.side, facts=facts)
-    moved = (_moved(each, held.stop_loss, side=held.side, usd_a_lot=known.contract_size * usd) for each in pieces)
-    return money.ceil_to(sum(moved, start=ZERO), CENT)
+    if after < before:
+        waiting = {order.client_order_id for order in each.snapshot.orders}
+        sent = [order for order in in_doubt if order.client_order_id not in waiting]
+        pieces = _ours(sent, each, symbol=held.symbol, side=held.side, facts=facts)
+    moved = (_moved(piece, held.stop_loss, side=held.side, usd_a_lot=known.contract_size * usd) for piece in pieces)
+    return money.ceil_to(max(ZERO, sum(moved, start=ZERO) - max(ZERO, before - after)), CENT)
 
 
 def _held(each: AccountFacts, *, symbol: str, side: Side) -> list[VenuePosition]:
@@ -187,9 +198,14 @@ def _held(each: AccountFacts, *, symbol: str, side: Side) -> list[VenuePosition]
 
 
 def _adding(orders: Sequence[TradeLedger], each: AccountFacts, *, symbol: str, side: Side, facts: Facts) -> list[Piece]:
+    ours = _ours(orders, each, symbol=symbol, side=side, facts=facts)
+    return ours + _strange(each, symbol=symbol, side=side, facts=facts)
+
+
+def _ours(orders: Sequence[TradeLedger], each: AccountFacts, *, symbol: str, side: Side, facts: Facts) -> list[Piece]:
     known = facts.instruments.get((each.account.pk, symbol))
     shown = {} if known is None or not known.takes_stops else {o.client_order_id: o for o in each.snapshot.orders}
-    ours = [
+    return [
         Piece(
             order.quantity,
             shown[order.client_order_id].stop_loss if order.client_order_id in shown else order.stop_loss,
@@ -201,7 +217,6 @@ def _adding(orders: Sequence[TradeLedger], each: AccountFacts, *, symbol: str, s
         if (order.account_id, order.symbol, order.side) == (each.account.pk, symbol, side)
         and not order.venue_position_id
     ]
-    return ours + _strange(each, symbol=symbol, side=side, facts=facts)
 
 
 def _strange(each: AccountFacts, *, symbol: str, side: Side, facts: Facts) -> list[Piece]:
