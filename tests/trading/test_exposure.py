@@ -207,7 +207,10 @@ def test_a_price_that_cannot_be_read_of_what_is_not_listed_holds_up_no_close(cli
     held.update(symbol="XAUUSD", stop_loss=1890)
     module = paper.desk._hands.module
     tick = module.symbol_info_tick
-    unpriced = lambda name: tick(name)._replace(bid=0.0, ask=0.0) if name == "XAUUSD" else tick(name)  # noqa: E731
+
+    def unpriced(name: str) -> Any:
+        return tick(name)._replace(bid=0.0, ask=0.0) if name == "XAUUSD" else tick(name)
+
     monkeypatch.setattr(module, "symbol_info_tick", unpriced)
 
     listed = BrokerPosition.objects.get(venue_position_id=two[1])

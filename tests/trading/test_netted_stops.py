@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.utils.timezone import now
@@ -219,10 +220,10 @@ def test_a_stop_that_is_set_while_an_order_fills_is_held_against_the_day_with_th
     place("0.5", "1.0840" if is_wider else "1.0500")
     held, claim = BrokerPosition.objects.get(), changes._claim
 
-    def after_another(**given: object) -> object:
+    def after_another(**given: Any) -> object:
         added = place("0.5", "1.0840")
         assert added.status == "FILLED"
-        return claim(**given)  # type: ignore[arg-type]
+        return claim(**given)
 
     monkeypatch.setattr(changes, "_claim", after_another)
     with pytest.raises(changes.ChangeRefused, match="could lose"):
@@ -238,9 +239,9 @@ def test_a_stop_that_is_tightened_while_an_order_fills_holds_for_that_order_too(
     place("0.01", "1.0500")
     held, claim = BrokerPosition.objects.get(), changes._claim
 
-    def after_another(**given: object) -> object:
+    def after_another(**given: Any) -> object:
         assert place("0.5", "1.0840").status == "FILLED"
-        return claim(**given)  # type: ignore[arg-type]
+        return claim(**given)
 
     monkeypatch.setattr(changes, "_claim", after_another)
     with pytest.raises(changes.ChangeRefused, match="could lose"):
