@@ -17,8 +17,8 @@ from django.utils.timezone import now
 from accounts.models import User
 from tests.factories.accounts import UserFactory
 from tests.pages.conftest import Browser
-from trading import selectors
 from trading.models import TradeLedger, TradingAccount
+from trading.selectors import ledger
 from trading.states import Delivery, OrderStatus
 
 IDS = re.compile(r'href="/orders/([0-9a-f-]{36})"')
@@ -60,7 +60,7 @@ def test_pages_show_every_order_once_the_newest_first(owner):
 
 
 def test_what_is_rare_is_looked_for_a_stretch_at_a_time_and_never_missed(owner, monkeypatch):
-    monkeypatch.setattr(selectors, "SIFTED", 5)
+    monkeypatch.setattr(ledger, "SIFTED", 5)
     wanted = []
     for number in range(23):
         made = order(owner, symbol="GBPUSD" if number % 9 == 0 else "EURUSD")
@@ -116,9 +116,7 @@ def test_a_day_is_a_day_of_the_readers_zone(owner):
 
 @pytest.mark.threat(24)
 def test_the_file_has_every_order_exactly_and_nothing_to_execute(owner, monkeypatch):
-    from trading import selectors  # noqa: PLC0415
-
-    monkeypatch.setattr(selectors, "EXPORTED", 2)
+    monkeypatch.setattr(ledger, "EXPORTED", 2)
     made = [order(owner, quantity=Decimal("0.12345678"), created_at=now() - timedelta(minutes=n)) for n in range(5)]
     order(owner, symbol="GBPUSD")
     TradeLedger.objects.filter(pk=made[0].pk).update(reason_detail='=HYPERLINK("http://x","y")')

@@ -19,7 +19,7 @@ APPS = ("accounts", "nexus", "reconciliation", "risk", "trading")
 CODE = re.compile(r"[A-Z]+(_[A-Z]+)+")
 LOWER = re.compile(r"[a-z]+(_[a-z]+)*")
 # Where reasons of orders are written: the rules that judge, and the services that ask and decide.
-JUDGES = ("risk/rules/*.py", "trading/rules.py", "trading/services/*.py", "trading/selectors.py")
+JUDGES = ("risk/rules/*.py", "trading/rules.py", "trading/services/*.py", "trading/selectors/*.py")
 NOT_REASONS = {
     "PRICE_COLLAR_EXCEEDS_LIMIT",  # said as PRICE_OUTSIDE_COLLAR
     "GATEWAY_TOKEN", "ALPACA_KEYS", "ALPACA_FEED", "ALPACA_ENABLED", "MT5_FILLINGS", "MT5_GATEWAY_URL",
