@@ -12,6 +12,7 @@ from django.test import override_settings
 
 from accounts.models import User
 from nexus.audit.models import Event
+from tests import emptying
 from tests.client import ApiClient
 from tests.factories.accounts import UserFactory
 
@@ -43,6 +44,7 @@ def _be_patient() -> None:
 
 
 _be_patient()
+emptying.use()
 
 
 @pytest.fixture(autouse=True, scope="session")
