@@ -41,7 +41,7 @@ def main(chosen: str) -> int:
 def _clones(opened: stage.Stage, wanted: set[str]) -> dict[str, str]:
     """Copy the database before anybody else uses it: one for pgbench, three with a history."""
     clones = {}
-    if wanted & {"limit", "api"}:
+    if wanted & {"limit", "api", "admission"}:
         clones["limit"] = opened.clone("bench_limit")
     if "reconcile" in wanted:
         clones["reconcile"] = opened.clone("bench_reconcile")
@@ -57,7 +57,7 @@ def _clones(opened: stage.Stage, wanted: set[str]) -> dict[str, str]:
 
 
 def _measure(run: Run, wanted: set[str]) -> None:
-    if wanted & {"limit", "api"}:
+    if wanted & {"limit", "api", "admission"}:
         run.say("(a) the physical limit")
         parts.physical(run)
     if "api" in wanted:

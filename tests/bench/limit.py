@@ -33,10 +33,11 @@ CLOSE = "UPDATE idempotency_record SET expires_at = now() WHERE object_id = (md5
 
 @dataclass(frozen=True)
 class Limit:
-    """What pgbench reached. Units: orders a second, ms an order."""
+    """What pgbench reached. Units: orders a second, ms an order and ms its first transaction (means)."""
 
     per_second: float
     latency_ms: float
+    first_ms: float
     count: int
 
 
@@ -58,16 +59,18 @@ def run(
     program: str, database: str, script: Path, *, clients: int, seconds: int, environment: Mapping[str, str]
 ) -> Limit:
     """Run pgbench over the script with prepared statements."""
-    command = [program, "-n", "-M", "prepared", "-c", str(clients), "-j", str(min(2, clients)), "-T", str(seconds)]
-    done = subprocess.run(
-        [*command, "-f", str(script), database], capture_output=True, text=True, check=False, env=dict(environment)
-    )
+    command = [program, "-n", "-r", "-M", "prepared", "-c", str(clients), "-j", str(min(2, clients))]
+    command += ["-T", str(seconds), "-f", str(script), database]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(environment))
     found = re.search(r"^tps = ([0-9.]+) \(without", done.stdout, re.MULTILINE)
     latency = re.search(r"^latency average = ([0-9.]+) ms", done.stdout, re.MULTILINE)
     count = re.search(r"^number of transactions actually processed: ([0-9]+)", done.stdout, re.MULTILINE)
+    steps = re.findall(r"^ +([0-9.]+) +\d+ +(.*)$", done.stdout, re.MULTILINE)
     if done.returncode or not (found and latency and count) or " 0 (0.000%)" not in done.stdout:
         raise RuntimeError(f"pgbench failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return Limit(float(found[1]), float(latency[1]), int(count[1]))
+    ends = [text for _, text in steps].index("COMMIT;")
+    first_ms = sum(float(each) for each, _ in steps[: ends + 1])
+    return Limit(float(found[1]), float(latency[1]), round(first_ms, 3), int(count[1]))
 
 
 def _script(connection: psycopg.Connection[Any], row: dict[str, Any], span: dict[str, Any], *, users: int) -> str:

@@ -46,6 +46,8 @@ def physical(run: Run, *, suffix: str = "") -> None:
             program, database, script, clients=clients, seconds=max(1, round(run.seconds)), environment=run.stage.env
         )
         run.figures[f"{name}{suffix}"] = found.per_second
+        if clients == 1:
+            run.figures |= {f"{name}_ms{suffix}": found.latency_ms, f"{name}_first_ms{suffix}": found.first_ms}
         run.figures[f"{name}_cpu_ms{suffix}"] = round(1000 * (run.stage.spent_s() - spent) / found.count, 3)
         run.say(f"  {name}{suffix}: {found.per_second:.0f} orders/s")
 

@@ -36,7 +36,7 @@ TARGETS: dict[str, tuple[str, float, bool]] = {
 def add_ratios(figures: Figures) -> None:
     """Add the ratios that the figures allow. The limit is the mean of the runs before and after the API."""
     names = ("limit_16", "limit_hot_16", "limit_1")
-    for name in (*names, *(f"{name}_cpu_ms" for name in names)):
+    for name in (*names, *(f"{name}_cpu_ms" for name in names), "limit_1_ms", "limit_1_first_ms"):
         if f"{name}_after" in figures:
             before, after = figures.pop(name), figures.pop(f"{name}_after")
             figures |= {f"{name}_first": before, f"{name}_last": after, name: round((before + after) / 2, 3)}
@@ -45,6 +45,8 @@ def add_ratios(figures: Figures) -> None:
         "api_gateway_ratio_16": ("api_gateway_16", "limit_16"),
         "api_no_wire_ratio_1": ("api_no_wire_1", "limit_1"),
         "api_gateway_ratio_1": ("api_gateway_1", "limit_1"),
+        "admission_over_limit_1": ("admission_p50_ms", "limit_1_first_ms"),
+        "api_gateway_over_limit_1": ("api_gateway_p50_ms_1", "limit_1_ms"),
         "hot_user_ratio_16": ("api_no_wire_hot_16", "api_no_wire_16"),
         "hot_gateway_ratio_16": ("api_gateway_hot_16", "api_gateway_16"),
         "hot_limit_ratio_16": ("limit_hot_16", "limit_16"),
