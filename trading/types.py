@@ -190,6 +190,7 @@ class OrderRequest:
     expires_at: datetime | None = None  # of GTD
     venue_position_id: str = ""
     sent_at: datetime | None = None  # when it was first marked as about to be sent
+    send_by_s: float | None = None  # by this process's steady clock; who is later sends nothing any more
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,9 @@ class AlpacaBroker:
             if found is None:
                 raise
             return found
+        if order.send_by_s is not None and time.monotonic() > order.send_by_s:
+            # No journal refuses it any more, and somebody may have proven meanwhile that it is not here.
+            raise Unreachable("the order was held up for too long after it was marked, and is not sent")
         self._sent.put(order.client_order_id, (None,))
         try:
             entry = self._session.client.place(written)
