@@ -299,6 +299,7 @@ class OrderReport:
     halts: bool = False  # the refusal says that the account cannot trade until a person acts
     is_defect: bool = False  # the refusal says that the request itself was not valid
     stops_missing: bool = False  # a position that these fills made stands without a stop that the order asked for
+    is_shown: bool = True  # False: the venue has said that it took the order, and no list of its shows it or its end
 
 
 @dataclass(frozen=True, slots=True)

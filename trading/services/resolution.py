@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import structlog
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F, Q
 
 from nexus.alerts.services import alerts
@@ -97,20 +97,44 @@ def _resolve(order: TradeLedger, *, at: datetime) -> TradeLedger:
     asked_at = facts.database_clock()
     TradeLedger.objects.filter(pk=order_id).update(asked_at=asked_at)
     try:
-        broker = accounts.broker_of(order.account)
-        report = broker.order_report(client_order_id=order.client_order_id, symbol=order.symbol, sent_at=order.sent_at)
-        is_moved = False
-        if report.state is VenueState.NO_TRACE:
-            _require_history(broker, order)
-            is_moved = _is_moved(broker, order, clock=asked_at)
+        return _ask(order, asked_at=asked_at, at=at)
     except OutsideError as exc:
         log.warning("trading.order.not_resolved", order_id=str(order.public_id), error=str(exc))
         return _keep_asking(order_id=order_id, asked_at=asked_at, at=at)
+    except Exception:  # an error of ours: nobody finds the order, as if the broker could not be asked
+        connection.close_if_unusable_or_obsolete()
+        _keep_asking(order_id=order_id, asked_at=asked_at, at=at)
+        raise
+
+
+def _ask(order: TradeLedger, *, asked_at: datetime, at: datetime) -> TradeLedger:
+    """Search the broker for the order, and book what that shows. Raises: OutsideError when it shows nothing."""
+    assert order.sent_at is not None
+    broker = accounts.broker_of(order.account)
+    report = broker.order_report(client_order_id=order.client_order_id, symbol=order.symbol, sent_at=order.sent_at)
     if report.state is VenueState.NO_TRACE:
-        return _note_absence(order_id=order_id, asked_at=asked_at, is_moved=is_moved, at=at)
-    settled = fills.record(order_id=order_id, report=report, at=at)
+        _require_history(broker, order)
+        is_moved = _is_moved(broker, order, clock=asked_at)
+        return _note_absence(order_id=order.pk, asked_at=asked_at, is_moved=is_moved, at=at)
+    settled = fills.record(order_id=order.pk, report=report, at=at)
     triggers.account_refused(order.account, said=report, at=at)
+    is_news = not report.is_shown or order.delivery == Delivery.UNKNOWN or settled.absent_since is not None
+    if settled.delivery == Delivery.ACKED and is_news:
+        _note_taken(order_id=order.pk, is_shown=report.is_shown, asked_at=asked_at, at=at)
     return settled
+
+
+@transaction.atomic(durable=True)
+def _note_taken(*, order_id: int, is_shown: bool, asked_at: datetime, at: datetime) -> None:
+    """Keep whether an order that the broker has taken is to be seen there: people are told while it is not."""
+    order = TradeLedger.objects.locked().get(pk=order_id)
+    if order.delivery != Delivery.ACKED:
+        return
+    if is_shown:
+        TradeLedger.objects.filter(pk=order_id).update(absent_since=None, absent_at=None)
+        alerts.close_alert(dedupe_key=_alert_key(order), at=at)
+    else:
+        _count_absence(order, asked_at=asked_at, at=at)
 
 
 def _require_history(broker: Broker, order: TradeLedger) -> None:
@@ -152,7 +176,8 @@ def _is_alike(shown: VenueOrder, order: TradeLedger) -> bool:
 def _keep_asking(*, order_id: int, asked_at: datetime, at: datetime) -> TradeLedger:
     """Leave the order as it is: a search that failed proves nothing, and breaks a row of searches without a trace."""
     order = TradeLedger.objects.locked().get(pk=order_id)
-    TradeLedger.objects.filter(pk=order_id).update(absent_since=None, absent_at=None)
+    lost = TradeLedger.objects.filter(pk=order_id, delivery=Delivery.UNKNOWN)
+    lost.update(absent_since=None, absent_at=None)
     _alert_when_old(order, asked_at=asked_at, at=at)
     return order
 
@@ -171,13 +196,12 @@ def _note_absence(*, order_id: int, asked_at: datetime, is_moved: bool, at: date
     assert order.sent_at is not None
     age = asked_at - order.sent_at
     _alert_when_old(order, asked_at=asked_at, at=at)
-    if order.delivery != Delivery.UNKNOWN or age < FIRST_ABSENCE:
+    if order.delivery not in (Delivery.UNKNOWN, Delivery.ACKED) or age < FIRST_ABSENCE:
         return order
-    is_row = order.absent_at is not None and asked_at - order.absent_at <= UNSEEN_MAX
-    if not is_row or order.absent_since is None:
-        order.absent_since = asked_at
-    order.absent_at = asked_at if order.absent_at is None else max(asked_at, order.absent_at)
-    TradeLedger.objects.filter(pk=order_id).update(absent_since=order.absent_since, absent_at=order.absent_at)
+    _count_absence(order, asked_at=asked_at, at=at)
+    if order.delivery == Delivery.ACKED:
+        return order  # it was taken: that it is not to be seen proves nothing
+    assert order.absent_since is not None
     is_too_early = age < LAST_ABSENCE or asked_at - order.absent_since < ABSENCE_GAP
     if is_too_early or is_moved or selectors.unexplained_fills(order).exists() or selectors.look_alikes([order]):
         return order
@@ -185,15 +209,39 @@ def _note_absence(*, order_id: int, asked_at: datetime, is_moved: bool, at: date
     return fills.follow(order, report=OrderReport(order.client_order_id, VenueState.NEVER_SENT, reason=words), at=at)
 
 
+def _count_absence(order: TradeLedger, *, asked_at: datetime, at: datetime) -> None:
+    """Count a complete search without a trace in its row, and tell people where the broker had taken the order.
+
+    The caller holds its lock.
+    """
+    is_row = order.absent_at is not None and asked_at - order.absent_at <= UNSEEN_MAX
+    if not is_row or order.absent_since is None:
+        order.absent_since = asked_at
+    order.absent_at = asked_at if order.absent_at is None else max(asked_at, order.absent_at)
+    TradeLedger.objects.filter(pk=order.pk).update(absent_since=order.absent_since, absent_at=order.absent_at)
+    if order.delivery == Delivery.ACKED and order.absent_at - order.absent_since >= ALERT_AFTER:
+        words = "The broker took order {} and shows neither it nor its end. What it may cost stays reserved."
+        _tell(order, words.format(order), at=at)
+
+
 def _alert_when_old(order: TradeLedger, *, asked_at: datetime, at: datetime) -> None:
     if order.delivery != Delivery.UNKNOWN or order.sent_at is None or asked_at - order.sent_at < ALERT_AFTER:
         return
+    words = f"Nobody knows whether order {order} arrived at the broker. It blocks {order.symbol} until it is found."
+    _tell(order, words, at=at)
+
+
+def _tell(order: TradeLedger, words: str, *, at: datetime) -> None:
     alerts.open_alert(
         severity=Severity.CRITICAL,
         kind="ORDER_UNKNOWN",
-        dedupe_key=f"order-unknown:{order.public_id}",
-        text=f"Nobody knows whether order {order} arrived at the broker. It blocks {order.symbol} until it is found.",
+        dedupe_key=_alert_key(order),
+        text=words,
         object_type="order",
         object_id=str(order.public_id),
         at=at,
     )
+
+
+def _alert_key(order: TradeLedger) -> str:
+    return f"order-unknown:{order.public_id}"
