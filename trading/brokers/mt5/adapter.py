@@ -37,6 +37,8 @@ from trading.brokers.mt5.terms import Terms, instrument
 CLOCK_CHANGE = timedelta(hours=1)
 # A journal younger than the order cannot prove that the order was never sent. Covers two machines' clocks.
 JOURNAL_AGE_MIN_S = 5
+# Nor can one by which the account was not reached yet: for so long some process may have gone on sending by the other.
+MOVED_MIN_S = 60
 # An order is sent into the market that it was judged by, when that was read this short a time ago: the terminal holds
 # the price to its deviation. A symbol's own rules change by the day; a broker refuses what no longer keeps them.
 QUOTE_KEPT_S = 0.25
@@ -163,7 +165,7 @@ class Mt5Broker:
             match document["state"]:
                 case "REFUSED":
                     return answers.rejected(client_order_id, answers.refusal(document["reply"]))
-                case "TOMBSTONE" if float(document["journal_created_at"]) <= sent_at.timestamp() - JOURNAL_AGE_MIN_S:
+                case "TOMBSTONE" if self._was_there(document, sent_at):
                     return OrderReport(client_order_id, VenueState.NEVER_SENT)
                 case "RESULT":
                     outcome, refused = answers.classify(document)
@@ -321,6 +323,11 @@ class Mt5Broker:
         except wire.BadAnswer as exc:
             raise OutcomeUnknown(str(exc)) from exc
         raise OutcomeUnknown("the terminal was called and its answer is not known")
+
+    def _was_there(self, document: Any, sent_at: datetime) -> bool:
+        """Tell whether the journal would know of an order that was sent then."""
+        sent_s, created_s = sent_at.timestamp(), float(document["journal_created_at"])
+        return created_s <= sent_s - JOURNAL_AGE_MIN_S and self._profile.since_s <= sent_s - MOVED_MIN_S
 
     def _magic(self, client_order_id: str) -> int:
         try:
