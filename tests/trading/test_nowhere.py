@@ -1,4 +1,6 @@
-"""Orders that the broker took and shows nowhere, and searches that break: people are told, and two may end them."""
+"""Orders that the broker took and shows nowhere, those that are over and live on there, and searches that break: people
+are told, and two may end what nobody can find.
+"""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -9,6 +11,8 @@ from django.db.models import F
 from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
+from reconciliation.services import cycles
+from reconciliation.states import Trigger
 from tests.trading.conftest import brief
 from tests.trading.test_absence import RESTING
 from tests.trading.test_resolution import tick
@@ -148,3 +152,34 @@ def test_a_search_that_breaks_is_told_as_one_that_fails(execute, paper, monkeypa
 
     order.refresh_from_db()
     assert (order.delivery, order.absent_since, len(told())) == (Delivery.UNKNOWN, None, 1)
+
+
+# --- Over here, and at work there -----------------------------------------------------------------------------------
+@pytest.fixture
+def living(execute, paper, people) -> TradeLedger:
+    """An order that two operators have ended while nobody could ask the broker, where it works."""
+    paper.control.inject("timeout_after_accept")
+    order: TradeLedger = execute(brief(**RESTING))
+    assert order.delivery == Delivery.UNKNOWN
+    decisions.decide(decision_id=propose(order, people[0]).pk, approve=True, by=people[1], at=now())
+    order.refresh_from_db()
+    return order
+
+
+def still_works(order: TradeLedger, *, ended_ago_s: int) -> list[str]:
+    """Reconcile, and return what people are told."""
+    TradeLedger.objects.filter(pk=order.pk).update(closed_at=now() - timedelta(seconds=ended_ago_s))
+    cycles.run(account_id=order.account_id, trigger=Trigger.COMMAND, at=now())
+    rows = Alert.objects.filter(kind="ORDER_STILL_WORKS", closed_at__isnull=True)
+    return list(rows.values_list("object_id", flat=True))
+
+
+def test_an_order_that_is_over_here_and_works_there_is_told_until_it_is_gone(living, paper):
+    assert still_works(living, ended_ago_s=30) == []  # a list may be as old as that
+
+    assert still_works(living, ended_ago_s=70) == [str(living.public_id)]
+    assert still_works(living, ended_ago_s=130) == [str(living.public_id)]
+    (working,) = paper.truth()["working"]
+    paper.control.manual_cancel(paper.login, working["ticket"])
+
+    assert still_works(living, ended_ago_s=190) == []

@@ -32,6 +32,8 @@ ABSENCE_GAP = timedelta(seconds=60)  # of searches that succeed, between the fir
 UNSEEN_MAX = timedelta(seconds=30)  # between two searches of one row: what the link did in between nobody saw
 ALERT_AFTER = timedelta(seconds=60)
 SILENT_FOR = timedelta(seconds=10)  # two looks that failed: the account's broker does not answer
+STILL_WORKS = "ORDER_STILL_WORKS"
+ENDED_BEFORE = timedelta(seconds=60)  # what has ended since may be listed a moment longer
 LISTED_FOR = timedelta(seconds=6)  # a listing speaks for a resting order until the next look at its account
 
 
@@ -78,6 +80,36 @@ def note_resting(account: TradingAccount, snapshot: AccountSnapshot, *, clock: d
     rows = waiting.values_list("pk", "client_order_id", "quantity")
     same = [key for key, name, quantity in rows if left[name] == quantity]
     return TradeLedger.objects.filter(pk__in=same, delivery=Delivery.ACKED).update(asked_at=clock + LISTED_FOR)
+
+
+@transaction.atomic(durable=True)
+def tell_of_living(account: TradingAccount, snapshot: AccountSnapshot, *, read_at: datetime, at: datetime) -> None:
+    """Tell people of orders that are over in our books and work at the broker, until it shows them no more.
+
+    Takes: a complete look, and the database's clock before it.
+    """
+    listed = [each.client_order_id for each in snapshot.orders if each.client_order_id]
+    rows = TradeLedger.objects.filter(account=account, client_order_id__in=listed, delivery=Delivery.DONE)
+    living = {str(order.public_id): order for order in rows.filter(closed_at__lt=read_at - ENDED_BEFORE)}
+    for name, order in living.items():
+        alerts.open_alert(
+            severity=Severity.CRITICAL,
+            kind=STILL_WORKS,
+            dedupe_key=_living_key(name),
+            text=f"{account}: order {order} works at the broker, and is {order.status} in our books. Nothing here"
+            " cancels it but a sweep.",
+            object_type="order",
+            object_id=name,
+            at=at,
+        )
+    told = TradeLedger.objects.filter(account=account, public_id__in=alerts.open_about(kind=STILL_WORKS))
+    gone = {str(name) for name in told.values_list("public_id", flat=True)} - living.keys()
+    if gone:
+        alerts.close_alerts(dedupe_keys=[_living_key(name) for name in gone], at=at)
+
+
+def _living_key(name: str) -> str:
+    return f"still-works:{name}"
 
 
 def resolve(*, order_id: int, at: datetime) -> TradeLedger:
@@ -220,23 +252,23 @@ def _count_absence(order: TradeLedger, *, asked_at: datetime, at: datetime) -> N
     order.absent_at = asked_at if order.absent_at is None else max(asked_at, order.absent_at)
     TradeLedger.objects.filter(pk=order.pk).update(absent_since=order.absent_since, absent_at=order.absent_at)
     if order.delivery == Delivery.ACKED and order.absent_at - order.absent_since >= ALERT_AFTER:
-        words = "The broker took order {} and shows neither it nor its end. What it may cost stays reserved."
-        _tell(order, words.format(order), at=at)
+        text = f"The broker took order {order} and shows neither it nor its end. What it may cost stays reserved."
+        _tell(order, text=text, at=at)
 
 
 def _alert_when_old(order: TradeLedger, *, asked_at: datetime, at: datetime) -> None:
     if order.delivery != Delivery.UNKNOWN or order.sent_at is None or asked_at - order.sent_at < ALERT_AFTER:
         return
-    words = f"Nobody knows whether order {order} arrived at the broker. It blocks {order.symbol} until it is found."
-    _tell(order, words, at=at)
+    text = f"Nobody knows whether order {order} arrived at the broker. It blocks {order.symbol} until it is found."
+    _tell(order, text=text, at=at)
 
 
-def _tell(order: TradeLedger, words: str, *, at: datetime) -> None:
+def _tell(order: TradeLedger, *, text: str, at: datetime) -> None:
     alerts.open_alert(
         severity=Severity.CRITICAL,
         kind="ORDER_UNKNOWN",
         dedupe_key=_alert_key(order),
-        text=words,
+        text=text,
         object_type="order",
         object_id=str(order.public_id),
         at=at,
