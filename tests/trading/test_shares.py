@@ -260,6 +260,17 @@ def test_who_is_held_up_for_too_long_says_that_nothing_was_sent(client, emulator
     assert (answer.json()["status"], order.reserved, emulator.sends()) == ("REJECTED", 0, 0)
 
 
+def test_an_answer_of_rubbish_after_the_order_is_none(client, emulator, monkeypatch):
+    monkeypatch.setattr(Client, "order_by_client_id", lambda *_, **__: {"id": "a"})
+
+    answer = buy(client, 1)
+
+    assert (answer.status_code, answer.json()["status"]) == (201, "PENDING")
+    monkeypatch.undo()
+    order = resolution.resolve(order_id=TradeLedger.objects.get().pk, at=now())
+    assert (order.status, emulator.sends()) == ("FILLED", 1)
+
+
 def test_what_others_do_at_the_broker_is_booked_as_theirs(client, emulator, owner):
     request = {"symbol": "MSFT", "side": "buy", "type": "market", "time_in_force": "day", "qty": "0.123456789"}
     emulator.books.place(request)

@@ -331,14 +331,12 @@ def send(order: TradeLedger, *, marked_s: float) -> TradeLedger:
         )
     except Refused as exc:
         report = OrderReport(
-            order.client_order_id,
-            VenueState.REJECTED,
-            reason=str(exc),
-            code=exc.code,
-            halts=exc.halts,
-            is_defect=exc.is_defect,
-            is_local=exc.is_local,
-        )
+            order.client_order_id, VenueState.REJECTED, reason=str(exc), code=exc.code, halts=exc.halts,
+            is_defect=exc.is_defect, is_local=exc.is_local,
+        )  # fmt: skip
+    except Exception as exc:  # an error of ours, and nobody knows whether it came before the wire or after it
+        log.exception("trading.order.send_broke", order_id=str(order.public_id))
+        return _settle(order, began=began, lost=f"{type(exc).__name__}: {exc}")
     settled = _settle(order, began=began, report=report)
     triggers.account_refused(order.account, said=report, at=settled.closed_at or order.sent_at)
     return settled

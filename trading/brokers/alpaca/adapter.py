@@ -290,7 +290,9 @@ class AlpacaBroker:
         entry = self._session.client.order_by_client_id(order.client_order_id)
         if entry is None:
             return None
-        if not orders.is_of(entry, order):
+        with wire.reading():
+            is_ours = orders.is_of(entry, order)
+        if not is_ours:
             raise Refused(f"{order.client_order_id} has named another order before", code="ID_IN_USE")
         return self._report(order.client_order_id, entry)
 
