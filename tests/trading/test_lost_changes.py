@@ -9,6 +9,7 @@ from django.utils.timezone import now
 from nexus.alerts.models import Alert
 from tests.trading.desk import LIMIT, MARKET, act, place, position_of
 from trading import tasks
+from trading.brokers.mt5.adapter import Mt5Broker
 from trading.models import ChangeRequest, TradeLedger
 from trading.services import changes, lost, resolution, terms
 from trading.states import CancelState
@@ -128,3 +129,23 @@ def test_telling_comes_last_and_keeps_nothing_from_being_asked_about(stops, monk
     with pytest.raises(RuntimeError):
         tasks.resolve_orders()
     assert "trading.resolve_change" in sent
+
+
+def test_a_cancel_that_the_broker_took_and_does_not_carry_out_is_told(client, paper, monkeypatch):
+    """Its exchange may refuse it after it was accepted: the order goes on working."""
+    order = place(client, LIMIT)
+    with monkeypatch.context() as patched:
+        patched.setattr(Mt5Broker, "cancel", lambda *_, **__: None)
+        act(client, f"/trading/orders/{order['id']}/cancel")
+    row = TradeLedger.objects.get(cancel=CancelState.REQUESTED)
+    assert ChangeRequest.objects.get().state == "DONE"
+    let_pass(55)
+    assert standing() == []
+
+    let_pass(10)
+
+    (text,) = standing()
+    assert "a CANCEL request for N" in text
+    act(client, f"/trading/orders/{order['id']}/cancel")  # once more: it can cancel nothing else
+    assert resolution.resolve(order_id=row.pk, at=now()).cancel == CancelState.DONE
+    assert standing() == []
