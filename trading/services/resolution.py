@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import structlog
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 
 from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
@@ -48,13 +48,18 @@ def due() -> list[int]:
     is_listed = Q(delivery=Delivery.ACKED, asked_at__gt=clock)
     wanted = Q(delivery__in=[Delivery.UNKNOWN, Delivery.ACKED]) | Q(delivery=Delivery.SENDING, sent_at__lt=abandoned)
     wanted &= ~is_listed
-    silent = AccountFigures.objects.filter(failing_since__isnull=False, read_at__lt=clock - SILENT_FOR)
-    at_silent = Q(account__in=silent.values("account"))
+    at_silent = Q(account__in=silent(clock))
     longest_unasked = (F("asked_at").asc(nulls_first=True), "pk")
     orders = TradeLedger.objects.filter(wanted)
     ones = orders.filter(at_silent).order_by("account", *longest_unasked).distinct("account")
     found = (orders.exclude(at_silent), orders.filter(pk__in=ones.values("pk")))
     return [pk for each in found for pk in each.order_by(*longest_unasked).values_list("pk", flat=True)[:BATCH]]
+
+
+def silent(clock: datetime) -> QuerySet[AccountFigures, int]:
+    """Return the accounts whose broker does not answer: whatever is asked there waits for its whole deadline."""
+    rows = AccountFigures.objects.filter(failing_since__isnull=False, read_at__lt=clock - SILENT_FOR)
+    return rows.values_list("account_id", flat=True)
 
 
 def due_of(account_id: int) -> list[int]:
