@@ -76,6 +76,20 @@ def test_it_is_over_when_the_broker_shows_it(execute, hidden, intent):
     assert (order.status, order.delivery) == (resting if intent is RESTING else (OrderStatus.FILLED, Delivery.DONE))
 
 
+def test_one_that_rests_again_is_asked_about_by_its_name_until_that_is_known(execute, hidden):
+    """What a look lists as we have it is not asked about otherwise: the order would stay among the unknown ones."""
+    order = execute(brief(**RESTING))
+    search(order, times=5)
+    hidden.undo()
+
+    watch.look(account_id=order.account_id, at=now())
+
+    assert resolution.due() == [order.pk]
+    search(order)
+    watch.look(account_id=order.account_id, at=now())
+    assert (resolution.due(), order.is_unfound, told()) == ([], False, [])
+
+
 def test_a_list_that_misses_it_now_and_then_is_nothing_to_tell(execute, hidden):
     order = execute(brief(**RESTING))
     search(order, times=2)

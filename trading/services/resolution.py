@@ -75,13 +75,15 @@ def due_of(account_id: int) -> list[int]:
 def note_resting(account: TradingAccount, snapshot: AccountSnapshot, *, clock: datetime) -> int:
     """Count every order that a listing shows as we have it, whole and waiting, as asked about; return how many are.
 
-    One that is not listed, or has traded, or somebody wants to cancel, is still asked about by its own name.
+    One that is not listed, or was nowhere before, or has traded, or somebody wants to cancel, is still asked about by
+    its own name.
     Takes: the database's `clock` before the listing was read.
     """
     left = {each.client_order_id: each.quantity_left for each in snapshot.orders if each.client_order_id}
     waiting = TradeLedger.objects.filter(
-        account=account, delivery=Delivery.ACKED, filled_quantity=0, cancel=CancelState.NONE, client_order_id__in=left
-    )
+        account=account, delivery=Delivery.ACKED, filled_quantity=0, cancel=CancelState.NONE, absent_since=None,
+        client_order_id__in=left,
+    )  # fmt: skip
     rows = waiting.values_list("pk", "client_order_id", "quantity")
     same = [key for key, name, quantity in rows if left[name] == quantity]
     return TradeLedger.objects.filter(pk__in=same, delivery=Delivery.ACKED).update(asked_at=clock + LISTED_FOR)
