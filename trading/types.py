@@ -205,6 +205,7 @@ class OrderChange:
     take_profit: Decimal | None
     time_in_force: TimeInForce
     expires_at: datetime | None = None
+    send_by_s: float | None = None  # as of an order
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +217,7 @@ class StopsChange:
     symbol: str
     stop_loss: Decimal | None
     take_profit: Decimal | None
+    send_by_s: float | None = None  # as of an order
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from tests.trading.desk import LIMIT, MARKET, act, place, position_of
 from trading import tasks
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.models import AccountFigures, BrokerPosition, ChangeRequest, TradeLedger, TradingAccount
-from trading.services import changes, lost, resolution, terms
+from trading.services import changes, lost, orders, resolution, terms
 from trading.states import CancelState
 
 
@@ -189,3 +189,17 @@ def test_of_an_account_whose_broker_does_not_answer_one_is_asked_about(many, acc
     AccountFigures.objects.create(account=account, failing_since=since, read_at=since)
 
     assert changes.due() == [many[0].pk, many[3].pk]
+
+
+@pytest.mark.parametrize("what", ["stops", "terms"])
+def test_a_change_that_was_held_up_until_it_may_be_taken_for_lost_is_sent_no_more(client, paper, monkeypatch, what):
+    """Its process froze: what it adds is not reserved any more, and nobody would judge it anew."""
+    order = place(client, MARKET if what == "stops" else LIMIT)
+    monkeypatch.setattr(orders, "SEND_WITHIN_S", 0.0)
+
+    path = f"/trading/positions/{position_of(client)['id']}" if what == "stops" else f"/trading/orders/{order['id']}"
+    answer = act(client, path, {"stop_loss": "1.0780"}, method="patch")
+
+    assert (answer.json()["state"], ChangeRequest.objects.get().answer.count("held up")) == ("REFUSED", 1)
+    (stands,) = paper.truth()["positions" if what == "stops" else "working"]
+    assert stands["sl"] == (108000 if what == "stops" else 107900)  # points, as before

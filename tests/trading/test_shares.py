@@ -180,6 +180,17 @@ def test_a_resting_order_is_changed_canceled_and_keeps_its_name(client, emulator
     assert order.venue_order_id == emulator.books.orders[0]["id"]
 
 
+def test_a_change_that_was_held_up_for_too_long_is_not_sent(client, emulator, owner, monkeypatch):
+    buy(client, 3, type="LIMIT", limit_price=99.6, time_in_force="GTC")
+    monkeypatch.setattr(orders, "SEND_WITHIN_S", 0.0)
+
+    change = terms.change(
+        order_id=TradeLedger.objects.get().pk, terms={"limit_price": Decimal("99.7")}, user=owner, reason="", at=now()
+    )
+
+    assert (change.state, [each["status"] for each in emulator.books.orders]) == ("REFUSED", ["new"])
+
+
 def test_a_fill_after_a_change_is_booked_on_the_order(client, emulator, owner):
     buy(client, 3, type="LIMIT", limit_price=99.6, time_in_force="GTC")
     order = TradeLedger.objects.get()

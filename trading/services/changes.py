@@ -4,6 +4,7 @@ Source: execution reference §10. Widening a stop is an exposure increase and pa
 refused unless a configured move bounds the loss. No emergency stop holds back a stop-loss that is set or tightened.
 """
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -33,6 +34,7 @@ from trading.services import (
     exposure,
     facts,
     identifiers,
+    orders,
     resolution,
     standing,
     triggers,
@@ -88,10 +90,11 @@ def change_stops(
     if is_aside and not _only_protects(live, wanted):
         raise ChangeRefused("The account is put aside: only a tighter stop-loss is accepted.")
     extra = _extra_risk(position, live=live, wanted=wanted, read=read, at=at)
+    marked_s = time.monotonic()
     change = _claim(
         position=position, wanted=wanted, live=live, extra=extra, read=read, actor=actor, reason=reason, at=at
     )
-    return _send(change, position=position, wanted=wanted)
+    return _send(change, position=position, wanted=wanted, send_by_s=marked_s + orders.SEND_WITHIN_S)
 
 
 def _live(position: BrokerPosition, read: Facts) -> VenuePosition:
@@ -196,13 +199,14 @@ def _claim(
     return change
 
 
-def _send(change: ChangeRequest, *, position: BrokerPosition, wanted: VenuePosition) -> ChangeRequest:
+def _send(change: ChangeRequest, *, position: BrokerPosition, wanted: VenuePosition, send_by_s: float) -> ChangeRequest:
     request = StopsChange(
         change_id=change.change_id,
         venue_position_id=position.venue_position_id,
         symbol=position.symbol,
         stop_loss=wanted.stop_loss,
         take_profit=wanted.take_profit,
+        send_by_s=send_by_s,
     )
     try:
         accounts.broker_of(position.account).change_stops(request)

@@ -29,6 +29,7 @@ from trading.brokers.base import (
     StopsChange,
     TimeInForce,
     VenueState,
+    require_in_time,
 )
 
 CONFIRM_S = (0.02, 0.08, 0.2)  # how long a market order that was accepted is looked after; then the resolver does
@@ -127,9 +128,7 @@ class AlpacaBroker:
             if found is None:
                 raise
             return found
-        if order.send_by_s is not None and time.monotonic() > order.send_by_s:
-            # No journal refuses it any more, and somebody may have proven meanwhile that it is not here.
-            raise Unreachable("the order was held up for too long after it was marked, and is not sent")
+        require_in_time(order.send_by_s)  # no journal refuses it any more: it may be proven absent
         self._sent.put(order.client_order_id, (None,))
         try:
             entry = self._session.client.place(written)
@@ -175,6 +174,7 @@ class AlpacaBroker:
             current = _working(chain)
             try:
                 terms = orders.replacement(change, current)
+                require_in_time(change.send_by_s)
                 made = session.client.replace(current["id"], terms | {"client_order_id": name})
             except Duplicate:
                 made = session.client.order_by_client_id(name)

@@ -27,6 +27,7 @@ from trading.brokers.base import (
     Side,
     StopsChange,
     VenueState,
+    require_in_time,
 )
 from trading.brokers.mt5 import answers, changes, history, news, orders, readings, search, wire
 from trading.brokers.mt5.orders import TerminalRequest
@@ -138,7 +139,7 @@ class Mt5Broker:
                 expiration = self._session.server_s(change.expires_at, symbol=working.symbol, now_s=batch.utc_s)
                 return changes.modify(change, working, terms=terms, expiration=expiration)
 
-        self._change(change.change_id, build)
+        self._change(change.change_id, build, send_by_s=change.send_by_s)
 
     def change_stops(self, change: StopsChange) -> None:
         """Change a position's stops, once for its `change_id`. Raises: Refused, Unreachable, OutcomeUnknown."""
@@ -153,7 +154,7 @@ class Mt5Broker:
                 held = self._session.held(change.venue_position_id, batch.result(2))
                 return changes.stops(change, held, terms=Terms.of_symbol(batch.result(1)))
 
-        self._change(change.change_id, build)
+        self._change(change.change_id, build, send_by_s=change.send_by_s)
 
     def order_report(self, *, client_order_id: str, symbol: str, sent_at: datetime) -> OrderReport:
         """Ask the gateway's journal, then the venue. Raises: Unreachable when the search proves nothing."""
@@ -277,11 +278,17 @@ class Mt5Broker:
         except Unreachable:
             return answers.accepted(client_order_id, document)
 
-    def _change(self, intent_id: str, build: Callable[[], TerminalRequest]) -> None:
+    def _change(self, intent_id: str, build: Callable[[], TerminalRequest], *, send_by_s: float | None = None) -> None:
         """Send what changes something that stands, and return when the venue has accepted it."""
         if not _INTENT.fullmatch(intent_id):
             raise Refused(f"{intent_id!r} is no name for a change", code="CHANGE_ID_NOT_VALID")
-        document = self._send(intent_id, build)
+
+        def build_in_time() -> TerminalRequest:
+            request = build()
+            require_in_time(send_by_s)
+            return request
+
+        document = self._send(intent_id, build_in_time)
         try:
             outcome, refused = answers.classify(document)
         except wire.BadAnswer as exc:
