@@ -190,6 +190,7 @@ class OrderRequest:
     expires_at: datetime | None = None  # of GTD
     venue_position_id: str = ""
     sent_at: datetime | None = None  # when it was first marked as about to be sent
+    send_by_s: float | None = None  # by this process's steady clock; who is later sends nothing any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +205,7 @@ class OrderChange:
     take_profit: Decimal | None
     time_in_force: TimeInForce
     expires_at: datetime | None = None
+    send_by_s: float | None = None  # as of an order
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +217,7 @@ class StopsChange:
     symbol: str
     stop_loss: Decimal | None
     take_profit: Decimal | None
+    send_by_s: float | None = None  # as of an order
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +301,7 @@ class OrderReport:
     halts: bool = False  # the refusal says that the account cannot trade until a person acts
     is_defect: bool = False  # the refusal says that the request itself was not valid
     stops_missing: bool = False  # a position that these fills made stands without a stop that the order asked for
+    is_shown: bool = True  # False: the venue has said that it took the order, and no list of its shows it or its end
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ RUNBOOKS: Mapping[str, str] = {
     **dict.fromkeys(("HEALTH_DEGRADED", "ACCOUNT_NOT_WATCHED", "MARGIN_LEVEL_LOW", "ACCOUNT_REFUSED"), "accounts"),
     **dict.fromkeys(
         (
-            "ORDER_UNKNOWN", "CHANGE_UNKNOWN", "LATE_FILL", "OVERFILL", "STOPS_MISSING", "TERMS_MOVED",
-            "EXTERNAL_FILL", "FILL_TAKEN_BACK", "HIGH_SLIPPAGE", "REQUEST_NOT_VALID",
+            "ORDER_UNKNOWN", "CHANGE_UNKNOWN", "ORDER_STILL_WORKS", "LATE_FILL", "OVERFILL", "STOPS_MISSING",
+            "TERMS_MOVED", "EXTERNAL_FILL", "FILL_TAKEN_BACK", "HIGH_SLIPPAGE", "REQUEST_NOT_VALID",
         ),
         "orders",
     ),

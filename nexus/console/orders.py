@@ -15,7 +15,7 @@ from nexus.console.pages import Page
 from nexus.console.words import stamp, usd
 from trading import selectors
 from trading.services import decisions, history
-from trading.states import Delivery, OrderStatus
+from trading.states import OrderStatus
 
 SHOWN = 100
 
@@ -52,7 +52,7 @@ class OrderPage(Page):
         order = selectors.order_of(self.person, public_id=kwargs["order_id"])
         proposal = _proposal(order)
         asked = people.approval_about(kind=decisions.KIND, object_id=proposal.pk) if proposal else None
-        waiting = [each.public_id for each in selectors.unknown_orders()] if order.delivery == Delivery.UNKNOWN else []
+        waiting = [each.public_id for each in selectors.unknown_orders()] if order.is_unfound else []
         after = waiting.index(order.public_id) + 1 if order.public_id in waiting else 0
         return {
             "title": gettext("Order %(order)s") % {"order": order},
@@ -60,7 +60,7 @@ class OrderPage(Page):
             "history": history.of(order),
             "proposal": proposal,
             "asked": asked,
-            "is_unknown": order.delivery == Delivery.UNKNOWN,
+            "is_unknown": order.is_unfound,
             "may_propose": self.may(Action.APPROVAL_DECIDE),
             "next": (waiting[after:] or waiting[:1])[0] if len(waiting) > 1 else None,
             "at": now(),
@@ -110,7 +110,7 @@ class EndPage(Act):
             ),
             back=reverse("admin:console_order", args=[order.public_id]),
             is_grave=True,
-            barred=_barred(order.delivery, proposal=proposal),
+            barred=_barred(order, proposal=proposal),
         )
 
     def act(self, words: dict[str, Any], plan: Plan, **kwargs: Any) -> Done:
@@ -126,7 +126,7 @@ def _proposal(order: Any) -> Any:
     return next((each for each in order.decisions.all() if each.state == "PROPOSED"), None)
 
 
-def _barred(delivery: str, *, proposal: Any) -> str:
-    if delivery != Delivery.UNKNOWN:
+def _barred(order: Any, *, proposal: Any) -> str:
+    if not order.is_unfound:
         return gettext("It is no longer unknown: there is nothing to decide.")
     return gettext("A proposal for this order is open already.") if proposal else ""

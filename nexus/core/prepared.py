@@ -5,6 +5,7 @@ reading its values does. Values are adapted by the driver's own adapters, and er
 does so without the interpreter's lock, and is bound by the server's timeouts.
 """
 
+import itertools
 import select
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +26,7 @@ TEXT = pq.Format.TEXT
 class _Known:
     """What one connection has prepared, and how it adapts values."""
 
-    __slots__ = ("adapters", "adapting", "connection", "names")
+    __slots__ = ("adapters", "adapting", "connection", "names", "numbers")
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         # Django reads each time in Python, to give it the session's zone; the driver's own loader, in C, does too.
@@ -34,6 +35,7 @@ class _Known:
         self.connection = connection
         self.adapting = Transformer(self)
         self.names: dict[tuple[str, tuple[int, ...]], bytes] = {}
+        self.numbers = itertools.count()  # none twice: who was interrupted may have prepared it, and kept no name
 
 
 def run(connection: psycopg.Connection[Any], text: str, values: Sequence[Any], *, commits: bool = False) -> list[Row]:
@@ -51,7 +53,7 @@ def run(connection: psycopg.Connection[Any], text: str, values: Sequence[Any], *
     types, formats = (adapting.types or (), adapting.formats) if values else ((), ())
     name = known.names.get((text, types))
     if name is None:
-        name = f"nexus_{len(known.names)}".encode()
+        name = f"nexus_{next(known.numbers)}".encode()
         _checked(wire, wire.prepare(name, text.encode(), types))
         known.names[(text, types)] = name
     begins = not connection.autocommit and wire.transaction_status == pq.TransactionStatus.IDLE

@@ -65,6 +65,7 @@ def _run(run: Run) -> Outcome:
     reading, full_at = _read(account, at=at)
     run = _booked(run, reading, full_at=full_at)
     _resolve(account, at=at)
+    resolution.tell_of_living(account, reading.snapshot, read_at=reading.started_at, at=at)
     findings = _compared(run, reading)
     verdict = _judged(run, findings)
     if full_at != at and any(each.sightings == 1 and not each.is_excluded for each in findings):

@@ -10,6 +10,8 @@ import pytest
 from django.db.models import F
 from django.utils.timezone import now
 
+from nexus.audit.types import Actor
+from nexus.core.errors import OutcomeUnknown
 from tests.fakes import paper as paper_broker
 from tests.fakes.paper import LOGIN, Paper
 from tests.trading.conftest import brief
@@ -18,8 +20,8 @@ from trading.brokers import registry
 from trading.brokers.mt5 import session
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
-from trading.models import BrokerPosition, TradeLedger
-from trading.services import closes, resolution
+from trading.models import BrokerPosition, TradeLedger, TradingAccount
+from trading.services import accounts, closes, resolution
 from trading.states import Delivery, OrderStatus, OrderType, TimeInForce, VenueState
 from trading.types import OrderReport
 
@@ -84,6 +86,44 @@ def test_what_filled_and_an_empty_list_hides_is_not_proven_absent(execute, paper
 
     order.refresh_from_db()
     assert (order.status, order.late_fill) == (OrderStatus.FILLED, False)
+
+
+def test_a_gateway_by_which_the_account_was_not_reached_swears_to_nothing(execute, paper, account, tmp_path):
+    """The account was moved after the order was sent: the new gateway's journal is old, and has never heard of it."""
+    paper.control.inject("timeout_after_accept")
+    order = execute(brief(**RESTING))
+    (tmp_path / "other").mkdir()
+    with paper_broker.paper(tmp_path / "other") as other:
+        other.quote("EURUSD", "1.08490", "1.08500")
+        other.journal.created_at -= 3600
+        move(account, other.url)
+
+        found = resolution.resolve(order_id=order.pk, at=now())
+
+        assert (found.delivery, found.reserved) == (Delivery.UNKNOWN, found.risk)
+    move(account, "")
+    assert resolution.resolve(order_id=order.pk, at=now()).delivery == Delivery.ACKED
+
+
+@pytest.mark.parametrize(("moved_s", "delivery"), [(-61, Delivery.DONE), (-59, Delivery.UNKNOWN)])
+def test_what_was_sent_well_after_the_move_is_sworn_to(execute, paper, monkeypatch, moved_s, delivery):
+    paper.journal.created_at -= 3600
+
+    def lose(*_: object) -> None:
+        raise OutcomeUnknown("it never left us")
+
+    monkeypatch.setattr(Mt5Broker, "submit", lose)
+    order = execute()
+    TradingAccount.objects.update(moved_at=order.sent_at + timedelta(seconds=moved_s))
+
+    assert resolution.resolve(order_id=order.pk, at=now()).delivery == delivery
+
+
+def move(account: TradingAccount, url: str) -> None:
+    accounts.link(
+        user_id=account.user_id, name=account.name, venue=account.venue, venue_account=account.venue_account,
+        server=account.server, is_live=False, gateway_url=url, actor=Actor.system("tests"), at=now(),
+    )  # fmt: skip
 
 
 def test_a_close_that_is_listed_late_is_not_proven_absent(execute, paper, late):

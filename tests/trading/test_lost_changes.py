@@ -1,5 +1,7 @@
 """Changes and cancels whose answer was lost: people are told after a minute, until it is known what became of them."""
 
+import uuid
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -9,8 +11,9 @@ from django.utils.timezone import now
 from nexus.alerts.models import Alert
 from tests.trading.desk import LIMIT, MARKET, act, place, position_of
 from trading import tasks
-from trading.models import ChangeRequest, TradeLedger
-from trading.services import changes, lost, resolution, terms
+from trading.brokers.mt5.adapter import Mt5Broker
+from trading.models import AccountFigures, BrokerPosition, ChangeRequest, TradeLedger, TradingAccount
+from trading.services import changes, lost, orders, resolution, terms
 from trading.states import CancelState
 
 
@@ -128,3 +131,75 @@ def test_telling_comes_last_and_keeps_nothing_from_being_asked_about(stops, monk
     with pytest.raises(RuntimeError):
         tasks.resolve_orders()
     assert "trading.resolve_change" in sent
+
+
+def test_a_cancel_that_the_broker_took_and_does_not_carry_out_is_told(client, paper, monkeypatch):
+    """Its exchange may refuse it after it was accepted: the order goes on working."""
+    order = place(client, LIMIT)
+    with monkeypatch.context() as patched:
+        patched.setattr(Mt5Broker, "cancel", lambda *_, **__: None)
+        act(client, f"/trading/orders/{order['id']}/cancel")
+    row = TradeLedger.objects.get(cancel=CancelState.REQUESTED)
+    assert ChangeRequest.objects.get().state == "DONE"
+    let_pass(55)
+    assert standing() == []
+
+    let_pass(10)
+
+    (text,) = standing()
+    assert "a CANCEL request for N" in text
+    act(client, f"/trading/orders/{order['id']}/cancel")  # once more: it can cancel nothing else
+    assert resolution.resolve(order_id=row.pk, at=now()).cancel == CancelState.DONE
+    assert standing() == []
+
+
+@pytest.fixture
+def many(account) -> Iterator[list[ChangeRequest]]:
+    """Three lost changes of one account, and after them one of another. Nobody has ever traded what they are of."""
+    other = TradingAccount.objects.get(pk=account.pk)
+    other.pk, other.public_id, other.venue_account = None, uuid.uuid4(), "5002"
+    other.save()
+    yield [lost_change(each, name) for each, name in ((account, "1"), (account, "2"), (account, "3"), (other, "4"))]
+    ChangeRequest.objects.all().delete()
+    BrokerPosition.objects.all().delete()
+
+
+def lost_change(of: TradingAccount, name: str) -> ChangeRequest:
+    position = BrokerPosition.objects.create(
+        account=of, venue_position_id=name, symbol="EURUSD", quantity=0, price_open=1, opened_at=now(), closed_at=now()
+    )
+    return ChangeRequest.objects.create(
+        change_id=f"lost-{name}", kind="STOPS", state="UNKNOWN", position=position, requested_by="tests",
+        requested_at=now(), sent_at=now(),
+    )  # fmt: skip
+
+
+def test_every_account_has_its_turn_before_the_second_of_any(many, monkeypatch):
+    first, second, third, others = (each.pk for each in many)
+    assert changes.due() == [first, others, second, third]
+
+    monkeypatch.setattr(changes, "BATCH", 2)
+
+    assert changes.due() == [first, others]
+
+
+def test_of_an_account_whose_broker_does_not_answer_one_is_asked_about(many, account):
+    """Each would wait for its whole deadline, before the looks at all other accounts."""
+    since = now() - timedelta(minutes=1)
+    AccountFigures.objects.create(account=account, failing_since=since, read_at=since)
+
+    assert changes.due() == [many[0].pk, many[3].pk]
+
+
+@pytest.mark.parametrize("what", ["stops", "terms"])
+def test_a_change_that_was_held_up_until_it_may_be_taken_for_lost_is_sent_no_more(client, paper, monkeypatch, what):
+    """Its process froze: what it adds is not reserved any more, and nobody would judge it anew."""
+    order = place(client, MARKET if what == "stops" else LIMIT)
+    monkeypatch.setattr(orders, "SEND_WITHIN_S", 0.0)
+
+    path = f"/trading/positions/{position_of(client)['id']}" if what == "stops" else f"/trading/orders/{order['id']}"
+    answer = act(client, path, {"stop_loss": "1.0780"}, method="patch")
+
+    assert (answer.json()["state"], ChangeRequest.objects.get().answer.count("held up")) == ("REFUSED", 1)
+    (stands,) = paper.truth()["positions" if what == "stops" else "working"]
+    assert stands["sl"] == (108000 if what == "stops" else 107900)  # points, as before

@@ -17,7 +17,7 @@ from trading.brokers.mt5.adapter import Mt5Broker
 from trading.models import BrokerPosition, Fill, TradeLedger
 from trading.services import closes, fills, resolution
 from trading.states import Delivery, OrderStatus, RejectedBy, VenueState
-from trading.types import OrderReport
+from trading.types import OrderReport, OrderRequest
 
 
 def age(order: TradeLedger, seconds: int) -> None:
@@ -57,6 +57,23 @@ def test_an_answer_lost_after_the_broker_accepted_is_found_filled(execute, paper
     assert order.average_price == Decimal("1.08500")
     assert len(paper.deals()) == 1
     assert resolution.due() == []
+
+
+def test_an_error_of_ours_while_it_is_sent_leaves_it_unknown_at_once(execute, paper, monkeypatch):
+    """Nobody knows on which side of the wire: not after a lease has run out, and the caller is told what we know."""
+    submit = Mt5Broker.submit
+
+    def break_behind(broker: Mt5Broker, order: OrderRequest) -> None:
+        submit(broker, order)
+        raise ZeroDivisionError("a defect of ours")
+
+    monkeypatch.setattr(Mt5Broker, "submit", break_behind)
+
+    order = execute()
+
+    assert (order.delivery, order.reserved) == (Delivery.UNKNOWN, order.risk)
+    assert resolve(order).status == OrderStatus.FILLED
+    assert len(paper.deals()) == 1
 
 
 def test_an_order_the_broker_never_saw_stays_unknown_until_two_late_searches_agree(execute, paper):

@@ -4,6 +4,7 @@ Nothing here is told which broker it is, but for the link.
 """
 
 import json
+import time
 import uuid
 from datetime import timedelta
 from decimal import Decimal
@@ -19,9 +20,10 @@ from tests.client import ApiClient
 from tests.factories.accounts import UserFactory
 from tests.trading.brokers.alpaca.emulator import KEY, SECRET, Fault, serving
 from trading.brokers import registry
+from trading.brokers.alpaca.client import Client
 from trading.brokers.alpaca.wire import EXCHANGE_ZONE
 from trading.models import BrokerPosition, CashMovement, Fill, TradableInstrument, TradeLedger, TradingAccount
-from trading.services import accounts, figures, resolution, terms, watch
+from trading.services import accounts, figures, orders, resolution, terms, watch
 from trading.states import Side
 
 CENT = Decimal("0.01")
@@ -178,6 +180,17 @@ def test_a_resting_order_is_changed_canceled_and_keeps_its_name(client, emulator
     assert order.venue_order_id == emulator.books.orders[0]["id"]
 
 
+def test_a_change_that_was_held_up_for_too_long_is_not_sent(client, emulator, owner, monkeypatch):
+    buy(client, 3, type="LIMIT", limit_price=99.6, time_in_force="GTC")
+    monkeypatch.setattr(orders, "SEND_WITHIN_S", 0.0)
+
+    change = terms.change(
+        order_id=TradeLedger.objects.get().pk, terms={"limit_price": Decimal("99.7")}, user=owner, reason="", at=now()
+    )
+
+    assert (change.state, [each["status"] for each in emulator.books.orders]) == ("REFUSED", ["new"])
+
+
 def test_a_fill_after_a_change_is_booked_on_the_order(client, emulator, owner):
     buy(client, 3, type="LIMIT", limit_price=99.6, time_in_force="GTC")
     order = TradeLedger.objects.get()
@@ -223,6 +236,50 @@ def test_absence_needs_two_searches_and_time(client, emulator):
     assert states == ["UNKNOWN", "UNKNOWN", "REJECTED"]
     order.refresh_from_db()
     assert (order.reason, order.reserved, emulator.sends()) == ("NOT_AT_BROKER", 0, 1)
+
+
+def test_who_is_held_up_until_the_order_is_proven_absent_sends_it_no_more(client, emulator, monkeypatch):
+    """Its process froze between the mark and the last step; the resolver has searched meanwhile, and found nothing."""
+    real = Client.clock
+
+    def freeze(self):
+        row = TradeLedger.objects.all()
+        for passed_s in (61, 25, 25, 25, 25, 25):
+            span = timedelta(seconds=passed_s)
+            row.update(**{name: F(name) - span for name in ("sent_at", "absent_since", "absent_at")})
+            resolution.resolve(order_id=row.get().pk, at=now())
+        time.sleep(0.2)
+        return real(self)
+
+    monkeypatch.setattr(Client, "clock", freeze)
+    monkeypatch.setattr(orders, "SEND_WITHIN_S", 0.1)
+
+    answer = buy(client, 1)
+
+    order = TradeLedger.objects.get()
+    assert (order.status, order.reason, order.reserved) == ("REJECTED", "NOT_AT_BROKER", 0)
+    assert (answer.json()["status"], emulator.sends()) == ("REJECTED", 0)
+
+
+def test_who_is_held_up_for_too_long_says_that_nothing_was_sent(client, emulator, monkeypatch):
+    monkeypatch.setattr(orders, "SEND_WITHIN_S", 0.0)
+
+    answer = buy(client, 1)
+
+    order = TradeLedger.objects.get()
+    assert (order.status, order.rejected_by, order.reason) == ("REJECTED", "LOCAL", "BROKER_UNREACHABLE")
+    assert (answer.json()["status"], order.reserved, emulator.sends()) == ("REJECTED", 0, 0)
+
+
+def test_an_answer_of_rubbish_after_the_order_is_none(client, emulator, monkeypatch):
+    monkeypatch.setattr(Client, "order_by_client_id", lambda *_, **__: {"id": "a"})
+
+    answer = buy(client, 1)
+
+    assert (answer.status_code, answer.json()["status"]) == (201, "PENDING")
+    monkeypatch.undo()
+    order = resolution.resolve(order_id=TradeLedger.objects.get().pk, at=now())
+    assert (order.status, emulator.sends()) == ("FILLED", 1)
 
 
 def test_what_others_do_at_the_broker_is_booked_as_theirs(client, emulator, owner):

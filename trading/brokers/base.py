@@ -1,10 +1,12 @@
 """One protocol for every venue, small enough to remember, in our words and no vendor's."""
 
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
+from nexus.core.errors import Unreachable
 from trading.states import CashKind, FillKind, OrderType, PositionMode, Side, TimeInForce, VenueState
 from trading.types import (
     AccountSnapshot,
@@ -50,7 +52,14 @@ __all__ = [
     "VenueOrder",
     "VenuePosition",
     "VenueState",
+    "require_in_time",
 ]
+
+
+def require_in_time(send_by_s: float | None) -> None:
+    """Send nothing after its time: others may have been told by then that it never was. Raises: Unreachable."""
+    if send_by_s is not None and time.monotonic() > send_by_s:
+        raise Unreachable("it was held up for too long after it was marked, and is not sent")
 
 
 class Broker(Protocol):
@@ -77,6 +86,7 @@ class Broker(Protocol):
     def submit(self, order: OrderRequest) -> OrderReport:
         """Send the order, exactly once for its `client_order_id` however often this is called.
 
+        After its `send_by_s` nothing leaves us for a venue that cannot be made to refuse it: it may be proven absent.
         Raises: Refused for a definitive refusal, Unreachable when nothing left us, OutcomeUnknown for all else.
         """
         ...
@@ -93,6 +103,7 @@ class Broker(Protocol):
     def change_order(self, change: OrderChange) -> None:
         """Change a working order, once for its `change_id`. Its `venue_order_id` stays, whatever the venue does inside.
 
+        After its `send_by_s` nothing leaves us; so it is with the stops of a position.
         Raises: Refused, Unreachable, OutcomeUnknown.
         """
         ...

@@ -26,6 +26,9 @@ class TradingAccount(models.Model):
     venue_account = models.CharField(max_length=32)
     server = models.CharField(max_length=64)
     gateway_url = models.CharField(max_length=200, blank=True)
+    moved_at = models.DateTimeField(
+        null=True, blank=True, help_text="by the database's clock: since when it is reached by this gateway"
+    )
     currency = models.CharField(max_length=8)
     mode = models.CharField(max_length=8, choices=columns.choices_of(PositionMode))
     is_live = models.BooleanField(default=False)

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, ClassVar, LiteralString, NamedTuple, Self
@@ -34,6 +34,8 @@ from trading.types import OrderIntent
 class IllegalTransition(AssertionError):
     """A move that the table of transitions does not know, or that somebody else made first. Nothing was changed."""
 
+
+NOWHERE_FOR = timedelta(seconds=60)  # between complete searches that show an order nowhere which the broker took
 
 MOVE: LiteralString = """
 WITH moved AS (
@@ -69,6 +71,12 @@ class OrderQuerySet(models.QuerySet["TradeLedger"]):
     def open(self) -> "OrderQuerySet":
         """Orders that may still fill."""
         return self.filter(delivery__in=OPEN_DELIVERIES)
+
+    def unfound(self) -> "OrderQuerySet":
+        """Orders that nobody can find: the answer was lost, or the broker took them and shows them nowhere."""
+        nowhere = models.Q(absent_at__gte=models.F("absent_since") + NOWHERE_FOR)
+        taken = models.Q(delivery=Delivery.ACKED, status=OrderStatus.PENDING)
+        return self.open().filter(models.Q(delivery=Delivery.UNKNOWN) | (taken & nowhere))
 
     def unresolved(self) -> "OrderQuerySet":
         """Orders of which the broker has something to tell: sent, and not closed."""
@@ -171,6 +179,15 @@ class TradeLedger(models.Model):
     def public_status(self) -> str:
         """Return the status as people see it: UNKNOWN while the delivery is."""
         return Delivery.UNKNOWN.value if self.delivery == Delivery.UNKNOWN else self.status
+
+    @property
+    def is_unfound(self) -> bool:
+        """Tell whether nobody can find the order, as `unfound` does."""
+        if self.state != State(OrderStatus.PENDING, Delivery.ACKED):
+            return self.delivery == Delivery.UNKNOWN
+        if self.absent_at is None or self.absent_since is None:
+            return False
+        return self.absent_at >= self.absent_since + NOWHERE_FOR
 
     @property
     def intent(self) -> OrderIntent:

@@ -51,7 +51,7 @@ def newest_orders(account: TradingAccount, *, limit: int) -> list[TradeLedger]:
 
 def unknown_orders() -> list[TradeLedger]:
     """Return every order that nobody can find, the oldest first, with its proposals."""
-    rows = TradeLedger.objects.open().filter(delivery=Delivery.UNKNOWN).select_related("account", "user")
+    rows = TradeLedger.objects.unfound().select_related("account", "user")
     rows = rows.prefetch_related("decisions").order_by("sent_at")
     return list(rows)
 

@@ -7,6 +7,7 @@ from django.db import transaction
 
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
+from nexus.core import statements
 from nexus.core.errors import Conflict, NotFound, Refused
 from nexus.core.jobs import enqueue
 from risk.states import ControlScope
@@ -80,6 +81,8 @@ def link_of(account: TradingAccount) -> Link:
         link.settings[name] = value if isinstance(value, str) else ",".join(value)
     if account.gateway_url:
         link.settings["url"] = account.gateway_url
+    if account.moved_at is not None:
+        link.settings["since"] = account.moved_at.isoformat()
     return link
 
 
@@ -139,7 +142,8 @@ def link(
 @transaction.atomic(durable=True)
 def _move(account: TradingAccount, gateway_url: str, *, actor: Actor, at: datetime) -> TradingAccount:
     before, account.gateway_url = account.gateway_url, gateway_url
-    account.save(update_fields=["gateway_url"])
+    account.moved_at = statements.fetch_only("SELECT clock_timestamp()")[0]
+    account.save(update_fields=["gateway_url", "moved_at"])
     trail.record(
         action="trading.account_moved",
         actor=actor,

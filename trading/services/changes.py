@@ -4,6 +4,8 @@ Source: execution reference §10. Widening a stop is an exposure increase and pa
 refused unless a configured move bounds the loss. No emergency stop holds back a stop-loss that is set or tightened.
 """
 
+import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -14,6 +16,7 @@ import structlog
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Q
+from django.db.models.functions import Coalesce
 
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
@@ -24,7 +27,18 @@ from risk.states import AdjustmentKind, StopLevel
 from trading import rules, selectors
 from trading.models import BrokerPosition, ChangeRequest
 from trading.rules import ZERO
-from trading.services import accounts, admission, arming, exposure, facts, identifiers, standing, triggers
+from trading.services import (
+    accounts,
+    admission,
+    arming,
+    exposure,
+    facts,
+    identifiers,
+    orders,
+    resolution,
+    standing,
+    triggers,
+)
 from trading.services.facts import Facts, Missing
 from trading.states import ChangeKind, ChangeState, Side
 from trading.types import StopsChange, VenuePosition
@@ -76,10 +90,11 @@ def change_stops(
     if is_aside and not _only_protects(live, wanted):
         raise ChangeRefused("The account is put aside: only a tighter stop-loss is accepted.")
     extra = _extra_risk(position, live=live, wanted=wanted, read=read, at=at)
+    marked_s = time.monotonic()
     change = _claim(
         position=position, wanted=wanted, live=live, extra=extra, read=read, actor=actor, reason=reason, at=at
     )
-    return _send(change, position=position, wanted=wanted)
+    return _send(change, position=position, wanted=wanted, send_by_s=marked_s + orders.SEND_WITHIN_S)
 
 
 def _live(position: BrokerPosition, read: Facts) -> VenuePosition:
@@ -184,13 +199,14 @@ def _claim(
     return change
 
 
-def _send(change: ChangeRequest, *, position: BrokerPosition, wanted: VenuePosition) -> ChangeRequest:
+def _send(change: ChangeRequest, *, position: BrokerPosition, wanted: VenuePosition, send_by_s: float) -> ChangeRequest:
     request = StopsChange(
         change_id=change.change_id,
         venue_position_id=position.venue_position_id,
         symbol=position.symbol,
         stop_loss=wanted.stop_loss,
         take_profit=wanted.take_profit,
+        send_by_s=send_by_s,
     )
     try:
         accounts.broker_of(position.account).change_stops(request)
@@ -243,11 +259,22 @@ def _settle(change: ChangeRequest, *, state: ChangeState, wanted: VenuePosition 
 
 
 def due() -> list[int]:
-    """Return changes whose answer was lost, or whose process is gone; a cancel is found with its order."""
-    abandoned = facts.database_clock() - timedelta(seconds=settings.SENDING_LEASE_S)
-    lost = Q(state=ChangeState.UNKNOWN) | Q(state=ChangeState.SENDING, sent_at__lt=abandoned)
+    """Return changes whose answer was lost, or whose process is gone; a cancel is found with its order.
+
+    Every account has its turn before the second of any, and one whose broker does not answer has no second.
+    """
+    clock = facts.database_clock()
+    lost = Q(state=ChangeState.UNKNOWN) | Q(
+        state=ChangeState.SENDING, sent_at__lt=clock - timedelta(seconds=settings.SENDING_LEASE_S)
+    )
     rows = ChangeRequest.objects.filter(lost).exclude(kind=ChangeKind.CANCEL).order_by("pk")
-    return list(rows.values_list("pk", flat=True)[:BATCH])
+    of = Coalesce("order__account_id", "position__account_id")
+    silent, turns, found = set(resolution.silent(clock)), Counter[int](), []
+    for pk, account_id in rows.values_list("pk", of):
+        turns[account_id] += 1
+        if turns[account_id] == 1 or account_id not in silent:
+            found.append((turns[account_id], pk))
+    return [pk for _, pk in sorted(found)[:BATCH]]
 
 
 def resolve(*, change_id: int, at: datetime) -> None:

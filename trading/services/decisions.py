@@ -27,7 +27,7 @@ KIND = "ORDER_DECISION"
 
 
 class NotUndecided(Conflict):
-    """The order is not UNKNOWN, or the proposal is not open: the broker or somebody else was faster."""
+    """Somebody can find the order, or the proposal is not open: the broker or somebody else was faster."""
 
     code = "order_not_undecided"
 
@@ -36,7 +36,7 @@ SamePerson = SecondPersonNeeded
 
 
 def propose(*, order_id: int, to: OrderStatus, evidence: str, by: Principal, at: datetime) -> OrderDecision:
-    """Propose how an UNKNOWN order has ended. Raises: NotUndecided, Invalid."""
+    """Propose how an order has ended that nobody can find. Raises: NotUndecided, Invalid."""
     approvals.expire(at=at)
     return _propose(order_id=order_id, to=to, evidence=evidence, by=by, at=at)
 
@@ -49,7 +49,7 @@ def _propose(*, order_id: int, to: OrderStatus, evidence: str, by: Principal, at
     if len(evidence.strip()) < EVIDENCE_LENGTH_MIN:
         raise Invalid("Say what shows it.", errors=[FieldError("/evidence", "required", "what shows it")])
     order = TradeLedger.objects.locked().get(pk=order_id)
-    if order.delivery != Delivery.UNKNOWN:
+    if not order.is_unfound:
         raise NotUndecided(f"The order is {order.public_status}: there is nothing to decide.")
     if order.decisions.filter(state=DecisionState.PROPOSED).exists():
         raise NotUndecided("A proposal for this order is open already.")
@@ -143,9 +143,10 @@ def _locked(request: Request) -> OrderDecision:
 
 
 def _payload(decision: OrderDecision, *, order: TradeLedger) -> dict[str, Any]:
+    is_found = order.delivery == Delivery.ACKED and not order.is_unfound  # it is shown again: the proposal is void
     return {
         "order": str(order.public_id),
-        "delivery": str(order.delivery),
+        "delivery": "FOUND" if is_found else str(order.delivery),
         "to": str(decision.to),
         "evidence": decision.evidence,
     }

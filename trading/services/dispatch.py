@@ -52,8 +52,11 @@ def dispatch(*, order_id: int, at: datetime) -> TradeLedger | None:
         fault = _fault(waiting, shown.quotes.get(waiting.symbol), instrument=instrument, at=read_at)
         if shown.pause_s:
             fault = None  # the broker has asked for fewer requests: the order waits for the end of the pause too
+    marked_s = time.monotonic()
     order = _claim(order_id=order_id, fault=fault, at=at)
-    return orders.send(order) if order is not None and order.delivery == Delivery.SENDING else order
+    if order is None or order.delivery != Delivery.SENDING:
+        return order
+    return orders.send(order, marked_s=marked_s)
 
 
 def _fault(order: TradeLedger, quote: Quote | None, *, instrument: TradableInstrument, at: datetime) -> str:

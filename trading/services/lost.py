@@ -1,16 +1,23 @@
-"""Telling people of changes and cancels whose answer was lost, for as long as nobody knows what became of them."""
+"""Telling people of changes and cancels whose answer was lost, for as long as nobody knows what became of them; and of
+cancels that the broker took and does not carry out.
+"""
 
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import Q
 
 from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
 from trading.models import ChangeRequest
 from trading.services import coverage, facts
+from trading.states import CancelState, ChangeKind, ChangeState, Delivery
 
 KIND = "CHANGE_UNKNOWN"
 TOLD_AFTER = timedelta(seconds=60)  # as of an order that nobody can find
+TAKEN_AND_LEFT = Q(
+    kind=ChangeKind.CANCEL, state=ChangeState.DONE, order__delivery=Delivery.ACKED, order__cancel=CancelState.REQUESTED
+)
 TOLD_MAX = 100  # at once: whoever is told of so many needs no more of them
 
 
@@ -18,7 +25,7 @@ TOLD_MAX = 100  # at once: whoever is told of so many needs no more of them
 def tell(*, at: datetime) -> None:
     """Alert people to every change that nobody has answered for a minute, and end what is answered by now."""
     late = facts.database_clock() - TOLD_AFTER
-    rows = ChangeRequest.objects.filter(coverage.UNANSWERED, sent_at__lt=late).order_by("pk")
+    rows = ChangeRequest.objects.filter(coverage.UNANSWERED | TAKEN_AND_LEFT, sent_at__lt=late).order_by("pk")
     found = {str(row.public_id): row for row in rows.select_related("order__account", "position__account")[:TOLD_MAX]}
     for name, row in found.items():
         of = row.order or row.position

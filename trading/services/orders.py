@@ -50,6 +50,7 @@ from trading.types import OrderIntent, OrderReport, OrderRequest
 
 PACE = "ORDERS_PER_SECOND"  # the check of how fast an account asks
 SECOND = timedelta(seconds=1)
+SEND_WITHIN_S = 30.0  # of its mark: with a venue's longest deadline (60 s) it is there before its absence is proven
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +61,7 @@ class Execution:
 
     order: TradeLedger
     is_replay: bool
+    marked_s: float = 0.0  # by this process's steady clock, just before it was marked
 
 
 def execute(
@@ -83,7 +85,7 @@ def execute(
     )
     if execution.order.delivery != Delivery.SENDING or execution.is_replay:
         return execution
-    return Execution(send(execution.order), is_replay=False)
+    return Execution(send(execution.order, marked_s=execution.marked_s), is_replay=False)
 
 
 def accept(
@@ -146,6 +148,7 @@ def _take(
     said = venues.told(account=account, intent=intent, asked=asked, facts=read)
     judged_at = at + timedelta(seconds=time.monotonic() - began)  # a slow read makes a quote older, not newer
     while True:
+        marked_s = time.monotonic()
         try:
             order, is_new = _admit(
                 user=user, account=account, instrument=instrument, intent=intent, read=read, said=said, key=key,
@@ -153,7 +156,7 @@ def _take(
             )  # fmt: skip
         except storing.StopCame:  # as we judged; judged once more, it is seen
             continue
-        return Execution(order, is_replay=not is_new)
+        return Execution(order, is_replay=not is_new, marked_s=marked_s)
 
 
 @transaction.atomic(durable=True)
@@ -309,13 +312,16 @@ def _store(
     storing.store(order, path=path, event=event, mark=mark, at=at)
 
 
-def send(order: TradeLedger) -> TradeLedger:
-    """Send an order that this process has just marked, once, and settle what came of it. Never inside a transaction."""
+def send(order: TradeLedger, *, marked_s: float) -> TradeLedger:
+    """Send an order that this process has just marked, once, and settle what came of it. Never inside a transaction.
+
+    Takes: `marked_s`, this process's steady clock just before the mark.
+    """
     assert not connection.in_atomic_block
     assert order.sent_at is not None
     began = time.monotonic()
     try:
-        report = _submit(order)
+        report = _submit(order, send_by_s=marked_s + SEND_WITHIN_S)
     except OutcomeUnknown as exc:
         log.warning("trading.order.outcome_unknown", order_id=str(order.public_id), error=str(exc))
         return _settle(order, began=began, lost=str(exc))
@@ -325,23 +331,21 @@ def send(order: TradeLedger) -> TradeLedger:
         )
     except Refused as exc:
         report = OrderReport(
-            order.client_order_id,
-            VenueState.REJECTED,
-            reason=str(exc),
-            code=exc.code,
-            halts=exc.halts,
-            is_defect=exc.is_defect,
-            is_local=exc.is_local,
-        )
+            order.client_order_id, VenueState.REJECTED, reason=str(exc), code=exc.code, halts=exc.halts,
+            is_defect=exc.is_defect, is_local=exc.is_local,
+        )  # fmt: skip
+    except Exception as exc:  # an error of ours, and nobody knows whether it came before the wire or after it
+        log.exception("trading.order.send_broke", order_id=str(order.public_id))
+        return _settle(order, began=began, lost=f"{type(exc).__name__}: {exc}")
     settled = _settle(order, began=began, report=report)
     triggers.account_refused(order.account, said=report, at=settled.closed_at or order.sent_at)
     return settled
 
 
-def _submit(order: TradeLedger) -> OrderReport:
+def _submit(order: TradeLedger, *, send_by_s: float) -> OrderReport:
     broker = accounts.broker_of(order.account)
     if not order.other_position_id:
-        return broker.submit(as_request(order))
+        return broker.submit(as_request(order, send_by_s=send_by_s))
     return broker.close_by(
         client_order_id=order.client_order_id,
         venue_position_id=order.venue_position_id,
@@ -368,7 +372,7 @@ def _settle(order: TradeLedger, *, began: float, report: OrderReport | None = No
         return order
 
 
-def as_request(order: TradeLedger) -> OrderRequest:
+def as_request(order: TradeLedger, *, send_by_s: float | None = None) -> OrderRequest:
     """Return the order in the words of the broker protocol."""
     intent = order.intent
     reference = order.reference_ask if intent.side.direction > 0 else order.reference_bid
@@ -389,4 +393,5 @@ def as_request(order: TradeLedger) -> OrderRequest:
         expires_at=intent.expires_at,
         venue_position_id=intent.venue_position_id,
         sent_at=order.sent_at,
+        send_by_s=send_by_s,
     )

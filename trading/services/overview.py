@@ -18,7 +18,7 @@ from risk.services.control import StopState, Switch
 from risk.states import ControlScope, StopLevel
 from trading.models import AccountFigures, SweepRun, TradeLedger, TradingAccount
 from trading.services import facts
-from trading.states import Delivery, SweepState
+from trading.states import SweepState
 
 LATE_READING = timedelta(seconds=settings.WATCH_BLIND_S)
 
@@ -108,8 +108,7 @@ def targets_of(switches: list[Switch]) -> dict[int, str]:
 
 def unknown_orders() -> tuple[int, datetime | None]:
     """Return how many orders nobody can find, and since when the oldest of them is on its way."""
-    rows = TradeLedger.objects.open().filter(delivery=Delivery.UNKNOWN)
-    found = rows.aggregate(count=Count("pk"), oldest=Min("sent_at"))
+    found = TradeLedger.objects.unfound().aggregate(count=Count("pk"), oldest=Min("sent_at"))
     return found["count"], found["oldest"]
 
 

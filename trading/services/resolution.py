@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 
 import structlog
 from django.conf import settings
-from django.db import transaction
-from django.db.models import F, Q
+from django.db import connection, transaction
+from django.db.models import F, Q, QuerySet
 
 from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
@@ -32,6 +32,8 @@ ABSENCE_GAP = timedelta(seconds=60)  # of searches that succeed, between the fir
 UNSEEN_MAX = timedelta(seconds=30)  # between two searches of one row: what the link did in between nobody saw
 ALERT_AFTER = timedelta(seconds=60)
 SILENT_FOR = timedelta(seconds=10)  # two looks that failed: the account's broker does not answer
+STILL_WORKS = "ORDER_STILL_WORKS"
+ENDED_BEFORE = timedelta(seconds=60)  # what has ended since may be listed a moment longer
 LISTED_FOR = timedelta(seconds=6)  # a listing speaks for a resting order until the next look at its account
 
 
@@ -46,13 +48,18 @@ def due() -> list[int]:
     is_listed = Q(delivery=Delivery.ACKED, asked_at__gt=clock)
     wanted = Q(delivery__in=[Delivery.UNKNOWN, Delivery.ACKED]) | Q(delivery=Delivery.SENDING, sent_at__lt=abandoned)
     wanted &= ~is_listed
-    silent = AccountFigures.objects.filter(failing_since__isnull=False, read_at__lt=clock - SILENT_FOR)
-    at_silent = Q(account__in=silent.values("account"))
+    at_silent = Q(account__in=silent(clock))
     longest_unasked = (F("asked_at").asc(nulls_first=True), "pk")
     orders = TradeLedger.objects.filter(wanted)
     ones = orders.filter(at_silent).order_by("account", *longest_unasked).distinct("account")
     found = (orders.exclude(at_silent), orders.filter(pk__in=ones.values("pk")))
     return [pk for each in found for pk in each.order_by(*longest_unasked).values_list("pk", flat=True)[:BATCH]]
+
+
+def silent(clock: datetime) -> QuerySet[AccountFigures, int]:
+    """Return the accounts whose broker does not answer: whatever is asked there waits for its whole deadline."""
+    rows = AccountFigures.objects.filter(failing_since__isnull=False, read_at__lt=clock - SILENT_FOR)
+    return rows.values_list("account_id", flat=True)
 
 
 def due_of(account_id: int) -> list[int]:
@@ -68,16 +75,48 @@ def due_of(account_id: int) -> list[int]:
 def note_resting(account: TradingAccount, snapshot: AccountSnapshot, *, clock: datetime) -> int:
     """Count every order that a listing shows as we have it, whole and waiting, as asked about; return how many are.
 
-    One that is not listed, or has traded, or somebody wants to cancel, is still asked about by its own name.
+    One that is not listed, or was nowhere before, or has traded, or somebody wants to cancel, is still asked about by
+    its own name.
     Takes: the database's `clock` before the listing was read.
     """
     left = {each.client_order_id: each.quantity_left for each in snapshot.orders if each.client_order_id}
     waiting = TradeLedger.objects.filter(
-        account=account, delivery=Delivery.ACKED, filled_quantity=0, cancel=CancelState.NONE, client_order_id__in=left
-    )
+        account=account, delivery=Delivery.ACKED, filled_quantity=0, cancel=CancelState.NONE, absent_since=None,
+        client_order_id__in=left,
+    )  # fmt: skip
     rows = waiting.values_list("pk", "client_order_id", "quantity")
     same = [key for key, name, quantity in rows if left[name] == quantity]
     return TradeLedger.objects.filter(pk__in=same, delivery=Delivery.ACKED).update(asked_at=clock + LISTED_FOR)
+
+
+@transaction.atomic(durable=True)
+def tell_of_living(account: TradingAccount, snapshot: AccountSnapshot, *, read_at: datetime, at: datetime) -> None:
+    """Tell people of orders that are over in our books and work at the broker, until it shows them no more.
+
+    Takes: a complete look, and the database's clock before it.
+    """
+    listed = [each.client_order_id for each in snapshot.orders if each.client_order_id]
+    rows = TradeLedger.objects.filter(account=account, client_order_id__in=listed, delivery=Delivery.DONE)
+    living = {str(order.public_id): order for order in rows.filter(closed_at__lt=read_at - ENDED_BEFORE)}
+    for name, order in living.items():
+        alerts.open_alert(
+            severity=Severity.CRITICAL,
+            kind=STILL_WORKS,
+            dedupe_key=_living_key(name),
+            text=f"{account}: order {order} works at the broker, and is {order.status} in our books. Nothing here"
+            " cancels it but a sweep.",
+            object_type="order",
+            object_id=name,
+            at=at,
+        )
+    told = TradeLedger.objects.filter(account=account, public_id__in=alerts.open_about(kind=STILL_WORKS))
+    gone = {str(name) for name in told.values_list("public_id", flat=True)} - living.keys()
+    if gone:
+        alerts.close_alerts(dedupe_keys=[_living_key(name) for name in gone], at=at)
+
+
+def _living_key(name: str) -> str:
+    return f"still-works:{name}"
 
 
 def resolve(*, order_id: int, at: datetime) -> TradeLedger:
@@ -97,20 +136,44 @@ def _resolve(order: TradeLedger, *, at: datetime) -> TradeLedger:
     asked_at = facts.database_clock()
     TradeLedger.objects.filter(pk=order_id).update(asked_at=asked_at)
     try:
-        broker = accounts.broker_of(order.account)
-        report = broker.order_report(client_order_id=order.client_order_id, symbol=order.symbol, sent_at=order.sent_at)
-        is_moved = False
-        if report.state is VenueState.NO_TRACE:
-            _require_history(broker, order)
-            is_moved = _is_moved(broker, order, clock=asked_at)
+        return _ask(order, asked_at=asked_at, at=at)
     except OutsideError as exc:
         log.warning("trading.order.not_resolved", order_id=str(order.public_id), error=str(exc))
         return _keep_asking(order_id=order_id, asked_at=asked_at, at=at)
+    except Exception:  # an error of ours: nobody finds the order, as if the broker could not be asked
+        connection.close_if_unusable_or_obsolete()
+        _keep_asking(order_id=order_id, asked_at=asked_at, at=at)
+        raise
+
+
+def _ask(order: TradeLedger, *, asked_at: datetime, at: datetime) -> TradeLedger:
+    """Search the broker for the order, and book what that shows. Raises: OutsideError when it shows nothing."""
+    assert order.sent_at is not None
+    broker = accounts.broker_of(order.account)
+    report = broker.order_report(client_order_id=order.client_order_id, symbol=order.symbol, sent_at=order.sent_at)
     if report.state is VenueState.NO_TRACE:
-        return _note_absence(order_id=order_id, asked_at=asked_at, is_moved=is_moved, at=at)
-    settled = fills.record(order_id=order_id, report=report, at=at)
+        _require_history(broker, order)
+        is_moved = _is_moved(broker, order, clock=asked_at)
+        return _note_absence(order_id=order.pk, asked_at=asked_at, is_moved=is_moved, at=at)
+    settled = fills.record(order_id=order.pk, report=report, at=at)
     triggers.account_refused(order.account, said=report, at=at)
+    is_news = not report.is_shown or order.delivery == Delivery.UNKNOWN or settled.absent_since is not None
+    if settled.delivery == Delivery.ACKED and is_news:
+        _note_taken(order_id=order.pk, is_shown=report.is_shown, asked_at=asked_at, at=at)
     return settled
+
+
+@transaction.atomic(durable=True)
+def _note_taken(*, order_id: int, is_shown: bool, asked_at: datetime, at: datetime) -> None:
+    """Keep whether an order that the broker has taken is to be seen there: people are told while it is not."""
+    order = TradeLedger.objects.locked().get(pk=order_id)
+    if order.delivery != Delivery.ACKED:
+        return
+    if is_shown:
+        TradeLedger.objects.filter(pk=order_id).update(absent_since=None, absent_at=None)
+        alerts.close_alert(dedupe_key=_alert_key(order), at=at)
+    else:
+        _count_absence(order, asked_at=asked_at, at=at)
 
 
 def _require_history(broker: Broker, order: TradeLedger) -> None:
@@ -152,7 +215,8 @@ def _is_alike(shown: VenueOrder, order: TradeLedger) -> bool:
 def _keep_asking(*, order_id: int, asked_at: datetime, at: datetime) -> TradeLedger:
     """Leave the order as it is: a search that failed proves nothing, and breaks a row of searches without a trace."""
     order = TradeLedger.objects.locked().get(pk=order_id)
-    TradeLedger.objects.filter(pk=order_id).update(absent_since=None, absent_at=None)
+    lost = TradeLedger.objects.filter(pk=order_id, delivery=Delivery.UNKNOWN)
+    lost.update(absent_since=None, absent_at=None)
     _alert_when_old(order, asked_at=asked_at, at=at)
     return order
 
@@ -171,13 +235,12 @@ def _note_absence(*, order_id: int, asked_at: datetime, is_moved: bool, at: date
     assert order.sent_at is not None
     age = asked_at - order.sent_at
     _alert_when_old(order, asked_at=asked_at, at=at)
-    if order.delivery != Delivery.UNKNOWN or age < FIRST_ABSENCE:
+    if order.delivery not in (Delivery.UNKNOWN, Delivery.ACKED) or age < FIRST_ABSENCE:
         return order
-    is_row = order.absent_at is not None and asked_at - order.absent_at <= UNSEEN_MAX
-    if not is_row or order.absent_since is None:
-        order.absent_since = asked_at
-    order.absent_at = asked_at if order.absent_at is None else max(asked_at, order.absent_at)
-    TradeLedger.objects.filter(pk=order_id).update(absent_since=order.absent_since, absent_at=order.absent_at)
+    _count_absence(order, asked_at=asked_at, at=at)
+    if order.delivery == Delivery.ACKED:
+        return order  # it was taken: that it is not to be seen proves nothing
+    assert order.absent_since is not None
     is_too_early = age < LAST_ABSENCE or asked_at - order.absent_since < ABSENCE_GAP
     if is_too_early or is_moved or selectors.unexplained_fills(order).exists() or selectors.look_alikes([order]):
         return order
@@ -185,15 +248,39 @@ def _note_absence(*, order_id: int, asked_at: datetime, is_moved: bool, at: date
     return fills.follow(order, report=OrderReport(order.client_order_id, VenueState.NEVER_SENT, reason=words), at=at)
 
 
+def _count_absence(order: TradeLedger, *, asked_at: datetime, at: datetime) -> None:
+    """Count a complete search without a trace in its row, and tell people where the broker had taken the order.
+
+    The caller holds its lock.
+    """
+    is_row = order.absent_at is not None and asked_at - order.absent_at <= UNSEEN_MAX
+    if not is_row or order.absent_since is None:
+        order.absent_since = asked_at
+    order.absent_at = asked_at if order.absent_at is None else max(asked_at, order.absent_at)
+    TradeLedger.objects.filter(pk=order.pk).update(absent_since=order.absent_since, absent_at=order.absent_at)
+    if order.delivery == Delivery.ACKED and order.absent_at - order.absent_since >= ALERT_AFTER:
+        text = f"The broker took order {order} and shows neither it nor its end. What it may cost stays reserved."
+        _tell(order, text=text, at=at)
+
+
 def _alert_when_old(order: TradeLedger, *, asked_at: datetime, at: datetime) -> None:
     if order.delivery != Delivery.UNKNOWN or order.sent_at is None or asked_at - order.sent_at < ALERT_AFTER:
         return
+    text = f"Nobody knows whether order {order} arrived at the broker. It blocks {order.symbol} until it is found."
+    _tell(order, text=text, at=at)
+
+
+def _tell(order: TradeLedger, *, text: str, at: datetime) -> None:
     alerts.open_alert(
         severity=Severity.CRITICAL,
         kind="ORDER_UNKNOWN",
-        dedupe_key=f"order-unknown:{order.public_id}",
-        text=f"Nobody knows whether order {order} arrived at the broker. It blocks {order.symbol} until it is found.",
+        dedupe_key=_alert_key(order),
+        text=text,
         object_type="order",
         object_id=str(order.public_id),
         at=at,
     )
+
+
+def _alert_key(order: TradeLedger) -> str:
+    return f"order-unknown:{order.public_id}"

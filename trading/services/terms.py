@@ -34,6 +34,7 @@ from trading.services import (
     facts,
     identifiers,
     instruments,
+    orders,
     shapes,
     standing,
     triggers,
@@ -98,8 +99,9 @@ def change(
         context=context,
         said=said,
     )
+    marked_s = time.monotonic()
     request = _claim(order_id=order_id, shown=shown, question=question, read=read, reason=reason)
-    return _send(request, order=order, wanted=wanted)
+    return _send(request, order=order, wanted=wanted, send_by_s=marked_s + orders.SEND_WITHIN_S)
 
 
 def _require_working(order: TradeLedger) -> None:
@@ -211,7 +213,7 @@ def reserve(order: TradeLedger, *, risk: Decimal, restopped: Decimal, value: Dec
         stats.count_changed(user_id=order.user_id, trading_date=admitted_on, value=value - order.value)
 
 
-def _send(request: ChangeRequest, *, order: TradeLedger, wanted: OrderIntent) -> ChangeRequest:
+def _send(request: ChangeRequest, *, order: TradeLedger, wanted: OrderIntent, send_by_s: float) -> ChangeRequest:
     change_of = OrderChange(
         change_id=request.change_id,
         venue_order_id=order.venue_order_id,
@@ -221,6 +223,7 @@ def _send(request: ChangeRequest, *, order: TradeLedger, wanted: OrderIntent) ->
         take_profit=wanted.take_profit,
         time_in_force=wanted.time_in_force or TimeInForce.GTC,
         expires_at=wanted.expires_at,
+        send_by_s=send_by_s,
     )
     try:
         accounts.broker_of(order.account).change_order(change_of)

@@ -13,6 +13,7 @@ HEADLINES = {
     "ACCOUNT_REFUSED": _("The broker refuses everything on an account"),
     "ORDER_UNKNOWN": _("Nobody knows whether an order has arrived"),
     "CHANGE_UNKNOWN": _("Nobody knows whether a change or a cancel has arrived"),
+    "ORDER_STILL_WORKS": _("An order works at the broker that is over here"),
     "LATE_FILL": _("An order filled after it was closed"),
     "OVERFILL": _("An order filled for more than it asked"),
     "STOPS_MISSING": _("A position stands without its stops"),

@@ -159,3 +159,22 @@ def test_what_is_known_of_a_connection_ends_with_it(transactional_db):
     connection.close()
     gc.collect()
     assert known() is None
+
+
+def test_an_interruption_behind_a_preparation_leaves_no_name_that_is_taken(transactional_db, monkeypatch):
+    """A soft time limit may hit a worker just there: its connection lives on, and goes on preparing."""
+    real, calls = prepared._checked, []
+
+    def interrupt(wire: Any, result: Any) -> Any:
+        calls.append(result)
+        if len(calls) == 1:
+            raise TimeoutError("the job has had its time")
+        return real(wire, result)
+
+    statements.fetch("SELECT 1")
+    monkeypatch.setattr(prepared, "_checked", interrupt)
+    with pytest.raises(TimeoutError):
+        statements.fetch("SELECT 2 + 0")
+
+    assert statements.fetch("SELECT 3 + 0") == [(3,)]
+    assert statements.fetch("SELECT 2 + 0") == [(2,)]

@@ -29,6 +29,7 @@ from trading.brokers.base import (
     StopsChange,
     TimeInForce,
     VenueState,
+    require_in_time,
 )
 
 CONFIRM_S = (0.02, 0.08, 0.2)  # how long a market order that was accepted is looked after; then the resolver does
@@ -127,6 +128,7 @@ class AlpacaBroker:
             if found is None:
                 raise
             return found
+        require_in_time(order.send_by_s)  # no journal refuses it any more: it may be proven absent
         self._sent.put(order.client_order_id, (None,))
         try:
             entry = self._session.client.place(written)
@@ -172,6 +174,7 @@ class AlpacaBroker:
             current = _working(chain)
             try:
                 terms = orders.replacement(change, current)
+                require_in_time(change.send_by_s)
                 made = session.client.replace(current["id"], terms | {"client_order_id": name})
             except Duplicate:
                 made = session.client.order_by_client_id(name)
@@ -287,7 +290,9 @@ class AlpacaBroker:
         entry = self._session.client.order_by_client_id(order.client_order_id)
         if entry is None:
             return None
-        if not orders.is_of(entry, order):
+        with wire.reading():
+            is_ours = orders.is_of(entry, order)
+        if not is_ours:
             raise Refused(f"{order.client_order_id} has named another order before", code="ID_IN_USE")
         return self._report(order.client_order_id, entry)
 

@@ -27,6 +27,7 @@ from trading.brokers.base import (
     Side,
     StopsChange,
     VenueState,
+    require_in_time,
 )
 from trading.brokers.mt5 import answers, changes, history, news, orders, readings, search, wire
 from trading.brokers.mt5.orders import TerminalRequest
@@ -37,6 +38,8 @@ from trading.brokers.mt5.terms import Terms, instrument
 CLOCK_CHANGE = timedelta(hours=1)
 # A journal younger than the order cannot prove that the order was never sent. Covers two machines' clocks.
 JOURNAL_AGE_MIN_S = 5
+# Nor can one by which the account was not reached yet: for so long some process may have gone on sending by the other.
+MOVED_MIN_S = 60
 # An order is sent into the market that it was judged by, when that was read this short a time ago: the terminal holds
 # the price to its deviation. A symbol's own rules change by the day; a broker refuses what no longer keeps them.
 QUOTE_KEPT_S = 0.25
@@ -136,7 +139,7 @@ class Mt5Broker:
                 expiration = self._session.server_s(change.expires_at, symbol=working.symbol, now_s=batch.utc_s)
                 return changes.modify(change, working, terms=terms, expiration=expiration)
 
-        self._change(change.change_id, build)
+        self._change(change.change_id, build, send_by_s=change.send_by_s)
 
     def change_stops(self, change: StopsChange) -> None:
         """Change a position's stops, once for its `change_id`. Raises: Refused, Unreachable, OutcomeUnknown."""
@@ -151,7 +154,7 @@ class Mt5Broker:
                 held = self._session.held(change.venue_position_id, batch.result(2))
                 return changes.stops(change, held, terms=Terms.of_symbol(batch.result(1)))
 
-        self._change(change.change_id, build)
+        self._change(change.change_id, build, send_by_s=change.send_by_s)
 
     def order_report(self, *, client_order_id: str, symbol: str, sent_at: datetime) -> OrderReport:
         """Ask the gateway's journal, then the venue. Raises: Unreachable when the search proves nothing."""
@@ -163,7 +166,7 @@ class Mt5Broker:
             match document["state"]:
                 case "REFUSED":
                     return answers.rejected(client_order_id, answers.refusal(document["reply"]))
-                case "TOMBSTONE" if float(document["journal_created_at"]) <= sent_at.timestamp() - JOURNAL_AGE_MIN_S:
+                case "TOMBSTONE" if self._was_there(document, sent_at):
                     return OrderReport(client_order_id, VenueState.NEVER_SENT)
                 case "RESULT":
                     outcome, refused = answers.classify(document)
@@ -275,11 +278,17 @@ class Mt5Broker:
         except Unreachable:
             return answers.accepted(client_order_id, document)
 
-    def _change(self, intent_id: str, build: Callable[[], TerminalRequest]) -> None:
+    def _change(self, intent_id: str, build: Callable[[], TerminalRequest], *, send_by_s: float | None = None) -> None:
         """Send what changes something that stands, and return when the venue has accepted it."""
         if not _INTENT.fullmatch(intent_id):
             raise Refused(f"{intent_id!r} is no name for a change", code="CHANGE_ID_NOT_VALID")
-        document = self._send(intent_id, build)
+
+        def build_in_time() -> TerminalRequest:
+            request = build()
+            require_in_time(send_by_s)
+            return request
+
+        document = self._send(intent_id, build_in_time)
         try:
             outcome, refused = answers.classify(document)
         except wire.BadAnswer as exc:
@@ -321,6 +330,11 @@ class Mt5Broker:
         except wire.BadAnswer as exc:
             raise OutcomeUnknown(str(exc)) from exc
         raise OutcomeUnknown("the terminal was called and its answer is not known")
+
+    def _was_there(self, document: Any, sent_at: datetime) -> bool:
+        """Tell whether the journal would know of an order that was sent then."""
+        sent_s, created_s = sent_at.timestamp(), float(document["journal_created_at"])
+        return created_s <= sent_s - JOURNAL_AGE_MIN_S and self._profile.since_s <= sent_s - MOVED_MIN_S
 
     def _magic(self, client_order_id: str) -> int:
         try:

@@ -101,7 +101,8 @@ def rejected(client_order_id: str, refused: Refused) -> OrderReport:
 def accepted(client_order_id: str, document: wire.Plain) -> OrderReport:
     """Report an order that was accepted and shows nothing in the lists yet."""
     ticket = order_ticket(document)
-    return OrderReport(client_order_id, VenueState.WORKING, venue_order_id=str(ticket) if ticket else "")
+    name = str(ticket) if ticket else ""
+    return OrderReport(client_order_id, VenueState.WORKING, venue_order_id=name, is_shown=False)
 
 
 def order_ticket(document: wire.Plain) -> int:

@@ -1,6 +1,8 @@
 """One link's settings, typed and checked before anything is sent over it."""
 
+import math
 from dataclasses import dataclass
+from datetime import datetime
 
 from nexus.core.errors import Refused
 from trading.brokers import ids
@@ -12,7 +14,9 @@ PAPER_PREFIX = "Paper-"
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One link's settings, typed. `fillings` is the policy, in order of preference."""
+    """One link's settings, typed. `fillings` is the policy, in order of preference; `since_s`, in UTC, since when this
+    gateway is the account's.
+    """
 
     account: str
     login: int
@@ -20,10 +24,12 @@ class Profile:
     is_paper: bool
     tag: int
     fillings: tuple[Filling, ...]
+    since_s: float = -math.inf
 
     @classmethod
     def of_link(cls, link: Link) -> "Profile":
         """Read the settings. Raises: Refused when they are incomplete or would mix paper and real money."""
+        since = link.settings.get("since")
         try:
             profile = cls(
                 account=link.account,
@@ -32,6 +38,7 @@ class Profile:
                 is_paper={"paper": True, "live": False}[link.settings["mode"]],
                 tag=int(link.settings["tag"]),
                 fillings=tuple(Filling[name.strip()] for name in link.settings.get("fillings", "FOK").split(",")),
+                since_s=-math.inf if since is None else datetime.fromisoformat(since).timestamp(),
             )
         except (KeyError, ValueError) as exc:
             raise Refused(f"the link of {link.account} is misconfigured: {exc}", code="LINK_MISCONFIGURED") from exc

@@ -103,6 +103,20 @@ def test_finishing_and_refusing_need_their_own_state(journal):
     assert journal.settle("i1").reply == {"code": "X"}
 
 
+def test_a_backup_that_was_put_back_can_be_made_to_swear_to_nothing_before_now(path):
+    """As docs/brokers.md says: it knows nothing of what came after it."""
+    before = Journal(path)
+    receive(before, "old")
+    before.close()
+    sqlite3.connect(path, isolation_level=None).execute("DELETE FROM meta WHERE key = 'created_at'")
+    began = time.time()
+
+    again = Journal(path)
+
+    assert began <= again.created_at <= time.time()
+    assert again.find("old") is not None
+
+
 def test_remembers_everything_when_opened_again(path):
     journal = Journal(path)
     created_at = journal.created_at
