@@ -5,7 +5,6 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any, LiteralString
 
 from django.db.models import QuerySet
@@ -65,10 +64,11 @@ HELD: LiteralString = """
 OF_USER: LiteralString = " AND trading_account.user_id = %(user)s"
 ON_PAPER: LiteralString = " AND NOT trading_account.is_live"
 # What changes of stops add; and the changes that nobody has answered, of the position that an order would be netted
-# with, and of orders that would be netted with it too: any of them may bring a stop that nobody has counted for it.
+# with, and of orders that would be netted with it too: any of them may bring a stop that nobody has counted for it. And
+# what was set in the seconds before, which a list may not show yet: position by position, the newest last.
 CHANGING = Part(
     """
-    SELECT coalesce(sum(extra_risk), 0), concat_ws(', ', string_agg(change_id, ', ') FILTER (
+    SELECT coalesce(sum(extra_risk) FILTER (WHERE NOT is_told), 0), concat_ws(', ', string_agg(change_id, ', ') FILTER (
         WHERE is_open AND mode = 'NETTING' AND account_id = %(account)s AND symbol = %(symbol)s
     ), (
         SELECT string_agg(change_id, ', ') FROM change_request
@@ -76,18 +76,20 @@ CHANGING = Part(
         JOIN trading_account ON trading_account.id = trade_ledger.account_id
         WHERE change_request.state IN ('SENDING', 'UNKNOWN') AND change_request.kind = 'TERMS'
         AND trade_ledger.account_id = %(account)s AND trade_ledger.symbol = %(symbol)s AND mode = 'NETTING'
-    )) FROM (
-        SELECT position_id, extra_risk, change_id, true AS is_open FROM change_request
+    )), array_agg(
+        ARRAY[account_id::text, venue_position_id, after ->> 'stop_loss', extra_risk::text] ORDER BY fresh.id
+    ) FILTER (WHERE is_told) FROM (
+        SELECT id, position_id, extra_risk, change_id, after, true AS is_open, false AS is_told FROM change_request
         WHERE state IN ('SENDING', 'UNKNOWN')
         UNION ALL
-        SELECT position_id, extra_risk, change_id, false FROM change_request
-        WHERE state = 'DONE' AND settled_at >= %(since)s AND settled_at < 'infinity'
+        SELECT id, position_id, extra_risk, change_id, after, false, settled_at < %(since)s FROM change_request
+        WHERE state = 'DONE' AND settled_at >= %(listed_since)s AND settled_at < 'infinity'
     ) fresh
     JOIN broker_positions ON broker_positions.id = fresh.position_id
     JOIN trading_account ON trading_account.id = broker_positions.account_id
     WHERE trading_account.user_id = %(user)s
     """,
-    width=2,
+    width=3,
 )
 
 
@@ -234,15 +236,6 @@ def position_of(user: Principal, *, public_id: uuid.UUID) -> BrokerPosition:
     if position is None:
         raise NotFound("You have no such position.")
     return position
-
-
-def changing_risk(*, user_id: int, since: datetime) -> Decimal:
-    """Return the USD that changes of stops add while nobody knows them, or that a broker read begun at `since` may not
-    show yet.
-    """
-    given = {"user": user_id, "since": since, "account": 0, "symbol": ""}
-    added: Decimal = statements.fetch_only(CHANGING.query, given)[0]
-    return added
 
 
 def with_public_status(orders: OrderQuerySet, status: str) -> OrderQuerySet:

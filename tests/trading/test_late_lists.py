@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from django.utils.timezone import now
 
-from tests.trading.test_netted_stops import FAR, HELD, place
+from nexus.alerts.models import Alert
+from tests.trading.test_netted_stops import BESIDE, FAR, HELD, place
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BrokerPosition, TradeLedger
-from trading.services import facts, watch
+from trading.services import facts, terms, watch
 from trading.states import Side
 from trading.types import AccountSnapshot, VenuePosition
 
@@ -97,3 +98,24 @@ def test_a_position_that_was_turned_has_no_stop_of_its_other_side(
     assert (held.quantity, held.stop_loss) == (Decimal("-0.5"), Decimal("1.1") if is_ours else None)
     # 1.1000 may fill at 1.10055: 0.01555 from 1.08500 on 50,000 units.
     assert Decimal(check["used"]) >= Decimal("777.50") if is_ours else check["reason"] == "OPEN_RISK_NOT_BOUNDED"
+
+
+def test_new_terms_of_a_waiting_order_count_while_the_terminal_lists_the_old_ones(place, request, settings):
+    settings.DAILY_LOSS_LIMIT = Decimal(5000)
+    first, paper = place("0.01", "1.0830", waits_at="1.0840"), request.node.paper
+    paper.control.inject("orders_delay", seconds=9, times=None)
+
+    def change(**wanted: str) -> str:
+        prices = {name: Decimal(price) for name, price in wanted.items()}
+        return terms.change(user=first.user, order_id=first.pk, terms=prices, reason="", at=now()).state
+
+    assert change(stop_loss="1.0500") == "DONE"
+    watch.look(account_id=first.account_id, at=now())
+    order = place(*HELD)
+    assert change(take_profit="1.1000") == "DONE"
+
+    first.refresh_from_db()
+    (working,) = paper.truth()["working"]
+    assert (first.stop_loss, working["sl"], working["tp"]) == (Decimal("1.05"), 105000, 110000)
+    assert not Alert.objects.filter(kind="TERMS_MOVED").exists()
+    assert order.restopped == BESIDE

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Q
+from django.db.models import Manager, Q
 
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
@@ -83,11 +83,23 @@ def change_stops(
 
 
 def _live(position: BrokerPosition, read: Facts) -> VenuePosition:
+    """Return the position as it stands: with the stops that we have set last, where the list is from before that."""
     mine = next(each for each in read.accounts if each.account.pk == position.account_id)
     for held in mine.snapshot.positions:
         if held.venue_position_id == position.venue_position_id:
+            done = listed_late(position.changes, kind=ChangeKind.STOPS, asked_at=read.asked_at)
+            stops = stops_of(held)
+            if done and stops != done[-1].after and any(stops == change.before for change in done):
+                told: Any = {name: stop and Decimal(stop) for name, stop in done[-1].after.items()}
+                return replace(held, **told)
             return held
     raise ChangeRefused("The broker holds no such position any more.")
+
+
+def listed_late(changes: Manager[ChangeRequest], *, kind: ChangeKind, asked_at: datetime) -> list[ChangeRequest]:
+    """Return the changes that are done, and that a list asked for then may not show yet, the newest last."""
+    since = asked_at - facts.LISTED_WITHIN
+    return list(changes.filter(kind=kind, state=ChangeState.DONE, settled_at__gte=since).order_by("pk"))
 
 
 def _extra_risk(
@@ -166,8 +178,8 @@ def _claim(
         kind=ChangeKind.STOPS,
         state=ChangeState.SENDING,
         position=position,
-        before=_stops(live),
-        after=_stops(wanted),
+        before=stops_of(live),
+        after=stops_of(wanted),
         extra_risk=money.ceil_to(extra, money.CENT),
         reason=reason,
         requested_by=actor.id,
@@ -264,10 +276,10 @@ def resolve(*, change_id: int, at: datetime) -> None:
     held = next((p for p in snapshot.positions if p.venue_position_id == position.venue_position_id), None)
     if held is None and position.closed_at is None:
         return  # our books hold it: a list may be late, or of an error, and tells nothing of stops
-    if held is None or _stops(held) == change.after:
+    if held is None or stops_of(held) == change.after:
         _settle(change, state=ChangeState.DONE, wanted=held, answer="")
     elif _is_old(change):  # whoever has set others since: a request that was on its way would have arrived before
-        which = "the old stops" if _stops(held) == change.before else "stops that are neither the old nor the new"
+        which = "the old stops" if stops_of(held) == change.before else "stops that are neither the old nor the new"
         _settle(change, state=ChangeState.REFUSED, wanted=None, answer=f"The position shows {which}.")
 
 
@@ -276,7 +288,7 @@ def _is_old(change: ChangeRequest) -> bool:
     return (facts.database_clock() - change.sent_at).total_seconds() > settings.CHANGE_PROOF_S
 
 
-def _stops(position: VenuePosition) -> dict[str, str | None]:
+def stops_of(position: VenuePosition) -> dict[str, str | None]:
     """Write stops as they are stored and compared."""
     prices = {"stop_loss": position.stop_loss, "take_profit": position.take_profit}
     return {name: None if price is None else money.as_text(price) for name, price in prices.items()}
