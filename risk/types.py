@@ -128,7 +128,7 @@ class Exposure:
     margin_free: Figure
     venue_one_way_max: Decimal | None = None  # None where the venue sets none
     one_way_now: Figure = Decimal(0)  # on one account: held and waiting, less what the order would first close
-    aside: Decimal = Decimal(0)  # what of `loss_today` was lost, or may still be, on accounts that were put aside
+    aside: Figure = Decimal(0)  # what of `loss_today` was lost, or may still be, on accounts that were put aside
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,9 +79,10 @@ def daily_loss(e: Evidence) -> Check:
     """Admit iff loss today + open risk of all positions + reserved + this order's risk fits."""
     used = plus(e.exposure.loss_today, e.exposure.open_risk, e.exposure.reserved)
     check = at_most(e.limits, LimitKind.DAILY_LOSS, used=used, asked=e.exposure.order_risk)
-    if check.detail or not e.exposure.aside:
+    aside = e.exposure.aside
+    if check.detail or isinstance(aside, Unknown) or not aside:
         return check
-    words = f"{money.as_text(e.exposure.aside)} USD of what is used were lost, or may be, on accounts put aside."
+    words = f"{money.as_text(aside)} USD of what is used were lost, or may be, on accounts put aside."
     return check._replace(detail=words)
 
 

@@ -5,34 +5,63 @@ Otherwise whoever has an account put aside would be given back what it has lost 
 
 from collections.abc import Mapping
 from datetime import date
-from decimal import Decimal
 from typing import LiteralString
 
 from nexus.core import statements
-from nexus.core.statements import Part
+from nexus.core.statements import Part, Row
+from risk.types import Figure, Unknown
 
 # What was lost today as last known; and while our books show a position there, what it could still lose by the last
-# look: nobody sees it any more.
+# look: nobody sees it any more. Where nothing bounded that, all that was held is counted, and nobody knows more where
+# that has no value either. What has filled after that look counts with all that it could cost, and a stop that was
+# widened after it with what that has added; an order that still waits counts by itself.
 LOST: LiteralString = """
     coalesce(sum(
         CASE WHEN figures.trading_date = %(date)s THEN coalesce(figures.loss_today, figures.loss_known) ELSE 0 END
-        + CASE WHEN EXISTS (
-            SELECT FROM broker_positions held WHERE held.account_id = figures.account_id AND held.closed_at IS NULL
-        ) THEN coalesce(figures.open_risk, 0) ELSE 0 END
-    ), 0)
+        + CASE WHEN still.is_held THEN coalesce(figures.open_risk, still.value, 0) + still.filled + still.widened
+          ELSE 0 END
+    ), 0),
+    coalesce(bool_or(still.is_held AND coalesce(figures.open_risk, still.value) IS NULL), false)
     FROM trading_account JOIN account_figures figures ON figures.account_id = trading_account.id
+    CROSS JOIN LATERAL (SELECT
+        EXISTS (
+            SELECT FROM broker_positions held WHERE held.account_id = figures.account_id AND held.closed_at IS NULL
+        ) AS is_held,
+        (
+            SELECT CASE WHEN bool_and(side.value ->> 'usd' IS NOT NULL) THEN sum((side.value ->> 'usd')::numeric) END
+            FROM jsonb_each(figures.exposure) held, jsonb_each(held.value) side
+        ) AS value,
+        (
+            SELECT coalesce(sum(risk), 0) FROM trade_ledger WHERE delivery = 'DONE' AND id IN (
+                SELECT order_id FROM fill WHERE fill.account_id = figures.account_id
+                AND fill.booked_at >= coalesce(figures.read_at, '-infinity') AND fill.booked_at < 'infinity'
+            )
+        ) AS filled,
+        (
+            SELECT coalesce(sum(extra_risk), 0) FROM change_request
+            JOIN broker_positions ON broker_positions.id = change_request.position_id
+            WHERE broker_positions.account_id = figures.account_id AND change_request.state = 'DONE'
+            AND settled_at >= coalesce(figures.read_at, '-infinity') AND settled_at < 'infinity'
+        ) AS widened
+    ) still
     WHERE NOT trading_account.is_active
 """
-COST = Part(f"SELECT {LOST} AND trading_account.user_id = %(user)s", width=1)  # nosec B608
+COST = Part(f"SELECT {LOST} AND trading_account.user_id = %(user)s", width=2)  # nosec B608
 COSTS: LiteralString = f"SELECT user_id, {LOST} GROUP BY user_id"  # nosec B608  # literal texts of the code
 
 
-def cost(*, user_id: int, trading_date: date) -> Decimal:
+def cost(*, user_id: int, trading_date: date) -> Figure:
     """Return what the user's accounts that were put aside have lost today and may still lose, in USD."""
-    found: Decimal = statements.fetch_only(COST.query, {"user": user_id, "date": trading_date})[0]
-    return found
+    return as_cost(statements.fetch_only(COST.query, {"user": user_id, "date": trading_date}))
 
 
-def costs(*, trading_date: date) -> Mapping[int, Decimal]:
+def costs(*, trading_date: date) -> Mapping[int, Figure]:
     """Return the cost of every user who has such accounts."""
-    return dict(statements.fetch(COSTS, {"date": trading_date}))
+    rows = statements.fetch(COSTS, {"date": trading_date})
+    return {row[0]: as_cost(row[1:]) for row in rows}
+
+
+def as_cost(row: Row) -> Figure:
+    """Return what a row of `COST` says."""
+    lost, is_unknown = row
+    return Unknown("OPEN_RISK_NOT_BOUNDED", "of an account that was put aside") if is_unknown else lost

@@ -55,7 +55,7 @@ class Books:
     user_is_active: bool
     is_armed: bool
     account_is_active: bool
-    aside: Decimal
+    aside: Figure
 
 
 def read(
@@ -94,7 +94,7 @@ def read(
         user_is_active=is_active[0],
         is_armed=held[0],
         account_is_active=held[1],
-        aside=cost[0],
+        aside=aside.as_cost(cost),
     )
 
 
