@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import structlog
@@ -61,13 +62,15 @@ def change_stops(
     position = BrokerPosition.objects.select_related("account").get(pk=position_id)
     account = position.account
     owned = facts.owned_by(account.user_id)
+    alone = facts.only(owned, account)
     is_aside = account not in owned.accounts
-    read = facts.read(
-        user_id=account.user_id, account=account, symbol=position.symbol, at=at,
-        owned=facts.only(owned, account) if is_aside else owned,
-    )  # fmt: skip
+    reading = partial(facts.read, user_id=account.user_id, account=account, symbol=position.symbol, at=at)
+    read = reading(owned=alone if is_aside else owned)
+    missing = read if isinstance(read, Missing) else None
+    if missing and len(owned.accounts) > 1:
+        read = reading(owned=alone)  # another account's broker does not hold up what protects here
     if isinstance(read, Missing):
-        raise Unavailable(f"The broker cannot be asked now: {read.detail}", headers={"Retry-After": "5"})
+        raise _unavailable(read)
     live = _live(position, read)
     if not read.instruments[(account.pk, position.symbol)].takes_stops:
         raise ChangeRefused("Positions carry no stops at this broker: place a stop order of its own instead.")
@@ -75,11 +78,18 @@ def change_stops(
     wanted = replace(live, **named)
     if is_aside and not _only_protects(live, wanted):
         raise ChangeRefused("The account is put aside: only a tighter stop-loss is accepted.")
+    if missing and not _only_protects(live, wanted):
+        raise _unavailable(missing)
     extra = _extra_risk(position, live=live, wanted=wanted, read=read, at=at)
     change = _claim(
-        position=position, wanted=wanted, live=live, extra=extra, read=read, actor=actor, reason=reason, at=at
-    )
+        position=position, wanted=wanted, live=live, extra=extra, read=read, missing=missing, actor=actor,
+        reason=reason, at=at,
+    )  # fmt: skip
     return _send(change, position=position, wanted=wanted)
+
+
+def _unavailable(missing: Missing) -> Unavailable:
+    return Unavailable(f"The broker cannot be asked now: {missing.detail}", headers={"Retry-After": "5"})
 
 
 def _live(position: BrokerPosition, read: Facts) -> VenuePosition:
@@ -143,11 +153,12 @@ def _claim(
     live: VenuePosition,
     extra: Decimal,
     read: Facts,
+    missing: Missing | None,
     actor: Actor,
     reason: str,
     at: datetime,
 ) -> ChangeRequest:
-    """Judge the change under the locks and store it as about to be sent."""
+    """Judge the change under the locks and store it as about to be sent. Takes: what is `missing` of other accounts."""
     account = position.account
     stats.lock(user_id=account.user_id, trading_date=at.date())
     position = BrokerPosition.objects.select_for_update(no_key=True).get(pk=position.pk)
@@ -168,6 +179,8 @@ def _claim(
     check = admission.judge_more_risk(
         account=account, extra=extra, symbol=position.symbol, facts=read, in_doubt=in_doubt, at=at
     )
+    if extra and missing:
+        raise _unavailable(missing)
     if extra and not check.passed:
         raise ChangeRefused(
             f"The wider stop could lose {money.as_text(extra)} USD more: {check.reason}, "
