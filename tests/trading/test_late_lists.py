@@ -112,6 +112,15 @@ def test_new_terms_of_a_waiting_order_count_while_the_terminal_lists_the_old_one
     assert change(stop_loss="1.0500") == "DONE"
     watch.look(account_id=first.account_id, at=now())
     order = place(*HELD)
+    paper.control.calm()  # what was late stays so
+    paper.control.inject("timeout_before_accept")
+    assert change(stop_loss="1.0830") == "UNKNOWN"
+    lost = first.changes.latest("pk")
+    terms.resolve(change_id=lost.pk)
+    lost.refresh_from_db()
+    assert lost.state == "UNKNOWN"  # it is listed as before both
+    lost.delete()
+    paper.control.inject("orders_delay", seconds=9, times=None)
     assert change(take_profit="1.1000") == "DONE"
 
     first.refresh_from_db()

@@ -179,6 +179,19 @@ def test_a_stop_is_not_wider_than_one_that_is_listed_no_more(paper, late, accoun
     assert paper.truth()["positions"][0]["sl"] == 108450
 
 
+def test_a_lost_change_back_is_not_proven_by_a_list_from_before_both(client, paper, account, late):
+    assert late(stop_loss="1.0700").json()["state"] == "DONE"
+    paper.control.calm()  # what was late stays so
+    paper.control.inject("timeout_before_accept")
+    assert late(stop_loss="1.0800").json()["state"] == "UNKNOWN"
+
+    changes.resolve(change_id=ChangeRequest.objects.latest("pk").pk, at=now())
+
+    assert ChangeRequest.objects.latest("pk").state == "UNKNOWN"
+    # 0.30 of the spread, 16.32 that the list shows, and what the wider stop has added
+    assert daily_loss(client)["used"] == "46.61"
+
+
 def test_a_target_leaves_the_stop_that_was_set_before_it_as_it_is(paper, late):
     """Both are sent, and the one that is not named is the newest that is known, not the one that is still listed."""
     assert late(stop_loss="1.0840").json()["state"] == "DONE"

@@ -281,6 +281,7 @@ def resolve(*, change_id: int, at: datetime) -> None:
     position = change.position
     if position is None or change.state not in IN_FLIGHT:
         return
+    asked_at = facts.database_clock()
     try:
         snapshot = accounts.broker_of(position.account).snapshot(symbols=[])
     except OutsideError as exc:
@@ -289,6 +290,9 @@ def resolve(*, change_id: int, at: datetime) -> None:
     held = next((p for p in snapshot.positions if p.venue_position_id == position.venue_position_id), None)
     if held is None and position.closed_at is None:
         return  # our books hold it: a list may be late, or of an error, and tells nothing of stops
+    late = [each.before for each in listed_late(position.changes, kind=ChangeKind.STOPS, asked_at=asked_at)]
+    if held is not None and stops_of(held) == change.after in late:
+        return  # it may be shown as before our last change: a list that is late proves nothing
     if held is None or stops_of(held) == change.after:
         _settle(change, state=ChangeState.DONE, wanted=held, answer="")
     elif _is_old(change):  # whoever has set others since: a request that was on its way would have arrived before

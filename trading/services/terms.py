@@ -287,6 +287,7 @@ def resolve(*, change_id: int) -> None:
     if order.delivery == Delivery.DONE:
         _settle(request, state=ChangeState.REFUSED, answer=Refused("The order has ended."))
         return
+    asked_at = facts.database_clock()
     try:
         snapshot = accounts.broker_of(order.account).snapshot(symbols=[])
     except OutsideError as exc:
@@ -296,6 +297,9 @@ def resolve(*, change_id: int) -> None:
     if working is None:
         return  # it has filled or ended: the order's own resolution tells, and then this one settles
     is_old = (facts.database_clock() - request.sent_at).total_seconds() > settings.CHANGE_PROOF_S
+    late = listed_late(order.changes, kind=ChangeKind.TERMS, asked_at=asked_at)
+    if _shown(working) == _wanted(request.after, working) in [_wanted(each.before, working) for each in late]:
+        return  # it may be shown as before our last change: a list that is late proves nothing
     if _shown(working) == _wanted(request.after, working):
         _settle(request, state=ChangeState.DONE, answer=None)
     elif is_old and _shown(working) == _wanted(request.before, working):
