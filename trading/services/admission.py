@@ -106,6 +106,7 @@ def judge_more_risk(
     stands = exposure.standing(facts, in_doubt=in_doubt, starts=starts, at=at)
     changing = books.changing_risk(user_id=account.user_id, facts=facts)
     profile = limits.in_force(user_id=account.user_id, account_id=account.pk, symbol=symbol)
-    put_aside = aside.cost(user_id=account.user_id, trading_date=at.date())
+    seen = [each.account.pk for each in facts.accounts]
+    put_aside = aside.cost(user_id=account.user_id, trading_date=at.date(), seen=seen)
     used = plus(stands.loss_today, stands.open_risk, stands.reserved + changing, put_aside)
     return at_most(profile, LimitKind.DAILY_LOSS, used=used, asked=extra)

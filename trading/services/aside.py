@@ -3,13 +3,15 @@
 Otherwise whoever has an account put aside would be given back what it has lost today.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import LiteralString
+from decimal import Decimal
+from typing import LiteralString, NamedTuple
 
 from nexus.core import statements
 from nexus.core.statements import Part, Row
 from risk.types import Figure, Unknown
+from trading.states import Side
 
 # What was lost today as last known; and while our books show a position there, what it could still lose by the last
 # look: nobody sees it any more. Where nothing bounded that, all that was held is counted, and nobody knows more where
@@ -44,15 +46,53 @@ LOST: LiteralString = """
             AND settled_at >= coalesce(figures.read_at, '-infinity') AND settled_at < 'infinity'
         ) AS widened
     ) still
-    WHERE NOT trading_account.is_active
+    WHERE
 """
-COST = Part(f"SELECT {LOST} AND trading_account.user_id = %(user)s", width=2)  # nosec B608
-COSTS: LiteralString = f"SELECT user_id, {LOST} GROUP BY user_id"  # nosec B608  # literal texts of the code
+# Whose facts were not read was put aside when they were: since then it may have been taken up.
+OTHERS: LiteralString = "trading_account.user_id = %(user)s AND trading_account.id <> ALL(%(accounts)s)"
+COST = Part(f"SELECT {LOST} {OTHERS}", width=2)  # nosec B608
+COSTS: LiteralString = f"SELECT user_id, {LOST} NOT trading_account.is_active GROUP BY user_id"  # nosec B608  # literal texts of the code
+# What stands there by our books: positions counted, and the base units of an instrument that are held or wait, long
+# and short; whether one of these is of an instrument that was never met.
+HELD = Part(
+    "SELECT (SELECT count(*) FROM broker_positions held JOIN trading_account ON trading_account.id = held.account_id"  # noqa: S608  # nosec B608
+    f" WHERE {OTHERS} AND held.closed_at IS NULL),"
+    """
+    coalesce(sum(lots * contract_size) FILTER (WHERE lots > 0), 0),
+    coalesce(sum(-lots * contract_size) FILTER (WHERE lots < 0), 0), coalesce(bool_or(contract_size IS NULL), false)
+    FROM trading_account CROSS JOIN LATERAL (
+        SELECT quantity AS lots FROM broker_positions held
+        WHERE held.account_id = trading_account.id AND held.symbol = %(symbol)s AND held.closed_at IS NULL
+        UNION ALL
+        SELECT (quantity - filled_quantity) * CASE side WHEN 'BUY' THEN 1 ELSE -1 END FROM trade_ledger waiting
+        WHERE waiting.user_id = %(user)s AND waiting.reserved > 0 AND waiting.account_id = trading_account.id
+          AND waiting.symbol = %(symbol)s AND waiting.venue_position_id = ''
+    ) stands
+    LEFT JOIN instrument ON instrument.account_id = trading_account.id AND instrument.symbol = %(symbol)s
+    WHERE """ + OTHERS,
+    width=4,
+)
 
 
-def cost(*, user_id: int, trading_date: date) -> Figure:
-    """Return what the user's accounts that were put aside have lost today and may still lose, in USD."""
-    return as_cost(statements.fetch_only(COST.query, {"user": user_id, "date": trading_date}))
+class Held(NamedTuple):
+    """What stands on such accounts. Units: `positions` counted, `units` in base units by side."""
+
+    positions: Decimal
+    units: Mapping[Side, Figure]
+
+
+def as_held(row: Row) -> Held:
+    """Return what a row of `HELD` says."""
+    positions, bought, sold, is_unknown = row
+    units: Mapping[Side, Figure] = {Side.BUY: bought, Side.SELL: sold}
+    unmet = Unknown("INSTRUMENT_UNKNOWN", "of an account that was put aside")
+    return Held(Decimal(positions), dict.fromkeys(Side, unmet) if is_unknown else units)
+
+
+def cost(*, user_id: int, trading_date: date, seen: Sequence[int] = ()) -> Figure:
+    """Return what the user's accounts but those `seen` have lost today and may still lose, in USD."""
+    given = {"user": user_id, "date": trading_date, "accounts": [*seen]}
+    return as_cost(statements.fetch_only(COST.query, given))
 
 
 def costs(*, trading_date: date) -> Mapping[int, Figure]:

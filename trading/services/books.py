@@ -21,6 +21,7 @@ from trading import selectors
 from trading.models import TradeLedger, TradingAccount
 from trading.rules import ZERO
 from trading.services import accounts, arming, aside, balances, usage
+from trading.services.aside import Held
 from trading.services.facts import LISTED_WITHIN, Facts, Missing
 from trading.services.usage import Counts
 from trading.types import OrderIntent
@@ -28,6 +29,7 @@ from trading.types import OrderIntent
 PARTS = (
     usage.COUNT, selectors.IN_DOUBT, selectors.CHANGING, stats.PAST, stats.STARTS, sights.AGE, limits.IN_FORCE,
     control.STATE, people.IS_ACTIVE, balances.EXPLAINED, arming.STATE, aside.COST,
+    aside.HELD,
 )  # fmt: skip
 
 
@@ -40,7 +42,7 @@ class Books:
     admitted. `restopping` names the changes that nobody has answered yet of what an order would be netted with.
     `starts` has each account's equity at the start of its day with what was paid in since, and none for an account that
     nobody has looked at today. `aside` is what accounts that nobody looks at any more have lost today and may still
-    lose, in USD.
+    lose, in USD; `held_aside` is what stands there.
     """
 
     counts: Counts
@@ -56,6 +58,7 @@ class Books:
     is_armed: bool
     account_is_active: bool
     aside: Figure
+    held_aside: Held
 
 
 def read(
@@ -78,7 +81,7 @@ def read(
         **_seen(facts, at=at),
         "date": at.date(),
     }
-    counts, in_doubt, changing, past, starts, age, in_force, stop, is_active, explained, held, cost = (
+    counts, in_doubt, changing, past, starts, age, in_force, stop, is_active, explained, held, cost, stands = (
         statements.fetch_parts(PARTS, given)
     )
     return Books(
@@ -95,6 +98,7 @@ def read(
         is_armed=held[0],
         account_is_active=held[1],
         aside=aside.as_cost(cost),
+        held_aside=aside.as_held(stands),
     )
 
 

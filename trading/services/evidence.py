@@ -290,8 +290,11 @@ def _exposure(q: Question, known: Books, *, worst: Reservation | Unknown) -> Exp
         order_value=worst.value if isinstance(worst, Reservation) else worst,
         order_risk=(_apart(q) or risk) if is_bounded else Unknown("STOP_LOSS_REQUIRED"),
         position_order=worst.units if isinstance(worst, Reservation) else worst,
-        position_now=exposure.position(q.facts, in_doubt=in_doubt, symbol=q.intent.symbol, side=q.intent.side),
-        positions_now=stands.positions,
+        position_now=plus(
+            exposure.position(q.facts, in_doubt=in_doubt, symbol=q.intent.symbol, side=q.intent.side),
+            known.held_aside.units[q.intent.side],
+        ),
+        positions_now=plus(stands.positions, known.held_aside.positions),
         loss_today=plus(stands.loss_today, known.aside),
         aside=known.aside,
         open_risk=stands.open_risk,
