@@ -11,6 +11,7 @@ from typing import LiteralString, NamedTuple
 from nexus.core import statements
 from nexus.core.statements import Part, Row
 from risk.types import Figure, Unknown
+from trading.rules import ZERO
 from trading.states import Side
 
 # What was lost today as last known; and while our books show a position there, what it could still lose by the last
@@ -74,34 +75,41 @@ HELD = Part(
 )
 
 
-class Held(NamedTuple):
-    """What stands on such accounts. Units: `positions` counted, `units` in base units by side."""
+ANY = Part(f"SELECT count(*) FROM trading_account WHERE {OTHERS}", width=1)  # noqa: S608  # nosec B608
 
+
+class Aside(NamedTuple):
+    """What such accounts count. Units: `cost` in USD, `positions` counted, `units` in base units by side."""
+
+    cost: Figure
     positions: Decimal
     units: Mapping[Side, Figure]
 
 
-def as_held(row: Row) -> Held:
-    """Return what a row of `HELD` says."""
-    positions, bought, sold, is_unknown = row
+NOTHING = Aside(ZERO, ZERO, dict.fromkeys(Side, ZERO))
+
+
+def read(*, user_id: int, trading_date: date, symbol: str, seen: Sequence[int]) -> Aside:
+    """Return what the user's accounts but those `seen` count. Hardly anybody has one: `ANY` tells."""
+    given = {"user": user_id, "date": trading_date, "symbol": symbol, "accounts": [*seen]}
+    lost, (positions, bought, sold, is_unmet) = statements.fetch_parts((COST, HELD), given)
     units: Mapping[Side, Figure] = {Side.BUY: bought, Side.SELL: sold}
     unmet = Unknown("INSTRUMENT_UNKNOWN", "of an account that was put aside")
-    return Held(Decimal(positions), dict.fromkeys(Side, unmet) if is_unknown else units)
+    return Aside(_cost(lost), Decimal(positions), dict.fromkeys(Side, unmet) if is_unmet else units)
 
 
 def cost(*, user_id: int, trading_date: date, seen: Sequence[int] = ()) -> Figure:
     """Return what the user's accounts but those `seen` have lost today and may still lose, in USD."""
     given = {"user": user_id, "date": trading_date, "accounts": [*seen]}
-    return as_cost(statements.fetch_only(COST.query, given))
+    return _cost(statements.fetch_only(COST.query, given))
 
 
 def costs(*, trading_date: date) -> Mapping[int, Figure]:
     """Return the cost of every user who has such accounts."""
     rows = statements.fetch(COSTS, {"date": trading_date})
-    return {row[0]: as_cost(row[1:]) for row in rows}
+    return {row[0]: _cost(row[1:]) for row in rows}
 
 
-def as_cost(row: Row) -> Figure:
-    """Return what a row of `COST` says."""
+def _cost(row: Row) -> Figure:
     lost, is_unknown = row
     return Unknown("OPEN_RISK_NOT_BOUNDED", "of an account that was put aside") if is_unknown else lost

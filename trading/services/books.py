@@ -21,15 +21,14 @@ from trading import selectors
 from trading.models import TradeLedger, TradingAccount
 from trading.rules import ZERO
 from trading.services import accounts, arming, aside, balances, usage
-from trading.services.aside import Held
+from trading.services.aside import NOTHING, Aside
 from trading.services.facts import LISTED_WITHIN, Facts, Missing
 from trading.services.usage import Counts
 from trading.types import OrderIntent
 
 PARTS = (
     usage.COUNT, selectors.IN_DOUBT, selectors.CHANGING, stats.PAST, stats.STARTS, sights.AGE, limits.IN_FORCE,
-    control.STATE, people.IS_ACTIVE, balances.EXPLAINED, arming.STATE, aside.COST,
-    aside.HELD,
+    control.STATE, people.IS_ACTIVE, balances.EXPLAINED, arming.STATE, aside.ANY,
 )  # fmt: skip
 
 
@@ -42,7 +41,7 @@ class Books:
     admitted. `restopping` names the changes that nobody has answered yet of what an order would be netted with.
     `starts` has each account's equity at the start of its day with what was paid in since, and none for an account that
     nobody has looked at today. `aside` is what accounts that nobody looks at any more have lost today and may still
-    lose, in USD; `held_aside` is what stands there.
+    lose, and what stands there: read by a statement of its own, where there is one.
     """
 
     counts: Counts
@@ -57,8 +56,7 @@ class Books:
     user_is_active: bool
     is_armed: bool
     account_is_active: bool
-    aside: Figure
-    held_aside: Held
+    aside: Aside
 
 
 def read(
@@ -81,7 +79,7 @@ def read(
         **_seen(facts, at=at),
         "date": at.date(),
     }
-    counts, in_doubt, changing, past, starts, age, in_force, stop, is_active, explained, held, cost, stands = (
+    counts, in_doubt, changing, past, starts, age, in_force, stop, is_active, explained, held, others = (
         statements.fetch_parts(PARTS, given)
     )
     return Books(
@@ -97,8 +95,11 @@ def read(
         user_is_active=is_active[0],
         is_armed=held[0],
         account_is_active=held[1],
-        aside=aside.as_cost(cost),
-        held_aside=aside.as_held(stands),
+        aside=(
+            NOTHING
+            if is_missing or not others[0] or (intent and intent.is_reducing)
+            else aside.read(user_id=user_id, trading_date=at.date(), symbol=symbol, seen=ids)
+        ),
     )
 
 

@@ -87,9 +87,9 @@ def _exposure(
         order_risk=ZERO,
         position_order=ZERO,
         position_now=_larger_side(found, known, symbol=symbol),
-        positions_now=plus(stands.positions, known.held_aside.positions),
-        loss_today=plus(stands.loss_today, known.aside),
-        aside=known.aside,
+        positions_now=plus(stands.positions, known.aside.positions),
+        loss_today=plus(stands.loss_today, known.aside.cost),
+        aside=known.aside.cost,
         open_risk=stands.open_risk,
         reserved=stands.reserved + known.changing,
         margin_required=margin.required,
@@ -105,7 +105,7 @@ def _larger_side(found: Facts | Missing, known: Books, *, symbol: str | None) ->
     if not symbol:
         return Unknown("SYMBOL_NOT_NAMED")
     sides = [
-        plus(exposure.position(found, in_doubt=known.in_doubt, symbol=symbol, side=side), known.held_aside.units[side])
+        plus(exposure.position(found, in_doubt=known.in_doubt, symbol=symbol, side=side), known.aside.units[side])
         for side in Side
     ]
     return _larger(sides)
