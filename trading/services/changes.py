@@ -67,7 +67,7 @@ def change_stops(
     reading = partial(facts.read, user_id=account.user_id, account=account, symbol=position.symbol, at=at)
     read = reading(owned=alone if is_aside else owned)
     missing = read if isinstance(read, Missing) else None
-    if missing and len(owned.accounts) > 1:
+    if missing and not is_aside and len(owned.accounts) > 1:
         read = reading(owned=alone)  # another account's broker does not hold up what protects here
     if isinstance(read, Missing):
         raise _unavailable(read)
