@@ -15,7 +15,7 @@ from tests.trading.conftest import TESTER, limit
 from tests.trading.desk import MARKET, act, place, position_of
 from trading.brokers.mt5.emulator import amounts
 from trading.brokers.mt5.emulator import constants as mt5
-from trading.models import BrokerPosition, ChangeRequest, TradableInstrument
+from trading.models import BrokerPosition, ChangeRequest, TradableInstrument, TradeLedger, TradingAccount
 
 
 def test_close_in_two_parts(client, paper):
@@ -159,3 +159,39 @@ def test_two_opposite_positions_close_by_each_other(client, paper):
     assert position_of(client)["quantity"] == "0.01"
     assert {row.quantity for row in BrokerPosition.objects.all()} == {Decimal("0.01"), Decimal(0)}
     assert not Alert.objects.exclude(kind__startswith="SUSPICION_").exists()
+
+
+@pytest.fixture
+def gone(account) -> TradingAccount:
+    """Another account of the trader, whose broker cannot be asked."""
+    return TradingAccount.objects.create(
+        user=account.user, name="Gone", venue="mt5", venue_account="7", server="S", currency="USD", mode="HEDGING",
+        created_at=now(),
+    )  # fmt: skip
+
+
+def test_another_account_s_broker_holds_up_no_close(client, paper, account, gone):
+    place(client, MARKET | {"account": str(account.public_id)})
+    assert TradeLedger.objects.get().reason == "BROKER_UNAVAILABLE"  # what opens waits for it
+    gone.delete()
+    place(client, MARKET)
+    position = position_of(client)
+    gone.save(force_insert=True)
+
+    closed = act(client, f"/trading/positions/{position['id']}/close").json()
+
+    assert (closed["status"], closed["reason"], paper.truth()["positions"]) == ("FILLED", "", [])
+
+
+def test_another_account_s_broker_holds_up_no_stop_that_is_tightened(client, paper, account, gone):
+    gone.delete()
+    place(client, MARKET)
+    path = f"/trading/positions/{position_of(client)['id']}"
+    gone.save(force_insert=True)
+
+    wider = act(client, path, {"stop_loss": "1.0700"}, method="patch")
+    tighter = act(client, path, {"stop_loss": "1.0830"}, method="patch")
+
+    assert (wider.status_code, tighter.status_code) == (503, 200)
+    assert tighter.json()["state"] == "DONE"
+    assert paper.truth()["positions"][0]["sl"] == 108300

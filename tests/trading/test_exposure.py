@@ -17,7 +17,9 @@ from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BrokerPosition, Fill, TradeLedger
 from trading.services import accounts, facts, watch
-from trading.services.facts import AccountFacts, Newest
+from trading.services import unlisted as unlisted_positions
+from trading.services.facts import AccountFacts
+from trading.services.unlisted import Newest
 from trading.types import VenuePosition
 
 THREE = LIMIT | {"quantity": "0.03"}  # R = (1.08400 − 1.07900·0.9995)·3000 + 0.21 of fees = 16.83
@@ -125,7 +127,7 @@ def test_what_a_netted_position_does_not_show_yet_is_found_by_what_it_was_before
     newest = [Newest(1, "7", held, Decimal(part), at) for part, at in zip(parts, times, strict=True)]
 
     def unseen(quantity: str) -> list[datetime]:
-        return facts.unseen(newest, apart={1: {"7": Decimal(quantity)}})
+        return unlisted_positions.unseen(newest, apart={1: {"7": Decimal(quantity)}})
 
     assert unseen("0.5") == []  # as our books have it
     assert unseen("0.4") == times[:1]
@@ -230,6 +232,65 @@ def test_somebody_else_s_trade_counts_while_the_terminal_lists_it_late(client, p
     unlisted |= {BrokerPosition.objects.latest("pk").venue_position_id}
 
     assert counted(client) == whole
+
+
+def test_what_is_not_listed_and_has_no_price_is_not_bounded(client, paper, two, unlisted, monkeypatch):
+    """What it has won since it was opened can be lost again, and nobody knows how much that is."""
+    module = paper.desk._hands.module
+    tick = module.symbol_info_tick
+    paper.quote("XAUUSD", "1900.00", "1900.10")
+    unlisted |= {two[0]}
+    held = BrokerPosition.objects.filter(venue_position_id=two[0])
+    held.update(symbol="XAUUSD", stop_loss=1890, price_open=1890)
+    known = counted(client)
+
+    def unpriced(name: str) -> Any:
+        return tick(name)._replace(bid=0.0, ask=0.0) if name == "XAUUSD" else tick(name)
+
+    monkeypatch.setattr(module, "symbol_info_tick", unpriced)
+    check = daily_loss(client)
+    held.update(symbol="EURUSD", stop_loss=Decimal("1.0800"), price_open=Decimal("1.0850"))
+
+    assert Decimal(known[0]) > 10  # from 1,900 to 1,890·0.9995, on one ounce
+    assert (check["passed"], check["reason"]) == (False, "OPEN_RISK_NOT_BOUNDED")
+
+
+def test_a_position_whose_close_was_taken_back_counts_while_it_is_listed_late(
+    client, paper, account, two, unlisted, monkeypatch
+):
+    """The order of its last fills is the close, which reserves nothing."""
+    whole = counted(client)
+    position = BrokerPosition.objects.get(venue_position_id=two[0])
+    assert act(client, f"/trading/positions/{position.public_id}/close").json()["status"] == "FILLED"
+    paper.control.cancel_deal(paper.login, int(Fill.objects.latest("pk").venue_fill_id))
+    unlisted |= {two[0]}
+    monkeypatch.setattr(facts, "LISTED_WITHIN", timedelta(seconds=10))
+
+    watch.look(account_id=account.pk, at=now())
+
+    position.refresh_from_db()
+    assert position.quantity > 0
+    assert counted(client)[1:] == whole[1:]
+
+
+def test_part_of_a_close_that_was_taken_back_counts_while_the_list_lacks_it(client, paper, account, monkeypatch):
+    place(client, MARKET)
+    whole = counted(client)
+    position = BrokerPosition.objects.get()
+    close = act(client, f"/trading/positions/{position.public_id}/close", {"quantity": "0.02"})
+    assert close.json()["status"] == "FILLED"
+    listed = Mt5Broker.snapshot
+    monkeypatch.setattr(Mt5Broker, "snapshot", lambda *given, **words: replace(
+        shown := listed(*given, **words),
+        positions=tuple(replace(each, quantity=Decimal("0.01")) for each in shown.positions),
+    ))  # fmt: skip
+    before = counted(client)
+
+    paper.control.cancel_deal(paper.login, int(Fill.objects.latest("pk").venue_fill_id))
+    watch.look(account_id=account.pk, at=now())
+
+    assert before[1] == "1000"
+    assert counted(client)[1] == whole[1] == "3000"
 
 
 def test_what_is_not_listed_is_nothing_to_close(client, two, unlisted):

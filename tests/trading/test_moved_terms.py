@@ -9,6 +9,7 @@ from django.utils.timezone import now
 from nexus.alerts.models import Alert
 from risk.models import RiskAdjustment
 from tests.fakes.paper import LOGIN
+from tests.stops import stop
 from tests.trading.conftest import brief
 from tests.trading.desk import LIMIT, MARKET, act, place, position_of
 from tests.trading.test_exposure import daily_loss
@@ -140,6 +141,64 @@ def test_what_a_request_of_ours_is_changing_is_left_to_it(client, paper, account
     assert RiskAdjustment.objects.get().kind == "STOP_CHANGE"
     assert len(look(account)) == 1
     assert told() == []
+
+
+@pytest.fixture
+def late(client, paper, held) -> Any:
+    """Set stops of the position, on a terminal that lists what was set only seconds later."""
+    paper.control.inject("positions_delay", seconds=9, times=None)
+    path = f"/trading/positions/{position_of(client)['id']}"
+    return lambda **stops: act(client, path, stops, method="patch")
+
+
+def test_a_wider_stop_counts_while_the_terminal_lists_the_old_one(client, late):
+    assert late(stop_loss="1.0600").json()["state"] == "DONE"
+
+    # 0.30 of the spread; 3,000 units from 1.08490 to 1.0600·0.9995
+    assert daily_loss(client)["used"] == "76.59"
+
+
+def test_a_stop_listed_late_was_moved_by_nobody(paper, account, late):
+    assert late(stop_loss="1.0840").json()["state"] == "DONE"
+
+    watch.look(account_id=account.pk, at=now())
+
+    assert (BrokerPosition.objects.get().stop_loss, told()) == (Decimal("1.084"), [])
+
+
+def test_a_stop_is_not_wider_than_one_that_is_listed_no_more(paper, late, account):
+    """Wider than the one that was just set, it is no nearer for what the list still shows."""
+    assert late(stop_loss="1.0700").json()["state"] == "DONE"
+    assert late(stop_loss="1.0840").json()["state"] == "DONE"
+    stop()
+
+    wider = late(stop_loss="1.0830")
+
+    assert (wider.status_code, wider.json()["code"]) == (422, "change_refused")
+    assert late(stop_loss="1.0845").json()["state"] == "DONE"
+    assert paper.truth()["positions"][0]["sl"] == 108450
+
+
+def test_a_lost_change_back_is_not_proven_by_a_list_from_before_both(client, paper, account, late):
+    assert late(stop_loss="1.0700").json()["state"] == "DONE"
+    paper.control.calm()  # what was late stays so
+    paper.control.inject("timeout_before_accept")
+    assert late(stop_loss="1.0800").json()["state"] == "UNKNOWN"
+
+    changes.resolve(change_id=ChangeRequest.objects.latest("pk").pk, at=now())
+
+    assert ChangeRequest.objects.latest("pk").state == "UNKNOWN"
+    # 0.30 of the spread, 16.32 that the list shows, and what the wider stop has added
+    assert daily_loss(client)["used"] == "46.61"
+
+
+def test_a_target_leaves_the_stop_that_was_set_before_it_as_it_is(paper, late):
+    """Both are sent, and the one that is not named is the newest that is known, not the one that is still listed."""
+    assert late(stop_loss="1.0840").json()["state"] == "DONE"
+    assert late(take_profit="1.1000").json()["state"] == "DONE"
+
+    (position,) = paper.truth()["positions"]
+    assert (position["sl"], position["tp"]) == (108400, 110000)
 
 
 def test_somebody_else_s_position_with_its_first_stop_is_no_move(paper, account, held):

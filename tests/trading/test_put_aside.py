@@ -2,19 +2,27 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.utils.timezone import now
 
 from risk.models import TradingControl
 from risk.states import LimitKind, StopLevel
-from risk.types import Check
+from risk.types import Check, Figure
 from tests.factories.accounts import UserFactory
 from tests.trading.conftest import brief, limit
-from tests.trading.desk import MARKET, act, place, position_of
-from trading.models import AccountFigures, BrokerPosition, TradingAccount
+from tests.trading.desk import LIMIT, MARKET, act, place, position_of
+from trading.models import (
+    AccountFigures,
+    BrokerPosition,
+    ChangeRequest,
+    TradeLedger,
+    TradingAccount,
+)
+from trading.services import accounts, figures, headroom, instruments, orders, signals, watch
 from trading.services import aside as put_asides
-from trading.services import figures, headroom, signals, watch
+from trading.states import Side
 
 SMALL = brief(quantity=Decimal("0.01"))
 
@@ -117,9 +125,111 @@ def test_what_stands_there_may_still_be_lost():
     costs = [put_asides.cost(user_id=other.user_id, trading_date=today)]
     BrokerPosition.objects.filter(pk=held.pk).update(closed_at=now())
     costs += [put_asides.cost(user_id=other.user_id, trading_date=today)]
-    TradingAccount.objects.update(is_active=True)
+    seen = put_asides.cost(user_id=other.user_id, trading_date=today, seen=[other.pk])
 
-    assert [*costs, put_asides.cost(user_id=other.user_id, trading_date=today)] == [100, 60, 0]
+    assert [*costs, seen] == [100, 60, 0]
+
+
+def test_what_is_taken_up_while_an_order_is_judged_counts_as_if_it_were_not(aside, execute, trader, monkeypatch):
+    """Its facts were not read, and nobody would count it."""
+    limit(LimitKind.DAILY_LOSS, "65", user=trader)
+    admit = orders._admit
+
+    def taken_up(**given: Any) -> Any:
+        TradingAccount.objects.update(is_active=True)
+        return admit(**given)
+
+    monkeypatch.setattr(orders, "_admit", taken_up)
+
+    assert execute(SMALL).reason == "DAILY_LOSS_EXCEEDS_LIMIT"
+
+
+@pytest.fixture
+def met(aside, account):
+    """The account put aside, on which the instrument is known."""
+    row = instruments.get(account=account, broker=accounts.broker_of(account), symbol="EURUSD", at=now())
+    row.pk, row.account, row._state.adding = None, aside, True
+    row.save()
+    return row.account
+
+
+def used_of(execute, **changes: Any) -> list[str]:
+    """Return how an order that is too large is held against positions."""
+    refused = execute(brief(quantity=Decimal(50), entry_price=None, take_profit=None, **changes))
+    assert refused.status == "REJECTED"
+    used = {each["name"]: each["used"] for each in refused.checks}
+    return [used["POSITION_SIZE"], used["POSITION_COUNT"]]
+
+
+def test_what_it_holds_stays_part_of_the_position(execute, met):
+    held = BrokerPosition.objects.create(
+        account=met, venue_position_id="1", symbol="EURUSD", quantity=Decimal("0.1"), price_open=Decimal("1.1"),
+        opened_at=now(),
+    )  # fmt: skip
+
+    used = used_of(execute), used_of(execute, side=Side.SELL, stop_loss=Decimal("1.0900"))
+    held.delete()  # it was made of no fills
+
+    assert used == (["10000", "1"], ["0", "1"])
+
+
+def test_what_waits_there_stays_part_of_the_position(client, execute, met, account):
+    place(client, LIMIT | {"quantity": "0.02", "account": str(account.public_id)})
+    waiting = TradeLedger.objects.filter(status="PENDING")
+    waiting.update(account=met)
+
+    used = used_of(execute), used_of(execute, side=Side.SELL, stop_loss=Decimal("1.0900"))
+    waiting.update(account=account)
+
+    assert used == (["2000", "1"], ["0", "1"])
+
+
+def cost(account) -> Figure:
+    return put_asides.cost(user_id=account.user_id, trading_date=now().date())
+
+
+def test_what_has_filled_and_what_was_widened_after_the_last_look_may_still_be_lost(client, account):
+    watch.look(account_id=account.pk, at=now())
+    order = place(client, MARKET)
+    waiting = place(client, LIMIT)
+    path = f"/trading/positions/{position_of(client)['id']}"
+    assert act(client, path, {"stop_loss": "1.0700"}, method="patch").json()["state"] == "DONE"
+    TradingAccount.objects.update(is_active=False)
+
+    risk, extra = TradeLedger.objects.get(public_id=order["id"]).risk, ChangeRequest.objects.get().extra_risk
+
+    assert (risk, extra) == (Decimal("17.49"), Decimal("29.99"))
+    assert cost(account) == risk + extra
+    assert waiting["status"] == "PENDING"  # it counts by itself
+
+
+def test_what_nothing_bounds_may_be_lost_whole(client, paper, account):
+    place(client, MARKET)
+    (held,) = paper.truth()["positions"]
+    paper.control.manual_modify(paper.login, held["ticket"])
+    watch.look(account_id=account.pk, at=now())
+    TradingAccount.objects.update(is_active=False)
+
+    assert AccountFigures.objects.get(account=account).open_risk is None
+    assert cost(account) == Decimal("3255.00")  # 0.30 of the spread, and 3,000 units at 1.08490
+
+
+def test_what_nobody_can_value_there_holds_up_whatever_is_new(met, account, execute):
+    watch.look(account_id=account.pk, at=now())
+    AccountFigures.objects.filter(account=met).update(open_risk=None)
+    held = BrokerPosition.objects.create(
+        account=met, venue_position_id="1", symbol="EURUSD", quantity=Decimal("0.01"), price_open=Decimal("1.1"),
+        opened_at=now(),
+    )  # fmt: skip
+
+    order = execute(SMALL)
+    is_told = [kind for _, kind, _ in signals.headroom(at=now()) if kind == "DAILY_LOSS"]
+    held.delete()  # it was made of no fills
+
+    assert (order.status, order.reason) == ("REJECTED", "OPEN_RISK_NOT_BOUNDED")
+    (check,) = (each for each in order.checks if each["name"] == "DAILY_LOSS")
+    assert check["detail"] == "of an account that was put aside"
+    assert not is_told
 
 
 def left_of_the_loss() -> Decimal:

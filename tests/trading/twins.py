@@ -117,13 +117,16 @@ def compare_and_set(
         after = rules.apply_fill(
             Holding(Decimal(position.quantity), position.price_open), signed_quantity=signed, price=only.price
         )
+        if position.quantity * after.quantity < 0:
+            position.stop_loss, position.take_profit = order.stop_loss, order.take_profit
         position.quantity, position.price_open = after.quantity, money.half_even_to(after.price, PRICE_STEP)
         position.closed_at = only.filled_at if after.quantity == 0 else None
         position.save()
     for held in beside["held"]:
         BrokerPosition.objects.filter(pk=held.position_id).update(
-            quantity=held.quantity, price_open=held.price_open, closed_at=held.closed_at
-        )
+            quantity=held.quantity, price_open=held.price_open, closed_at=held.closed_at,
+            **({"stop_loss": held.stop_loss, "take_profit": held.take_profit} if held.is_turned else {}),
+        )  # fmt: skip
     statements.fetch_only(f"SELECT {trail.APPEND}", beside["event"])
     if beside["closing"]:
         close_key(object_id=str(order.public_id), at=at)
@@ -162,7 +165,10 @@ def book(account_id: int, report: FillReport, *, order: TradeLedger, slippage: D
         price=report.price,
     )
     closed_at = report.filled_at if after.quantity == 0 else None
-    return Booked(fill, Held(position.pk, after.quantity, money.half_even_to(after.price, PRICE_STEP), closed_at))
+    is_turned = position.quantity * after.quantity < 0
+    stops = (order.stop_loss, order.take_profit) if is_turned else (None, None)
+    price = money.half_even_to(after.price, PRICE_STEP)
+    return Booked(fill, Held(position.pk, after.quantity, price, closed_at, is_turned, *stops))
 
 
 def in_doubt(*, user_id: int, since: datetime) -> list[TradeLedger]:

@@ -16,7 +16,7 @@ from trading.selectors.accounts import (
     symbols_met,
     with_figures,
 )
-from trading.selectors.doubt import CHANGING, IN_DOUBT, as_orders, changing_risk, in_doubt
+from trading.selectors.doubt import CHANGING, IN_DOUBT, as_orders, in_doubt
 from trading.selectors.ledger import (
     ledger_page,
     ledger_rows,
@@ -60,7 +60,6 @@ __all__ = [
     "are_booked",
     "as_orders",
     "beside",
-    "changing_risk",
     "fills_of",
     "in_doubt",
     "instruments_met",

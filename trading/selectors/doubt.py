@@ -1,7 +1,6 @@
 """What a broker read may or may not show yet: orders and changes of stops in doubt."""
 
 from datetime import datetime
-from decimal import Decimal
 
 from nexus.core import statements
 from nexus.core.statements import Part, Row
@@ -31,10 +30,11 @@ IN_DOUBT = Part(
     width=len(DOUBTED),
 )
 # What changes of stops add; and the changes that nobody has answered, of the position that an order would be netted
-# with, and of orders that would be netted with it too: any of them may bring a stop that nobody has counted for it.
+# with, and of orders that would be netted with it too: any of them may bring a stop that nobody has counted for it. And
+# what was set in the seconds before, which a list may not show yet: position by position, the newest last.
 CHANGING = Part(
     """
-    SELECT coalesce(sum(extra_risk), 0), concat_ws(', ', string_agg(change_id, ', ') FILTER (
+    SELECT coalesce(sum(extra_risk) FILTER (WHERE NOT is_told), 0), concat_ws(', ', string_agg(change_id, ', ') FILTER (
         WHERE is_open AND mode = 'NETTING' AND account_id = %(account)s AND symbol = %(symbol)s
     ), (
         SELECT string_agg(change_id, ', ') FROM change_request
@@ -42,18 +42,20 @@ CHANGING = Part(
         JOIN trading_account ON trading_account.id = trade_ledger.account_id
         WHERE change_request.state IN ('SENDING', 'UNKNOWN') AND change_request.kind = 'TERMS'
         AND trade_ledger.account_id = %(account)s AND trade_ledger.symbol = %(symbol)s AND mode = 'NETTING'
-    )) FROM (
-        SELECT position_id, extra_risk, change_id, true AS is_open FROM change_request
+    )), array_agg(
+        ARRAY[account_id::text, venue_position_id, after ->> 'stop_loss', extra_risk::text] ORDER BY fresh.id
+    ) FILTER (WHERE is_told) FROM (
+        SELECT id, position_id, extra_risk, change_id, after, true AS is_open, false AS is_told FROM change_request
         WHERE state IN ('SENDING', 'UNKNOWN')
         UNION ALL
-        SELECT position_id, extra_risk, change_id, false FROM change_request
-        WHERE state = 'DONE' AND settled_at >= %(since)s AND settled_at < 'infinity'
+        SELECT id, position_id, extra_risk, change_id, after, false, settled_at < %(since)s FROM change_request
+        WHERE state = 'DONE' AND settled_at >= %(listed_since)s AND settled_at < 'infinity'
     ) fresh
     JOIN broker_positions ON broker_positions.id = fresh.position_id
     JOIN trading_account ON trading_account.id = broker_positions.account_id
     WHERE trading_account.user_id = %(user)s
     """,
-    width=2,
+    width=3,
 )
 
 
@@ -69,12 +71,3 @@ def in_doubt(*, user_id: int, since: datetime) -> list[TradeLedger]:
 def as_orders(row: Row) -> list[TradeLedger]:
     """Return the orders of a row of `IN_DOUBT`. What they do not carry is read when somebody asks for it."""
     return [statements.made(TradeLedger, DOUBTED, each) for each in zip(*(c or () for c in row), strict=True)]
-
-
-def changing_risk(*, user_id: int, since: datetime) -> Decimal:
-    """Return the USD that changes of stops add while nobody knows them, or that a broker read begun at `since` may not
-    show yet.
-    """
-    given = {"user": user_id, "since": since, "account": 0, "symbol": ""}
-    added: Decimal = statements.fetch_only(CHANGING.query, given)[0]
-    return added

@@ -11,10 +11,9 @@ from risk.rules.limits import at_most, plus
 from risk.services import limits
 from risk.states import LimitKind
 from risk.types import Check, Figure, Unknown, Verdict
-from trading import selectors
 from trading.models import TradeLedger, TradingAccount
 from trading.rules import ZERO
-from trading.services import aside, balances, evidence, exposure
+from trading.services import aside, balances, books, evidence, exposure
 from trading.services.evidence import Question
 from trading.services.facts import Facts
 from trading.types import OrderIntent, Reservation
@@ -105,8 +104,9 @@ def judge_more_risk(
     """Judge whether the day's loss has room for `extra` USD more, as for an order. The caller holds the same locks."""
     starts = balances.starts(facts, at=at)
     stands = exposure.standing(facts, in_doubt=in_doubt, starts=starts, at=at)
-    changing = selectors.changing_risk(user_id=account.user_id, since=facts.read_at)
+    changing = books.changing_risk(user_id=account.user_id, facts=facts)
     profile = limits.in_force(user_id=account.user_id, account_id=account.pk, symbol=symbol)
-    put_aside = aside.cost(user_id=account.user_id, trading_date=at.date())
+    seen = [each.account.pk for each in facts.accounts]
+    put_aside = aside.cost(user_id=account.user_id, trading_date=at.date(), seen=seen)
     used = plus(stands.loss_today, stands.open_risk, stands.reserved + changing, put_aside)
     return at_most(profile, LimitKind.DAILY_LOSS, used=used, asked=extra)

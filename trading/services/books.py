@@ -3,6 +3,7 @@
 Whoever judges holds the locks already: this is a later statement, and sees what the holders before it have committed.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +11,7 @@ from decimal import Decimal
 
 from accounts import selectors as people
 from nexus.core import statements
+from nexus.core.statements import Row
 from risk.services import control, limits, sights, stats
 from risk.services.control import StopState
 from risk.services.stats import History
@@ -19,13 +21,14 @@ from trading import selectors
 from trading.models import TradeLedger, TradingAccount
 from trading.rules import ZERO
 from trading.services import accounts, arming, aside, balances, usage
-from trading.services.facts import Facts, Missing
+from trading.services.aside import NOTHING, Aside
+from trading.services.facts import LISTED_WITHIN, Facts, Missing
 from trading.services.usage import Counts
 from trading.types import OrderIntent
 
 PARTS = (
     usage.COUNT, selectors.IN_DOUBT, selectors.CHANGING, stats.PAST, stats.STARTS, sights.AGE, limits.IN_FORCE,
-    control.STATE, people.IS_ACTIVE, balances.EXPLAINED, arming.STATE, aside.COST,
+    control.STATE, people.IS_ACTIVE, balances.EXPLAINED, arming.STATE, aside.ANY,
 )  # fmt: skip
 
 
@@ -34,10 +37,11 @@ class Books:
     """What is known of a user, an account and an instrument without asking anybody outside.
 
     `in_doubt` are the user's orders that the facts may or may not show; `changing` the USD that changes of stops add in
-    the same way; both are empty on missing facts, on which nothing is admitted. `restopping` names the changes that
-    nobody has answered yet of what an order would be netted with. `starts` has each account's equity at
-    the start of its day with what was paid in since, and none for an account that nobody has looked at today. `aside`
-    is what accounts that nobody looks at any more have lost today and may still lose, in USD.
+    the same way, those too that a list does not show yet; both are empty on missing facts, on which nothing is
+    admitted. `restopping` names the changes that nobody has answered yet of what an order would be netted with.
+    `starts` has each account's equity at the start of its day with what was paid in since, and none for an account that
+    nobody has looked at today. `aside` is what accounts that nobody looks at any more have lost today and may still
+    lose, and what stands there: read by a statement of its own, where there is one.
     """
 
     counts: Counts
@@ -52,7 +56,7 @@ class Books:
     user_is_active: bool
     is_armed: bool
     account_is_active: bool
-    aside: Decimal
+    aside: Aside
 
 
 def read(
@@ -72,16 +76,16 @@ def read(
         **control.wanted(accounts.control_scopes(account, symbol=symbol)),
         "symbol": symbol,
         "held_account": account.pk,
-        "since": at if isinstance(facts, Missing) else facts.read_at,
+        **_seen(facts, at=at),
         "date": at.date(),
     }
-    counts, in_doubt, changing, past, starts, age, in_force, stop, is_active, explained, held, cost = (
+    counts, in_doubt, changing, past, starts, age, in_force, stop, is_active, explained, held, others = (
         statements.fetch_parts(PARTS, given)
     )
     return Books(
         counts=usage.as_counts(counts),
         in_doubt=[] if is_missing else selectors.as_orders(in_doubt),
-        changing=ZERO if is_missing else changing[0],
+        changing=ZERO if isinstance(facts, Missing) else _changing(changing, facts=facts),
         restopping=changing[1],
         history=History(*past),
         starts=balances.with_untold(stats.as_starts(starts), explained, facts=facts, at=at),
@@ -91,5 +95,39 @@ def read(
         user_is_active=is_active[0],
         is_armed=held[0],
         account_is_active=held[1],
-        aside=cost[0],
+        aside=(
+            NOTHING
+            if is_missing or not others[0] or (intent and intent.is_reducing)
+            else aside.read(user_id=user_id, trading_date=at.date(), symbol=symbol, seen=ids)
+        ),
     )
+
+
+def changing_risk(*, user_id: int, facts: Facts) -> Decimal:
+    """Return `Books.changing` alone."""
+    given = {"user": user_id, "account": 0, "symbol": "", **_seen(facts, at=facts.read_at)}
+    return _changing(statements.fetch_only(selectors.CHANGING.query, given), facts=facts)
+
+
+def _seen(facts: Facts | Missing, *, at: datetime) -> Mapping[str, datetime]:
+    """Return since when the facts may not show what was booked, and since when a list may not show what was set."""
+    if isinstance(facts, Missing):
+        return {"since": at, "listed_since": at}
+    return {"since": facts.read_at, "listed_since": min(facts.read_at, facts.asked_at - LISTED_WITHIN)}
+
+
+def _changing(row: Row, *, facts: Facts) -> Decimal:
+    """Return what a row of `CHANGING` adds: of what was set before the facts were read, where it does not show."""
+    shown = {
+        (each.account.pk, held.venue_position_id): held.stop_loss
+        for each in facts.accounts for held in each.snapshot.positions
+    }  # fmt: skip
+    stops: dict[tuple[int, str], Decimal | None] = {}
+    added: dict[tuple[int, str], Decimal] = defaultdict(Decimal)
+    for account_id, name, stop, extra in row[2] or ():
+        place = int(account_id), name
+        stops[place] = None if stop is None else Decimal(stop)
+        added[place] += Decimal(extra)
+    late = (extra for place, extra in added.items() if place in shown and shown[place] != stops[place])
+    total: Decimal = row[0] + sum(late, start=ZERO)
+    return total

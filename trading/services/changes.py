@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import structlog
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Q
+from django.db.models import Manager, Q
 from django.db.models.functions import Coalesce
 
 from nexus.audit.services import trail
@@ -75,13 +76,15 @@ def change_stops(
     position = BrokerPosition.objects.select_related("account").get(pk=position_id)
     account = position.account
     owned = facts.owned_by(account.user_id)
+    alone = facts.only(owned, account)
     is_aside = account not in owned.accounts
-    read = facts.read(
-        user_id=account.user_id, account=account, symbol=position.symbol, at=at,
-        owned=facts.only(owned, account) if is_aside else owned,
-    )  # fmt: skip
+    reading = partial(facts.read, user_id=account.user_id, account=account, symbol=position.symbol, at=at)
+    read = reading(owned=alone if is_aside else owned)
+    missing = read if isinstance(read, Missing) else None
+    if missing and not is_aside and len(owned.accounts) > 1:
+        read = reading(owned=alone)  # another account's broker does not hold up what protects here
     if isinstance(read, Missing):
-        raise Unavailable(f"The broker cannot be asked now: {read.detail}", headers={"Retry-After": "5"})
+        raise _unavailable(read)
     live = _live(position, read)
     if not read.instruments[(account.pk, position.symbol)].takes_stops:
         raise ChangeRefused("Positions carry no stops at this broker: place a stop order of its own instead.")
@@ -89,20 +92,39 @@ def change_stops(
     wanted = replace(live, **named)
     if is_aside and not _only_protects(live, wanted):
         raise ChangeRefused("The account is put aside: only a tighter stop-loss is accepted.")
+    if missing and not _only_protects(live, wanted):
+        raise _unavailable(missing)
     extra = _extra_risk(position, live=live, wanted=wanted, read=read, at=at)
     marked_s = time.monotonic()
     change = _claim(
-        position=position, wanted=wanted, live=live, extra=extra, read=read, actor=actor, reason=reason, at=at
-    )
+        position=position, wanted=wanted, live=live, extra=extra, read=read, missing=missing, actor=actor,
+        reason=reason, at=at,
+    )  # fmt: skip
     return _send(change, position=position, wanted=wanted, send_by_s=marked_s + orders.SEND_WITHIN_S)
 
 
+def _unavailable(missing: Missing) -> Unavailable:
+    return Unavailable(f"The broker cannot be asked now: {missing.detail}", headers={"Retry-After": "5"})
+
+
 def _live(position: BrokerPosition, read: Facts) -> VenuePosition:
+    """Return the position as it stands: with the stops that we have set last, where the list is from before that."""
     mine = next(each for each in read.accounts if each.account.pk == position.account_id)
     for held in mine.snapshot.positions:
         if held.venue_position_id == position.venue_position_id:
+            done = listed_late(position.changes, kind=ChangeKind.STOPS, asked_at=read.asked_at)
+            stops = stops_of(held)
+            if done and stops != done[-1].after and any(stops == change.before for change in done):
+                told: Any = {name: stop and Decimal(stop) for name, stop in done[-1].after.items()}
+                return replace(held, **told)
             return held
     raise ChangeRefused("The broker holds no such position any more.")
+
+
+def listed_late(changes: Manager[ChangeRequest], *, kind: ChangeKind, asked_at: datetime) -> list[ChangeRequest]:
+    """Return the changes that are done, and that a list asked for then may not show yet, the newest last."""
+    since = asked_at - facts.LISTED_WITHIN
+    return list(changes.filter(kind=kind, state=ChangeState.DONE, settled_at__gte=since).order_by("pk"))
 
 
 def _extra_risk(
@@ -146,11 +168,12 @@ def _claim(
     live: VenuePosition,
     extra: Decimal,
     read: Facts,
+    missing: Missing | None,
     actor: Actor,
     reason: str,
     at: datetime,
 ) -> ChangeRequest:
-    """Judge the change under the locks and store it as about to be sent."""
+    """Judge the change under the locks and store it as about to be sent. Takes: what is `missing` of other accounts."""
     account = position.account
     stats.lock(user_id=account.user_id, trading_date=at.date())
     position = BrokerPosition.objects.select_for_update(no_key=True).get(pk=position.pk)
@@ -171,6 +194,8 @@ def _claim(
     check = admission.judge_more_risk(
         account=account, extra=extra, symbol=position.symbol, facts=read, in_doubt=in_doubt, at=at
     )
+    if extra and missing:
+        raise _unavailable(missing)
     if extra and not check.passed:
         raise ChangeRefused(
             f"The wider stop could lose {money.as_text(extra)} USD more: {check.reason}, "
@@ -181,8 +206,8 @@ def _claim(
         kind=ChangeKind.STOPS,
         state=ChangeState.SENDING,
         position=position,
-        before=_stops(live),
-        after=_stops(wanted),
+        before=stops_of(live),
+        after=stops_of(wanted),
         extra_risk=money.ceil_to(extra, money.CENT),
         reason=reason,
         requested_by=actor.id,
@@ -283,6 +308,7 @@ def resolve(*, change_id: int, at: datetime) -> None:
     position = change.position
     if position is None or change.state not in IN_FLIGHT:
         return
+    asked_at = facts.database_clock()
     try:
         snapshot = accounts.broker_of(position.account).snapshot(symbols=[])
     except OutsideError as exc:
@@ -291,10 +317,13 @@ def resolve(*, change_id: int, at: datetime) -> None:
     held = next((p for p in snapshot.positions if p.venue_position_id == position.venue_position_id), None)
     if held is None and position.closed_at is None:
         return  # our books hold it: a list may be late, or of an error, and tells nothing of stops
-    if held is None or _stops(held) == change.after:
+    late = [each.before for each in listed_late(position.changes, kind=ChangeKind.STOPS, asked_at=asked_at)]
+    if held is not None and stops_of(held) == change.after in late:
+        return  # it may be shown as before our last change: a list that is late proves nothing
+    if held is None or stops_of(held) == change.after:
         _settle(change, state=ChangeState.DONE, wanted=held, answer="")
     elif _is_old(change):  # whoever has set others since: a request that was on its way would have arrived before
-        which = "the old stops" if _stops(held) == change.before else "stops that are neither the old nor the new"
+        which = "the old stops" if stops_of(held) == change.before else "stops that are neither the old nor the new"
         _settle(change, state=ChangeState.REFUSED, wanted=None, answer=f"The position shows {which}.")
 
 
@@ -303,7 +332,7 @@ def _is_old(change: ChangeRequest) -> bool:
     return (facts.database_clock() - change.sent_at).total_seconds() > settings.CHANGE_PROOF_S
 
 
-def _stops(position: VenuePosition) -> dict[str, str | None]:
+def stops_of(position: VenuePosition) -> dict[str, str | None]:
     """Write stops as they are stored and compared."""
     prices = {"stop_loss": position.stop_loss, "take_profit": position.take_profit}
     return {name: None if price is None else money.as_text(price) for name, price in prices.items()}

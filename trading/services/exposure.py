@@ -89,12 +89,13 @@ def position(facts: Facts | Missing, *, in_doubt: list[TradeLedger], symbol: str
         return Unknown(facts.reason, facts.detail)
     doubtful = {order.client_order_id: order for order in in_doubt}
     held: Figure = ZERO
+    seen = {each.account.pk for each in facts.accounts}  # what stands on others is counted by itself: `aside`
     for each in facts.accounts:
         _, counted = _split(each, doubtful)
         same = sum((p.quantity for p in counted if p.symbol == symbol and p.side is side), start=ZERO)
         held = plus(held, _units(facts, each.account.pk, symbol, same))
     for order in in_doubt:
-        if order.symbol == symbol and order.side == side and not order.venue_position_id:
+        if (order.symbol, order.side) == (symbol, side) and not order.venue_position_id and order.account_id in seen:
             held = plus(held, _units(facts, order.account_id, symbol, order.quantity))
     return held
 

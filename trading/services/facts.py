@@ -4,17 +4,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import LiteralString, NamedTuple
+from types import MappingProxyType
+from typing import LiteralString
 
 from django.db import connection
 
 from nexus.core import statements
 from nexus.core.errors import Invalid, OutsideError, Unavailable, Unreachable
 from nexus.idempotency.services import records
-from trading.models import BrokerPosition, TradableInstrument, TradingAccount
-from trading.rules import ZERO
-from trading.services import accounts, instruments
-from trading.states import PositionMode, Side
+from trading.models import TradableInstrument, TradingAccount
+from trading.services import accounts, instruments, unlisted
+from trading.services.unlisted import Missed, Newest
 from trading.types import AccountSnapshot, MarginQuestion, ProfitQuestion, Quote, VenuePosition
 
 # What our books hold open at each account: a terminal may list something of it late, or not at all. It stands there as
@@ -34,19 +34,6 @@ OWNED_AND_MADE: LiteralString = (
 )
 OF_USER: LiteralString = " WHERE trading_account.user_id = %(number)s AND trading_account.is_active"
 BY_ID: LiteralString = " ORDER BY trading_account.id"
-# The newest fills of some accounts, the newest first, and what our books hold of their positions.
-NEWEST: LiteralString = """
-    SELECT account.id, few.venue_position_id, position.quantity, few.part, few.booked_at, few.is_ours
-    FROM unnest(%(numbers)s::bigint[]) account (id) CROSS JOIN LATERAL (
-        SELECT id, venue_position_id, booked_at, CASE side WHEN 'BUY' THEN quantity ELSE -quantity END AS part,
-               order_id IS NOT NULL AS is_ours
-        FROM fill WHERE account_id = account.id
-        AND booked_at > %(since)s AND booked_at < 'infinity'
-        ORDER BY booked_at DESC LIMIT 32
-    ) few JOIN broker_positions position
-    ON position.account_id = account.id AND position.venue_position_id = few.venue_position_id
-    ORDER BY few.id DESC
-"""
 LISTED_WITHIN = timedelta(seconds=10)  # a terminal may show a position so late (mt5.md)
 HIDES = "The broker shows margin in use, and neither a position nor an order."
 
@@ -74,19 +61,6 @@ class Facts:
     quotes: Mapping[str, Quote]
     read_at: datetime  # what was booked since by the database's clock may not be in it
     asked_at: datetime  # the database's clock before the first broker was asked
-
-
-class Newest(NamedTuple):
-    """A fill of the last seconds: its account and position, what our books hold of that, what the fill has added, when
-    it was booked, and whether an order of ours made it. Units: signed lots.
-    """
-
-    account_id: int
-    venue_position_id: str
-    held: Decimal
-    part: Decimal
-    booked_at: datetime
-    is_ours: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +149,7 @@ def read(
     assert not connection.in_atomic_block
     owned = owned or owned_by(user_id)
     wanted = {symbol} if symbol else set()
+    newest: dict[int, list[Newest]] = {}
     try:
         parts = [
             _read_account(
@@ -182,6 +157,7 @@ def read(
                 owned,
                 symbols=wanted if each == account else set(),
                 questions=questions if each == account else NOTHING,
+                newest=newest,
                 at=at,
             )
             for each in owned.accounts
@@ -197,46 +173,29 @@ def read(
         quotes = shown | quotes if each != account else quotes | shown
         known |= {(each.pk, name): instrument for name, instrument in met.items()}
         taken.append(part)
-    return Facts(tuple(taken), known, quotes, read_at=unseen_since(owned, taken), asked_at=owned.read_at)
+    return Facts(tuple(taken), known, quotes, read_at=unseen_since(owned, taken, known=newest), asked_at=owned.read_at)
 
 
-def unseen_since(owned: Owned, taken: Iterable[AccountFacts]) -> datetime:
+def unseen_since(
+    owned: Owned, taken: Iterable[AccountFacts], *, known: Mapping[int, list[Newest]] = MappingProxyType({})
+) -> datetime:
     """Return when the oldest fill was booked that a broker does not show yet; when they were asked if all is shown.
 
     A terminal may list positions seconds late. One that stands there exactly as before our newest fills is as old as
     that: what has filled since would be counted neither as working nor as held. Which fills are new is asked only where
-    a list and our books are apart.
+    a list and our books are apart. Takes: those that are `known` by account.
     """
     apart = {}
     for each in taken:
         held = owned.held.get(each.account.pk, {})
-        if held and held.items() - (shown := _listed(each.snapshot)).items():
+        if held and held.items() - (shown := unlisted.listed(each.snapshot)).items():
             apart[each.account.pk] = shown
-    return min([owned.read_at, *unseen(_newest([*apart], owned), apart=apart)]) if apart else owned.read_at
-
-
-def unseen(newest: Iterable[Newest], *, apart: Mapping[int, Mapping[str, Decimal]]) -> list[datetime]:
-    """Return when those fills were booked that accounts do not show. Takes: what each shows, in signed lots."""
-    found = []
-    before: dict[tuple[int, str], Decimal] = {}  # what the positions were before the fills that were looked at
-    for fill in newest:
-        place = fill.account_id, fill.venue_position_id
-        quantity, stands = apart[fill.account_id].get(fill.venue_position_id, ZERO), before.get(place, fill.held)
-        if stands == quantity:
-            continue  # as it is shown: it has this fill, and those before it
-        before[place] = stands - fill.part
-        if before[place] == quantity:
-            found.append(fill.booked_at)
-    return found
-
-
-def _newest(account_ids: list[int], owned: Owned) -> list[Newest]:
-    given = {"numbers": account_ids, "since": owned.read_at - LISTED_WITHIN}
-    return [Newest._make(row) for row in statements.fetch(NEWEST, given)]
-
-
-def _listed(snapshot: AccountSnapshot) -> dict[str, Decimal]:
-    return {each.venue_position_id: each.quantity * each.side.direction for each in snapshot.positions}
+    unasked = [pk for pk in apart if pk not in known]
+    newest = [
+        *(unlisted.newest(unasked, since=owned.read_at - LISTED_WITHIN) if unasked else []),
+        *(fill for pk in apart for fill in known.get(pk, [])),
+    ]
+    return min([owned.read_at, *unlisted.unseen(newest, apart=apart)])
 
 
 def _signed(held: str) -> dict[str, Decimal]:
@@ -246,7 +205,13 @@ def _signed(held: str) -> dict[str, Decimal]:
 
 
 def _read_account(
-    account: TradingAccount, owned: Owned, *, symbols: set[str], questions: Questions, at: datetime
+    account: TradingAccount,
+    owned: Owned,
+    *,
+    symbols: set[str],
+    questions: Questions,
+    newest: dict[int, list[Newest]],
+    at: datetime,
 ) -> tuple[AccountFacts, dict[str, TradableInstrument]]:
     """Read one account. An instrument that is held or waited for and not met is learned and the account read again, and
     so it is with the prices of what our books hold and the venue does not list.
@@ -256,8 +221,12 @@ def _read_account(
     margin, profit = questions.margin, questions.profit
     names = sorted(symbols | _conversions(account, met.values()))
     snapshot = broker.snapshot(symbols=names, margin=margin, profit=profit)
-    missed = _missed(account, snapshot, owned)
-    strangers = {row.symbol for row in missed} | {order.symbol for order in snapshot.orders}
+    held = owned.held.get(account.pk, {})
+    missed: list[Missed] = []
+    if names_lacking := unlisted.lacking(snapshot, held=held):
+        newest[account.pk] = unlisted.newest([account.pk], since=owned.read_at - LISTED_WITHIN)
+        missed = unlisted.missed(account, snapshot, names=names_lacking, held=held, fills=newest[account.pk])
+    strangers = {each.row.symbol for each in missed} | {order.symbol for order in snapshot.orders}
     strangers = (strangers | {held.symbol for held in snapshot.positions}) - set(met)
     if not strangers and not missed:
         return AccountFacts(account, snapshot), met
@@ -269,7 +238,7 @@ def _read_account(
         except Unavailable as exc:
             raise Unreachable(f"A position in {name} cannot be valued: {exc}") from exc
     names = sorted(symbols | _conversions(account, met.values()))
-    beside = sorted(({row.symbol for row in missed} & set(met)) - set(names))
+    beside = sorted(({each.row.symbol for each in missed} & set(met)) - set(names))
     try:
         snapshot = broker.snapshot(symbols=[*names, *beside], margin=margin, profit=profit)
     except OutsideError:
@@ -277,51 +246,7 @@ def _read_account(
             raise
         # A price that cannot be had of what is not listed hides nothing else, and holds up no close.
         snapshot = broker.snapshot(symbols=names, margin=margin, profit=profit)
-    return AccountFacts(account, snapshot, _as_last_seen(missed, snapshot)), met
-
-
-def _missed(account: TradingAccount, snapshot: AccountSnapshot, owned: Owned) -> list[BrokerPosition]:
-    """Return what our books hold open and the venue does not list, other than as late: `unseen_since` tells of that,
-    and the order that made it counts. No order counts for what somebody else has opened.
-
-    It was closed there and the deal is not booked yet, or the list is not whole.
-    """
-    lacking = owned.held.get(account.pk, {}).keys() - {held.venue_position_id for held in snapshot.positions}
-    if not lacking:
-        return []
-    before: dict[str, Decimal] = {}
-    for fill in _newest([account.pk], owned):
-        name = fill.venue_position_id
-        before[name] = before.get(name, fill.held) - fill.part
-        if before[name] == 0 and fill.is_ours:
-            lacking.discard(name)
-    if not lacking:
-        return []
-    # What was closed in our books meanwhile is no more.
-    return list(
-        BrokerPosition.objects.filter(account=account, venue_position_id__in=lacking, closed_at=None).order_by("pk")
-    )
-
-
-def _as_last_seen(missed: Iterable[BrokerPosition], snapshot: AccountSnapshot) -> tuple[VenuePosition, ...]:
-    """Return what the venue does not list, as our books have it, at its price now. Where it nets, the symbol tells."""
-    is_hedging = snapshot.mode is PositionMode.HEDGING
-    listed = {held.venue_position_id if is_hedging else held.symbol for held in snapshot.positions}
-    found = []
-    for row in missed:
-        if (row.venue_position_id if is_hedging else row.symbol) in listed:
-            continue
-        quote = snapshot.quotes.get(row.symbol)
-        price = ZERO if quote is None else quote.bid if row.side is Side.BUY else quote.ask
-        found.append(
-            VenuePosition(
-                venue_position_id=row.venue_position_id, symbol=row.symbol, side=row.side, quantity=abs(row.quantity),
-                price_open=row.price_open, price_current=price if price > 0 else row.price_open,
-                stop_loss=row.stop_loss, take_profit=row.take_profit, profit=ZERO, swap=ZERO, client_order_id="",
-                opened_at=row.opened_at,
-            )
-        )  # fmt: skip
-    return tuple(found)
+    return AccountFacts(account, snapshot, unlisted.as_last_seen(missed, snapshot)), met
 
 
 def _conversions(account: TradingAccount, met: Iterable[TradableInstrument]) -> set[str]:

@@ -13,7 +13,7 @@ from risk.rules.limits import plus
 from risk.services import policy, stats
 from risk.states import StopLevel
 from risk.types import Access, Check, Evidence, Exposure, Figure, Freshness, Market, Shape, Stop, Unknown
-from trading.models import TradeLedger, TradingAccount
+from trading.models import TradingAccount
 from trading.rules import ZERO
 from trading.services import books, evidence, exposure, facts
 from trading.services.books import Books
@@ -86,10 +86,10 @@ def _exposure(
         order_value=ZERO,
         order_risk=ZERO,
         position_order=ZERO,
-        position_now=_larger_side(found, in_doubt=in_doubt, symbol=symbol),
-        positions_now=stands.positions,
-        loss_today=plus(stands.loss_today, known.aside),
-        aside=known.aside,
+        position_now=_larger_side(found, known, symbol=symbol),
+        positions_now=plus(stands.positions, known.aside.positions),
+        loss_today=plus(stands.loss_today, known.aside.cost),
+        aside=known.aside.known_cost,
         open_risk=stands.open_risk,
         reserved=stands.reserved + known.changing,
         margin_required=margin.required,
@@ -100,11 +100,14 @@ def _exposure(
     )
 
 
-def _larger_side(found: Facts | Missing, *, in_doubt: list[TradeLedger], symbol: str | None) -> Figure:
+def _larger_side(found: Facts | Missing, known: Books, *, symbol: str | None) -> Figure:
     """Return the larger of the two sides held: each side has the limit to itself."""
     if not symbol:
         return Unknown("SYMBOL_NOT_NAMED")
-    sides = [exposure.position(found, in_doubt=in_doubt, symbol=symbol, side=side) for side in Side]
+    sides = [
+        plus(exposure.position(found, in_doubt=known.in_doubt, symbol=symbol, side=side), known.aside.units[side])
+        for side in Side
+    ]
     return _larger(sides)
 
 

@@ -24,7 +24,7 @@ from risk.states import AdjustmentKind
 from trading import rules
 from trading.models import BrokerPosition, Fill, TradableInstrument, TradeLedger, TradingAccount
 from trading.services import protection, standing, terms
-from trading.services.changes import IN_FLIGHT
+from trading.services.changes import IN_FLIGHT, listed_late, stops_of
 from trading.states import ChangeKind, Delivery
 from trading.types import AccountSnapshot, Quote, VenueOrder, VenuePosition
 
@@ -80,6 +80,9 @@ def _keep_position(
     has_traded = Fill.objects.filter(account=account, venue_position_id=name, booked_at__gte=read_at)
     if not _differs(position, held) or has_traded.exists() or position.changes.filter(fresh).exists():
         return
+    done = listed_late(position.changes, kind=ChangeKind.STOPS, asked_at=read_at)
+    if any(change.before == stops_of(held) for change in done):
+        return  # the list is from before our change
     asked = TradeLedger.objects.filter(account=account, fills__venue_position_id=name, venue_position_id="")
     ours = list(asked.values_list("public_id", "stop_loss"))
     if {str(order_id) for order_id, _ in ours} & set(alerts.open_about(kind=protection.KIND)):
@@ -129,7 +132,8 @@ def _keep_order(
     order = TradeLedger.objects.locked().get(pk=order_id)
     known, usd = met[order.symbol]
     fresh = Q(state__in=IN_FLIGHT) | Q(settled_at__gte=read_at)
-    is_ours = order.changes.filter(fresh, kind=ChangeKind.TERMS).exists()
+    done = listed_late(order.changes, kind=ChangeKind.TERMS, asked_at=read_at)
+    is_ours = order.changes.filter(fresh, kind=ChangeKind.TERMS).exists() or terms.is_before(done, shown)
     if is_ours or order.delivery != Delivery.ACKED or not _is_moved(order, shown, known=known):
         return
     asked = standing.as_shown(order, shown, known=known)

@@ -136,7 +136,7 @@ def _take(
     except Refused as exc:
         raise Unavailable(f"This account cannot be traded now: {exc}") from exc
     owned = owned or facts.owned_by(user.pk)
-    if context.process:
+    if context.process or intent.is_reducing:
         owned = facts.only(owned, account)  # another account's broker does not hold up what is to be closed here
     known = owned.instruments.get((account.pk, intent.symbol))
     instrument = instruments.fresh(known, account=account, broker=broker, symbol=intent.symbol, at=at)

@@ -14,7 +14,7 @@ The ORM's way of the same steps is kept in tests/trading/twins.py, and a test ho
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, LiteralString
@@ -51,25 +51,37 @@ ONLY: LiteralString = """
         price_open = position_price(held.quantity, held.price_open, excluded.quantity, excluded.price_open),
         closed_at = CASE WHEN held.quantity + excluded.quantity = 0 THEN excluded.opened_at END,
         opened_at = CASE WHEN held.closed_at IS NULL THEN held.opened_at ELSE excluded.opened_at END,
-        stop_loss = CASE WHEN held.closed_at IS NULL THEN held.stop_loss ELSE excluded.stop_loss END,
-        take_profit = CASE WHEN held.closed_at IS NULL THEN held.take_profit ELSE excluded.take_profit END
+        stop_loss = CASE WHEN held.closed_at IS NULL AND held.quantity * (held.quantity + excluded.quantity) >= 0
+                         THEN held.stop_loss ELSE excluded.stop_loss END,
+        take_profit = CASE WHEN held.closed_at IS NULL AND held.quantity * (held.quantity + excluded.quantity) >= 0
+                           THEN held.take_profit ELSE excluded.take_profit END
 )""".replace("{columns}", ", ".join(_GIVEN)).replace("{values}", ", ".join(f"%(fill_{name})s" for name in _GIVEN))  # nosec B608
 HOLD: LiteralString = """
-UPDATE broker_positions SET quantity = held.quantity, price_open = held.price_open, closed_at = held.closed_at
+UPDATE broker_positions SET
+    quantity = held.quantity, price_open = held.price_open, closed_at = held.closed_at,
+    stop_loss = CASE WHEN held.is_turned THEN held.stop_loss ELSE broker_positions.stop_loss END,
+    take_profit = CASE WHEN held.is_turned THEN held.take_profit ELSE broker_positions.take_profit END
 FROM unnest(%(held_ids)s::bigint[], %(held_quantities)s::numeric[], %(held_prices)s::numeric[],
-            %(held_closed)s::timestamptz[]) AS held (id, quantity, price_open, closed_at)
+            %(held_closed)s::timestamptz[], %(held_turned)s::boolean[], %(held_stops)s::numeric[],
+            %(held_targets)s::numeric[])
+     AS held (id, quantity, price_open, closed_at, is_turned, stop_loss, take_profit)
 WHERE broker_positions.id = held.id
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a position is after a fill. Units: signed lots, negative when short."""
+    """What a position is after a fill, with new stops where it `is_turned` to the other side: those of the order, or
+    none that we know of. Units: signed lots, negative when short.
+    """
 
     position_id: int
     quantity: Decimal
     price_open: Decimal
     closed_at: datetime | None
+    is_turned: bool = False
+    stop_loss: Decimal | None = None
+    take_profit: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +123,11 @@ def book(account_id: int, report: FillReport, *, order: TradeLedger | None, slip
     after = rules.apply_fill(Holding(quantity, price_open), signed_quantity=signed, price=report.price)
     closed_at = report.filled_at if after.quantity == 0 else None
     count(row)
-    return Booked(row, Held(position_id, after.quantity, money.half_even_to(after.price, PRICE_STEP), closed_at))
+    held = Held(position_id, after.quantity, money.half_even_to(after.price, PRICE_STEP), closed_at)
+    if quantity * after.quantity < 0:
+        stops = (order.stop_loss, order.take_profit) if order else (None, None)
+        held = replace(held, is_turned=True, stop_loss=stops[0], take_profit=stops[1])
+    return Booked(row, held)
 
 
 def count(fill: Fill) -> None:
@@ -158,4 +174,7 @@ def _arrays(held: Iterable[Held]) -> Mapping[str, Any]:
         "held_quantities": [row.quantity for row in rows],
         "held_prices": [row.price_open for row in rows],
         "held_closed": [row.closed_at for row in rows],
+        "held_turned": [row.is_turned for row in rows],
+        "held_stops": [row.stop_loss for row in rows],
+        "held_targets": [row.take_profit for row in rows],
     }

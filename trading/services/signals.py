@@ -11,6 +11,7 @@ from django.conf import settings
 from nexus.core import statements
 from risk.services import limits, stats
 from risk.states import LimitKind
+from risk.types import Unknown
 from trading import selectors
 from trading.rules import ZERO
 from trading.services import aside
@@ -84,7 +85,10 @@ def headroom(*, at: datetime) -> Iterator[tuple[str, str, Decimal]]:
         else:
             lost[account.user_id] += row.loss_today + row.open_risk
     for user_id, cost in aside.costs(trading_date=at.date()).items():
-        lost[user_id] += cost
+        if isinstance(cost, Unknown):
+            unknown.add(user_id)
+        else:
+            lost[user_id] += cost
     days = stats.days(trading_date=at.date())
     for account in owned:
         day = days.get(account.user_id)

@@ -208,7 +208,7 @@ def _ours(orders: Sequence[TradeLedger], each: AccountFacts, *, symbol: str, sid
     return [
         Piece(
             order.quantity,
-            shown[order.client_order_id].stop_loss if order.client_order_id in shown else order.stop_loss,
+            _further(order, shown[order.client_order_id]) if order.client_order_id in shown else order.stop_loss,
             order.risk - order.restopped,
             order.value,
             order.risk,
@@ -217,6 +217,14 @@ def _ours(orders: Sequence[TradeLedger], each: AccountFacts, *, symbol: str, sid
         if (order.account_id, order.symbol, order.side) == (each.account.pk, symbol, side)
         and not order.venue_position_id
     ]
+
+
+def _further(order: TradeLedger, shown: VenueOrder) -> Decimal | None:
+    """Return the stop of a working order that is further away, as we know it or as it is shown: a list may be late."""
+    if order.stop_loss is None or shown.stop_loss is None:
+        return None
+    further: Decimal = (min if order.side == Side.BUY else max)(order.stop_loss, shown.stop_loss)
+    return further
 
 
 def _strange(each: AccountFacts, *, symbol: str, side: Side, facts: Facts) -> list[Piece]:

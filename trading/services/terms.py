@@ -5,7 +5,7 @@ Source: execution reference §10. The quantity is not changed: another quantity 
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -41,7 +41,7 @@ from trading.services import (
     venues,
 )
 from trading.services.cancels import NotCancelable
-from trading.services.changes import IN_FLIGHT, ChangeInFlight, ChangeRefused
+from trading.services.changes import IN_FLIGHT, ChangeInFlight, ChangeRefused, listed_late
 from trading.services.evidence import NOBODY, Question
 from trading.services.facts import Facts, Missing
 from trading.states import ChangeKind, ChangeState, Delivery, OrderType, TimeInForce
@@ -123,10 +123,21 @@ def _as_shown(order: TradeLedger, *, read: Facts) -> OrderIntent:
             if stands.stop_price is not None and each.order_type is OrderType.LIMIT:
                 stands = replace(stands, order_type=OrderType.LIMIT, stop_price=None)
             stop, limit = (each.price, each.limit_price) if stands.stop_price is not None else (None, each.price)
+            done = listed_late(order.changes, kind=ChangeKind.TERMS, asked_at=read.asked_at)
+            if is_before(done, each):  # the list: what we have set last stands
+                prices: Any = {name: text and Decimal(text) for name, text in done[-1].after.items() if name in PRICES}
+                return replace(stands, **prices)
             return replace(
                 stands, stop_price=stop, limit_price=limit, stop_loss=each.stop_loss, take_profit=each.take_profit
             )
     raise NotChangeable("The order does not work at the broker any more.")
+
+
+def is_before(done: Sequence[ChangeRequest], shown: VenueOrder) -> bool:
+    """Tell whether an order is shown with terms from before changes that are done. Takes: them, the newest last."""
+    terms = _shown(shown)
+    is_old = any(terms == _wanted(change.before, shown) for change in done)
+    return is_old and terms != _wanted(done[-1].after, shown)
 
 
 @transaction.atomic(durable=True)
@@ -279,6 +290,7 @@ def resolve(*, change_id: int) -> None:
     if order.delivery == Delivery.DONE:
         _settle(request, state=ChangeState.REFUSED, answer=Refused("The order has ended."))
         return
+    asked_at = facts.database_clock()
     try:
         snapshot = accounts.broker_of(order.account).snapshot(symbols=[])
     except OutsideError as exc:
@@ -288,6 +300,9 @@ def resolve(*, change_id: int) -> None:
     if working is None:
         return  # it has filled or ended: the order's own resolution tells, and then this one settles
     is_old = (facts.database_clock() - request.sent_at).total_seconds() > settings.CHANGE_PROOF_S
+    late = listed_late(order.changes, kind=ChangeKind.TERMS, asked_at=asked_at)
+    if _shown(working) == _wanted(request.after, working) in [_wanted(each.before, working) for each in late]:
+        return  # it may be shown as before our last change: a list that is late proves nothing
     if _shown(working) == _wanted(request.after, working):
         _settle(request, state=ChangeState.DONE, answer=None)
     elif is_old and _shown(working) == _wanted(request.before, working):

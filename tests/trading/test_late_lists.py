@@ -1,0 +1,130 @@
+"""What is counted of a netted position, and of an order, that the terminal lists as they were, or not at all."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.utils.timezone import now
+
+from nexus.alerts.models import Alert
+from tests.trading.test_netted_stops import BESIDE, FAR, HELD, place
+from trading.brokers.mt5.adapter import Mt5Broker
+from trading.brokers.mt5.emulator import constants as mt5
+from trading.models import BrokerPosition, TradeLedger
+from trading.services import facts, terms, watch
+from trading.states import Side
+from trading.types import AccountSnapshot, VenuePosition
+
+__all__ = ["place"]
+
+
+@pytest.fixture
+def shows(monkeypatch) -> Callable[..., None]:
+    """Let the terminal list positions otherwise than they are."""
+    whole = Mt5Broker.snapshot
+
+    def otherwise(change: Callable[[VenuePosition], VenuePosition | None]) -> None:
+        def listed(self: Mt5Broker, **words: Any) -> AccountSnapshot:
+            shown = whole(self, **words)
+            changed = tuple(each for each in map(change, shown.positions) if each is not None)
+            return replace(shown, positions=changed, margin_used=Decimal(0))
+
+        monkeypatch.setattr(Mt5Broker, "snapshot", listed)
+
+    return otherwise
+
+
+def nothing(held: VenuePosition) -> None:
+    """List no position."""
+    assert held
+
+
+def loss(order: TradeLedger) -> dict[str, Any]:
+    """Return how an order was held against the day's loss."""
+    found: dict[str, Any] = next(each for each in order.checks if each["name"] == "DAILY_LOSS")
+    return found
+
+
+@pytest.mark.parametrize("is_listed", [False, True])
+def test_what_somebody_else_has_added_counts_while_the_list_is_from_before_it(
+    place, request, settings, shows, is_listed
+):
+    """Our order of the same seconds counts for its own part alone; and nobody knows the stop of the whole by now."""
+    settings.UNSTOPPED_MOVE, settings.DAILY_LOSS_LIMIT = Decimal("0.05"), Decimal(10_000)
+    first, paper = place("0.01", "1.0840"), request.node.paper
+    paper.control.manual_trade(paper.login, "EURUSD", mt5.ORDER_TYPE_BUY, "1", sl="1.0700")
+    watch.look(account_id=first.account_id, at=now())
+    small = {"quantity": Decimal("0.01"), "stop_loss": Decimal("1.0840")}
+
+    shows(lambda held: replace(held, **small) if is_listed else None)
+
+    # 5 % of 1.08490 on 100,000 units.
+    assert Decimal(loss(place("20", "1.0840"))["used"]) >= Decimal("5424.50")
+
+
+def test_a_stop_that_an_order_has_brought_counts_where_its_position_is_not_listed(place, settings, shows, monkeypatch):
+    monkeypatch.setattr(facts, "LISTED_WITHIN", timedelta())
+    settings.DAILY_LOSS_LIMIT = Decimal(5000)
+    place(*HELD)
+    place(*FAR)
+    whole = loss(place("20", "1.0840"))["used"]
+
+    shows(nothing)
+
+    assert Decimal(whole) > Decimal("1771.25")
+    assert loss(place("20", "1.0840"))["used"] == whole
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_a_position_that_was_turned_has_no_stop_of_its_other_side(
+    place, request, settings, shows, is_ours, monkeypatch
+):
+    """Below the market the stop of what was long bounds nothing of what is short."""
+    monkeypatch.setattr(facts, "LISTED_WITHIN", timedelta())
+    settings.DAILY_LOSS_LIMIT = Decimal(5000)
+    first, paper = place(*HELD), request.node.paper
+    shows(nothing)
+    if is_ours:
+        place("1", "1.1000", Side.SELL)
+    else:
+        paper.control.manual_trade(paper.login, "EURUSD", mt5.ORDER_TYPE_SELL, "1", sl="1.1000")
+        watch.look(account_id=first.account_id, at=now())
+
+    held, check = BrokerPosition.objects.get(), loss(place("20", "1.0840"))
+
+    assert (held.quantity, held.stop_loss) == (Decimal("-0.5"), Decimal("1.1") if is_ours else None)
+    # 1.1000 may fill at 1.10055: 0.01555 from 1.08500 on 50,000 units.
+    assert Decimal(check["used"]) >= Decimal("777.50") if is_ours else check["reason"] == "OPEN_RISK_NOT_BOUNDED"
+
+
+def test_new_terms_of_a_waiting_order_count_while_the_terminal_lists_the_old_ones(place, request, settings):
+    settings.DAILY_LOSS_LIMIT = Decimal(5000)
+    first, paper = place("0.01", "1.0830", waits_at="1.0840"), request.node.paper
+    paper.control.inject("orders_delay", seconds=9, times=None)
+
+    def change(**wanted: str) -> str:
+        prices = {name: Decimal(price) for name, price in wanted.items()}
+        return terms.change(user=first.user, order_id=first.pk, terms=prices, reason="", at=now()).state
+
+    assert change(stop_loss="1.0500") == "DONE"
+    watch.look(account_id=first.account_id, at=now())
+    order = place(*HELD)
+    paper.control.calm()  # what was late stays so
+    paper.control.inject("timeout_before_accept")
+    assert change(stop_loss="1.0830") == "UNKNOWN"
+    lost = first.changes.latest("pk")
+    terms.resolve(change_id=lost.pk)
+    lost.refresh_from_db()
+    assert lost.state == "UNKNOWN"  # it is listed as before both
+    lost.delete()
+    paper.control.inject("orders_delay", seconds=9, times=None)
+    assert change(take_profit="1.1000") == "DONE"
+
+    first.refresh_from_db()
+    (working,) = paper.truth()["working"]
+    assert (first.stop_loss, working["sl"], working["tp"]) == (Decimal("1.05"), 105000, 110000)
+    assert not Alert.objects.filter(kind="TERMS_MOVED").exists()
+    assert order.restopped == BESIDE
