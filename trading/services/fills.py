@@ -4,11 +4,9 @@ Limits gate intentions, never facts: whatever a broker has done is booked, howev
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
-from types import MappingProxyType
-from typing import Any
 
 import structlog
 from django.conf import settings
@@ -18,35 +16,29 @@ from django.db.models import QuerySet
 from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
 from nexus.audit.services import trail
-from nexus.audit.types import Actor, Target
+from nexus.audit.types import Target
 from nexus.core import metrics, money, statements
 from nexus.core.jobs import enqueue
-from nexus.idempotency.services import records
 from risk.services import adjustments
 from risk.states import AdjustmentKind
 from trading import rules, selectors
 from trading.models import Fill, IllegalTransition, TradeLedger, TradingAccount
-from trading.services import busts, settling
+from trading.services import busts, settling, transitions
 from trading.services.settling import Booked, Held
 from trading.states import (
     FILLED,
     REJECTED,
     SENDING,
     UNKNOWN,
-    CancelState,
     Delivery,
     FillKind,
     OrderStatus,
-    RejectedBy,
     Side,
-    State,
     VenueState,
 )
 from trading.types import FillReport, OrderReport
 
 log = structlog.get_logger(__name__)
-
-BROKER = Actor.system("broker")
 
 
 @transaction.atomic(durable=True)
@@ -75,7 +67,7 @@ def settle(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLed
     if to not in (FILLED, REJECTED) or not _is_plain(order, report=report, fills=fills):
         return record(order_id=order.pk, report=report, at=at)
     try:
-        _follow(order, to, report=report, standing=fills, at=at, only=fills[0] if fills else None)
+        transitions.follow(order, to, report=report, standing=fills, at=at, only=fills[0] if fills else None)
     except (IllegalTransition, IntegrityError):
         return record(order_id=order.pk, report=report, at=at)
     for fill in fills:
@@ -100,7 +92,7 @@ def lose(*, order_id: int, detail: str, at: datetime) -> TradeLedger:
     """Say that an order may or may not have arrived (move 7). Its reservation stays; somebody will ask."""
     order = TradeLedger.objects.locked().get(pk=order_id)
     if order.delivery == Delivery.SENDING:
-        _move(order, UNKNOWN, reason="OUTCOME_UNKNOWN", evidence={"detail": detail}, at=at)
+        transitions.move(order, UNKNOWN, reason="OUTCOME_UNKNOWN", evidence={"detail": detail}, at=at)
     return order
 
 
@@ -162,34 +154,10 @@ def follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLed
     gone = {fill.reverses for fill in fills}
     has_new = any(fill.kind is FillKind.ORDER and fill.venue_fill_id not in gone for fill in booked)
     why = busts.KIND if any(fill.kind is FillKind.BUST for fill in booked) else ""
-    _follow(order, to, report=report, standing=standing, at=at, is_late=has_new, why=why, held=held)
+    transitions.follow(order, to, report=report, standing=standing, at=at, is_late=has_new, why=why, held=held)
     _adjust(order, fills=fills, booked=booked, before=before, at=at)
     _warn(order, report=report, fills=fills, has_new=has_new, at=at)
     return order
-
-
-def _follow(
-    order: TradeLedger,
-    to: State,
-    *,
-    report: OrderReport,
-    standing: list[Fill],
-    at: datetime,
-    is_late: bool = False,
-    why: str = "",
-    held: Sequence[Held] = (),
-    only: Fill | None = None,
-) -> None:
-    _move(
-        order,
-        to,
-        reason=_reason(report, to=to) or why,
-        evidence={"venue_state": report.state.value, "code": report.code, "words": report.reason[:300]},
-        at=at,
-        facts=_facts(order, report=report, to=to, standing=standing, is_late=is_late),
-        held=held,
-        only=only,
-    )
 
 
 def _belongs(order: TradeLedger, fill: FillReport) -> bool:
@@ -200,77 +168,6 @@ def _belongs(order: TradeLedger, fill: FillReport) -> bool:
     same_ticket = not order.venue_order_id or not fill.venue_order_id or order.venue_order_id == fill.venue_order_id
     same_way = fill.side == order.side or bool(order.other_position_id)
     return fill.kind is FillKind.ORDER and same_ticket and same_way
-
-
-def _facts(
-    order: TradeLedger, *, report: OrderReport, to: State, standing: list[Fill], is_late: bool
-) -> dict[str, Any]:
-    """Return what is written beside the move: sums of the stored fills, never figures from the report."""
-    average = rules.average_price((fill.quantity, fill.price) for fill in standing)
-    filled = sum((fill.quantity for fill in standing), start=rules.ZERO)
-    leaves = max(rules.ZERO, order.quantity - filled)
-    ticket = report.venue_order_id or next((fill.venue_order_id for fill in report.fills), "")
-    facts: dict[str, Any] = {
-        "filled_quantity": filled,
-        "average_price": None if average is None else money.half_even_to(average, settling.PRICE_STEP),
-        "overfill_quantity": max(rules.ZERO, filled - order.quantity),
-        "reserved": rules.reserved_for(order.risk, leaves=leaves, quantity=order.quantity),
-        "venue_order_id": order.venue_order_id or ticket,
-    }
-    if to.status is OrderStatus.REJECTED:
-        facts |= {
-            "rejected_by": RejectedBy.LOCAL if report.is_local else RejectedBy.BROKER,
-            "reason": _reason(report, to=to),
-            "reason_detail": report.reason[:300],
-        }
-    if order.delivery == Delivery.DONE and is_late:
-        facts |= {"late_fill": True, "rejected_by": "", "reason": "LATE_FILL"}
-    if to.delivery is Delivery.DONE and order.cancel in (CancelState.REQUESTED, CancelState.UNKNOWN):
-        # Filled wins over canceled; any other end is the broker's own word that the order has ended.
-        facts["cancel"] = CancelState.REFUSED if to.status is OrderStatus.FILLED else CancelState.DONE
-    return facts
-
-
-def _reason(report: OrderReport, *, to: State) -> str:
-    if to.status is not OrderStatus.REJECTED:
-        return ""
-    if report.state is VenueState.NEVER_SENT:
-        return "NOT_AT_BROKER"
-    return f"BROKER_{report.code}"[:64] if report.code else "BROKER_REFUSED"
-
-
-def _move(
-    order: TradeLedger,
-    to: State,
-    *,
-    reason: str,
-    evidence: dict[str, Any],
-    at: datetime,
-    facts: Mapping[str, Any] = MappingProxyType({}),
-    held: Sequence[Held] = (),
-    only: Fill | None = None,
-) -> None:
-    came_from, is_done = order.state, to.delivery is Delivery.DONE
-    event = trail.event(
-        action=f"order.{(to.delivery if to is UNKNOWN else to.status).lower()}",
-        actor=BROKER,
-        target=Target("order", str(order.public_id)),
-        detail={
-            "before": str(came_from),
-            "after": str(to),
-            "reason": reason,
-            "filled_quantity": facts.get("filled_quantity", order.filled_quantity),
-            "average_price": facts.get("average_price", order.average_price),
-            "reserved": rules.ZERO if is_done else facts.get("reserved", order.reserved),
-            **evidence,
-        },
-        occurred_at=at,
-    )
-    closing = records.closing(object_id=str(order.public_id), at=at) if is_done else {}
-    beside = settling.beside(held=held, event=event, closing=closing, only=only)
-    order.move(to, at=at, reason=reason, evidence=evidence, facts=facts, beside=beside)
-    if is_done and came_from.delivery is not Delivery.SENDING:  # nobody looks for an order that is being sent
-        alerts.close_alert(dedupe_key=f"order-unknown:{order.public_id}", at=at)
 
 
 def _book_own(order: TradeLedger, own: list[FillReport], *, alone: bool, at: datetime) -> tuple[list[Fill], list[Held]]:
@@ -328,7 +225,7 @@ def _book_other(account: TradingAccount, report: FillReport, *, at: datetime) ->
     settling.hold([booked.held if report.kind is FillKind.BUST else busts.in_order(booked)])
     trail.record(
         action="fill.booked_external" if report.kind is FillKind.ORDER else "fill.booked_by_broker",
-        actor=BROKER,
+        actor=transitions.BROKER,
         target=Target("trading_account", str(account.public_id)),
         detail={
             "venue_fill_id": report.venue_fill_id,

@@ -1,0 +1,121 @@
+"""How an order moves to where its broker puts it (execution reference §2): one statement with all that goes with it."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+from nexus.alerts.services import alerts
+from nexus.audit.services import trail
+from nexus.audit.types import Actor, Target
+from nexus.core import money
+from nexus.idempotency.services import records
+from trading import rules
+from trading.models import Fill, TradeLedger
+from trading.services import settling
+from trading.services.settling import Held
+from trading.states import UNKNOWN, CancelState, Delivery, OrderStatus, RejectedBy, State, VenueState
+from trading.types import OrderReport
+
+BROKER = Actor.system("broker")
+
+
+def follow(
+    order: TradeLedger,
+    to: State,
+    *,
+    report: OrderReport,
+    standing: list[Fill],
+    at: datetime,
+    is_late: bool = False,
+    why: str = "",
+    held: Sequence[Held] = (),
+    only: Fill | None = None,
+) -> None:
+    """Move an order to where a report puts it, with the sums of its fills. Takes: as `move`; the fills `standing`."""
+    move(
+        order,
+        to,
+        reason=_reason(report, to=to) or why,
+        evidence={"venue_state": report.state.value, "code": report.code, "words": report.reason[:300]},
+        at=at,
+        facts=_facts(order, report=report, to=to, standing=standing, is_late=is_late),
+        held=held,
+        only=only,
+    )
+
+
+def move(
+    order: TradeLedger,
+    to: State,
+    *,
+    reason: str,
+    evidence: dict[str, Any],
+    at: datetime,
+    facts: Mapping[str, Any] = MappingProxyType({}),
+    held: Sequence[Held] = (),
+    only: Fill | None = None,
+) -> None:
+    """Move an order, and write its audit event and all that goes with it in the same statement.
+
+    Takes: the positions `held` that its fills have made and that are not written yet; `only`, its one fill where that
+    is not booked yet. Raises: IllegalTransition when somebody else was faster.
+    """
+    came_from, is_done = order.state, to.delivery is Delivery.DONE
+    event = trail.event(
+        action=f"order.{(to.delivery if to is UNKNOWN else to.status).lower()}",
+        actor=BROKER,
+        target=Target("order", str(order.public_id)),
+        detail={
+            "before": str(came_from),
+            "after": str(to),
+            "reason": reason,
+            "filled_quantity": facts.get("filled_quantity", order.filled_quantity),
+            "average_price": facts.get("average_price", order.average_price),
+            "reserved": rules.ZERO if is_done else facts.get("reserved", order.reserved),
+            **evidence,
+        },
+        occurred_at=at,
+    )
+    closing = records.closing(object_id=str(order.public_id), at=at) if is_done else {}
+    beside = settling.beside(held=held, event=event, closing=closing, only=only)
+    order.move(to, at=at, reason=reason, evidence=evidence, facts=facts, beside=beside)
+    if is_done and came_from.delivery is not Delivery.SENDING:  # nobody looks for an order that is being sent
+        alerts.close_alert(dedupe_key=f"order-unknown:{order.public_id}", at=at)
+
+
+def _facts(
+    order: TradeLedger, *, report: OrderReport, to: State, standing: list[Fill], is_late: bool
+) -> dict[str, Any]:
+    """Return what is written beside the move: sums of the stored fills, never figures from the report."""
+    average = rules.average_price((fill.quantity, fill.price) for fill in standing)
+    filled = sum((fill.quantity for fill in standing), start=rules.ZERO)
+    leaves = max(rules.ZERO, order.quantity - filled)
+    ticket = report.venue_order_id or next((fill.venue_order_id for fill in report.fills), "")
+    facts: dict[str, Any] = {
+        "filled_quantity": filled,
+        "average_price": None if average is None else money.half_even_to(average, settling.PRICE_STEP),
+        "overfill_quantity": max(rules.ZERO, filled - order.quantity),
+        "reserved": rules.reserved_for(order.risk, leaves=leaves, quantity=order.quantity),
+        "venue_order_id": order.venue_order_id or ticket,
+    }
+    if to.status is OrderStatus.REJECTED:
+        facts |= {
+            "rejected_by": RejectedBy.LOCAL if report.is_local else RejectedBy.BROKER,
+            "reason": _reason(report, to=to),
+            "reason_detail": report.reason[:300],
+        }
+    if order.delivery == Delivery.DONE and is_late:
+        facts |= {"late_fill": True, "rejected_by": "", "reason": "LATE_FILL"}
+    if to.delivery is Delivery.DONE and order.cancel in (CancelState.REQUESTED, CancelState.UNKNOWN):
+        # Filled wins over canceled; any other end is the broker's own word that the order has ended.
+        facts["cancel"] = CancelState.REFUSED if to.status is OrderStatus.FILLED else CancelState.DONE
+    return facts
+
+
+def _reason(report: OrderReport, *, to: State) -> str:
+    if to.status is not OrderStatus.REJECTED:
+        return ""
+    if report.state is VenueState.NEVER_SENT:
+        return "NOT_AT_BROKER"
+    return f"BROKER_{report.code}"[:64] if report.code else "BROKER_REFUSED"
