@@ -183,6 +183,7 @@ def test_a_page_that_hears_nothing_says_so(tab):
     expect(mine.page.locator("#pulse")).to_have_text("Disconnected: reconnecting", timeout=WAIT_MS)
     expect(mine.page.locator("body")).to_have_class(re.compile("stale"))
     mine.page.context.set_offline(False)
+    mine.complaints.clear()  # the browser notes what it could not ask for meanwhile
 
 
 def test_an_ended_session_leads_to_the_login(tab, ground: Stage):
