@@ -17,7 +17,7 @@ from nexus.core import prepared, statements
 from trading.brokers.mt5.client import GatewayClient
 from trading.brokers.mt5.gateway.journal import Journal
 from trading.models import TradeLedger
-from trading.services import admission, fills, orders, storing
+from trading.services import admission, fills, orders, storing, transitions
 
 Step = Callable[[], None]
 
@@ -90,7 +90,7 @@ def on(owner: Any, name: str, *, before: Step | None = None, after: Step | None 
 # Only the commit of the transaction in hand: the calls before it commit in peace.
 _AT_COMMIT = on(BaseDatabaseWrapper, "commit", before=die)
 _AT_ANSWER = on(http.client.HTTPConnection, "getresponse", before=die)
-_AT_BOOKING = on(fills, "_move", after=_AT_COMMIT)
+_AT_BOOKING = on(transitions, "move", after=_AT_COMMIT)
 
 
 def in_steps(step: Step) -> Step:

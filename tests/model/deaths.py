@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from trading.services import fills, orders
+from trading.services import fills, orders, transitions
 
 
 class Died(BaseException):
@@ -25,7 +25,7 @@ DEATHS: dict[str, tuple[Any, str, bool, bool]] = {
     "committed, not sent": (orders, "send", False, False),
     "answered, not booked": (fills, "settle", False, True),
     "booked, not committed": (fills, "_book", True, True),
-    "moved, not committed": (fills, "_move", True, True),
+    "moved, not committed": (transitions, "move", True, True),
 }
 
 
@@ -41,7 +41,8 @@ def death(name: str) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(owner, function, begin_and_die if has_begun else _die)
-        if owner is fills and has_begun:  # between two statements of one transaction: not where all is one statement
+        # Between two statements of one transaction: not where all is one statement.
+        if owner in (fills, transitions) and has_begun:
             patch.setattr(fills, "_is_plain", lambda *_, **__: False)
         try:
             yield
