@@ -187,7 +187,14 @@ class NoWireBroker:
         """Refuse: positions have no stops here."""
         raise Refused("positions have no stops here")
 
-    def close_by(self, *, client_order_id: str, venue_position_id: str, other_position_id: str) -> OrderReport:
+    def close_by(
+        self,
+        *,
+        client_order_id: str,
+        venue_position_id: str,
+        other_position_id: str,
+        send_by_s: float | None = None,
+    ) -> OrderReport:
         """Refuse: a netting account has nothing to close by."""
         raise Refused("a netting account has nothing to close by")
 

@@ -203,3 +203,23 @@ def test_a_change_that_was_held_up_until_it_may_be_taken_for_lost_is_sent_no_mor
     assert (answer.json()["state"], ChangeRequest.objects.get().answer.count("held up")) == ("REFUSED", 1)
     (stands,) = paper.truth()["positions" if what == "stops" else "working"]
     assert stands["sl"] == (108000 if what == "stops" else 107900)  # points, as before
+
+
+@pytest.mark.parametrize("what", ["order", "resting", "close", "close by"])
+def test_an_order_that_was_held_up_for_too_long_is_not_sent(client, paper, monkeypatch, what):
+    """Its account may have another gateway by now, whose journal swore that it was never sent."""
+    place(client, MARKET)
+    place(client, MARKET | {"action": "SELL", "quantity": "0.02", "stop_loss": "1.0900"})
+    bought, sold = sorted(client.get("/trading/positions").json()["results"], key=lambda row: row["side"])
+    before = paper.truth()
+    monkeypatch.setattr(orders, "SEND_WITHIN_S", 0.0)
+
+    match what:
+        case "order" | "resting":
+            answer = place(client, MARKET if what == "order" else LIMIT)
+        case _:
+            against = {"against": sold["id"]} if what == "close by" else {}
+            answer = act(client, f"/trading/positions/{bought['id']}/close", against).json()
+
+    assert (answer["status"], answer["reason"], answer["reserved"]) == ("REJECTED", "BROKER_UNREACHABLE", "0")
+    assert [paper.truth()[name] for name in ("positions", "working")] == [before["positions"], before["working"]]

@@ -86,7 +86,7 @@ class Broker(Protocol):
     def submit(self, order: OrderRequest) -> OrderReport:
         """Send the order, exactly once for its `client_order_id` however often this is called.
 
-        After its `send_by_s` nothing leaves us for a venue that cannot be made to refuse it: it may be proven absent.
+        After its `send_by_s` nothing leaves us: it may be proven absent.
         Raises: Refused for a definitive refusal, Unreachable when nothing left us, OutcomeUnknown for all else.
         """
         ...
@@ -115,10 +115,17 @@ class Broker(Protocol):
         """
         ...
 
-    def close_by(self, *, client_order_id: str, venue_position_id: str, other_position_id: str) -> OrderReport:
+    def close_by(
+        self,
+        *,
+        client_order_id: str,
+        venue_position_id: str,
+        other_position_id: str,
+        send_by_s: float | None = None,
+    ) -> OrderReport:
         """Close a position against an opposite one of the same instrument, once for its `client_order_id`.
 
-        The report carries one fill for each of the two positions.
+        The report carries one fill for each of the two positions. After its `send_by_s` it is as with `submit`.
         Raises: Refused, also where the venue knows no such thing; Unreachable; OutcomeUnknown.
         """
         ...

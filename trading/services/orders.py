@@ -350,6 +350,7 @@ def _submit(order: TradeLedger, *, send_by_s: float) -> OrderReport:
         client_order_id=order.client_order_id,
         venue_position_id=order.venue_position_id,
         other_position_id=order.other_position_id,
+        send_by_s=send_by_s,
     )
 
 

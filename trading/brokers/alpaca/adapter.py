@@ -188,7 +188,14 @@ class AlpacaBroker:
         """Refuse: a position at Alpaca carries no stops."""
         raise Refused("positions at Alpaca carry no stops", code="STOPS_NOT_OFFERED")
 
-    def close_by(self, *, client_order_id: str, venue_position_id: str, other_position_id: str) -> OrderReport:
+    def close_by(
+        self,
+        *,
+        client_order_id: str,
+        venue_position_id: str,
+        other_position_id: str,
+        send_by_s: float | None = None,
+    ) -> OrderReport:
         """Refuse: an account at Alpaca has one position of each symbol."""
         raise Refused("an account at Alpaca has no opposite positions", code="CLOSE_BY_NOT_OFFERED")
 

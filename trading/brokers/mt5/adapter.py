@@ -107,9 +107,18 @@ class Mt5Broker:
         Raises: Refused for a definitive refusal, Unreachable when nothing left us, OutcomeUnknown for all else.
         """
         build = self._market if order.order_type is OrderType.MARKET else self._pending
-        return self._trade(order.client_order_id, lambda: build(order), sent_at=order.sent_at)
+        return self._trade(
+            order.client_order_id, lambda: build(order), sent_at=order.sent_at, send_by_s=order.send_by_s
+        )
 
-    def close_by(self, *, client_order_id: str, venue_position_id: str, other_position_id: str) -> OrderReport:
+    def close_by(
+        self,
+        *,
+        client_order_id: str,
+        venue_position_id: str,
+        other_position_id: str,
+        send_by_s: float | None = None,
+    ) -> OrderReport:
         """Close a position against an opposite one, once for its `client_order_id`. Its fills are one of each."""
 
         def build() -> TerminalRequest:
@@ -120,7 +129,7 @@ class Mt5Broker:
                 symbol = self._terms(first.position.symbol)
                 return changes.close_by(client_order_id, first, second, terms=symbol)
 
-        return self._trade(client_order_id, build)
+        return self._trade(client_order_id, build, send_by_s=send_by_s)
 
     def cancel(self, *, cancel_id: str, venue_order_id: str) -> None:
         """Ask the venue to cancel a working order, once for its `cancel_id`. Only `order_report` proves that it did."""
@@ -257,11 +266,16 @@ class Mt5Broker:
         return Terms.of_symbol(batch.result(1))
 
     def _trade(
-        self, client_order_id: str, build: Callable[[], TerminalRequest], *, sent_at: datetime | None = None
+        self,
+        client_order_id: str,
+        build: Callable[[], TerminalRequest],
+        *,
+        sent_at: datetime | None = None,
+        send_by_s: float | None,
     ) -> OrderReport:
         """Send what may be filled, and report what became of it."""
         magic = self._magic(client_order_id)
-        document = self._send(client_order_id, build, sent_at=sent_at)
+        document = self._send(client_order_id, build, sent_at=sent_at, send_by_s=send_by_s)
         try:
             with wire.understanding():
                 trail = answers.trail(client_order_id, magic, document)
@@ -282,13 +296,7 @@ class Mt5Broker:
         """Send what changes something that stands, and return when the venue has accepted it."""
         if not _INTENT.fullmatch(intent_id):
             raise Refused(f"{intent_id!r} is no name for a change", code="CHANGE_ID_NOT_VALID")
-
-        def build_in_time() -> TerminalRequest:
-            request = build()
-            require_in_time(send_by_s)
-            return request
-
-        document = self._send(intent_id, build_in_time)
+        document = self._send(intent_id, build, send_by_s=send_by_s)
         try:
             outcome, refused = answers.classify(document)
         except wire.BadAnswer as exc:
@@ -298,7 +306,14 @@ class Mt5Broker:
         if outcome is Outcome.UNKNOWN:
             raise OutcomeUnknown(str(refused)) from refused
 
-    def _send(self, intent_id: str, build: Callable[[], TerminalRequest], *, sent_at: datetime | None = None) -> Any:
+    def _send(
+        self,
+        intent_id: str,
+        build: Callable[[], TerminalRequest],
+        *,
+        sent_at: datetime | None = None,
+        send_by_s: float | None = None,
+    ) -> Any:
         """Return the journal's word on a request that was called and answered, or raise what it means.
 
         Our own refusal is raised only once the journal has sworn that nothing was sent before, and never will be. A
@@ -313,6 +328,7 @@ class Mt5Broker:
                 _require_old_enough(document, sent_at)
                 raise refusal from None
         else:
+            require_in_time(send_by_s)
             document = self._session.send(intent_id, request)
         try:
             with wire.understanding():
