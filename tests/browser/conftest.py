@@ -47,13 +47,6 @@ def opening(ground: Stage, browser: Browser) -> Iterator[Callable[..., Tab]]:
         each.page.context.close()
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist's own, which reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Share the tests out between two processes: those with the common installation, and those with one of their own.
-
-    The stop comes last of all: the trader of every other test has nothing to do after it.
-    """
-    items.sort(key=lambda item: item.name.startswith("test_z_"))
-    for item in items:
-        names = getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("common" if "ground" in names else "own"))
+    """Let the stop come last of all: the trader of every other test has nothing to do after it."""
+    items.sort(key=lambda item: item.path.name == "test_stopped.py")

@@ -224,17 +224,3 @@ def test_a_broker_that_goes_silent_and_comes_back_is_seen(tab, ground: Stage):
 
     expect(mine.page.locator("[data-live=equity]")).to_have_text(re.compile(r"\d\.\d\d$"), timeout=60_000)
     expect(card).not_to_have_class(re.compile(r"\bstale\b"), timeout=60_000)
-
-
-def test_z_a_stop_is_said_on_every_open_page(tab, ground: Stage):
-    """The last of all: nothing is opened on the account after it."""
-    mine = tab().login()
-    mine.settle()
-
-    ground.post("/trading/disable", {"reason": "Enough for today."})
-
-    expect(mine.page.locator("#state .stop")).to_contain_text("Enough for today.", timeout=WAIT_MS)
-    assert mine.findings() == []
-    fill(mine)
-    expect(mine.page.locator("#answer .note.bad")).to_contain_text("Trading is stopped")
-    assert mine.page.locator("#answer form").count() == 0
