@@ -186,7 +186,8 @@ def forgotten(account: TradingAccount, *, at: datetime) -> None:
 
 @transaction.atomic(durable=True)
 def _move(account: TradingAccount, gateway_url: str, *, actor: Actor, at: datetime) -> TradingAccount:
-    AccountFigures.objects.filter(account=account).update(journal_run="", journal_beats=0)  # its lock is first elsewhere
+    # The figures' lock is the first elsewhere too.
+    AccountFigures.objects.filter(account=account).update(journal_run="", journal_beats=0)
     before, account.gateway_url = account.gateway_url, gateway_url
     account.moved_at = statements.fetch_only("SELECT clock_timestamp()")[0]
     account.save(update_fields=["gateway_url", "moved_at"])
