@@ -28,7 +28,8 @@ from trading.services import orders
 def moment(monkeypatch) -> SimpleNamespace:
     """A clock of the door that stands until it is moved, however slow the machine is."""
     clock = SimpleNamespace(at=now())
-    monkeypatch.setattr(views, "now", lambda: clock.at)
+    execute = orders.execute
+    monkeypatch.setattr(views.orders, "execute", lambda **given: execute(**given | {"at": clock.at}))
     monkeypatch.setattr(orders, "time", SimpleNamespace(monotonic=lambda: 0.0))
     return clock
 

@@ -194,7 +194,7 @@ class Sender:
 
 
 def as_dict(record: Record | None, journal: Journal, *, now: float) -> dict[str, Any]:
-    """Return how an intent stands, as it crosses the wire. `journal_created_at` and `journal_runs` bound what the journal can know."""
+    """Return how an intent stands, as it crosses the wire, and what bounds what the journal can know."""
     if record is None:
         raise LookupError("the intent is not in the journal")
     return {
