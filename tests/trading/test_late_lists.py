@@ -11,10 +11,11 @@ from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
 from tests.trading.test_netted_stops import BESIDE, FAR, HELD, place
+from tests.trading.test_resolution import key
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BrokerPosition, TradeLedger
-from trading.services import facts, terms, watch
+from trading.services import closes, facts, terms, watch
 from trading.states import Side
 from trading.types import AccountSnapshot, VenuePosition
 
@@ -128,3 +129,29 @@ def test_new_terms_of_a_waiting_order_count_while_the_terminal_lists_the_old_one
     assert (first.stop_loss, working["sl"], working["tp"]) == (Decimal("1.05"), 105000, 110000)
     assert not Alert.objects.filter(kind="TERMS_MOVED").exists()
     assert order.restopped == BESIDE
+
+
+def test_two_trades_that_end_where_they_began_hide_no_stop_of_the_first(place, request, settings):
+    """The list is from before both, and shows as many lots as there are: with the stop that the first has replaced."""
+    settings.DAILY_LOSS_LIMIT = Decimal(5000)
+    held, paper = place(*HELD), request.node.paper
+    paper.control.inject("positions_delay", seconds=9, times=None)
+    place(*FAR)
+    position = BrokerPosition.objects.get()
+    closes.close(user=held.user, position=position, quantity=Decimal(FAR[0]), key=key(position), at=now())
+    assert BrokerPosition.objects.get().quantity == Decimal("0.5")
+
+    order = place("0.01", "1.0840")
+
+    assert Decimal(loss(order)["used"]) >= Decimal("1771.25")
+
+
+def test_somebody_else_s_two_trades_that_end_where_they_began_leave_a_stop_that_nobody_knows(place, request, settings):
+    settings.DAILY_LOSS_LIMIT = Decimal(5000)
+    held, paper = place(*HELD), request.node.paper
+    paper.control.inject("positions_delay", seconds=9, times=None)
+    paper.control.manual_trade(paper.login, "EURUSD", mt5.ORDER_TYPE_BUY, "0.01", sl="1.0500")
+    paper.control.manual_trade(paper.login, "EURUSD", mt5.ORDER_TYPE_SELL, "0.01")
+    watch.look(account_id=held.account_id, at=now())
+
+    assert loss(place("0.01", "1.0840"))["reason"] == "OPEN_RISK_NOT_BOUNDED"

@@ -1,7 +1,7 @@
 """What the brokers say now of everything a trader holds. Network only: no transaction is open here."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from nexus.idempotency.services import records
 from trading.models import TradableInstrument, TradingAccount
 from trading.services import accounts, instruments, unlisted
 from trading.services.unlisted import Missed, Newest
+from trading.states import PositionMode
 from trading.types import AccountSnapshot, MarginQuestion, ProfitQuestion, Quote, VenuePosition
 
 # What our books hold open at each account: a terminal may list something of it late, or not at all. It stands there as
@@ -40,16 +41,25 @@ HIDES = "The broker shows margin in use, and neither a position nor an order."
 
 @dataclass(frozen=True, slots=True)
 class AccountFacts:
-    """One account of the trader, read live. `unlisted` is what our books hold there and the venue does not list."""
+    """One account of the trader, read live. `unlisted` is what our books hold there and the venue does not list;
+    `stops` are those, by name of their position, that its list may hide.
+    """
 
     account: TradingAccount
     snapshot: AccountSnapshot
     unlisted: tuple[VenuePosition, ...] = ()
+    stops: Mapping[str, Decimal | None] = field(default_factory=dict)
 
     @property
     def positions(self) -> tuple[VenuePosition, ...]:
         """Return everything that may be held: for what it can lose, and never for what it could close."""
-        return (*self.snapshot.positions, *self.unlisted)
+        shown = (
+            replace(each, stop_loss=self.stops[each.venue_position_id])
+            if each.venue_position_id in self.stops
+            else each
+            for each in self.snapshot.positions
+        )
+        return (*shown, *self.unlisted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,8 +238,12 @@ def _read_account(
         missed = unlisted.missed(account, snapshot, names=names_lacking, held=held, fills=newest[account.pk])
     strangers = {each.row.symbol for each in missed} | {order.symbol for order in snapshot.orders}
     strangers = (strangers | {held.symbol for held in snapshot.positions}) - set(met)
+    may_hide = snapshot.mode is not PositionMode.HEDGING and any(held.stop_loss for held in snapshot.positions)
+    if may_hide and account.pk not in newest:
+        newest[account.pk] = unlisted.newest([account.pk], since=owned.read_at - LISTED_WITHIN)
+    fills = newest[account.pk] if may_hide else []
     if not strangers and not missed:
-        return AccountFacts(account, snapshot), met
+        return AccountFacts(account, snapshot, stops=unlisted.hidden_stops(snapshot, fills)), met
     for name in sorted(strangers):
         try:
             met[name] = instruments.get(account=account, broker=broker, symbol=name, at=at)
@@ -246,7 +260,8 @@ def _read_account(
             raise
         # A price that cannot be had of what is not listed hides nothing else, and holds up no close.
         snapshot = broker.snapshot(symbols=names, margin=margin, profit=profit)
-    return AccountFacts(account, snapshot, unlisted.as_last_seen(missed, snapshot)), met
+    unseen = unlisted.as_last_seen(missed, snapshot)
+    return AccountFacts(account, snapshot, unseen, unlisted.hidden_stops(snapshot, fills)), met
 
 
 def _conversions(account: TradingAccount, met: Iterable[TradableInstrument]) -> set[str]:
