@@ -10,12 +10,15 @@ import pytest
 from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
+from nexus.audit.types import Actor
+from risk.states import ControlScope
+from tests.stops import stop
 from tests.trading.test_netted_stops import BESIDE, FAR, HELD, place
 from tests.trading.test_resolution import key
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BrokerPosition, TradeLedger
-from trading.services import closes, facts, terms, watch
+from trading.services import changes, closes, facts, terms, watch
 from trading.states import Side
 from trading.types import AccountSnapshot, VenuePosition
 
@@ -155,3 +158,21 @@ def test_somebody_else_s_two_trades_that_end_where_they_began_leave_a_stop_that_
     watch.look(account_id=held.account_id, at=now())
 
     assert loss(place("0.01", "1.0840"))["reason"] == "OPEN_RISK_NOT_BOUNDED"
+
+
+def test_a_stop_is_not_widened_as_if_it_were_tightened_while_the_list_is_from_before_an_order(place, request, settings):
+    """The order has brought a nearer one to the whole: beside that what is asked for is wider."""
+    settings.DAILY_LOSS_LIMIT = Decimal(3000)
+    held, paper = place("0.5", "1.0500"), request.node.paper
+    paper.control.inject("positions_delay", seconds=9, times=None)
+    place("0.01", "1.0840")
+    stop(scope=ControlScope.ACCOUNT, key=str(held.account_id))
+
+    with pytest.raises(changes.ChangeRefused, match="tighter"):
+        changes.change_stops(
+            position_id=BrokerPosition.objects.get().pk, stops={"stop_loss": Decimal("1.0600")},
+            actor=Actor.system("t"), reason="", at=now(),
+        )  # fmt: skip
+
+    (position,) = paper.truth()["positions"]
+    assert position["sl"] == 108400
