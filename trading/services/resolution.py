@@ -115,6 +115,12 @@ def tell_of_living(account: TradingAccount, snapshot: AccountSnapshot, *, read_a
         alerts.close_alerts(dedupe_keys=[_living_key(name) for name in gone], at=at)
 
 
+def told_aside() -> list[str]:
+    """Return by what key people were told of such orders on accounts that are put aside: nobody looks there again."""
+    told = TradeLedger.objects.filter(account__is_active=False, public_id__in=alerts.open_about(kind=STILL_WORKS))
+    return [_living_key(str(name)) for name in told.values_list("public_id", flat=True)]
+
+
 def _living_key(name: str) -> str:
     return f"still-works:{name}"
 
