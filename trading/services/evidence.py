@@ -179,7 +179,7 @@ def usage_of(counts: Counts, *, past: stats.History, day: stats.Day, facts: Fact
     quantity = day.quantity_admitted - counts.undone_quantity + counts.carried_quantity
     return Usage(
         orders_today=Decimal(day.orders_admitted),
-        orders_this_hour=Decimal(stats.orders_this_hour(day, clock=counts.clock)),
+        orders_this_hour=Decimal(stats.orders_this_hour(day, clock=counts.clock) + past.this_hour),
         orders_last_second=Decimal(counts.requests),
         quantity_today=quantity + sum((each.quantity for each in counts.strange), start=ZERO),
         value_today=owed if isinstance(owed, Unknown) else value + money.ceil_to(owed, CENT),
