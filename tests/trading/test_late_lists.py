@@ -18,7 +18,7 @@ from tests.trading.test_resolution import key
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BrokerPosition, TradeLedger
-from trading.services import changes, closes, facts, terms, watch
+from trading.services import changes, closes, facts, terms, unlisted, watch
 from trading.states import Side
 from trading.types import AccountSnapshot, VenuePosition
 
@@ -158,6 +158,19 @@ def test_somebody_else_s_two_trades_that_end_where_they_began_leave_a_stop_that_
     watch.look(account_id=held.account_id, at=now())
 
     assert loss(place("0.01", "1.0840"))["reason"] == "OPEN_RISK_NOT_BOUNDED"
+
+
+def test_fills_are_asked_for_only_where_a_list_shows_another_stop_than_they_have_brought(place, monkeypatch):
+    """It is a round trip more: most orders in an instrument bring the stop that is there."""
+    asked = []
+    monkeypatch.setattr(unlisted, "newest", lambda *args, **_: asked.append(args) or [])
+    place(*HELD)
+    place("0.01", HELD[1])
+    place("0.01", "1.0839")
+    assert asked == []
+
+    place("0.01", "1.0840")
+    assert len(asked) == 1
 
 
 def test_a_stop_is_not_widened_as_if_it_were_tightened_while_the_list_is_from_before_an_order(place, request, settings):
