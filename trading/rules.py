@@ -42,6 +42,16 @@ FUTURE_TOLERANCE = timedelta(seconds=2)
 JUMP_WINDOW = timedelta(seconds=60)
 
 
+def still_remembers(remembers: Mapping[str, int], known: tuple[str, int]) -> bool:
+    """Tell whether what stands before a venue remembers at least what it was known to remember: `known`, one of its
+    runs and how far that had come.
+
+    Another one, or an older copy of the same that was put back, has never heard of that run, or not of its end.
+    """
+    run, beats = known
+    return not run or remembers.get(run, -1) >= beats
+
+
 def quote_fault(
     quote: Quote | None,
     *,

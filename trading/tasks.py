@@ -92,7 +92,7 @@ def watch_accounts(**_future: object) -> None:
 @shared_task(name="trading.watch_account", soft_time_limit=30)
 def watch_account(*, account_id: int, **_future: object) -> None:
     """Look at one account."""
-    watch.take_turn(account_id=account_id, at=now())
+    watch.take_turn(account_id=account_id, at=facts.database_clock())
 
 
 @shared_task(name="trading.follow_stops", soft_time_limit=20)

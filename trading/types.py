@@ -1,7 +1,7 @@
 """What crosses trading's borders: intents coming in, facts read from brokers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
@@ -135,6 +135,7 @@ class AccountSnapshot:
     profit_asked: Decimal | None = None  # likewise of `ProfitQuestion`
     pause_s: float = 0  # how long the venue is to be left alone: it has said that too much was asked of it
     credit: Decimal = Decimal(0)  # lent by the venue: in the equity, and no part of the balance
+    remembers: Mapping[str, int] = field(default_factory=dict)  # see `rules.still_remembers`
 
     @property
     def hides_something(self) -> bool:
@@ -302,6 +303,7 @@ class OrderReport:
     is_defect: bool = False  # the refusal says that the request itself was not valid
     stops_missing: bool = False  # a position that these fills made stands without a stop that the order asked for
     is_shown: bool = True  # False: the venue has said that it took the order, and no list of its shows it or its end
+    remembers: Mapping[str, int] = field(default_factory=dict)  # of who swears that it was never sent, likewise
 
 
 @dataclass(frozen=True, slots=True)

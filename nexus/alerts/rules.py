@@ -17,7 +17,9 @@ def pause(attempts: int) -> timedelta:
 # Where docs/runbooks/ says what to do about each kind. A test holds this to every alert that the code opens.
 RUNBOOKS: Mapping[str, str] = {
     **dict.fromkeys(("TRADING_STOPPED", "STOP_NOT_FOLLOWED", "SWEEP_NOT_PROVEN"), "stops"),
-    **dict.fromkeys(("HEALTH_DEGRADED", "ACCOUNT_NOT_WATCHED", "MARGIN_LEVEL_LOW", "ACCOUNT_REFUSED"), "accounts"),
+    **dict.fromkeys(
+        ("HEALTH_DEGRADED", "ACCOUNT_NOT_WATCHED", "MARGIN_LEVEL_LOW", "ACCOUNT_REFUSED", "JOURNAL_CHANGED"), "accounts"
+    ),
     **dict.fromkeys(
         (
             "ORDER_UNKNOWN", "CHANGE_UNKNOWN", "ORDER_STILL_WORKS", "LATE_FILL", "OVERFILL", "STOPS_MISSING",
@@ -40,7 +42,7 @@ HAPPENED = frozenset(
     {
         "LATE_FILL", "OVERFILL", "EXTERNAL_FILL", "FILL_TAKEN_BACK", "HIGH_SLIPPAGE", "REQUEST_NOT_VALID",
         "TERMS_MOVED", "ACCOUNT_REFUSED", "STOP_ACCOUNT_REFUSED", "STOP_STOP_LOSS_REFUSED", "API_KEY_ADDRESS",
-        "BREAK_GLASS", "LINK_NOT_DELIVERED",
+        "BREAK_GLASS", "LINK_NOT_DELIVERED", "JOURNAL_CHANGED",
     }
 )  # fmt: skip
 FAMILIES: Mapping[str, str] = {"STOP_": "stops", "SUSPICION_": "people"}  # kinds with a name behind it: one section

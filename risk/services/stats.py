@@ -28,10 +28,14 @@ WHERE id = %(counted_day)s
 """
 PAST = Part(
     """
-    SELECT coalesce(sum(orders_admitted), 0), coalesce(sum(value_admitted), 0) FROM user_daily_stats
+    SELECT coalesce(sum(orders_admitted), 0), coalesce(sum(value_admitted), 0), (
+        SELECT coalesce(sum(orders_this_hour), 0) FROM user_daily_stats
+        WHERE user_id = %(user)s AND trading_date IN (%(date)s - 1, %(date)s + 1)
+          AND hour_started_at = date_trunc('hour', clock_timestamp(), 'UTC')
+    ) FROM user_daily_stats
     WHERE user_id = %(user)s AND trading_date >= %(date)s - 30 AND trading_date < %(date)s
     """,
-    width=2,
+    width=3,
 )
 STARTS = Part(
     """
@@ -44,13 +48,15 @@ STARTS = Part(
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """How many orders a user had admitted in the last 30 days, and their value together.
+    """How many orders a user had admitted in the last 30 days, and their value together; and how many of this hour are
+    on another day's row: those around midnight that were asked for on one side of it and admitted on the other.
 
     Units: `value` in USD.
     """
 
     orders: int
     value: Decimal
+    this_hour: int = 0
 
 
 def lock(*, user_id: int, trading_date: date) -> UserDailyStats:

@@ -8,9 +8,9 @@ from django.test import Client
 
 from accounts.models import User
 from tests.factories.accounts import PASSWORD, UserFactory
-from tests.trading.conftest import _always_true, account, execute, floor, paper, trader
+from tests.trading.conftest import _always_true, account, ahead, execute, floor, paper, trader
 
-__all__ = ["_always_true", "account", "execute", "floor", "paper", "trader"]
+__all__ = ["_always_true", "account", "ahead", "execute", "floor", "paper", "trader"]
 
 TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
 

@@ -11,7 +11,7 @@ from risk.states import LimitKind
 from tests.pages.conftest import Browser
 from tests.trading.conftest import brief, limit
 from trading.models import BrokerPosition, TradeLedger
-from trading.services import accounts
+from trading.services import accounts, facts
 from trading.states import Side
 
 HIDDEN = re.compile(r'<input type="hidden" name="([a-z_]+)" value="([^"]*)"')
@@ -63,6 +63,14 @@ def test_looking_leaves_no_trace(browser, account, execute, paper, settings, new
     assert len(paper.deals()) == 1
     assert not Alert.objects.filter(kind__startswith="SUSPICION").exists()
     assert not [event for event in new_events()[before:] if event.action.startswith("order.")]
+
+
+def test_one_clock_dates_orders_whichever_server_is_asked(browser, account, paper, ahead):
+    browser.send("/ticket/send", sending(shown(browser, written(account))), page="/ticket")
+    path = f"/positions/{BrokerPosition.objects.get().public_id}/close"
+    browser.send(path, {"quantity": "0.1", "key": "k" * 16}, page="/positions")
+
+    assert TradeLedger.objects.filter(created_at__lte=facts.database_clock()).count() == 2
 
 
 @pytest.mark.threat(15)

@@ -2,12 +2,13 @@
 
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from django.utils.timezone import now
 
 from accounts.models import User
@@ -101,6 +102,18 @@ def link(user: User) -> TradingAccount:
     )
     sights.note(account_id=account.pk)
     return account
+
+
+@pytest.fixture
+def ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This server's clock is ahead of the database's."""
+
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime.now(tz) + timedelta(seconds=1.5)
+
+    monkeypatch.setattr(timezone, "datetime", Ahead)
 
 
 @pytest.fixture

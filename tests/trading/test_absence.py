@@ -1,5 +1,6 @@
 """An order is not proven absent while the broker holds something else of its instrument than our books say."""
 
+import sqlite3
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
@@ -10,6 +11,8 @@ import pytest
 from django.db.models import F
 from django.utils.timezone import now
 
+from nexus.alerts.models import Alert
+from nexus.audit.models import Event
 from nexus.audit.types import Actor
 from nexus.core.errors import OutcomeUnknown
 from tests.fakes import paper as paper_broker
@@ -20,8 +23,9 @@ from trading.brokers import registry
 from trading.brokers.mt5 import session
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
+from trading.brokers.mt5.gateway.journal import Journal
 from trading.models import BrokerPosition, TradeLedger, TradingAccount
-from trading.services import accounts, closes, resolution
+from trading.services import accounts, closes, resolution, watch
 from trading.states import Delivery, OrderStatus, OrderType, TimeInForce, VenueState
 from trading.types import OrderReport
 
@@ -103,6 +107,91 @@ def test_a_gateway_by_which_the_account_was_not_reached_swears_to_nothing(execut
         assert (found.delivery, found.reserved) == (Delivery.UNKNOWN, found.risk)
     move(account, "")
     assert resolution.resolve(order_id=order.pk, at=now()).delivery == Delivery.ACKED
+
+
+def look(account: TradingAccount, paper: Paper) -> None:
+    """Look at the account, as the watch does, and let the journal's time go on."""
+    watch.look(account_id=account.pk, at=now())
+    paper.journal.beat()
+
+
+@pytest.mark.parametrize("is_seen", [True, False], ids=["the watch sees it first", "the resolver sees it first"])
+def test_another_gateway_at_the_address_of_the_settings_swears_to_nothing(
+    execute, paper, account, settings, tmp_path, is_seen
+):
+    """Nobody has moved the account: the address is another, or another machine has taken it over."""
+    look(account, paper)
+    paper.control.inject("timeout_after_accept")
+    order = execute(brief(**RESTING))
+    (tmp_path / "other").mkdir()
+    with paper_broker.paper(tmp_path / "other") as other:
+        other.quote("EURUSD", "1.08490", "1.08500")
+        other.journal.created_at -= 3600
+        settings.MT5_GATEWAY_URL = other.url
+        for _ in range(2):
+            if is_seen:
+                look(account, other)
+            found = resolution.resolve(order_id=order.pk, at=now())
+            assert (found.delivery, found.reserved) == (Delivery.UNKNOWN, found.risk)
+    settings.MT5_GATEWAY_URL = paper.url
+
+    assert resolution.resolve(order_id=order.pk, at=now()).delivery == Delivery.ACKED
+    alert = Alert.objects.get(kind="JOURNAL_CHANGED")
+    assert (alert.object_id, alert.severity) == (str(account.public_id), "WARNING")
+    assert Event.objects.filter(action="trading.journal_changed").exists()
+
+
+@pytest.mark.parametrize("is_seen", [True, False], ids=["the watch sees it first", "the resolver sees it first"])
+def test_an_older_copy_of_a_journal_swears_to_nothing(execute, paper, account, tmp_path, is_seen):
+    """A backup was put back: it is as old as the journal that it was made of, and knows nothing of what came since."""
+    paper.journal.created_at -= 3600
+    look(account, paper)
+    copy(tmp_path, to="backup.db")
+    paper.journal.beat()
+    look(account, paper)
+    paper.control.inject("timeout_after_accept")
+    order = execute(brief(**RESTING))
+    put_back(paper, tmp_path / "backup.db")
+    paper.journal.beat()
+    if is_seen:
+        look(account, paper)
+
+    found = resolution.resolve(order_id=order.pk, at=now())
+
+    assert found.delivery in (Delivery.UNKNOWN, Delivery.ACKED)  # the broker shows it
+    assert found.reserved == found.risk
+    assert resolution.resolve(order_id=order.pk, at=now()).delivery == Delivery.ACKED
+    assert Alert.objects.filter(kind="JOURNAL_CHANGED").exists()
+
+
+def test_a_gateway_that_was_started_again_with_its_journal_is_believed(execute, paper, account, tmp_path, monkeypatch):
+    paper.journal.created_at -= 3600
+    look(account, paper)
+    look(account, paper)
+
+    def lose(*_: object) -> None:
+        raise OutcomeUnknown("it never left us")
+
+    monkeypatch.setattr(Mt5Broker, "submit", lose)
+    order = execute()
+    put_back(paper, tmp_path / "journal.db")
+
+    assert resolution.resolve(order_id=order.pk, at=now()).delivery == Delivery.DONE
+    look(account, paper)
+    assert not Alert.objects.filter(kind="JOURNAL_CHANGED").exists()
+
+
+def copy(folder: Path, *, to: str) -> None:
+    """Back the journal up while its gateway runs."""
+    with sqlite3.connect(folder / "journal.db") as source, sqlite3.connect(folder / to) as copied:
+        source.backup(copied)
+
+
+def put_back(paper: Paper, path: Path) -> None:
+    """Let the gateway begin anew on this file."""
+    created_at = paper.journal.created_at
+    paper.journal.__dict__.update(Journal(path).__dict__)
+    paper.journal.created_at = created_at
 
 
 @pytest.mark.parametrize(("moved_s", "delivery"), [(-61, Delivery.DONE), (-59, Delivery.UNKNOWN)])

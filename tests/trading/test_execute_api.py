@@ -12,7 +12,8 @@ from nexus.idempotency.models import IdempotencyRecord
 from risk.models import UserDailyStats
 from tests.client import ApiClient
 from tests.factories.accounts import UserFactory
-from trading.models import TradeLedger
+from trading.models import BrokerPosition, TradeLedger
+from trading.services import facts
 
 BRIEF = (
     '{"symbol": "EURUSD", "action": "BUY", "quantity": 0.1, "entry_price": 1.0850, "stop_loss": 1.0800, '
@@ -38,6 +39,18 @@ def test_the_brief_works_as_printed_on_both_prefixes(trader, paper, prefix):
     }  # fmt: skip
     loss = next(check for check in order["checks"] if check["name"] == "DAILY_LOSS")
     assert (loss["limit"], loss["used"], loss["asked"], loss["headroom"]) == ("1000", "0", "58.3", "1000")
+
+
+def test_one_clock_dates_orders_whichever_server_is_asked(trader, paper, ahead):
+    """Around midnight each server's own would name another day, and another row for the limits of day and hour."""
+    client = ApiClient().login(trader)
+
+    opened = send(client, BRIEF)
+    path = f"/trading/positions/{BrokerPosition.objects.get().public_id}/close"
+    closed = client.post(path, {}, idempotency_key=uuid.uuid4().hex)
+
+    assert [answer.status_code for answer in (opened, closed)] == [201, 201]
+    assert TradeLedger.objects.filter(created_at__lte=facts.database_clock()).count() == 2
 
 
 @pytest.mark.parametrize("failure", [OperationalError, InterfaceError])

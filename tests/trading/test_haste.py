@@ -19,7 +19,6 @@ from tests.client import ApiClient
 from tests.threads import together
 from tests.trading.conftest import brief
 from tests.trading.desk import MARKET
-from trading.api import views
 from trading.models import TradeLedger
 from trading.services import orders
 
@@ -28,7 +27,8 @@ from trading.services import orders
 def moment(monkeypatch) -> SimpleNamespace:
     """A clock of the door that stands until it is moved, however slow the machine is."""
     clock = SimpleNamespace(at=now())
-    monkeypatch.setattr(views, "now", lambda: clock.at)
+    execute = orders.execute
+    monkeypatch.setattr(orders, "execute", lambda **given: execute(**given | {"at": clock.at}))
     monkeypatch.setattr(orders, "time", SimpleNamespace(monotonic=lambda: 0.0))
     return clock
 

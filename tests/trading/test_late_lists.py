@@ -10,11 +10,15 @@ import pytest
 from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
+from nexus.audit.types import Actor
+from risk.states import ControlScope
+from tests.stops import stop
 from tests.trading.test_netted_stops import BESIDE, FAR, HELD, place
+from tests.trading.test_resolution import key
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BrokerPosition, TradeLedger
-from trading.services import facts, terms, watch
+from trading.services import changes, closes, facts, terms, unlisted, watch
 from trading.states import Side
 from trading.types import AccountSnapshot, VenuePosition
 
@@ -128,3 +132,60 @@ def test_new_terms_of_a_waiting_order_count_while_the_terminal_lists_the_old_one
     assert (first.stop_loss, working["sl"], working["tp"]) == (Decimal("1.05"), 105000, 110000)
     assert not Alert.objects.filter(kind="TERMS_MOVED").exists()
     assert order.restopped == BESIDE
+
+
+def test_two_trades_that_end_where_they_began_hide_no_stop_of_the_first(place, request, settings):
+    """The list is from before both, and shows as many lots as there are: with the stop that the first has replaced."""
+    settings.DAILY_LOSS_LIMIT = Decimal(5000)
+    held, paper = place(*HELD), request.node.paper
+    paper.control.inject("positions_delay", seconds=9, times=None)
+    place(*FAR)
+    position = BrokerPosition.objects.get()
+    closes.close(user=held.user, position=position, quantity=Decimal(FAR[0]), key=key(position), at=now())
+    assert BrokerPosition.objects.get().quantity == Decimal("0.5")
+
+    order = place("0.01", "1.0840")
+
+    assert Decimal(loss(order)["used"]) >= Decimal("1771.25")
+
+
+def test_somebody_else_s_two_trades_that_end_where_they_began_leave_a_stop_that_nobody_knows(place, request, settings):
+    settings.DAILY_LOSS_LIMIT = Decimal(5000)
+    held, paper = place(*HELD), request.node.paper
+    paper.control.inject("positions_delay", seconds=9, times=None)
+    paper.control.manual_trade(paper.login, "EURUSD", mt5.ORDER_TYPE_BUY, "0.01", sl="1.0500")
+    paper.control.manual_trade(paper.login, "EURUSD", mt5.ORDER_TYPE_SELL, "0.01")
+    watch.look(account_id=held.account_id, at=now())
+
+    assert loss(place("0.01", "1.0840"))["reason"] == "OPEN_RISK_NOT_BOUNDED"
+
+
+def test_fills_are_asked_for_only_where_a_list_shows_another_stop_than_they_have_brought(place, monkeypatch):
+    """It is a round trip more: most orders in an instrument bring the stop that is there."""
+    asked = []
+    monkeypatch.setattr(unlisted, "newest", lambda *args, **_: asked.append(args) or [])
+    place(*HELD)
+    place("0.01", HELD[1])
+    place("0.01", "1.0839")
+    assert asked == []
+
+    place("0.01", "1.0840")
+    assert len(asked) == 1
+
+
+def test_a_stop_is_not_widened_as_if_it_were_tightened_while_the_list_is_from_before_an_order(place, request, settings):
+    """The order has brought a nearer one to the whole: beside that what is asked for is wider."""
+    settings.DAILY_LOSS_LIMIT = Decimal(3000)
+    held, paper = place("0.5", "1.0500"), request.node.paper
+    paper.control.inject("positions_delay", seconds=9, times=None)
+    place("0.01", "1.0840")
+    stop(scope=ControlScope.ACCOUNT, key=str(held.account_id))
+
+    with pytest.raises(changes.ChangeRefused, match="tighter"):
+        changes.change_stops(
+            position_id=BrokerPosition.objects.get().pk, stops={"stop_loss": Decimal("1.0600")},
+            actor=Actor.system("t"), reason="", at=now(),
+        )  # fmt: skip
+
+    (position,) = paper.truth()["positions"]
+    assert position["sl"] == 108400

@@ -24,8 +24,9 @@ from trading.brokers.mt5 import session
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BrokerPosition, TradeLedger
-from trading.services import accounts, changes, facts, orders, terms, watch
-from trading.states import OrderType, Side, TimeInForce
+from trading.services import accounts, changes, facts, fills, orders, terms, watch
+from trading.states import OrderType, Side, TimeInForce, VenueState
+from trading.types import OrderReport
 
 Place = Callable[..., TradeLedger]
 
@@ -330,3 +331,17 @@ def test_an_order_waits_for_new_terms_of_another_that_may_bring_their_stop_to_it
     terms.resolve(change_id=further.pk)
     # 0.5 lots with a stop that may fill at 1.049475 can lose 1771.25: more than the day allows.
     assert place(*HELD).reason == "DAILY_LOSS_EXCEEDS_LIMIT"
+
+
+def test_the_stop_of_an_order_that_is_over_here_and_works_there_may_become_the_whole_position_s(place, settings):
+    """The broker has told of an end that was none, or two operators have ended it while nobody could ask."""
+    settings.DAILY_LOSS_LIMIT = Decimal(5000)
+    place(*HELD)
+    waits = place("0.01", "1.0500", waits_at="1.0840")
+    fills.record(order_id=waits.pk, report=OrderReport(waits.client_order_id, VenueState.CANCELED), at=now())
+
+    used = next(each for each in place("0.01", "1.0840").checks if each["name"] == "DAILY_LOSS")["used"]
+
+    assert Decimal(used) >= Decimal("1771.25") + Decimal("34.52")
+    settings.DAILY_LOSS_LIMIT = Decimal(1900)
+    assert place("0.1", "1.0840").reason == "DAILY_LOSS_EXCEEDS_LIMIT"

@@ -18,8 +18,8 @@ from tests.trading.test_absence import RESTING
 from tests.trading.test_resolution import tick
 from trading import selectors
 from trading.brokers.mt5.adapter import Mt5Broker
-from trading.models import TradeLedger
-from trading.services import decisions, overview, resolution, watch
+from trading.models import TradeLedger, TradingAccount
+from trading.services import decisions, facts, figures, overview, resolution, signals, watch
 from trading.services.decisions import NotUndecided
 from trading.states import Delivery, OrderStatus
 
@@ -55,8 +55,10 @@ def test_what_the_broker_took_and_shows_nowhere_is_told_after_a_minute(execute, 
     order = execute(brief(quantity=Decimal("0.01")))
     assert search(order, times=3).delivery == Delivery.ACKED
     assert told() == []
+    assert [each.unknown for each in signals.accounts()] == [0]
 
     search(order)
+    assert [each.unknown for each in signals.accounts()] == [1]
 
     assert told() == [TOLD]
     assert (selectors.unknown_orders(), overview.unknown_orders()[0], order.is_unfound) == ([order], 1, True)
@@ -186,6 +188,20 @@ def still_works(order: TradeLedger, *, ended_ago_s: int) -> list[str]:
     cycles.run(account_id=order.account_id, trigger=Trigger.COMMAND, at=now())
     rows = Alert.objects.filter(kind="ORDER_STILL_WORKS", closed_at__isnull=True)
     return list(rows.values_list("object_id", flat=True))
+
+
+def test_it_is_told_of_no_more_once_its_account_is_put_aside(living):
+    """Nobody looks there again; taken up, its next reconciliation tells of it anew."""
+    assert still_works(living, ended_ago_s=70) == [str(living.public_id)]
+    figures.alarm(clock=facts.database_clock(), at=now())
+    assert Alert.objects.filter(kind="ORDER_STILL_WORKS", closed_at=None).exists()
+
+    TradingAccount.objects.update(is_active=False)
+    figures.alarm(clock=facts.database_clock(), at=now())
+
+    assert not Alert.objects.filter(kind="ORDER_STILL_WORKS", closed_at=None).exists()
+    TradingAccount.objects.update(is_active=True)
+    assert still_works(living, ended_ago_s=70) == [str(living.public_id)]
 
 
 def test_an_order_that_is_over_here_and_works_there_is_told_until_it_is_gone(living, paper):

@@ -71,6 +71,20 @@ def test_one_user_one_lock_on_both_sides_of_midnight(execute, trader, monkeypatc
     assert sorted(together(2, act)) == ["FILLED", "REJECTED"]
 
 
+@pytest.mark.parametrize("days", [-1, 1])
+def test_an_order_of_this_hour_counts_on_either_side_of_midnight(execute, trader, monkeypatch, days):
+    """Asked for before midnight and admitted after it, it stands on the row of the day before."""
+    limit(LimitKind.ORDERS_PER_HOUR, "1", user=trader)
+    real = storing.begin
+    with monkeypatch.context() as patched:
+        patched.setattr(storing, "begin", lambda *, at, **others: real(at=at + timedelta(days=days), **others))
+        first = execute(brief(**SMALL))
+
+    second = execute(brief(**SMALL))
+
+    assert [first.status, second.reason] == ["FILLED", "ORDERS_PER_HOUR_EXCEEDS_LIMIT"]
+
+
 def test_two_fills_that_open_one_position_at_once_are_both_booked(account):
     for number in range(5):
 

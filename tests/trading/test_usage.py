@@ -109,6 +109,14 @@ def test_an_order_admitted_and_never_sent_is_given_back(account):
     assert used(account, admitted=1) == (0, 0)
 
 
+def test_an_order_of_tomorrow_gives_nothing_back_of_today(account):
+    """Around midnight another server's clock may be ahead of ours: it was counted on its own day."""
+    order(account)
+    order(account, status="CANCELED", filled_quantity=D(0), created_at=DAY + timedelta(days=1))
+
+    assert used(account, admitted=1) == (1, 1000)
+
+
 def test_an_overfill_counts_too(account):
     order(account, filled_quantity=D("1.5"), overfill_quantity=D("0.5"))
 

@@ -3,7 +3,6 @@
 import uuid
 from typing import Any, ClassVar, cast
 
-from django.utils.timezone import now
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -15,7 +14,7 @@ from accounts.types import Principal
 from nexus.core.wire import ExactDecimalField, StrictSerializer
 from risk.types import Check
 from trading import selectors
-from trading.services import headroom
+from trading.services import facts, headroom
 from trading.services.headroom import Headroom
 
 SYMBOL = r"^[A-Za-z0-9]{1,20}([-/._#][A-Za-z0-9]{1,20})?$"
@@ -67,5 +66,5 @@ class Limits(APIView):
         user = cast("Principal", request.user)
         account_id: uuid.UUID | None = data.get("account")
         account = selectors.account_for(user, public_id=account_id)
-        found = headroom.read(user=user, account=account, symbol=data.get("symbol"), at=now())
+        found = headroom.read(user=user, account=account, symbol=data.get("symbol"), at=facts.database_clock())
         return Response(LimitsView(found).data)

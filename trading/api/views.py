@@ -131,9 +131,8 @@ class Execute(TradingView):
         place = orders.accept if request.headers.get("Prefer") == "respond-async" else orders.execute
         context = _context(request, account, key=key)
         intent = form.to_intent()
-        return _answer(
-            place(user=user, account=account, intent=intent, key=key, at=now(), context=context, owned=owned)
-        )
+        at = owned.read_at  # one clock names the day and the hour that an order counts in, whichever server asks
+        return _answer(place(user=user, account=account, intent=intent, key=key, at=at, context=context, owned=owned))
 
 
 class OrderCancel(TradingView):
@@ -173,8 +172,9 @@ class OrderTerms(TradingView):
         reason = form.validated_data["reason"]
         context = _context(request, order.account)
         change = terms.change(
-            user=user, order_id=order.pk, terms=form.to_terms(), reason=reason, at=now(), context=context
-        )
+            user=user, order_id=order.pk, terms=form.to_terms(), reason=reason, at=facts.database_clock(),
+            context=context,
+        )  # fmt: skip
         return Response(forms.ChangeView(change).data, status=200 if change.state != ChangeState.UNKNOWN else 202)
 
 
@@ -197,12 +197,12 @@ class PositionClose(TradingView):
         require_venue(user, is_live=position.account.is_live)
         path = f"/trading/positions/{position_id}/close"
         key = _request_key(request, position.account, path=path, body=form.validated_data)
-        against = form.validated_data.get("against")
+        against, at = form.validated_data.get("against"), facts.database_clock()
         if against is not None:
             other = selectors.position_of(user, public_id=against)
-            return _answer(closes.close_by(user=user, position=position, other=other, key=key, at=now()))
+            return _answer(closes.close_by(user=user, position=position, other=other, key=key, at=at))
         quantity = form.validated_data.get("quantity")
-        return _answer(closes.close(user=user, position=position, quantity=quantity, key=key, at=now()))
+        return _answer(closes.close(user=user, position=position, quantity=quantity, key=key, at=at))
 
 
 class PositionStops(TradingView):
@@ -221,7 +221,7 @@ class PositionStops(TradingView):
         _context(request, position.account)
         actor, reason = actor_of(user), form.validated_data["reason"]
         change = changes.change_stops(
-            position_id=position.pk, stops=form.to_stops(), actor=actor, reason=reason, at=now()
+            position_id=position.pk, stops=form.to_stops(), actor=actor, reason=reason, at=facts.database_clock()
         )
         return Response(forms.ChangeView(change).data, status=200 if change.state != ChangeState.UNKNOWN else 202)
 

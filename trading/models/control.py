@@ -75,6 +75,10 @@ class AccountFigures(models.Model):
     explained = columns.money(default=0, help_text="what our books explain of the balance, by what they held at a time")
     explained_until = models.DateTimeField(null=True, help_text="that time, by the database's clock")
     unexplained_before = columns.money(default=0, help_text="what the balance had more when the day began")
+    journal_run = models.CharField(
+        max_length=32, blank=True, help_text="of the gateway with its journal, the last seen"
+    )
+    journal_beats = models.BigIntegerField(default=0, help_text="how far that run has come")
     exposure = models.JSONField(default=dict, help_text="by symbol: lots and USD, long and short, at the broker's mark")
 
     class Meta:

@@ -15,7 +15,7 @@ from nexus.core.money import as_text
 from trading import selectors
 from trading.pages.forms import CloseForm, StopsForm
 from trading.pages.ticket import key_of, new_key
-from trading.services import changes, closes, desk
+from trading.services import changes, closes, desk, facts
 from trading.states import ChangeState
 
 
@@ -41,7 +41,8 @@ def close(request: HttpRequest, position_id: uuid.UUID) -> HttpResponse:
     quantity = form.cleaned_data["quantity"]
     values = {"quantity": as_text(quantity)}
     key = key_of(request, position.account, path=f"/positions/{position_id}/close", values=values)
-    placed = closes.close(user=user, position=position, quantity=quantity, key=key, at=now())
+    at = facts.database_clock()
+    placed = closes.close(user=user, position=position, quantity=quantity, key=key, at=at)
     return pages.go(request, f"/orders/{placed.order.public_id}")
 
 
@@ -60,7 +61,7 @@ def stops(request: HttpRequest, position_id: uuid.UUID) -> HttpResponse:
         return pages.go(request, "/code?next=/positions")
     actor = Actor.user(user.public_id)
     change = changes.change_stops(
-        position_id=position.pk, stops=wanted, actor=actor, reason="From the dashboard.", at=now()
+        position_id=position.pk, stops=wanted, actor=actor, reason="From the dashboard.", at=facts.database_clock()
     )
     match change.state:
         case ChangeState.DONE:

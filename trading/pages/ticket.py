@@ -20,7 +20,7 @@ from trading import selectors
 from trading.models import TradingAccount
 from trading.pages import words
 from trading.pages.forms import TicketForm
-from trading.services import cancels, orders, previews
+from trading.services import cancels, facts, orders, previews
 from trading.services.previews import Preview
 
 NUMBERS = {"quantity", "limit_price", "stop_price", "stop_loss", "take_profit"}
@@ -99,8 +99,8 @@ def check(request: HttpRequest) -> HttpResponse:
     user = person(request)
     try:
         account = selectors.account_for(user, public_id=form.account_id)
-        context = context_of(request)
-        preview = previews.read(user=user, account=account, intent=form.to_intent(), at=now(), context=context)
+        context, at = context_of(request), facts.database_clock()
+        preview = previews.read(user=user, account=account, intent=form.to_intent(), at=at, context=context)
     except NexusError as exc:
         form.add_refusal(exc)
         return _show(request, form, status=exc.status)
@@ -118,7 +118,8 @@ def send(request: HttpRequest) -> HttpResponse:
         account = selectors.account_for(user, public_id=form.account_id)
         key = key_of(request, account, path="/ticket", values=form.values())
         context = context_of(request)
-        placed = orders.execute(user=user, account=account, intent=form.to_intent(), key=key, at=now(), context=context)
+        at = facts.database_clock()
+        placed = orders.execute(user=user, account=account, intent=form.to_intent(), key=key, at=at, context=context)
     except NexusError as exc:
         pages.keep_refusal(request, exc)
         form.add_refusal(exc)

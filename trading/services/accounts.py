@@ -1,19 +1,23 @@
 """Linking a person's account at a venue, and how to reach it."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from django.conf import settings
 from django.db import transaction
 
+from nexus.alerts.services import alerts
+from nexus.alerts.states import Severity
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
 from nexus.core import statements
 from nexus.core.errors import Conflict, NotFound, Refused
 from nexus.core.jobs import enqueue
 from risk.states import ControlScope
+from trading import rules
 from trading.brokers import registry
 from trading.brokers.base import Broker
-from trading.models import TradingAccount
+from trading.models import AccountFigures, TradingAccount
 from trading.services import instruments
 from trading.types import Link
 
@@ -139,8 +143,51 @@ def link(
     return _save(account, actor=actor, at=at)
 
 
+def journal_known(account: TradingAccount) -> tuple[str, int]:
+    """Return how far the account's gateway was last seen to remember; an empty run where it was never seen."""
+    rows = AccountFigures.objects.filter(account=account)
+    return rows.values_list("journal_run", "journal_beats").first() or ("", 0)
+
+
+def note_journal(row: AccountFigures, remembers: Mapping[str, int], *, at: datetime) -> None:
+    """Keep how far the account's gateway remembers. One that has forgotten what it knew swears to nothing before now.
+
+    It is another one, or has been given an older copy of its journal: for both the account counts as moved, and people
+    are told. In the caller's transaction, which has locked the row and saves it.
+    """
+    if not rules.still_remembers(remembers, (row.journal_run, row.journal_beats)):
+        forgotten(row.account, at=at)
+    row.journal_run, row.journal_beats = [("", 0), *remembers.items()][-1]
+
+
+@transaction.atomic
+def forgotten(account: TradingAccount, *, at: datetime) -> None:
+    """Believe the account's gateway nothing of what was sent before now."""
+    moved_at = statements.fetch_only("SELECT clock_timestamp()")[0]
+    TradingAccount.objects.filter(pk=account.pk).update(moved_at=moved_at)
+    trail.record(
+        action="trading.journal_changed",
+        actor=Actor.system("watch"),
+        target=Target("trading_account", str(account.public_id)),
+        detail={"moved_at": moved_at},
+        occurred_at=at,
+    )
+    alerts.open_alert(
+        severity=Severity.WARNING,
+        kind="JOURNAL_CHANGED",
+        dedupe_key=f"journal-changed:{account.pk}",
+        text=f"The gateway of {account} has another journal than before, or an older copy of it. It is not believed"
+        f" that an order from before {moved_at:%H:%M:%S} UTC was never sent: such orders are searched for.",
+        object_type="trading_account",
+        object_id=str(account.public_id),
+        at=at,
+    )
+
+
 @transaction.atomic(durable=True)
 def _move(account: TradingAccount, gateway_url: str, *, actor: Actor, at: datetime) -> TradingAccount:
+    # The figures' lock is the first elsewhere too.
+    AccountFigures.objects.filter(account=account).update(journal_run="", journal_beats=0)
     before, account.gateway_url = account.gateway_url, gateway_url
     account.moved_at = statements.fetch_only("SELECT clock_timestamp()")[0]
     account.save(update_fields=["gateway_url", "moved_at"])

@@ -26,7 +26,7 @@ from nexus.core.errors import Conflict, Invalid, OutcomeUnknown, OutsideError, R
 from risk.services import adjustments, control, stats
 from risk.states import AdjustmentKind, StopLevel
 from trading import rules, selectors
-from trading.models import BrokerPosition, ChangeRequest
+from trading.models import BrokerPosition, ChangeRequest, Fill
 from trading.rules import ZERO
 from trading.services import (
     accounts,
@@ -41,7 +41,7 @@ from trading.services import (
     triggers,
 )
 from trading.services.facts import Facts, Missing
-from trading.states import ChangeKind, ChangeState, Side
+from trading.states import ChangeKind, ChangeState, PositionMode, Side
 from trading.types import StopsChange, VenuePosition
 
 log = structlog.get_logger(__name__)
@@ -108,7 +108,9 @@ def _unavailable(missing: Missing) -> Unavailable:
 
 
 def _live(position: BrokerPosition, read: Facts) -> VenuePosition:
-    """Return the position as it stands: with the stops that we have set last, where the list is from before that."""
+    """Return the position as it stands: with the stops that we have set last, where the list is from before that, and
+    with the nearest that an order has brought since.
+    """
     mine = next(each for each in read.accounts if each.account.pk == position.account_id)
     for held in mine.snapshot.positions:
         if held.venue_position_id == position.venue_position_id:
@@ -116,9 +118,25 @@ def _live(position: BrokerPosition, read: Facts) -> VenuePosition:
             stops = stops_of(held)
             if done and stops != done[-1].after and any(stops == change.before for change in done):
                 told: Any = {name: stop and Decimal(stop) for name, stop in done[-1].after.items()}
-                return replace(held, **told)
-            return held
+                held = replace(held, **told)
+            settled = [change.settled_at for change in done[-1:] if change.settled_at is not None]
+            since = max([read.asked_at - facts.LISTED_WITHIN, *settled])
+            return replace(held, stop_loss=_nearest(position, held, since=since))
     raise ChangeRefused("The broker holds no such position any more.")
+
+
+def _nearest(position: BrokerPosition, held: VenuePosition, *, since: datetime) -> Decimal | None:
+    """Return the stop of a netted position, or a nearer one that orders of these moments have brought to it: a list may
+    be from before them, and what is wider than theirs does not only protect.
+    """
+    if position.account.mode == PositionMode.HEDGING:
+        return held.stop_loss
+    adding = Fill.objects.filter(
+        account=position.account_id, venue_position_id=held.venue_position_id, side=held.side, booked_at__gte=since,
+        order__venue_position_id="", order__stop_loss__isnull=False,
+    )  # fmt: skip
+    stops = {held.stop_loss, *adding.values_list("order__stop_loss", flat=True)} - {None}
+    return (max if held.side is Side.BUY else min)(stops, default=None)
 
 
 def listed_late(changes: Manager[ChangeRequest], *, kind: ChangeKind, asked_at: datetime) -> list[ChangeRequest]:

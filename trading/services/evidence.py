@@ -84,7 +84,7 @@ def gather(q: Question) -> tuple[Evidence, Reservation | None]:
     known = books.read(
         user_id=q.user.pk, account=q.account, symbol=q.intent.symbol, intent=q.intent, facts=q.facts, at=q.at
     )
-    worst = worst_case(q, beside=[order for order in known.in_doubt if order.pk != q.changed_id])
+    worst = worst_case(q, beside=known.in_doubt)
     evidence = Evidence(
         access=_access(q, known, worst=worst),
         stop=Stop(known.stop.level, known.stop.scope, known.stop.reason, is_sweep=q.context.is_sweep),
@@ -105,7 +105,7 @@ def gather(q: Question) -> tuple[Evidence, Reservation | None]:
 def worst_case(q: Question, *, beside: Sequence[TradeLedger]) -> Reservation | Unknown:
     """Return the worst that the order can cost and add. A loss without a bound is not in it: `_bounded` tells.
 
-    Takes: `beside`, the user's other orders that may fill.
+    Takes: `beside`, the user's orders that may fill.
     """
     fault = _quote_fault(q)
     if q.quote is None or fault or isinstance(q.facts, Missing):
@@ -126,7 +126,9 @@ def worst_case(q: Question, *, beside: Sequence[TradeLedger]) -> Reservation | U
         venue_loss=_venue_loss(q, rates=q.facts.quotes),
     )
     assert reservation is not None
-    more = standing.restopped(q.facts, account=q.account, intent=q.intent, reservation=reservation, beside=beside)
+    more = standing.restopped(
+        q.facts, account=q.account, intent=q.intent, reservation=reservation, beside=beside, changed_id=q.changed_id,
+    )  # fmt: skip
     return replace(reservation, risk=reservation.risk + more, restopped=more)
 
 
@@ -177,7 +179,7 @@ def usage_of(counts: Counts, *, past: stats.History, day: stats.Day, facts: Fact
     quantity = day.quantity_admitted - counts.undone_quantity + counts.carried_quantity
     return Usage(
         orders_today=Decimal(day.orders_admitted),
-        orders_this_hour=Decimal(stats.orders_this_hour(day, clock=counts.clock)),
+        orders_this_hour=Decimal(stats.orders_this_hour(day, clock=counts.clock) + past.this_hour),
         orders_last_second=Decimal(counts.requests),
         quantity_today=quantity + sum((each.quantity for each in counts.strange), start=ZERO),
         value_today=owed if isinstance(owed, Unknown) else value + money.ceil_to(owed, CENT),

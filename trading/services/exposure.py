@@ -75,7 +75,7 @@ def standing(
         risk = plus(
             risk, _open_risk(each, counted, facts=facts), _beyond_reserved(each, own, doubtful=doubtful, facts=facts)
         )
-        risk = plus(risk, beyond_counted(each, adding, facts=facts), moved_at_venue(each, adding, facts=facts))
+        risk = plus(risk, beyond_counted(each, in_doubt, facts=facts), moved_at_venue(each, adding, facts=facts))
         positions += len(counted)
     return Standing(loss, risk, reserved, positions)
 

@@ -1,7 +1,7 @@
 """What the brokers say now of everything a trader holds. Network only: no transaction is open here."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
@@ -15,16 +15,28 @@ from nexus.idempotency.services import records
 from trading.models import TradableInstrument, TradingAccount
 from trading.services import accounts, instruments, unlisted
 from trading.services.unlisted import Missed, Newest
+from trading.states import PositionMode
 from trading.types import AccountSnapshot, MarginQuestion, ProfitQuestion, Quote, VenuePosition
 
-# What our books hold open at each account: a terminal may list something of it late, or not at all. It stands there as
-# one text, because it comes once for each instrument.
+# What our books hold open at each account: a terminal may list something of it late, or not at all. And the stops that
+# the fills of the last seconds have brought to what is netted: where its list shows others, it may hide them. Both
+# stand there as one text, because they come once for each instrument.
 OWNED: LiteralString = """
-    SELECT {columns}, clock_timestamp(), held.positions FROM trading_account
+    SELECT {columns}, clock_timestamp(), brought.stops, held.positions FROM trading_account
     LEFT JOIN LATERAL (
         SELECT string_agg(venue_position_id || ' ' || quantity, E'\\n') AS positions FROM broker_positions
         WHERE account_id = trading_account.id AND closed_at IS NULL
     ) held ON true
+    LEFT JOIN LATERAL (
+        SELECT string_agg(
+            DISTINCT few.venue_position_id || ' ' || few.side || ' ' || coalesce(made.stop_loss, 0), E'\\n'
+        ) AS stops FROM (
+            SELECT venue_position_id, side, order_id FROM fill
+            WHERE account_id = trading_account.id AND trading_account.mode <> 'HEDGING' AND kind <> 'BUST'
+            AND booked_at > statement_timestamp() - %(within)s AND booked_at < 'infinity'
+            ORDER BY booked_at DESC LIMIT 32
+        ) few LEFT JOIN trade_ledger made ON made.id = few.order_id AND made.venue_position_id = ''
+    ) brought ON true
     LEFT JOIN instrument ON instrument.account_id = trading_account.id
 """
 OWNED_AND_MADE: LiteralString = (
@@ -40,16 +52,25 @@ HIDES = "The broker shows margin in use, and neither a position nor an order."
 
 @dataclass(frozen=True, slots=True)
 class AccountFacts:
-    """One account of the trader, read live. `unlisted` is what our books hold there and the venue does not list."""
+    """One account of the trader, read live. `unlisted` is what our books hold there and the venue does not list;
+    `stops` are those, by name of their position, that its list may hide.
+    """
 
     account: TradingAccount
     snapshot: AccountSnapshot
     unlisted: tuple[VenuePosition, ...] = ()
+    stops: Mapping[str, Decimal | None] = field(default_factory=dict)
 
     @property
     def positions(self) -> tuple[VenuePosition, ...]:
         """Return everything that may be held: for what it can lose, and never for what it could close."""
-        return (*self.snapshot.positions, *self.unlisted)
+        shown = (
+            replace(each, stop_loss=self.stops[each.venue_position_id])
+            if each.venue_position_id in self.stops
+            else each
+            for each in self.snapshot.positions
+        )
+        return (*shown, *self.unlisted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +88,16 @@ class Facts:
 class Owned:
     """What a trader has with us: the active accounts and the instruments met there, at `read_at` of the database.
 
-    `held` are the open positions of our books by account, in signed lots by name; `made` is what a request's key has
-    made at each account, in the words of `records.same`; None: nobody has looked.
+    `held` are the open positions of our books by account, in signed lots by name; `brought` the names of netted ones,
+    the side and the stop of what filled there in the last seconds, 0 for none; `made` is what a request's key has made
+    at each account, in the words of `records.same`; None: nobody has looked.
     """
 
     accounts: tuple[TradingAccount, ...]
     instruments: dict[tuple[int, str], TradableInstrument]
     read_at: datetime
     held: Mapping[int, Mapping[str, Decimal]]
+    brought: Mapping[int, frozenset[tuple[str, str, Decimal]]]
     made: Mapping[int, tuple[bytes, str]] | None = None
 
 
@@ -114,13 +137,15 @@ def owned_by(user_id: int, *, principal: str = "", key: str = "") -> Owned:
 
 
 def _owned(query: LiteralString, number: int, **asked: str) -> Owned:
-    rows = statements.pairs(TradingAccount, TradableInstrument, query, {"number": number, **asked})
+    given = {"number": number, "within": LISTED_WITHIN, **asked}
+    rows = statements.pairs(TradingAccount, TradableInstrument, query, given)
     beside = {account.pk: row for account, _, row in rows}
     return Owned(
         accounts=tuple({account.pk: account for account, _, _ in rows}.values()),
         instruments={(account.pk, met.symbol): met for account, met, _ in rows if met is not None},
         read_at=min(clock for _, _, (clock, *_) in rows) if rows else database_clock(),
         held={pk: _signed(row[-1]) for pk, row in beside.items() if row[-1]},
+        brought={pk: _stops(row[-2]) for pk, row in beside.items() if row[-2]},
         made={pk: (row[1], row[2]) for pk, row in beside.items() if row[2]} if asked else None,
     )
 
@@ -204,6 +229,20 @@ def _signed(held: str) -> dict[str, Decimal]:
     return {name: Decimal(quantity) for name, _, quantity in lines}
 
 
+def _stops(brought: str) -> frozenset[tuple[str, str, Decimal]]:
+    """Read the stops that stand beside an account: the name of a position, the side of a fill and its stop a line."""
+    lines = (line.rsplit(" ", 2) for line in brought.splitlines())
+    return frozenset((name, side, Decimal(stop)) for name, side, stop in lines)
+
+
+def _may_hide(snapshot: AccountSnapshot, *, brought: Collection[tuple[str, str, Decimal]]) -> bool:
+    """Tell whether a netted position is listed with another stop than fills of the last seconds have brought to it."""
+    if snapshot.mode is PositionMode.HEDGING:
+        return False
+    shown = {(each.venue_position_id, str(each.side)): each.stop_loss for each in snapshot.positions if each.stop_loss}
+    return any(shown.get((name, side), stop) != stop for name, side, stop in brought)
+
+
 def _read_account(
     account: TradingAccount,
     owned: Owned,
@@ -228,8 +267,12 @@ def _read_account(
         missed = unlisted.missed(account, snapshot, names=names_lacking, held=held, fills=newest[account.pk])
     strangers = {each.row.symbol for each in missed} | {order.symbol for order in snapshot.orders}
     strangers = (strangers | {held.symbol for held in snapshot.positions}) - set(met)
+    may_hide = _may_hide(snapshot, brought=owned.brought.get(account.pk, ()))
+    if may_hide and account.pk not in newest:
+        newest[account.pk] = unlisted.newest([account.pk], since=owned.read_at - LISTED_WITHIN)
+    fills = newest[account.pk] if may_hide else []
     if not strangers and not missed:
-        return AccountFacts(account, snapshot), met
+        return AccountFacts(account, snapshot, stops=unlisted.hidden_stops(snapshot, fills)), met
     for name in sorted(strangers):
         try:
             met[name] = instruments.get(account=account, broker=broker, symbol=name, at=at)
@@ -246,7 +289,8 @@ def _read_account(
             raise
         # A price that cannot be had of what is not listed hides nothing else, and holds up no close.
         snapshot = broker.snapshot(symbols=names, margin=margin, profit=profit)
-    return AccountFacts(account, snapshot, unlisted.as_last_seen(missed, snapshot)), met
+    unseen = unlisted.as_last_seen(missed, snapshot)
+    return AccountFacts(account, snapshot, unseen, unlisted.hidden_stops(snapshot, fills)), met
 
 
 def _conversions(account: TradingAccount, met: Iterable[TradableInstrument]) -> set[str]:

@@ -21,7 +21,7 @@ from risk.states import ControlScope, LimitKind, LimitScope, Sweep, Trigger
 from risk.types import Figure, Limit, Unknown
 from trading.models import AccountFigures, TradableInstrument, TradingAccount
 from trading.rules import ZERO
-from trading.services import accounts, balances, exposure, readings, triggers
+from trading.services import accounts, balances, exposure, readings, resolution, triggers
 from trading.services.facts import AccountFacts, Facts
 from trading.types import AccountSnapshot
 
@@ -66,6 +66,7 @@ def note(
     row.loss_known = known_before if row.loss_today is None else row.loss_today
     row.fault = "; ".join(f"{each.reason} {each.detail}".strip() for each in faults)[:300]
     row.exposure = readings.exposure_of(account, read)
+    accounts.note_journal(row, snapshot.remembers, at=at)
     row.read_at = read_at
     since = row.failing_since or read_at
     row.failing_since = since if row.loss_today is None else row.failing_since  # `note_whole` ends it
@@ -118,6 +119,7 @@ def alarm(*, clock: datetime, at: datetime) -> None:
     What was told of an account that is put aside ends: nobody will look at it again.
     """
     aside = [each for pk in accounts.put_aside() for each in (_blind_key(pk), _margin_key(pk))]
+    aside += resolution.told_aside() if aside else []
     alerts.close_alerts(dedupe_keys=aside, at=at)
     late = clock - timedelta(seconds=settings.WATCH_BLIND_S)
     _tell_for_the_dead(late, clock=clock, at=at)

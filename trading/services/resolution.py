@@ -16,7 +16,7 @@ from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
 from nexus.core.errors import OutsideError, Unreachable
 from nexus.core.logs import correlated
-from trading import selectors
+from trading import rules, selectors
 from trading.brokers.base import Broker
 from trading.models import AccountFigures, Fill, TradeLedger, TradingAccount
 from trading.services import accounts, comparison, facts, fills, triggers
@@ -115,6 +115,12 @@ def tell_of_living(account: TradingAccount, snapshot: AccountSnapshot, *, read_a
         alerts.close_alerts(dedupe_keys=[_living_key(name) for name in gone], at=at)
 
 
+def told_aside() -> list[str]:
+    """Return by what key people were told of such orders on accounts that are put aside: nobody looks there again."""
+    told = TradeLedger.objects.filter(account__is_active=False, public_id__in=alerts.open_about(kind=STILL_WORKS))
+    return [_living_key(str(name)) for name in told.values_list("public_id", flat=True)]
+
+
 def _living_key(name: str) -> str:
     return f"still-works:{name}"
 
@@ -149,12 +155,15 @@ def _resolve(order: TradeLedger, *, at: datetime) -> TradeLedger:
 def _ask(order: TradeLedger, *, asked_at: datetime, at: datetime) -> TradeLedger:
     """Search the broker for the order, and book what that shows. Raises: OutsideError when it shows nothing."""
     assert order.sent_at is not None
-    broker = accounts.broker_of(order.account)
+    broker, journal = accounts.broker_of(order.account), accounts.journal_known(order.account)
     report = broker.order_report(client_order_id=order.client_order_id, symbol=order.symbol, sent_at=order.sent_at)
     if report.state is VenueState.NO_TRACE:
         _require_history(broker, order)
         is_moved = _is_moved(broker, order, clock=asked_at)
         return _note_absence(order_id=order.pk, asked_at=asked_at, is_moved=is_moved, at=at)
+    if report.state is VenueState.NEVER_SENT and not rules.still_remembers(report.remembers, journal):
+        accounts.forgotten(order.account, at=at)
+        return _keep_asking(order_id=order.pk, asked_at=asked_at, at=at)
     settled = fills.record(order_id=order.pk, report=report, at=at)
     triggers.account_refused(order.account, said=report, at=at)
     is_news = not report.is_shown or order.delivery == Delivery.UNKNOWN or settled.absent_since is not None

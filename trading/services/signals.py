@@ -13,20 +13,25 @@ from risk.services import limits, stats
 from risk.states import LimitKind
 from risk.types import Unknown
 from trading import selectors
+from trading.models.orders import NOWHERE_FOR
 from trading.rules import ZERO
 from trading.services import aside
 
-# The states are written out: a plan for any value could not use the index of open orders.
+# The states are written out: a plan for any value could not use the index of open orders. Unknown are those that nobody
+# can find, as `unfound` says.
 ACCOUNTS = """
 SELECT account.public_id::text, extract(epoch FROM clock_timestamp() - figures.read_at),
        figures.loss_today, figures.open_risk, coalesce(open.unknown, 0), open.unknown_age_s, coalesce(open.late, 0)
 FROM trading_account account
 LEFT JOIN account_figures figures ON figures.account_id = account.id
 LEFT JOIN (
-    SELECT account_id, count(*) FILTER (WHERE delivery = 'UNKNOWN') AS unknown,
-           extract(epoch FROM clock_timestamp() - min(sent_at) FILTER (WHERE delivery = 'UNKNOWN')) AS unknown_age_s,
+    SELECT account_id, count(*) FILTER (WHERE is_unfound) AS unknown,
+           extract(epoch FROM clock_timestamp() - min(sent_at) FILTER (WHERE is_unfound)) AS unknown_age_s,
            count(*) FILTER (WHERE delivery = 'SENDING' AND sent_at < clock_timestamp() - %s::interval) AS late
-    FROM trade_ledger WHERE delivery IN ('QUEUED', 'SENDING', 'ACKED', 'UNKNOWN') GROUP BY account_id
+    FROM trade_ledger CROSS JOIN LATERAL (
+        SELECT delivery = 'UNKNOWN'
+            OR delivery = 'ACKED' AND status = 'PENDING' AND absent_at >= absent_since + %s::interval AS is_unfound
+    ) found WHERE delivery IN ('QUEUED', 'SENDING', 'ACKED', 'UNKNOWN') GROUP BY account_id
 ) open ON open.account_id = account.id
 WHERE account.is_active ORDER BY account.id
 """
@@ -60,7 +65,7 @@ class Outbox:
 def accounts() -> list[AccountSignals]:
     """Return every active account."""
     lease = timedelta(seconds=settings.SENDING_LEASE_S)
-    return [AccountSignals(*row) for row in statements.fetch(ACCOUNTS, [lease])]
+    return [AccountSignals(*row) for row in statements.fetch(ACCOUNTS, [lease, NOWHERE_FOR])]
 
 
 def outbox() -> Outbox:

@@ -2,7 +2,7 @@
 
 Where positions are netted, whichever order fills last sets the stop of the whole: of what is held, and of what the
 others on their way have made of it by then. So the worst of all those stops is counted (execution reference §4, §10),
-those that somebody else's working orders bring as well.
+those too that working orders bring which are somebody else's, or over in our books.
 """
 
 from collections.abc import Sequence
@@ -66,16 +66,17 @@ def restopped(
     intent: OrderIntent,
     reservation: Reservation,
     beside: Sequence[TradeLedger],
+    changed_id: int | None = None,
 ) -> Decimal:
     """Return what an order adds to the risk of what it is netted with, beyond its own, in USD.
 
-    Takes: `beside`, the user's other orders that may fill. What has no bound counts nothing here: the order has none
-    either, or what stands has none, and both are refused.
+    Takes: `beside`, the user's orders that may fill; of them the one whose new terms these are, if any. What has no
+    bound counts nothing here: the order has none either, or what stands has none, and both are refused.
     """
     mine = next((each for each in facts.accounts if each.account.pk == account.pk), None)
     if mine is None or mine.snapshot.mode is PositionMode.HEDGING or intent.is_reducing:
         return ZERO
-    others = _adding(beside, mine, symbol=intent.symbol, side=intent.side, facts=facts)
+    others = _adding(beside, mine, symbol=intent.symbol, side=intent.side, facts=facts, besides=changed_id)
     new = Piece(intent.quantity, intent.stop_loss, reservation.risk, reservation.value, reservation.risk)
     before = _worst(mine, others, symbol=intent.symbol, side=intent.side, facts=facts)
     after = _worst(mine, [*others, new], symbol=intent.symbol, side=intent.side, facts=facts)
@@ -155,10 +156,10 @@ def beyond_counted(each: AccountFacts, in_doubt: Sequence[TradeLedger], *, facts
         return ZERO
     adding = [order for order in in_doubt if order.account_id == each.account.pk and not order.venue_position_id]
     keys = {(order.symbol, Side(order.side)) for order in adding}
-    keys |= {(order.symbol, order.side) for order in each.snapshot.orders if not order.client_order_id}
+    keys |= {(order.symbol, order.side) for order in _unknown(in_doubt, each)}
     total = ZERO
     for symbol, side in sorted(keys):
-        pieces = _adding(adding, each, symbol=symbol, side=side, facts=facts)
+        pieces = _adding(in_doubt, each, symbol=symbol, side=side, facts=facts)
         now = to_stops(each, _held(each, symbol=symbol, side=side), facts=facts)
         worst = _worst(each, pieces, symbol=symbol, side=side, facts=facts)
         if isinstance(now, Unknown) or isinstance(worst, Unknown):
@@ -197,9 +198,25 @@ def _held(each: AccountFacts, *, symbol: str, side: Side) -> list[VenuePosition]
     return [p for p in each.positions if (p.symbol, p.side) == (symbol, side)]
 
 
-def _adding(orders: Sequence[TradeLedger], each: AccountFacts, *, symbol: str, side: Side, facts: Facts) -> list[Piece]:
-    ours = _ours(orders, each, symbol=symbol, side=side, facts=facts)
-    return ours + _strange(each, symbol=symbol, side=side, facts=facts)
+def _adding(
+    in_doubt: Sequence[TradeLedger],
+    each: AccountFacts,
+    *,
+    symbol: str,
+    side: Side,
+    facts: Facts,
+    besides: int | None = None,
+) -> list[Piece]:
+    ours = [order for order in in_doubt if order.pk != besides]
+    strange = [order for order in _unknown(in_doubt, each) if (order.symbol, order.side) == (symbol, side)]
+    pieces = _ours(ours, each, symbol=symbol, side=side, facts=facts)
+    return pieces + _strange(strange, each, symbol=symbol, facts=facts)
+
+
+def _unknown(in_doubt: Sequence[TradeLedger], each: AccountFacts) -> list[VenueOrder]:
+    """Return the working orders that are none of ours, or that are over in our books: nobody counts them by name."""
+    names = {order.client_order_id for order in in_doubt}
+    return [order for order in each.snapshot.orders if order.client_order_id not in names]
 
 
 def _ours(orders: Sequence[TradeLedger], each: AccountFacts, *, symbol: str, side: Side, facts: Facts) -> list[Piece]:
@@ -227,16 +244,14 @@ def _further(order: TradeLedger, shown: VenueOrder) -> Decimal | None:
     return further
 
 
-def _strange(each: AccountFacts, *, symbol: str, side: Side, facts: Facts) -> list[Piece]:
-    """Return what somebody else's working orders may add to a netted position; what is unbounded is refused."""
+def _strange(orders: Sequence[VenueOrder], each: AccountFacts, *, symbol: str, facts: Facts) -> list[Piece]:
+    """Return what such working orders may add to a netted position; what is unbounded is refused."""
     known = facts.instruments.get((each.account.pk, symbol))
     usd = None if known is None else rules.usd_rate(known.conversion, facts.quotes, owed=True)
     if known is None or usd is None:
         return []
     usd_a_lot, found = known.contract_size * usd, []
-    for order in each.snapshot.orders:
-        if order.client_order_id or (order.symbol, order.side) != (symbol, side):
-            continue
+    for order in orders:
         own = to_stops(each, [as_filled(order)], facts=facts)
         if isinstance(own, Decimal):
             value = order.quantity_left * order.price * usd_a_lot

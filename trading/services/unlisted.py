@@ -19,7 +19,7 @@ from trading.types import AccountSnapshot, VenuePosition
 # reduces nothing is reserved, and a reversal is of no order that counts.
 NEWEST: LiteralString = """
     SELECT account.id, few.venue_position_id, position.quantity, few.part, few.booked_at,
-           few.kind <> 'BUST' AND made.venue_position_id IS NOT DISTINCT FROM '', few.kind = 'BUST'
+           few.kind <> 'BUST' AND made.venue_position_id IS NOT DISTINCT FROM '', few.kind = 'BUST', made.stop_loss
     FROM unnest(%(numbers)s::bigint[]) account (id) CROSS JOIN LATERAL (
         SELECT id, venue_position_id, booked_at, CASE side WHEN 'BUY' THEN quantity ELSE -quantity END AS part,
                order_id, kind
@@ -35,8 +35,8 @@ NEWEST: LiteralString = """
 
 class Newest(NamedTuple):
     """A fill of the last seconds: its account and position, what our books hold of that, what the fill has added, when
-    it was booked, whether an order made it that counts what it could cost, and whether it is a reversal. Units: signed
-    lots.
+    it was booked, whether an order made it that counts what it could cost, whether it is a reversal, and the order's
+    stop. Units: signed lots.
     """
 
     account_id: int
@@ -46,6 +46,7 @@ class Newest(NamedTuple):
     booked_at: datetime
     is_counted: bool = True
     is_reversal: bool = False
+    stop: Decimal | None = None
 
 
 class Missed(NamedTuple):
@@ -75,6 +76,34 @@ def unseen(newest: Iterable[Newest], *, apart: Mapping[int, Mapping[str, Decimal
         before[place] = stands - fill.part
         if before[place] == quantity:
             found.append(fill.booked_at)
+    return found
+
+
+def hidden_stops(snapshot: AccountSnapshot, fills: Sequence[Newest]) -> dict[str, Decimal | None]:
+    """Return the stops by name of netted positions that a list may hide: as many lots stood there before an order that
+    added, and others have reduced since, so that the list may be from before both. The furthest of them, None for one
+    that nobody knows. Takes: the account's newest fills, the newest first.
+    """
+    found: dict[str, Decimal | None] = {}
+    for held in snapshot.positions:
+        lots, side = held.quantity * held.side.direction, held.side
+        stops: list[Decimal | None] = []
+        brought: list[Decimal | None] = []
+        own = [each for each in fills if each.venue_position_id == held.venue_position_id]
+        stands = own[0].held if own else lots
+        is_late = stands != lots  # the orders since are in doubt, and count what they bring
+        for fill in own:
+            stands -= fill.part
+            is_reduction = fill.part * side.direction < 0 or fill.is_reversal
+            brought += [] if is_reduction else [fill.stop if fill.is_counted else None]
+            if stands == lots:
+                stops += [] if is_late else brought
+                brought, is_late = [], False
+        known = [stop for stop in (*stops, held.stop_loss) if stop is not None]
+        if stops and len(known) <= len(stops):
+            found[held.venue_position_id] = None
+        elif stops:
+            found[held.venue_position_id] = min(known) if side is Side.BUY else max(known)
     return found
 
 

@@ -50,7 +50,7 @@ WITH recent AS MATERIALIZED (
     SELECT coalesce(sum(quantity - filled_quantity), 0) AS quantity,
            coalesce(sum(value * (quantity - filled_quantity) / quantity), 0) AS value
     FROM trade_ledger
-    WHERE user_id = %(user)s AND created_at >= %(day)s AND created_at < 'infinity' AND value > 0
+    WHERE user_id = %(user)s AND created_at >= %(day)s AND created_at < %(tomorrow)s AND value > 0
       AND (status IN ('CANCELED', 'EXPIRED', 'REJECTED') OR overfill_quantity > 0)
 ), kept AS (
     SELECT coalesce(sum(quantity - filled_quantity), 0) AS quantity,
@@ -186,4 +186,5 @@ def _windows(at: datetime) -> Mapping[str, datetime]:
         "opposite": timedelta(seconds=settings.OPPOSITE_WINDOW_S),
         "recent": timedelta(seconds=max(settings.BURST_WINDOW_S, settings.OPPOSITE_WINDOW_S)),
     }
-    return {name: at - span for name, span in spans.items()} | {"day": datetime.combine(at.date(), time(), UTC)}
+    day = datetime.combine(at.date(), time(), UTC)
+    return {name: at - span for name, span in spans.items()} | {"day": day, "tomorrow": day + timedelta(days=1)}

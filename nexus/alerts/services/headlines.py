@@ -11,6 +11,7 @@ HEADLINES = {
     "MARGIN_LEVEL_LOW": _("The margin level is low"),
     "REQUEST_NOT_VALID": _("The broker finds a request of ours not valid"),
     "ACCOUNT_REFUSED": _("The broker refuses everything on an account"),
+    "JOURNAL_CHANGED": _("A gateway has another journal, or an older one"),
     "ORDER_UNKNOWN": _("Nobody knows whether an order has arrived"),
     "CHANGE_UNKNOWN": _("Nobody knows whether a change or a cancel has arrived"),
     "ORDER_STILL_WORKS": _("An order works at the broker that is over here"),

@@ -88,6 +88,7 @@ class Mt5Broker:
                 quotes=session.quotes(symbols, batch, first=4),
                 name=self._profile.account,
                 pause_s=batch.pause_s,
+                remembers=batch.runs,
                 **readings.figures(asked, batch),
             )
         session.compared("account", batch)
@@ -176,7 +177,7 @@ class Mt5Broker:
                 case "REFUSED":
                     return answers.rejected(client_order_id, answers.refusal(document["reply"]))
                 case "TOMBSTONE" if self._was_there(document, sent_at):
-                    return OrderReport(client_order_id, VenueState.NEVER_SENT)
+                    return OrderReport(client_order_id, VenueState.NEVER_SENT, remembers=wire.runs(document))
                 case "RESULT":
                     outcome, refused = answers.classify(document)
                     if outcome.is_refusal:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -26,6 +26,7 @@ class Batch:
     utc_s: float
     unreconciled: tuple[str, int] | None = None
     pause_s: float = 0  # how long the gateway sends nothing, since the venue asked for less
+    runs: Mapping[str, int] = field(default_factory=dict)  # how far its journal remembers
 
     def result(self, index: int) -> Any:
         """Return one result. Raises: Unreachable when that call failed: a failure is not an empty answer."""

@@ -66,7 +66,7 @@ class Session:
             worker = (wire.text(document["run"]), wire.integer(document["generation"]))
             return readings.Batch(
                 results, float(document["gateway_utc"]), worker if document["reconcile_first"] else None,
-                pause_s=float(document.get("pause_s", 0)),
+                pause_s=float(document.get("pause_s", 0)), runs=wire.runs(document),
             )  # fmt: skip
 
     def compared(self, what: str, batch: readings.Batch) -> None:

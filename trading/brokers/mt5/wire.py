@@ -130,6 +130,7 @@ def snapshot(
     margin_asked: Decimal | None = None,
     profit_asked: Decimal | None = None,
     pause_s: float = 0,
+    remembers: Mapping[str, int],
 ) -> AccountSnapshot:
     """Return the account as one unit with its positions, orders and quotes."""
     with understanding():
@@ -155,7 +156,14 @@ def snapshot(
             profit_asked=profit_asked,
             pause_s=pause_s,
             credit=credit,
+            remembers=remembers,
         )
+
+
+def runs(document: Plain) -> dict[str, int]:
+    """Return how far the gateway's journal remembers, by the gateway's runs with it; an older gateway does not say."""
+    with understanding():
+        return {text(run): integer(beats) for run, beats in document.get("journal_runs", {}).items()}
 
 
 def position(entry: Plain, *, zone: Zone, tag: int) -> VenuePosition:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -103,6 +104,22 @@ def refuse_to_start(place, *arguments, **environment):
     assert done.stderr.startswith("gateway: ")
     assert done.stderr.count("\n") == 1
     return done.stderr
+
+
+def test_its_journal_tells_through_a_kill_how_far_it_remembers(place):
+    process, url = place.start()
+    broker = place.broker(url)
+    while not (beats := sum((first := broker.snapshot(symbols=[]).remembers).values())):
+        time.sleep(0.05)  # its first comes within a moment
+    process.kill()
+    process.wait()
+
+    _, url = place.start()
+
+    second = place.broker(url).snapshot(symbols=[]).remembers
+    assert (len(first), len(second)) == (1, 2)
+    assert next(iter(second)) == next(iter(first))
+    assert next(iter(second.values())) >= beats
 
 
 def test_killed_in_the_middle_of_a_send_it_never_sends_again(place, order, sent_at):

@@ -103,18 +103,23 @@ def test_finishing_and_refusing_need_their_own_state(journal):
     assert journal.settle("i1").reply == {"code": "X"}
 
 
-def test_a_backup_that_was_put_back_can_be_made_to_swear_to_nothing_before_now(path):
-    """As docs/brokers.md says: it knows nothing of what came after it."""
-    before = Journal(path)
-    receive(before, "old")
-    before.close()
-    sqlite3.connect(path, isolation_level=None).execute("DELETE FROM meta WHERE key = 'created_at'")
-    began = time.time()
+def test_an_older_copy_knows_no_run_as_far_as_the_journal_itself(path, tmp_path):
+    """Begun anew it has a run of its own, and of the last one only what had passed when it was copied."""
+    journal = Journal(path)
+    journal.beat()
+    with sqlite3.connect(path) as source, sqlite3.connect(tmp_path / "copy.db") as copied:
+        source.backup(copied)
+    journal.beat()
+    (run, beats), *others = journal.runs().items()
+    journal.close()
 
-    again = Journal(path)
+    again, older = Journal(path), Journal(tmp_path / "copy.db")
 
-    assert began <= again.created_at <= time.time()
-    assert again.find("old") is not None
+    assert (beats, others) == (2, [])
+    assert again.runs()[run] == 2
+    assert older.runs()[run] == 1
+    assert list(again.runs().values()) == [2, 0]
+    assert again.runs().keys() & older.runs().keys() == {run}
 
 
 def test_remembers_everything_when_opened_again(path):

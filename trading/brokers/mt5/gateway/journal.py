@@ -10,6 +10,7 @@ never be used again. No other move exists, so an intent is called at most once, 
 """
 
 import json
+import secrets
 import sqlite3
 import threading
 import time
@@ -21,9 +22,11 @@ from pathlib import Path
 from typing import Any
 
 ALONE_WAIT_S = 5.0  # one that is stopping just now lets go of it
+RUNS_TOLD = 32  # of the gateway; more cannot begin between two looks of the control plane
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS runs (run TEXT PRIMARY KEY, beats INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS clock (offset_s INTEGER NOT NULL, since REAL NOT NULL, seen REAL NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS intents (
     intent_id TEXT PRIMARY KEY,
@@ -115,11 +118,28 @@ class Journal:
         self._database.execute("INSERT OR IGNORE INTO meta VALUES ('created_at', ?)", (repr(time.time()),))
         (created_at,) = self._database.execute("SELECT value FROM meta WHERE key = 'created_at'").fetchone()
         self.created_at = float(created_at)
+        self._run = secrets.token_hex(8)
+        self._database.execute("INSERT INTO runs VALUES (?, 0)", (self._run,))
+        newest = self._database.execute("SELECT run, beats FROM runs ORDER BY rowid DESC LIMIT ?", (RUNS_TOLD,))
+        self._runs: dict[str, int] = dict(reversed(newest.fetchall()))
 
     def close(self) -> None:
         """Close the file."""
         with self._lock:
             self._database.close()
+
+    def beat(self) -> None:
+        """Note that time has passed: an older copy of this file that is put back one day shows that it is older."""
+        with self._lock:
+            self._database.execute("UPDATE runs SET beats = beats + 1 WHERE run = ?", (self._run,))
+            self._runs = {**self._runs, self._run: self._runs[self._run] + 1}
+
+    def runs(self) -> dict[str, int]:
+        """Return the gateway's last runs with this journal and how often each has beaten, the one that lasts last.
+
+        Whoever has seen a run go further than this has seen another journal, or what came after this copy was made.
+        """
+        return self._runs
 
     def find(self, intent_id: str) -> Record | None:
         """Return what is known of the intent."""

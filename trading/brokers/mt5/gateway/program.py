@@ -23,6 +23,7 @@ from trading.brokers.mt5.gateway.worker import Late, Worker
 FIRST_CONNECT_S = 90.0
 STOP_S = 10.0
 FORGET_EVERY_S = 3600.0
+BEAT_EVERY_S = 10.0  # of the journal
 SIGNAL_POLL_S = 0.25
 
 
@@ -66,8 +67,11 @@ def _serve(config: Config, worker_command: Sequence[str]) -> int:
         listener = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="listener")
         listener.start()
         logs.write("gateway.started", host=config.host, port=server.server_port, calling=journal.calling())
-        forget_at = time.monotonic()
+        forget_at = beat_at = time.monotonic()
         while not asked_to_stop.wait(SIGNAL_POLL_S):  # Windows delivers no signal to a wait without an end
+            if time.monotonic() >= beat_at:
+                _beat(journal)
+                beat_at = time.monotonic() + BEAT_EVERY_S
             if time.monotonic() >= forget_at:
                 forgotten = journal.forget(done_before=time.time() - 86_400 * config.journal_days)
                 forget_at = time.monotonic() + (0 if forgotten else FORGET_EVERY_S)
@@ -82,6 +86,14 @@ def _serve(config: Config, worker_command: Sequence[str]) -> int:
         else:
             desk.kill()
     return 0 if has_stopped else 1
+
+
+def _beat(journal: Journal) -> None:
+    """Let the journal's time go on. A disk that takes no more refuses orders, and hides no account."""
+    try:
+        journal.beat()
+    except sqlite3.Error as exc:
+        logs.write("gateway.journal.no_beat", level="warning", problem=repr(exc))
 
 
 def assemble(desk: Desk, journal: Journal, config: Config) -> Worker:

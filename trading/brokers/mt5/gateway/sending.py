@@ -194,12 +194,12 @@ class Sender:
 
 
 def as_dict(record: Record | None, journal: Journal, *, now: float) -> dict[str, Any]:
-    """Return how an intent stands, as it crosses the wire. `journal_created_at` bounds what the journal can know."""
+    """Return how an intent stands, as it crosses the wire, and what bounds what the journal can know."""
     if record is None:
         raise LookupError("the intent is not in the journal")
     return {
         "state": record.state, "request": record.request, "reply": record.reply, "called_utc": record.called_utc,
-        "journal_created_at": journal.created_at, "gateway_utc": round(now, 6),
+        "journal_created_at": journal.created_at, "journal_runs": journal.runs(), "gateway_utc": round(now, 6),
     }  # fmt: skip
 
 
