@@ -9,7 +9,7 @@ from accounts.services import pages
 from accounts.services.pages import page, person
 from trading import selectors
 from trading.pages import words
-from trading.services import desk, headroom
+from trading.services import accounts, desk, headroom
 
 
 @page("ACCOUNT_READ")
@@ -27,6 +27,7 @@ def desk_part(request: HttpRequest) -> HttpResponse:
 
 
 @page("ACCOUNT_READ")
+@accounts.answering()
 def room(request: HttpRequest, account_id: uuid.UUID) -> HttpResponse:
     """Show how much room every limit of an account leaves."""
     user = person(request)

@@ -1,5 +1,7 @@
 """Linking a person's account at a venue, and how to reach it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 from django.conf import settings
@@ -11,7 +13,7 @@ from nexus.core import statements
 from nexus.core.errors import Conflict, NotFound, Refused
 from nexus.core.jobs import enqueue
 from risk.states import ControlScope
-from trading.brokers import registry
+from trading.brokers import base, registry
 from trading.brokers.base import Broker
 from trading.models import TradingAccount
 from trading.services import instruments
@@ -43,6 +45,13 @@ class WrongKind(Conflict):
     """The account at the broker is live where paper was meant, or the other way round."""
 
     code = "account_wrong_kind"
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Let all that a door reads at brokers be over in time for its answer, however many accounts are read."""
+    with base.answering(within_s=settings.BROKER_DEADLINE_S):
+        yield
 
 
 def broker_of(account: TradingAccount) -> Broker:
