@@ -13,6 +13,7 @@ from trading.services import accounts, desk, headroom
 
 
 @page("ACCOUNT_READ")
+@accounts.answering()
 def overview(request: HttpRequest) -> HttpResponse:
     """Show accounts, prices, positions, room and last orders."""
     found = desk.read(person(request), at=now())
@@ -20,6 +21,7 @@ def overview(request: HttpRequest) -> HttpResponse:
 
 
 @page("ACCOUNT_READ")
+@accounts.answering()
 def desk_part(request: HttpRequest) -> HttpResponse:
     """Show the changing part of the first page anew."""
     found = desk.read(person(request), at=now())
