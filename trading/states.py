@@ -212,7 +212,7 @@ CANCEL_TRANSITIONS: dict[CancelState, frozenset[CancelState]] = {
     CancelState.REQUESTED: frozenset({CancelState.UNKNOWN, CancelState.REFUSED, CancelState.DONE}),
     CancelState.UNKNOWN: frozenset({CancelState.REFUSED, CancelState.DONE, CancelState.NONE}),
     CancelState.REFUSED: frozenset({CancelState.REQUESTED, CancelState.DONE}),
-    CancelState.DONE: frozenset(),
+    CancelState.DONE: frozenset({CancelState.REFUSED}),  # it had filled before: told late
 }
 
 OPEN_DELIVERIES = (Delivery.QUEUED, Delivery.SENDING, Delivery.ACKED, Delivery.UNKNOWN)

@@ -112,8 +112,8 @@ class Refused(OutsideError):
     `halts` when it said more than that: nothing will be accepted until a person acts, so the account must be stopped.
     `retry_s` when what stands in the way passes by itself: another request, with another id and made from what is true
     then, may be accepted after so many seconds; 0 when the market has to move first. `is_defect` when the request
-    was not valid as such: whoever made it, which is us, has to be mended. `is_local` when our own gateway said it, and
-    the other side was not asked.
+    was not valid as such: whoever made it, which is us, has to be mended. `is_local` when we said it ourselves, adapter
+    or gateway, and the other side was not asked.
     """
 
     def __init__(

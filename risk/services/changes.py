@@ -294,10 +294,12 @@ def _gives_room(current: RiskLimit | None, *, scope: LimitScope, kind: LimitKind
     """Tell whether a new value gives more room than now.
 
     The first row of a scope can only take room away where the platform has a limit of that kind; where it has none,
-    orders are refused, and a first limit opens them.
+    orders are refused, and a first limit opens them. Of an order's quantity the venue's own maximum always holds.
     """
     if current is not None:
         return rules.is_tighter(kind, current.value, than=value)
+    if kind is LimitKind.ORDER_QUANTITY_MAX:
+        return False
     has_ceiling = any(limit.kind is kind for limit in limits.ceilings())
     has_row = RiskLimit.objects.filter(scope=LimitScope.PLATFORM, kind=kind, ended_at__isnull=True).exists()
     return not (has_ceiling or has_row)

@@ -102,6 +102,20 @@ def test_a_first_limit_where_the_platform_has_none_opens_trading_and_needs_two(p
     assert in_force() == 500
 
 
+@pytest.mark.parametrize("scope", LimitScope)
+def test_the_first_limit_of_an_orders_quantity_acts_at_once_for_the_venue_has_one_of_its_own(people, settings, scope):
+    assert settings.ORDER_QUANTITY_MAX is None
+    key = "" if scope is LimitScope.PLATFORM else "7"
+    size: dict[str, Any] = {"scope": scope, "key": key, "kind": LimitKind.ORDER_QUANTITY_MAX}
+
+    lower("0.5", **size)
+    with pytest.raises(changes.LimitNotLowered):
+        lower("0.6", **size)
+
+    assert RiskLimit.objects.get().value == Decimal("0.5")
+    assert propose("0.6", by=people[0], **size).state == ChangeState.PROPOSED
+
+
 def test_raising_takes_two_people_and_both_are_in_the_audit(people, new_events):
     lower("500")
     change = propose("800", by=people[0])

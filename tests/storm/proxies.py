@@ -22,6 +22,7 @@ class Proxy:
     url: str = ""
     path: str = "/v1/order_send"
     fault: str = ""
+    seconds: float = 0  # how long every request is on its way
     over: threading.Event = field(default_factory=threading.Event)
 
 
@@ -41,6 +42,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if fault == "hangs before it passes on":
             self.proxy.over.wait(HANG_S)
             return
+        self.proxy.over.wait(self.proxy.seconds)
         status, answer = self._pass_on(body)
         match fault:
             case "closes after it passed on":

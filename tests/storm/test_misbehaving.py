@@ -9,6 +9,7 @@ import pytest
 from django.utils.timezone import now
 
 from tests.client import ApiClient
+from tests.fakes.paper import SERVER
 from tests.storm.proxies import Proxy, proxy, refusing_port
 from trading.brokers import registry
 from trading.brokers.mt5 import adapter
@@ -49,7 +50,7 @@ def place(trader: Any, key: str) -> tuple[int, dict[str, Any]]:
 
 def recover(wire: Proxy, settings: Any) -> TradeLedger:
     """Let the broker behave again and the resolver ask; return the one order as it stands then."""
-    wire.fault, settings.SENDING_LEASE_S = "", 0
+    wire.fault, wire.seconds, settings.SENDING_LEASE_S = "", 0, 0
     settings.MT5_GATEWAY_URL = wire.url
     for order_id in resolution.due():
         resolution.resolve(order_id=order_id, at=now())
@@ -162,3 +163,38 @@ def test_a_broker_that_hangs_is_waited_for_no_longer_than_the_deadline(trader, p
     time.sleep(DEADLINE_S * 2)
     assert recover(wire, settings).status == OrderStatus.FILLED
     assert len(paper.deals()) == 1
+
+
+def test_a_broker_whose_every_answer_takes_its_time_is_answered_for_in_time(trader, paper, wire, settings):
+    """Each call is in time by itself: four of them are not."""
+    settings.BROKER_DEADLINE_S, wire.seconds = 2, 1.8
+    client = ApiClient().login(trader)
+
+    started = time.monotonic()
+    answer = client.post("/trading/execute", BODY, idempotency_key=uuid.uuid4().hex)
+    took = time.monotonic() - started
+
+    assert took < 2 * (2 + 0.5) + 1, f"the API took {took:.1f} s"
+    assert answer.status_code in (201, 202)
+    told = answer.json()
+    assert told["status"] != "REJECTED" or paper.truth()["requests"] == []
+    order = recover(wire, settings)
+    assert (order.delivery, order.reserved) == (Delivery.DONE, 0)
+    assert len(paper.deals()) == Fill.objects.count() == (order.status == OrderStatus.FILLED)
+
+
+def test_many_accounts_whose_brokers_hang_are_answered_for_in_time(trader, paper, wire):
+    wire.fault, wire.path = "hangs before it passes on", READS
+    for number in range(3):
+        TradingAccount.objects.create(
+            user=trader, name="Hangs", venue="mt5", venue_account=str(number + 1), server=SERVER,
+            currency="USD", mode="HEDGING", created_at=now(),
+        )  # fmt: skip
+    client = ApiClient().login(trader)
+
+    started = time.monotonic()
+    rows = client.get("/trading/accounts").json()["results"]
+    took = time.monotonic() - started
+
+    assert took < ANSWER_S_MAX, f"the API took {took:.1f} s"
+    assert [row["equity"] for row in rows] == [None] * 4

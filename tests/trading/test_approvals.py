@@ -21,7 +21,7 @@ from tests.factories.accounts import UserFactory
 from tests.stops import stop
 from tests.threads import together
 from tests.trading.conftest import TESTER
-from trading.models import AccountFigures, OrderDecision, TradeLedger
+from trading.models import AccountFigures, OrderDecision, TradeLedger, TradingAccount
 from trading.services import decisions, resuming
 from trading.services.decisions import NotUndecided
 from trading.services.resuming import NotReleasable
@@ -214,6 +214,21 @@ def test_an_unknown_order_is_closed_through_the_one_door(people, unknown):
 
     unknown.refresh_from_db()
     assert (unknown.status, unknown.delivery) == (OrderStatus.REJECTED, Delivery.DONE)
+
+
+def test_nobody_ends_an_order_of_ones_own_account(people, unknown):
+    """Its end gives back what was reserved: who was a trader before is no second person for it."""
+    TradingAccount.objects.filter(pk=unknown.account_id).update(user=people[1])
+    decisions.propose(
+        order_id=unknown.pk, to=OrderStatus.REJECTED, evidence="The broker has no trace of it.", by=people[0], at=now()
+    )
+
+    refused = decide(people[1])
+
+    assert (refused.status_code, refused.json()["code"]) == (403, "second_person_needed")
+    unknown.refresh_from_db()
+    assert unknown.delivery == Delivery.UNKNOWN
+    assert decide(people[2]).status_code == 200
 
 
 def test_a_proposal_about_an_order_ends_after_a_day(people, unknown):

@@ -90,3 +90,16 @@ def test_what_waits_is_not_sent_for_a_user_or_an_account_that_was_switched_off_m
 
     assert (order.status, order.rejected_by, order.reason) == ("REJECTED", "LOCAL", reason)
     assert (order.attempts, order.reserved, paper.deals()) == (0, 0, [])
+
+
+@pytest.mark.parametrize("body", [MARKET, LIMIT])
+def test_what_waits_is_not_sent_once_another_order_on_the_instrument_is_lost(client, paper, body):
+    lost, waiting = accepted(client, MARKET), accepted(client, body | {"quantity": "0.02"})
+    paper.control.inject("timeout_after_accept")
+    assert send(lost).delivery == "UNKNOWN"
+
+    send(waiting)
+
+    assert (waiting.rejected_by, waiting.reason) == ("LOCAL", "UNKNOWN_ORDER_ON_INSTRUMENT")
+    assert (waiting.attempts, waiting.reserved) == (0, 0)
+    assert len(paper.truth()["requests"]) == 1

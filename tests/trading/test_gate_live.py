@@ -25,7 +25,7 @@ from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BrokerPosition, TradeLedger, TradingAccount
 from trading.services import dispatch, facts, headroom, orders, watch
 from trading.services.facts import Missing
-from trading.states import Side
+from trading.states import OrderType, Side, TimeInForce
 
 SMALL = brief(quantity=Decimal("0.01"))
 SELL = brief(side=Side.SELL, quantity=Decimal("0.01"), stop_loss=Decimal("1.0900"), take_profit=Decimal("1.0800"))
@@ -131,6 +131,21 @@ def test_closes_that_fail_are_no_trades_that_fail(execute, paper):
     paper.control.inject("retcode", retcode=10018)
     execute(SMALL)
     assert execute(SMALL).reason == "COOLDOWN_NOT_OVER"
+
+
+def test_what_the_adapter_refuses_before_anything_is_sent_is_no_trade_that_failed(execute, paper, account, settings):
+    settings.REFUSALS_MAX = 3
+    for number in range(3):
+        far = brief(
+            quantity=SMALL.quantity, order_type=OrderType.LIMIT, limit_price=Decimal("1.0840"), entry_price=None,
+            time_in_force=TimeInForce.GTD, expires_at=now() + timedelta(days=400 + number),
+        )  # fmt: skip
+        order = execute(far)
+        assert (order.rejected_by, order.reason) == ("LOCAL", "BROKER_EXPIRY_BEYOND_CLOCK_CHANGE")
+    watch.look(account_id=account.pk, at=now())
+
+    assert paper.truth()["requests"] == []
+    assert execute(SMALL).status == "FILLED"
 
 
 def test_an_order_that_does_not_fail_ends_the_row(execute, paper):

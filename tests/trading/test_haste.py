@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.utils.timezone import now
 
+from nexus.audit.types import Actor
 from nexus.core.http import TooManyRequests
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
@@ -18,9 +19,9 @@ from risk.types import Context
 from tests.client import ApiClient
 from tests.threads import together
 from tests.trading.conftest import brief
-from tests.trading.desk import MARKET
-from trading.models import TradeLedger
-from trading.services import orders
+from tests.trading.desk import LIMIT, MARKET, act, place, position_of
+from trading.models import ChangeRequest, TradeLedger
+from trading.services import changes, facts, orders
 
 
 @pytest.fixture
@@ -86,3 +87,35 @@ def test_of_many_requests_at_once_exactly_3_are_kept(trader, account, moment, se
 
     assert Counter(together(16, place)) == {"FILLED": 3, "429": 13}
     assert TradeLedger.objects.count() == 3
+
+
+@pytest.mark.parametrize("kind", ["stops", "terms"])
+def test_changes_are_as_many_in_a_second_as_there_may_be_orders(trader, paper, settings, monkeypatch, kind):
+    client = ApiClient().login(trader)
+    path = f"/trading/orders/{place(client, LIMIT)['id']}"
+    if kind == "stops":
+        place(client, MARKET)
+        path = f"/trading/positions/{position_of(client)['id']}"
+    moment, asked = facts.database_clock(), len(paper.truth()["requests"])
+    monkeypatch.setattr(facts, "database_clock", lambda: moment)  # the machine may be slow
+    monkeypatch.setattr(changes, "listed_late", lambda *_, **__: [])
+    settings.ORDERS_PER_SECOND = Decimal(2)
+
+    def change(target: str) -> Any:
+        ChangeRequest.objects.update(settled_at=moment - timedelta(seconds=0.5))  # before the list was read
+        return act(client, path, {"take_profit": target}, method="patch")
+
+    answers = [change(f"1.09{number}00") for number in range(3)]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert (answers[2].json()["code"], answers[2]["RateLimit"]) == ("rate_limited", '"changes";r=0;t=1')
+    assert len(paper.truth()["requests"]) == asked + 2
+    if kind == "stops":  # what protects by itself waits for nobody, and neither does a cancel
+        held = ChangeRequest.objects.latest("pk").position
+        assert held is not None
+        stops = {"stop_loss": Decimal("1.0830")}
+        ChangeRequest.objects.update(settled_at=moment - timedelta(seconds=0.5))
+        by = Actor.system("protection")
+        changes.change_stops(position_id=held.pk, stops=stops, actor=by, reason="", at=now())
+    else:
+        assert act(client, f"{path}/cancel").json()["status"] == "CANCELED"

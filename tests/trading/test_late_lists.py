@@ -11,14 +11,17 @@ from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
 from nexus.audit.types import Actor
+from nexus.idempotency.services.records import RequestKey
 from risk.states import ControlScope
 from tests.stops import stop
+from tests.trading.conftest import brief
+from tests.trading.sweeps import flatten, sweep_now
 from tests.trading.test_netted_stops import BESIDE, FAR, HELD, place
 from tests.trading.test_resolution import key
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BrokerPosition, TradeLedger
-from trading.services import changes, closes, facts, terms, unlisted, watch
+from trading.services import changes, closes, facts, orders, terms, unlisted, watch
 from trading.states import Side
 from trading.types import AccountSnapshot, VenuePosition
 
@@ -189,3 +192,43 @@ def test_a_stop_is_not_widened_as_if_it_were_tightened_while_the_list_is_from_be
 
     (position,) = paper.truth()["positions"]
     assert position["sl"] == 108400
+
+
+def close(first: TradeLedger, quantity: str) -> TradeLedger:
+    """Close so much of the position that an order has made."""
+    key = RequestKey("a test", str(first.account_id), f"close-{quantity}-{TradeLedger.objects.count()}", b"")
+    intent = brief(
+        side=Side.SELL, quantity=Decimal(quantity), entry_price=None, stop_loss=None, take_profit=None,
+        venue_position_id=BrokerPosition.objects.get().venue_position_id,
+    )  # fmt: skip
+    return orders.execute(user=first.user, account=first.account, intent=intent, key=key, at=now()).order
+
+
+def test_no_close_turns_a_netted_position_around_that_is_listed_as_before_an_earlier_close(place, request):
+    first, paper = place(*HELD), request.node.paper
+    paper.control.inject("positions_delay", seconds=60)
+    assert close(first, "0.3").status == "FILLED"
+
+    too_much, rest = close(first, "0.5"), close(first, "0.2")
+
+    assert (too_much.reason, rest.status) == ("QUANTITY_EXCEEDS_POSITION", "FILLED")
+    assert paper.truth()["positions"] == []
+    assert [deal["entry"] for deal in paper.deals()] == [0, 1, 1]
+
+
+@pytest.mark.parametrize(("closed", "closings"), [("0.3", 2), ("0.5", 1)])
+def test_a_sweep_closes_what_is_left_of_a_netted_position_that_is_listed_as_before_a_close(
+    place, request, closed, closings
+):
+    first, paper = place(*HELD), request.node.paper
+    paper.control.inject("positions_delay", seconds=3)
+    assert close(first, closed).status == "FILLED"
+    paper.quote("EURUSD", "1.08490", "1.08500")
+
+    flatten()
+    sweep = sweep_now()
+
+    assert paper.truth()["positions"] == []
+    assert [deal["entry"] for deal in paper.deals()] == [0, *[1] * closings]
+    assert not TradeLedger.objects.filter(rejected_by="BROKER").exists()
+    assert "listed as before it was closed" in sweep.detail or sweep.state == "PROVEN"

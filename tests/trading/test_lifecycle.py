@@ -18,7 +18,7 @@ from tests.trading.conftest import brief
 from trading.models import BrokerPosition, Fill, OrderDecision, TradeLedger
 from trading.services import decisions, fills, usage
 from trading.services.decisions import NotUndecided, SamePerson
-from trading.states import Delivery, FillKind, OrderStatus, Side, VenueState
+from trading.states import CancelState, Delivery, FillKind, OrderStatus, Side, VenueState
 from trading.types import FillReport, OrderReport
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -109,6 +109,18 @@ def test_filled_wins_over_canceled(unknown):
     report(unknown, VenueState.CANCELED, fill(unknown, 1, "0.10"))
 
     assert unknown.status == OrderStatus.FILLED
+
+
+@pytest.mark.parametrize("state", [VenueState.CANCELED, VenueState.EXPIRED])
+def test_a_cancel_is_done_by_the_end_of_its_order_and_undone_by_a_fill_of_the_whole(unknown, state):
+    report(unknown, VenueState.WORKING)
+    TradeLedger.objects.update(cancel=CancelState.REQUESTED)
+    assert report(unknown, state).cancel == CancelState.DONE
+    assert report(unknown, VenueState.WORKING, fill(unknown, 1, "0.04")).cancel == CancelState.DONE
+
+    report(unknown, VenueState.WORKING, fill(unknown, 2, "0.06"))
+
+    assert (unknown.status, unknown.late_fill, unknown.cancel) == (OrderStatus.FILLED, True, CancelState.REFUSED)
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from accounts.rules import Action
 from accounts.types import Principal
 from nexus.core.wire import ExactDecimalField, StrictSerializer
 from risk.types import Check
 from trading import selectors
+from trading.api.views import BrokerView
 from trading.services import facts, headroom
 from trading.services.headroom import Headroom
 
@@ -47,7 +47,7 @@ class LimitsView(serializers.Serializer[Headroom]):
     results = LimitRow(many=True, source="checks")
 
 
-class Limits(APIView):
+class Limits(BrokerView):
     """One's limits with usage and headroom."""
 
     actions: ClassVar = {"GET": Action.ACCOUNT_READ}

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 from django.db import InterfaceError, OperationalError
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.utils.timezone import now
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
@@ -26,7 +27,7 @@ from risk.types import Context
 from trading import selectors
 from trading.api import forms, rendering
 from trading.models import TradingAccount
-from trading.services import cancels, changes, closes, facts, history, live, orders, terms
+from trading.services import accounts, cancels, changes, closes, facts, history, live, orders, terms
 from trading.services.orders import Execution
 from trading.states import ChangeState, Delivery
 
@@ -49,7 +50,16 @@ def _person(request: Request) -> Principal:
     return cast("Principal", request.user)
 
 
-class TradingView(APIView):
+class BrokerView(APIView):
+    """What asks brokers, and answers in time: all that is read there ends by one deadline."""
+
+    @accounts.answering()
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Answer within the time that there is."""
+        return super().dispatch(request, *args, **kwargs)
+
+
+class TradingView(BrokerView):
     """What trades: refusals are kept as evidence, of one caller so many a minute."""
 
     keeps_refusals = True
@@ -258,7 +268,7 @@ class LedgerRow(APIView):
         return rendering.answer(rendering.one(order, alike=history.look_alikes_for(person, order)))
 
 
-class Positions(APIView):
+class Positions(BrokerView):
     """Open positions, marked by the broker."""
 
     actions: ClassVar = {"GET": Action.ACCOUNT_READ}
@@ -272,7 +282,7 @@ class Positions(APIView):
         return rendering.answer(rendering.positions(rows))
 
 
-class Accounts(APIView):
+class Accounts(BrokerView):
     """Accounts with their live figures."""
 
     actions: ClassVar = {"GET": Action.ACCOUNT_READ}
@@ -285,7 +295,7 @@ class Accounts(APIView):
         return Response(forms.AccountList({"results": rows}).data)
 
 
-class Quotes(APIView):
+class Quotes(BrokerView):
     """The price now."""
 
     actions: ClassVar = {"GET": Action.ACCOUNT_READ}

@@ -1,7 +1,10 @@
 """One protocol for every venue, small enough to remember, in our words and no vendor's."""
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
@@ -52,8 +55,30 @@ __all__ = [
     "VenueOrder",
     "VenuePosition",
     "VenueState",
+    "answering",
     "require_in_time",
+    "time_left",
 ]
+
+_answer_by: ContextVar[float] = ContextVar("answer_by", default=math.inf)  # by this process's steady clock
+
+
+@contextmanager
+def answering(*, within_s: float) -> Iterator[None]:
+    """Let all that is read inside be over within this time: somebody waits for an answer. What is sent has its own."""
+    token = _answer_by.set(time.monotonic() + within_s)
+    try:
+        yield
+    finally:
+        _answer_by.reset(token)
+
+
+def time_left(deadline_s: float) -> float:
+    """Return how long a reading with such a deadline may take now. Raises: Unreachable when no time is left."""
+    left_s = min(deadline_s, _answer_by.get() - time.monotonic())
+    if left_s <= 0:
+        raise Unreachable("there is no time left to ask before the answer is due")
+    return left_s
 
 
 def require_in_time(send_by_s: float | None) -> None:

@@ -9,10 +9,11 @@ from accounts.services import pages
 from accounts.services.pages import page, person
 from trading import selectors
 from trading.pages import words
-from trading.services import desk, headroom
+from trading.services import accounts, desk, headroom
 
 
 @page("ACCOUNT_READ")
+@accounts.answering()
 def overview(request: HttpRequest) -> HttpResponse:
     """Show accounts, prices, positions, room and last orders."""
     found = desk.read(person(request), at=now())
@@ -20,6 +21,7 @@ def overview(request: HttpRequest) -> HttpResponse:
 
 
 @page("ACCOUNT_READ")
+@accounts.answering()
 def desk_part(request: HttpRequest) -> HttpResponse:
     """Show the changing part of the first page anew."""
     found = desk.read(person(request), at=now())
@@ -27,6 +29,7 @@ def desk_part(request: HttpRequest) -> HttpResponse:
 
 
 @page("ACCOUNT_READ")
+@accounts.answering()
 def room(request: HttpRequest, account_id: uuid.UUID) -> HttpResponse:
     """Show how much room every limit of an account leaves."""
     user = person(request)

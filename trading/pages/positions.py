@@ -15,11 +15,12 @@ from nexus.core.money import as_text
 from trading import selectors
 from trading.pages.forms import CloseForm, StopsForm
 from trading.pages.ticket import key_of, new_key
-from trading.services import changes, closes, desk, facts
+from trading.services import accounts, changes, closes, desk, facts
 from trading.states import ChangeState
 
 
 @page("ACCOUNT_READ")
+@accounts.answering()
 def positions(request: HttpRequest) -> HttpResponse:
     """Show the open positions."""
     user = person(request)
@@ -32,6 +33,7 @@ def positions(request: HttpRequest) -> HttpResponse:
 
 
 @page("ORDER_PLACE", methods=("POST",))
+@accounts.answering()
 def close(request: HttpRequest, position_id: uuid.UUID) -> HttpResponse:
     """Close a position, or a part of it, and go to the order that does."""
     user, form = person(request), CloseForm(request.POST)
@@ -47,6 +49,7 @@ def close(request: HttpRequest, position_id: uuid.UUID) -> HttpResponse:
 
 
 @page("ORDER_PLACE", methods=("POST",))
+@accounts.answering()
 def stops(request: HttpRequest, position_id: uuid.UUID) -> HttpResponse:
     """Change a position's stops, and go back to the positions."""
     user, form = person(request), StopsForm(request.POST)

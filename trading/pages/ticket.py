@@ -20,7 +20,7 @@ from trading import selectors
 from trading.models import TradingAccount
 from trading.pages import words
 from trading.pages.forms import TicketForm
-from trading.services import cancels, facts, orders, previews
+from trading.services import accounts, cancels, facts, orders, previews
 from trading.services.previews import Preview
 
 NUMBERS = {"quantity", "limit_price", "stop_price", "stop_loss", "take_profit"}
@@ -91,6 +91,7 @@ def ticket(request: HttpRequest) -> HttpResponse:
 
 
 @page("ORDER_PLACE", methods=("POST",))
+@accounts.answering()
 def check(request: HttpRequest) -> HttpResponse:
     """Show what would become of the order: its worst case, and the room under every limit."""
     form = _form(request)
@@ -108,6 +109,7 @@ def check(request: HttpRequest) -> HttpResponse:
 
 
 @page("ORDER_PLACE", methods=("POST",))
+@accounts.answering()
 def send(request: HttpRequest) -> HttpResponse:
     """Place the order that was shown, once, and go to its answer."""
     form = _form(request)
@@ -148,6 +150,7 @@ def order(request: HttpRequest, order_id: uuid.UUID) -> HttpResponse:
 
 
 @page("ORDER_CANCEL", methods=("POST",))
+@accounts.answering()
 def cancel(request: HttpRequest, order_id: uuid.UUID) -> HttpResponse:
     """Cancel what is left of an order."""
     user = person(request)

@@ -1,6 +1,7 @@
 """Linking a person's account at a venue, and how to reach it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 
 from django.conf import settings
@@ -15,7 +16,7 @@ from nexus.core.errors import Conflict, NotFound, Refused
 from nexus.core.jobs import enqueue
 from risk.states import ControlScope
 from trading import rules
-from trading.brokers import registry
+from trading.brokers import base, registry
 from trading.brokers.base import Broker
 from trading.models import AccountFigures, TradingAccount
 from trading.services import instruments
@@ -47,6 +48,13 @@ class WrongKind(Conflict):
     """The account at the broker is live where paper was meant, or the other way round."""
 
     code = "account_wrong_kind"
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Let all that a door reads at brokers be over in time for its answer, however many accounts are read."""
+    with base.answering(within_s=settings.BROKER_DEADLINE_S):
+        yield
 
 
 def broker_of(account: TradingAccount) -> Broker:

@@ -20,13 +20,14 @@ from django.db.models import Manager, Q
 from django.db.models.functions import Coalesce
 
 from nexus.audit.services import trail
-from nexus.audit.types import Actor, Target
+from nexus.audit.types import Actor, ActorType, Target
 from nexus.core import money
 from nexus.core.errors import Conflict, Invalid, OutcomeUnknown, OutsideError, Refused, Unavailable, Unreachable
-from risk.services import adjustments, control, stats
-from risk.states import AdjustmentKind, StopLevel
+from nexus.core.http import TooManyRequests
+from risk.services import adjustments, control, limits, stats
+from risk.states import AdjustmentKind, LimitKind, StopLevel
 from trading import rules, selectors
-from trading.models import BrokerPosition, ChangeRequest, Fill
+from trading.models import BrokerPosition, ChangeRequest, Fill, TradingAccount
 from trading.rules import ZERO
 from trading.services import (
     accounts,
@@ -70,7 +71,8 @@ def change_stops(
     """Change a position's `stop_loss` or `take_profit` or both; None takes one away. Returns the request as answered.
 
     Both are sent, so one that `stops` does not name is sent as the broker shows it now: ours may be a row from before
-    somebody else's change. Raises: ChangeRefused, ChangeInFlight, Unavailable when the broker cannot be asked.
+    somebody else's change. Raises: ChangeRefused, ChangeInFlight, TooManyRequests, Unavailable when the broker cannot
+    be asked.
     """
     assert not connection.in_atomic_block
     position = BrokerPosition.objects.select_related("account").get(pk=position_id)
@@ -178,6 +180,24 @@ def _only_protects(live: VenuePosition, wanted: VenuePosition) -> bool:
     return before is None or (after > before if live.side is Side.BUY else after < before)
 
 
+def refuse_haste(account: TradingAccount, *, symbol: str) -> None:
+    """Answer who changes too often, and send nothing: as many changes in a second as there may be orders. Nobody counts
+    cancels. The caller holds the user's day. Raises: TooManyRequests.
+    """
+    since = facts.database_clock() - orders.SECOND
+    recent = ChangeRequest.objects.filter(
+        Q(settled_at__gte=since) | Q(state__in=IN_FLIGHT), Q(order__account=account) | Q(position__account=account),
+        sent_at__gt=since,
+    ).exclude(kind=ChangeKind.CANCEL)  # fmt: skip
+    in_force = limits.in_force(user_id=account.user_id, account_id=account.pk, symbol=symbol)
+    limit = in_force.get(LimitKind.ORDERS_PER_SECOND)
+    if limit is not None and recent.count() >= limit.value:
+        detail = f"An account asks for at most {limit.value:f} changes in a second."
+        raise TooManyRequests.until(
+            detail, policy="changes", most=int(limit.value), window=orders.SECOND, wait=orders.SECOND
+        )
+
+
 @transaction.atomic(durable=True)
 def _claim(
     *,
@@ -194,6 +214,8 @@ def _claim(
     """Judge the change under the locks and store it as about to be sent. Takes: what is `missing` of other accounts."""
     account = position.account
     stats.lock(user_id=account.user_id, trading_date=at.date())
+    if actor.type is not ActorType.SYSTEM:  # nothing holds up what protects by itself
+        refuse_haste(account, symbol=position.symbol)
     position = BrokerPosition.objects.select_for_update(no_key=True).get(pk=position.pk)
     in_flight = Q(state__in=IN_FLIGHT)
     unseen = Q(settled_at__gte=read.read_at)  # the broker was read before that change, or during it

@@ -99,7 +99,9 @@ class _Decision:
         return None if decision.state != DecisionState.PROPOSED else _payload(decision, order=decision.order)
 
     def examine(self, request: Request, *, by: Principal, at: datetime) -> None:
-        """Ask for nothing else."""
+        """Refuse whose order it is: its end gives back what was reserved. Raises: SecondPersonNeeded."""
+        if OrderDecision.objects.filter(pk=int(request.object_id), order__account__user_id=by.pk).exists():
+            raise SecondPersonNeeded("The order is yours. Another operator decides it.")
 
     def execute(self, request: Request, *, by: Principal, reason: str, at: datetime) -> Executed:
         """End the order as proposed."""

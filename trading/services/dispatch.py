@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 
 from accounts import selectors as people
 from nexus.audit.services import trail
@@ -76,6 +77,14 @@ def _fault(order: TradeLedger, quote: Quote | None, *, instrument: TradableInstr
     return "PRICE_OUTSIDE_COLLAR" if worse_by > order.deviation else ""
 
 
+def _is_blocked(order: TradeLedger, *, clock: datetime) -> bool:
+    """Tell whether nobody knows any more where another order of the user on the instrument is: it was judged before."""
+    lost = Q(delivery=Delivery.UNKNOWN) | Q(
+        delivery=Delivery.SENDING, sent_at__lt=clock - timedelta(seconds=settings.SENDING_LEASE_S)
+    )
+    return TradeLedger.objects.filter(lost, user_id=order.user_id, symbol=order.symbol).exists()
+
+
 @transaction.atomic(durable=True)
 def _claim(*, order_id: int, fault: str | None, at: datetime) -> TradeLedger | None:
     """Mark the order as about to be sent (move 3), or reject it (move 4). Locks: the order, then the stop lock.
@@ -99,6 +108,8 @@ def _claim(*, order_id: int, fault: str | None, at: datetime) -> TradeLedger | N
         reason = "ACCOUNT_NOT_USABLE"
     elif not order.venue_position_id and not arming.is_armed(order.account):
         reason = "LIVE_NOT_ARMED"
+    elif not order.venue_position_id and _is_blocked(order, clock=now):
+        reason = "UNKNOWN_ORDER_ON_INSTRUMENT"
     elif now - order.created_at > timedelta(seconds=ttl_s):
         reason = "INTENT_TOO_OLD"
     elif fault is None:

@@ -4,12 +4,15 @@ Source: execution reference §4 (reduce-only). The gate judges it like any other
 risks nothing, and limits on exposure do not hold it back (`holds_reducing` in `risk/rules/gate.py`).
 """
 
+from decimal import Decimal
+
 from django.db.models import Q, Sum
 
 from risk.types import Reduction
 from trading.models import TradeLedger, TradingAccount
 from trading.rules import ZERO
-from trading.services.facts import Facts, Missing
+from trading.services import unlisted
+from trading.services.facts import LISTED_WITHIN, Facts, Missing
 from trading.states import OPEN_DELIVERIES, Delivery
 from trading.types import OrderIntent, VenuePosition
 
@@ -42,8 +45,18 @@ def read(*, account: TradingAccount, intent: OrderIntent, facts: Facts | Missing
         pending += (max(ZERO, quantity - filled) if works else ZERO) + (unseen or ZERO)
         lost = lost or delivery == Delivery.UNKNOWN
     return Reduction(
-        min(position.quantity for position in found), pending, fault="CLOSE_ALREADY_UNKNOWN" if lost else ""
-    )
+        min(_left(account, position, facts=facts) for position in found), pending,
+        fault="CLOSE_ALREADY_UNKNOWN" if lost else "",
+    )  # fmt: skip
+
+
+def _left(account: TradingAccount, position: VenuePosition, *, facts: Facts) -> Decimal:
+    """Return what is left of a position by our books too, where it is listed as before a close of the last seconds: on
+    a netting account a close of more would turn it around.
+    """
+    (snapshot,) = (each.snapshot for each in facts.accounts if each.account.pk == account.pk)
+    late = unlisted.closed_unseen(account, snapshot, asked_at=facts.asked_at, within=LISTED_WITHIN)
+    return max(ZERO, position.quantity - late.get(position.venue_position_id, ZERO))
 
 
 def _positions(account: TradingAccount, *, intent: OrderIntent, facts: Facts) -> list[VenuePosition]:

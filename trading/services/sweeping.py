@@ -8,6 +8,7 @@ is done again from its beginning.
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -25,7 +26,19 @@ from risk.states import Sweep
 from risk.types import Context
 from trading.brokers.base import Broker
 from trading.models import BrokerPosition, OrderQuerySet, SweepRun, TradableInstrument, TradeLedger
-from trading.services import accounts, cancels, coverage, facts, instruments, orders, resolution, sweeps, watch
+from trading.rules import ZERO
+from trading.services import (
+    accounts,
+    cancels,
+    coverage,
+    facts,
+    instruments,
+    orders,
+    resolution,
+    sweeps,
+    unlisted,
+    watch,
+)  # fmt: skip
 from trading.services.cancels import NotCancelable
 from trading.states import CancelState, Delivery, Side, SweepState
 from trading.types import AccountSnapshot, OrderIntent, VenueOrder, VenuePosition
@@ -221,8 +234,9 @@ def _cancel(this: Round, broker: Broker, working: VenueOrder) -> None:
 def _close_all(this: Round, broker: Broker, held: list[VenuePosition]) -> None:
     """Close each position by an order of its own, once: never again while one is on its way or unknown."""
     known = {name: _instrument(this, broker, name) for name in sorted({position.symbol for position in held})}
+    asked_at = facts.database_clock()
     shown = broker.snapshot(symbols=[name for name, found in known.items() if isinstance(found, TradableInstrument)])
-    for position in held:
+    for position in _left(this, held, shown, asked_at=asked_at):
         if this.is_over:
             this.faults.append("The rest waits for the next round.")
             return
@@ -241,6 +255,24 @@ def _close_all(this: Round, broker: Broker, held: list[VenuePosition]) -> None:
             this.faults.append(f"{_word(position)} cannot be closed now: {fault}.")
         elif isinstance(instrument, TradableInstrument) and not _close(this, position, instrument=instrument):
             return
+
+
+def _left(
+    this: Round, held: list[VenuePosition], shown: AccountSnapshot, *, asked_at: datetime
+) -> Iterator[VenuePosition]:
+    """Return what is left of positions: a list may be late, and to close what is closed would turn a netted one around.
+
+    Takes: `shown`, a later list, and the database's clock before it.
+    """
+    late = unlisted.closed_unseen(this.sweep.account, shown, asked_at=asked_at, within=facts.LISTED_WITHIN)
+    listed = {each.venue_position_id: each.quantity for each in shown.positions}
+    for position in held:
+        name = position.venue_position_id
+        left = min(position.quantity, listed.get(name, ZERO) - late.get(name, ZERO))
+        if left > 0:
+            yield replace(position, quantity=left)
+        else:
+            this.faults.append(f"{_word(position)} is listed as before it was closed.")
 
 
 def _instrument(this: Round, broker: Broker, symbol: str) -> TradableInstrument | str:

@@ -41,7 +41,7 @@ from trading.services import (
     venues,
 )
 from trading.services.cancels import NotCancelable
-from trading.services.changes import IN_FLIGHT, ChangeInFlight, ChangeRefused, listed_late
+from trading.services.changes import IN_FLIGHT, ChangeInFlight, ChangeRefused, listed_late, refuse_haste
 from trading.services.evidence import NOBODY, Question
 from trading.services.facts import Facts, Missing
 from trading.states import ChangeKind, ChangeState, Delivery, OrderType, TimeInForce
@@ -70,7 +70,7 @@ def change(
     """Change prices of a working order; what `terms` does not name stays as the broker shows it. Returns the request as
     it was answered.
 
-    Raises: NotChangeable, ChangeRefused, ChangeInFlight, Invalid, Unavailable.
+    Raises: NotChangeable, ChangeRefused, ChangeInFlight, TooManyRequests, Invalid, Unavailable.
     """
     assert not connection.in_atomic_block
     order = TradeLedger.objects.select_related("account").get(pk=order_id)
@@ -147,6 +147,7 @@ def _claim(*, order_id: int, shown: OrderIntent, question: Question, read: Facts
     at, user = question.at, question.user
     day = stats.lock(user_id=order.user_id, trading_date=at.date())
     _require_working(order)
+    refuse_haste(order.account, symbol=order.symbol)
     in_flight = Q(state__in=IN_FLIGHT)
     unseen = Q(settled_at__gte=read.read_at)  # the broker was read before that change, or during it
     if order.changes.filter(in_flight | unseen, kind=ChangeKind.TERMS).exists():

@@ -110,6 +110,8 @@ def _facts(
     if to.delivery is Delivery.DONE and order.cancel in (CancelState.REQUESTED, CancelState.UNKNOWN):
         # Filled wins over canceled; any other end is the broker's own word that the order has ended.
         facts["cancel"] = CancelState.REFUSED if to.status is OrderStatus.FILLED else CancelState.DONE
+    if to.status is OrderStatus.FILLED and order.cancel == CancelState.DONE:
+        facts["cancel"] = CancelState.REFUSED  # late, and filled wins over canceled all the same
     return facts
 
 

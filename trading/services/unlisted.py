@@ -5,7 +5,7 @@ count what they could cost; what no order counts for is counted as last seen.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import LiteralString, NamedTuple
 
@@ -105,6 +105,29 @@ def hidden_stops(snapshot: AccountSnapshot, fills: Sequence[Newest]) -> dict[str
         elif stops:
             found[held.venue_position_id] = min(known) if side is Side.BUY else max(known)
     return found
+
+
+def closed_unseen(
+    account: TradingAccount, snapshot: AccountSnapshot, *, asked_at: datetime, within: timedelta
+) -> dict[str, Decimal]:
+    """Return by name how many lots were taken from positions that a list asked for then still shows as before.
+
+    Only what was booked `within` so long before it: what is booked later, whoever reduces counts as pending.
+    """
+    shown, late = listed(snapshot), dict[str, Decimal]()
+    fills = [fill for fill in newest([account.pk], since=asked_at - within) if fill.venue_position_id in shown]
+    for name in {fill.venue_position_id for fill in fills}:
+        own = [fill for fill in fills if fill.venue_position_id == name]
+        stands, unseen = own[0].held, list[Newest]()
+        for fill in own:
+            if stands == shown[name]:
+                break  # as it is shown: it has this fill, and those before it
+            stands -= fill.part
+            unseen.append(fill)
+        if stands == shown[name]:
+            taken = (fill.part * -_sign(stands) for fill in unseen if fill.booked_at < asked_at)
+            late[name] = max(ZERO, sum(taken, start=ZERO))
+    return late
 
 
 def listed(snapshot: AccountSnapshot) -> dict[str, Decimal]:

@@ -123,9 +123,10 @@ class AlpacaBroker:
         self._session.require_account()
         try:
             written = self._write(order)
-        except Refused:
+        except Refused as refusal:
             found = self._look_up(order)  # it may have been sent before, when it could be
             if found is None:
+                refusal.is_local = True  # the venue never said a word
                 raise
             return found
         require_in_time(order.send_by_s)  # no journal refuses it any more: it may be proven absent

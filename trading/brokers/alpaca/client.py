@@ -27,6 +27,7 @@ from nexus.core.errors import OutcomeUnknown, Refused, Unreachable
 from trading.brokers.alpaca import outcomes
 from trading.brokers.alpaca.outcomes import Answer, Duplicate, Outcome, Purpose, Says, Silence
 from trading.brokers.alpaca.profile import Profile
+from trading.brokers.base import time_left
 
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
@@ -53,9 +54,12 @@ class _Session(requests.Session):
             self.mount(scheme, HTTPAdapter(pool_maxsize=POOL_MAX, max_retries=0))
 
     def request(self, method: str, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
-        """Make one request, once. Raises: Answered for whatever is no success, or a library's error."""
-        until = time.monotonic() + self._deadline_s
-        rules: dict[str, Any] = {"timeout": self._deadline_s, "stream": True, "allow_redirects": False}
+        """Make one request, once. Raises: Answered for whatever is no success, or a library's error; Unreachable when
+        there is no time for a reading.
+        """
+        within_s = time_left(self._deadline_s) if method.upper() == "GET" else self._deadline_s
+        until = time.monotonic() + within_s
+        rules: dict[str, Any] = {"timeout": within_s, "stream": True, "allow_redirects": False}
         response = super().request(method, url, *args, **(kwargs | rules))
         try:
             raw = _body(response, until)

@@ -327,6 +327,7 @@ class Mt5Broker:
             document = self._session.settle(intent_id)
             if document.get("state") == "TOMBSTONE":
                 _require_old_enough(document, sent_at)
+                refusal.is_local = True  # the venue never said a word
                 raise refusal from None
         else:
             require_in_time(send_by_s)

@@ -1,5 +1,7 @@
 """The journal's word on one intent, in our words."""
 
+from decimal import Decimal
+
 from nexus.core.errors import Refused
 from trading.brokers.base import OrderReport, VenueState
 from trading.brokers.mt5 import evidence, outcomes, wire
@@ -45,7 +47,12 @@ def is_answer_to(request: TerminalRequest, document: wire.Plain) -> bool:
         if wire.integer(recorded["action"]) != request["action"]:
             return False
         names = _TARGETS[request["action"]]
-        return all(str(recorded.get(name)) == str(request.get(name)) for name in names)
+        is_same = all(str(recorded.get(name)) == str(request.get(name)) for name in names)
+        if "volume" not in request:
+            return is_same
+        # A number may be given twice after all, by a database that was put back to an earlier moment.
+        size = Decimal(str(request["volume"]))
+        return is_same and recorded["type"] == request["type"] and wire.number(recorded["volume"]) == size
 
 
 def classify(document: wire.Plain) -> tuple[Outcome, Refused]:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from nexus.core.errors import OutcomeUnknown, Unreachable
+from trading.brokers.base import time_left
 
 POOL_MAX = 16
 DEADLINE_S_MAX = 60.0  # the gateway takes no longer one
@@ -82,7 +83,6 @@ class GatewayClient:
         self._head = {
             "Authorization": f"Bearer {token}",
             "Content-Type": "application/json",
-            "X-Deadline-Ms": str(math.ceil(1000 * deadline_s)),
         }
         self._idle: list[tuple[float, http.client.HTTPConnection]] = []
 
@@ -93,10 +93,15 @@ class GatewayClient:
         """
         if time.monotonic() < self._silent_until:
             raise Unreachable(f"{path}: the gateway did not answer a moment ago")
+        within_s = time_left(self._deadline_s)
+        began = time.monotonic()
         try:
-            return self._exchange(self._connection(), path, body, correlation_id, urgency)
+            connection = self._connection(within_s)
+            left_s = max(0.0, within_s - (time.monotonic() - began))
+            return self._exchange(connection, path, body, correlation_id, urgency, within_s=left_s)
         except TimeoutError as exc:
-            self._silent_until = time.monotonic() + SILENCE_S
+            if within_s == self._deadline_s:  # whoever had less time knows nothing of it
+                self._silent_until = time.monotonic() + SILENCE_S
             raise Unreachable(f"{path}: {exc or type(exc).__name__}") from exc
         except (Answered, OSError, http.client.HTTPException, ValueError) as exc:
             raise Unreachable(f"{path}: {exc or type(exc).__name__}") from exc
@@ -104,11 +109,11 @@ class GatewayClient:
     def send(self, path: str, body: Any, *, correlation_id: str) -> Any:
         """Post an order. Raises: Unreachable when it certainly was not sent, OutcomeUnknown for all else."""
         try:
-            connection = self._connection()
+            connection = self._connection(self._deadline_s)
         except OSError as exc:
             raise Unreachable(f"{path}: {exc}") from exc
         try:
-            return self._exchange(connection, path, body, correlation_id)
+            return self._exchange(connection, path, body, correlation_id, within_s=self._deadline_s)
         except Answered as exc:
             if exc.is_sent is False:
                 raise Unreachable(str(exc)) from exc
@@ -128,13 +133,13 @@ class GatewayClient:
         except IndexError:
             return None
 
-    def _connection(self) -> http.client.HTTPConnection:
+    def _connection(self, within_s: float) -> http.client.HTTPConnection:
         while (idle := self._take_idle()) is not None:
             put_back_at, connection = idle
             if time.monotonic() - put_back_at < IDLE_S_MAX and _is_alive(connection):
                 return connection
             connection.close()
-        timeout_s = self._deadline_s + MARGIN_S
+        timeout_s = within_s + MARGIN_S
         if self._tls is None:
             connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
         else:
@@ -143,6 +148,8 @@ class GatewayClient:
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls is not None:
             self._greet(connection)
+        connection.timeout = self._deadline_s + MARGIN_S  # whoever takes it next has time of its own
+        connection.sock.settimeout(connection.timeout)
         return connection
 
     def _greet(self, connection: http.client.HTTPConnection) -> None:
@@ -161,13 +168,21 @@ class GatewayClient:
             raise
 
     def _exchange(
-        self, connection: http.client.HTTPConnection, path: str, body: Any, correlation_id: str, urgency: str = ""
+        self,
+        connection: http.client.HTTPConnection,
+        path: str,
+        body: Any,
+        correlation_id: str,
+        urgency: str = "",
+        *,
+        within_s: float,
     ) -> Any:
         is_reusable = False
-        until = time.monotonic() + self._deadline_s + MARGIN_S
+        until = time.monotonic() + within_s + MARGIN_S
         connection.response_class = partial(_Response, until=until)  # type: ignore[assignment]  # it only calls it
         try:
             head = {**self._head, "X-Correlation-ID": correlation_id, "X-Urgency": urgency}
+            head["X-Deadline-Ms"] = str(max(1, math.ceil(1000 * within_s)))
             connection.request("POST", path, body=json.dumps(body, allow_nan=False), headers=head)
             response = connection.getresponse()
             raw = response.read(ANSWER_BYTES_MAX)

@@ -105,6 +105,19 @@ def test_an_id_that_named_another_request_is_refused_and_not_taken_for_done(brok
     assert len(terminal.working) == 1
 
 
+@pytest.mark.parametrize("other", [{"quantity": Decimal("0.02")}, {"side": Side.SELL}])
+def test_what_another_order_of_the_same_number_has_done_is_not_taken_for_this_one_s(broker, terminal, order, other):
+    wanted = order(stop_loss=None, take_profit=None)
+    first, sent = broker.submit(wanted), len(terminal.sent)
+    assert broker.submit(wanted).fills[0].venue_fill_id == first.fills[0].venue_fill_id  # its own is
+
+    with pytest.raises(Refused) as refused:
+        broker.submit(replace(wanted, **other))
+
+    assert refused.value.code == "ID_IN_USE"
+    assert len(terminal.sent) == sent
+
+
 @pytest.mark.parametrize("code", [-2, -8, -10004, -10002, 1])
 def test_reads_the_silence_after_a_cancel_by_its_error(broker, terminal, resting, code):
     ticket = broker.submit(resting()).venue_order_id
