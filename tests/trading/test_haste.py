@@ -1,5 +1,6 @@
 """An account that asks too fast is told to come back, and may send the very same request again (ADR 0025)."""
 
+import time
 import uuid
 from collections import Counter
 from datetime import timedelta
@@ -27,10 +28,10 @@ from trading.services import changes, facts, orders
 @pytest.fixture
 def moment(monkeypatch) -> SimpleNamespace:
     """A clock of the door that stands until it is moved, however slow the machine is."""
-    clock = SimpleNamespace(at=now())
+    clock, steady = SimpleNamespace(at=now()), time.monotonic()
     execute = orders.execute
     monkeypatch.setattr(orders, "execute", lambda **given: execute(**given | {"at": clock.at}))
-    monkeypatch.setattr(orders, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    monkeypatch.setattr(orders, "time", SimpleNamespace(monotonic=lambda: steady))
     return clock
 
 

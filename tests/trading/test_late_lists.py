@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -165,8 +165,13 @@ def test_somebody_else_s_two_trades_that_end_where_they_began_leave_a_stop_that_
 
 def test_fills_are_asked_for_only_where_a_list_shows_another_stop_than_they_have_brought(place, monkeypatch):
     """It is a round trip more: most orders in an instrument bring the stop that is there."""
-    asked = []
-    monkeypatch.setattr(unlisted, "newest", lambda *args, **_: asked.append(args) or [])
+    asked: list[datetime] = []
+
+    def newest(_accounts: list[int], *, since: datetime) -> list[unlisted.Newest]:
+        asked.append(since)
+        return []
+
+    monkeypatch.setattr(unlisted, "newest", newest)
     place(*HELD)
     place("0.01", HELD[1])
     place("0.01", "1.0839")

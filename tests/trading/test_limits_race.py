@@ -3,6 +3,7 @@
 The pattern of `test_orders_race`: each of these fails when the lock of the user's day is taken away.
 """
 
+import time
 import uuid
 from collections import Counter
 from dataclasses import replace
@@ -35,7 +36,8 @@ def at_once(trader, account, settings, monkeypatch):
     The day has its row already: making it would let them pass one by one.
     """
     settings.MAX_POSITION_SIZE = Decimal(1_000_000)
-    monkeypatch.setattr(orders, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    steady = time.monotonic()
+    monkeypatch.setattr(orders, "time", SimpleNamespace(monotonic=lambda: steady))
     UserDailyStats.objects.get_or_create(user=trader, trading_date=now().date())
 
     def race(many: int = MANY, intent: OrderIntent | None = None) -> Counter[str]:
