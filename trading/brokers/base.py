@@ -86,7 +86,7 @@ class Broker(Protocol):
     def submit(self, order: OrderRequest) -> OrderReport:
         """Send the order, exactly once for its `client_order_id` however often this is called.
 
-        After its `send_by_s` nothing leaves us for a venue that cannot be made to refuse it: it may be proven absent.
+        After its `send_by_s` nothing leaves us: it may be proven absent by then.
         Raises: Refused for a definitive refusal, Unreachable when nothing left us, OutcomeUnknown for all else.
         """
         ...

@@ -108,7 +108,13 @@ class Mt5Broker:
         Raises: Refused for a definitive refusal, Unreachable when nothing left us, OutcomeUnknown for all else.
         """
         build = self._market if order.order_type is OrderType.MARKET else self._pending
-        return self._trade(order.client_order_id, lambda: build(order), sent_at=order.sent_at)
+
+        def build_in_time() -> TerminalRequest:
+            request = build(order)
+            require_in_time(order.send_by_s)  # another gateway's journal may have been asked meanwhile, and not ours
+            return request
+
+        return self._trade(order.client_order_id, build_in_time, sent_at=order.sent_at)
 
     def close_by(self, *, client_order_id: str, venue_position_id: str, other_position_id: str) -> OrderReport:
         """Close a position against an opposite one, once for its `client_order_id`. Its fills are one of each."""
