@@ -3,11 +3,11 @@
 import structlog
 from celery import shared_task
 from django.conf import settings
-from django.utils.timezone import now
 
 from nexus.core.jobs import enqueue
 from reconciliation.services import cycles, retention, schedule
 from reconciliation.states import Trigger
+from trading.services.facts import database_clock as now
 
 log = structlog.get_logger(__name__)
 

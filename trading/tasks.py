@@ -2,7 +2,6 @@
 
 import structlog
 from celery import shared_task
-from django.utils.timezone import now
 
 from nexus.core.jobs import enqueue
 from trading.services import (
@@ -10,7 +9,6 @@ from trading.services import (
     changes,
     dispatch,
     emergency,
-    facts,
     figures,
     lost,
     protection,
@@ -20,6 +18,7 @@ from trading.services import (
     terms,
     watch,
 )
+from trading.services.facts import database_clock as now  # whatever these date is held against limits of the day
 
 log = structlog.get_logger(__name__)
 
@@ -92,14 +91,14 @@ def watch_accounts(**_future: object) -> None:
 @shared_task(name="trading.watch_account", soft_time_limit=30)
 def watch_account(*, account_id: int, **_future: object) -> None:
     """Look at one account."""
-    watch.take_turn(account_id=account_id, at=facts.database_clock())
+    watch.take_turn(account_id=account_id, at=now())
 
 
 @shared_task(name="trading.follow_stops", soft_time_limit=20)
 def follow_stops(**_future: object) -> None:
     """List what was on its way when a stop came, and begin its sweep, where nobody has yet; see that others work."""
     emergency.follow_due(at=now())
-    figures.alarm(clock=facts.database_clock(), at=now())
+    figures.alarm(clock=now(), at=now())
 
 
 @shared_task(name="trading.run_sweeps", soft_time_limit=20)

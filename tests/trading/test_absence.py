@@ -25,7 +25,7 @@ from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.gateway.journal import Journal
 from trading.models import BrokerPosition, TradeLedger, TradingAccount
-from trading.services import accounts, closes, resolution, watch
+from trading.services import accounts, closes, orders, resolution, watch
 from trading.states import Delivery, OrderStatus, OrderType, TimeInForce, VenueState
 from trading.types import OrderReport
 
@@ -206,6 +206,19 @@ def test_what_was_sent_well_after_the_move_is_sworn_to(execute, paper, monkeypat
     TradingAccount.objects.update(moved_at=order.sent_at + timedelta(seconds=moved_s))
 
     assert resolution.resolve(order_id=order.pk, at=now()).delivery == delivery
+
+
+@pytest.mark.parametrize("changes", [{}, {"resting": True}], ids=["market", "resting"])
+def test_who_is_held_up_for_too_long_sends_nothing_by_a_gateway_that_nobody_may_have_asked(
+    execute, paper, monkeypatch, changes
+):
+    """Its process froze while the account was moved: the other journal has sworn, or a search has proven."""
+    monkeypatch.setattr(orders, "SEND_WITHIN_S", 0.0)
+
+    order = execute(brief(**RESTING) if changes else brief())
+
+    assert (order.status, order.rejected_by, order.reason) == ("REJECTED", "LOCAL", "BROKER_UNREACHABLE")
+    assert (order.reserved, paper.deals(), paper.truth()["working"]) == (0, [], [])
 
 
 def move(account: TradingAccount, url: str) -> None:

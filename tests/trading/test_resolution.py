@@ -13,9 +13,10 @@ from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
 from tests.fakes.paper import Paper
 from tests.trading.conftest import brief
+from trading import tasks
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.models import BrokerPosition, Fill, TradeLedger
-from trading.services import closes, fills, resolution
+from trading.services import closes, facts, fills, resolution
 from trading.states import Delivery, OrderStatus, RejectedBy, VenueState
 from trading.types import OrderReport, OrderRequest
 
@@ -57,6 +58,18 @@ def test_an_answer_lost_after_the_broker_accepted_is_found_filled(execute, paper
     assert order.average_price == Decimal("1.08500")
     assert len(paper.deals()) == 1
     assert resolution.due() == []
+
+
+def test_what_is_found_is_dated_by_the_one_clock_that_days_are_counted_by(execute, paper, ahead):
+    """By that of a worker which is behind, what fills just after midnight would count for neither day."""
+    paper.control.inject("timeout_after_accept")
+    order = execute()
+
+    tasks.resolve_order(order_id=order.pk)
+
+    order.refresh_from_db()
+    assert order.status == OrderStatus.FILLED
+    assert order.closed_at <= facts.database_clock()
 
 
 def test_an_error_of_ours_while_it_is_sent_leaves_it_unknown_at_once(execute, paper, monkeypatch):

@@ -281,3 +281,11 @@ def test_others_orders_are_others(account):
 def test_a_day_that_nobody_has_opened_is_empty_and_looking_opens_none(account):
     assert stats.today(user_id=account.user_id, trading_date=NOON.date()).orders_admitted == 0
     assert not UserDailyStats.objects.exists()
+
+
+def test_a_burst_is_seen_however_many_orders_make_one(account, settings):
+    settings.BURST_ORDERS = 120
+    for _ in range(119):
+        order(account)
+
+    assert count(account, at=NOON + timedelta(seconds=1)).burst == 119

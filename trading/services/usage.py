@@ -17,7 +17,7 @@ from nexus.core import statements
 from nexus.core.statements import Part, Row
 from trading.types import OrderIntent
 
-RECENT = 100  # how many of an account's newest requests are searched for what looks suspicious
+RECENT = 100  # how many of an account's newest requests are searched for what looks suspicious, at least
 
 # An order counts whole on the day it is admitted, in the locked row of that day. What is done here is the rest:
 # `undone` are remainders of the day's orders that ended without filling, which are given back (and overfills, which are
@@ -151,7 +151,7 @@ def arguments(
         "asked_quantity": intent.quantity if intent else Decimal(0),
         "asked_price": intent.entry_price if intent else None,
         "failures": settings.COOLDOWN_FAILURES,
-        "most": RECENT,
+        "most": max(RECENT, settings.BURST_ORDERS),
     }
 
 
