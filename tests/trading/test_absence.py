@@ -27,7 +27,7 @@ from trading.brokers.mt5.gateway.journal import Journal
 from trading.models import BrokerPosition, TradeLedger, TradingAccount
 from trading.services import accounts, closes, orders, resolution, watch
 from trading.states import Delivery, OrderStatus, OrderType, TimeInForce, VenueState
-from trading.types import OrderReport
+from trading.types import AccountSnapshot, OrderReport
 
 
 @pytest.fixture(params=[False, True], ids=["hedging", "netting"])
@@ -178,6 +178,25 @@ def test_a_gateway_that_was_started_again_with_its_journal_is_believed(execute, 
 
     assert resolution.resolve(order_id=order.pk, at=now()).delivery == Delivery.DONE
     look(account, paper)
+    assert not Alert.objects.filter(kind="JOURNAL_CHANGED").exists()
+
+
+def test_a_look_that_was_overtaken_by_another_one_has_seen_no_older_journal(paper, account, monkeypatch):
+    """Beside the watch a sweep looks, too: the slower one comes with what it saw first."""
+    paper.journal.created_at -= 3600
+    look(account, paper)
+    whole = Mt5Broker.snapshot
+
+    def overtaken(self: Mt5Broker, **words: Any) -> AccountSnapshot:
+        monkeypatch.setattr(Mt5Broker, "snapshot", whole)
+        seen = whole(self, **words)
+        paper.journal.beat()
+        look(account, paper)
+        return seen
+
+    monkeypatch.setattr(Mt5Broker, "snapshot", overtaken)
+    watch.look(account_id=account.pk, at=now())
+
     assert not Alert.objects.filter(kind="JOURNAL_CHANGED").exists()
 
 
