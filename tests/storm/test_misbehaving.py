@@ -1,5 +1,6 @@
 """A broker that is down, slow, mad, refusing or gone in the middle: the API answers in time with the truth it knows."""
 
+import json
 import time
 import uuid
 from collections.abc import Iterator
@@ -198,3 +199,22 @@ def test_many_accounts_whose_brokers_hang_are_answered_for_in_time(trader, paper
 
     assert took < ANSWER_S_MAX, f"the API took {took:.1f} s"
     assert [row["equity"] for row in rows] == [None] * 4
+
+
+def test_another_account_whose_broker_hangs_holds_up_no_stop_that_is_tightened(trader, paper, wire):
+    client = ApiClient().login(trader)
+    client.post("/trading/execute", BODY, idempotency_key=uuid.uuid4().hex)
+    (position,) = client.get("/trading/positions").json()["results"]
+    headers = {"authorization": f"Bearer {client.tokens['access_token']}"}
+    path, wanted = f"/api/v1/trading/positions/{position['id']}", json.dumps({"stop_loss": "1.0830"})
+    with proxy(paper.url) as hanging:
+        hanging.fault, hanging.path = "hangs before it passes on", READS
+        TradingAccount.objects.create(
+            user=trader, name="Hangs", venue="mt5", venue_account="7", server=SERVER, currency="USD", mode="HEDGING",
+            gateway_url=hanging.url, created_at=now(),
+        )  # fmt: skip
+
+        answer = client.http.patch(path, wanted, content_type="application/json", headers=headers)
+
+    assert (answer.status_code, answer.json()["state"]) == (200, "DONE")
+    assert paper.truth()["positions"][0]["sl"] == 108300
