@@ -15,7 +15,7 @@ from tests.storm.proxies import Proxy, proxy, refusing_port
 from trading.brokers import registry
 from trading.brokers.mt5 import adapter
 from trading.brokers.mt5.emulator import constants as mt5
-from trading.models import Fill, TradableInstrument, TradeLedger, TradingAccount
+from trading.models import BrokerPosition, Fill, TradableInstrument, TradeLedger, TradingAccount
 from trading.services import accounts, instruments, resolution
 from trading.states import Delivery, OrderStatus
 
@@ -218,3 +218,30 @@ def test_another_account_whose_broker_hangs_holds_up_no_stop_that_is_tightened(t
 
     assert (answer.status_code, answer.json()["state"]) == (200, "DONE")
     assert paper.truth()["positions"][0]["sl"] == 108300
+
+
+@pytest.mark.parametrize("path", ["accounts", "positions"])
+def test_an_account_whose_broker_hangs_hides_no_other_that_is_asked_after_it(trader, paper, wire, settings, path):
+    settings.BROKER_DEADLINE_S = 3
+    client = ApiClient().login(trader)
+    client.post("/trading/execute", BODY, idempotency_key=uuid.uuid4().hex)
+    mine = TradingAccount.objects.get()
+    with proxy(paper.url) as hanging:
+        hanging.fault, hanging.path = "hangs before it passes on", READS
+        TradingAccount.objects.update(venue_account="7", gateway_url=hanging.url)  # it is asked first
+        other = TradingAccount.objects.create(
+            user=trader, name="Well", venue="mt5", venue_account=mine.venue_account, server=SERVER, currency="USD",
+            mode="HEDGING", created_at=now(),
+        )  # fmt: skip
+        held = BrokerPosition.objects.get()
+        BrokerPosition.objects.create(
+            account=other, venue_position_id=held.venue_position_id, symbol="EURUSD", quantity=held.quantity,
+            price_open=held.price_open, opened_at=held.opened_at,
+        )  # fmt: skip
+
+        rows = client.get(f"/trading/{path}").json()["results"]
+        BrokerPosition.objects.filter(account=other).delete()
+
+    shown = {row.get("account", row["id"]): row["equity" if path == "accounts" else "price_current"] for row in rows}
+    assert shown[str(mine.public_id)] is None
+    assert shown[str(other.public_id)] is not None
