@@ -1,5 +1,6 @@
 """A broker that is down, slow, mad, refusing or gone in the middle: the API answers in time with the truth it knows."""
 
+import json
 import time
 import uuid
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from tests.storm.proxies import Proxy, proxy, refusing_port
 from trading.brokers import registry
 from trading.brokers.mt5 import adapter
 from trading.brokers.mt5.emulator import constants as mt5
-from trading.models import Fill, TradableInstrument, TradeLedger, TradingAccount
+from trading.models import BrokerPosition, Fill, TradableInstrument, TradeLedger, TradingAccount
 from trading.services import accounts, instruments, resolution
 from trading.states import Delivery, OrderStatus
 
@@ -198,3 +199,49 @@ def test_many_accounts_whose_brokers_hang_are_answered_for_in_time(trader, paper
 
     assert took < ANSWER_S_MAX, f"the API took {took:.1f} s"
     assert [row["equity"] for row in rows] == [None] * 4
+
+
+def test_another_account_whose_broker_hangs_holds_up_no_stop_that_is_tightened(trader, paper, wire):
+    client = ApiClient().login(trader)
+    client.post("/trading/execute", BODY, idempotency_key=uuid.uuid4().hex)
+    (position,) = client.get("/trading/positions").json()["results"]
+    headers = {"authorization": f"Bearer {client.tokens['access_token']}"}
+    path, wanted = f"/api/v1/trading/positions/{position['id']}", json.dumps({"stop_loss": "1.0830"})
+    with proxy(paper.url) as hanging:
+        hanging.fault, hanging.path = "hangs before it passes on", READS
+        TradingAccount.objects.create(
+            user=trader, name="Hangs", venue="mt5", venue_account="7", server=SERVER, currency="USD", mode="HEDGING",
+            gateway_url=hanging.url, created_at=now(),
+        )  # fmt: skip
+
+        answer = client.http.patch(path, wanted, content_type="application/json", headers=headers)
+
+    assert (answer.status_code, answer.json()["state"]) == (200, "DONE")
+    assert paper.truth()["positions"][0]["sl"] == 108300
+
+
+@pytest.mark.parametrize("path", ["accounts", "positions"])
+def test_an_account_whose_broker_hangs_hides_no_other_that_is_asked_after_it(trader, paper, wire, settings, path):
+    settings.BROKER_DEADLINE_S = 3
+    client = ApiClient().login(trader)
+    client.post("/trading/execute", BODY, idempotency_key=uuid.uuid4().hex)
+    mine = TradingAccount.objects.get()
+    with proxy(paper.url) as hanging:
+        hanging.fault, hanging.path = "hangs before it passes on", READS
+        TradingAccount.objects.update(venue_account="7", gateway_url=hanging.url)  # it is asked first
+        other = TradingAccount.objects.create(
+            user=trader, name="Well", venue="mt5", venue_account=mine.venue_account, server=SERVER, currency="USD",
+            mode="HEDGING", created_at=now(),
+        )  # fmt: skip
+        held = BrokerPosition.objects.get()
+        BrokerPosition.objects.create(
+            account=other, venue_position_id=held.venue_position_id, symbol="EURUSD", quantity=held.quantity,
+            price_open=held.price_open, opened_at=held.opened_at,
+        )  # fmt: skip
+
+        rows = client.get(f"/trading/{path}").json()["results"]
+        BrokerPosition.objects.filter(account=other).delete()
+
+    shown = {row.get("account", row["id"]): row["equity" if path == "accounts" else "price_current"] for row in rows}
+    assert shown[str(mine.public_id)] is None
+    assert shown[str(other.public_id)] is not None

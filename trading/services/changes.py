@@ -82,12 +82,28 @@ def change_stops(
     is_aside = account not in owned.accounts
     reading = partial(facts.read, user_id=account.user_id, account=account, symbol=position.symbol, at=at)
     read = reading(owned=alone if is_aside else owned)
-    missing = read if isinstance(read, Missing) else None
-    if missing and not is_aside and len(owned.accounts) > 1:
-        read = reading(owned=alone)  # another account's broker does not hold up what protects here
+    change = partial(_change, position=position, stops=stops, is_aside=is_aside, actor=actor, reason=reason, at=at)
+    if not isinstance(read, Missing) or is_aside or len(owned.accounts) == 1:
+        return change(read)
+    with accounts.answering():  # another account's broker, which may hang, does not hold up what protects here
+        return change(reading(owned=alone), missing=read)
+
+
+def _change(
+    read: Facts | Missing,
+    *,
+    position: BrokerPosition,
+    stops: Mapping[str, Decimal | None],
+    is_aside: bool,
+    actor: Actor,
+    reason: str,
+    at: datetime,
+    missing: Missing | None = None,
+) -> ChangeRequest:
+    """Change the stops by what was read. Takes: what is `missing` of others: then only what protects is done."""
     if isinstance(read, Missing):
         raise _unavailable(read)
-    live = _live(position, read)
+    account, live = position.account, _live(position, read)
     if not read.instruments[(account.pk, position.symbol)].takes_stops:
         raise ChangeRefused("Positions carry no stops at this broker: place a stop order of its own instead.")
     named: Any = dict(stops)

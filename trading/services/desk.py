@@ -12,6 +12,7 @@ from accounts.types import Principal
 from nexus.core.errors import OutsideError
 from nexus.core.money import CENT, as_text, half_even_to
 from trading import selectors
+from trading.brokers import base
 from trading.models import TradableInstrument, TradeLedger, TradingAccount
 from trading.selectors import PositionView
 from trading.services import accounts, glances, live
@@ -107,7 +108,8 @@ def glance(account: TradingAccount, *, at: datetime) -> Holding | None:
 def _holding(account: TradingAccount, met: list[TradableInstrument]) -> Holding:
     seen: AccountSnapshot | None = None
     try:
-        seen = accounts.broker_of(account).snapshot(symbols=[each.symbol for each in met])
+        with base.sharing():
+            seen = accounts.broker_of(account).snapshot(symbols=[each.symbol for each in met])
     except OutsideError as exc:
         log.warning("trading.account.not_read", account_id=account.pk, error=str(exc))
     quotes = {} if seen is None else seen.quotes

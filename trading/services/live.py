@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import structlog
 
 from nexus.core.errors import FieldError, NotFound, OutsideError, Refused, Unavailable
+from trading.brokers import base
 from trading.models import TradingAccount
 from trading.services import accounts
 from trading.types import AccountSnapshot, Quote
@@ -17,7 +18,8 @@ def snapshots(owned: Iterable[TradingAccount]) -> dict[int, AccountSnapshot]:
     found = {}
     for account in owned:
         try:
-            found[account.pk] = accounts.broker_of(account).snapshot(symbols=[])
+            with base.sharing():
+                found[account.pk] = accounts.broker_of(account).snapshot(symbols=[])
         except OutsideError as exc:
             log.warning("trading.account.not_read", account_id=account.pk, error=str(exc))
     return found
