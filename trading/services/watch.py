@@ -190,8 +190,8 @@ def book(
 
 
 def _outrun(snapshot: AccountSnapshot, reports: Sequence[FillReport]) -> None:
-    shown = (*snapshot.orders, *snapshot.positions, *reports)
-    identifiers.outrun({each.client_order_id for each in shown})
+    names = {order.client_order_id for order in snapshot.orders} | {held.client_order_id for held in snapshot.positions}
+    identifiers.outrun(names | {fill.client_order_id for fill in reports})
 
 
 def _since_we_began(account: TradingAccount, moved: Sequence[CashReport]) -> list[CashReport]:
