@@ -1,9 +1,18 @@
 """Names for what we send: drawn once, never used for a second send."""
 
+from collections.abc import Iterable
+
+import structlog
 from django.conf import settings
 from django.db import connection
 
+from nexus.core import statements
 from trading.brokers import ids
+
+SKIPPED = 10_000  # beyond what was seen: changes, and orders that have left no trace, have had numbers too
+AHEAD_MAX = 10_000_000  # no installation has lost so many: somebody else uses our tag
+
+log = structlog.get_logger(__name__)
 
 
 def of(number: int) -> str:
@@ -17,3 +26,18 @@ def draw() -> str:
         cursor.execute("SELECT nextval('order_number')")
         number: int = cursor.fetchone()[0]
     return of(number)
+
+
+def outrun(names: Iterable[str]) -> None:
+    """Draw no number again that a venue shows: a database that was put back to an earlier moment has forgotten it.
+
+    A name that is used twice is not sent the second time: it is answered with what became of the first. Takes: names of
+    ours, "" for none.
+    """
+    newest = max((ids.magic(name) & ids.NUMBER_MAX for name in names if name), default=0)
+    (last,) = statements.fetch_only("SELECT last_value FROM order_number")
+    if not last < newest <= last + AHEAD_MAX:
+        return
+    drawn = newest - last + SKIPPED
+    statements.fetch_only("SELECT max(nextval('order_number')) FROM generate_series(1, %s)", [drawn])
+    log.error("trading.order.numbers_skipped", last=last, seen=newest, drawn=drawn)

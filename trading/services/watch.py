@@ -21,6 +21,7 @@ from trading.services import (
     facts,
     figures,
     fills,
+    identifiers,
     instruments,
     moved,
     readings,
@@ -136,6 +137,7 @@ def look(*, account_id: int, at: datetime) -> int:
             starts = stats.equity_at_start(account_ids=[account.pk], trading_date=at.date())
             snapshot = broker.snapshot(symbols=figures.symbols_of(account))
             news = reader.read(broker, symbols=[], since=min(since, at - CASH_WINDOW), clock=clock)
+            _outrun(snapshot, news.fills)
             has_moved = _book_cash(account, _since_we_began(account, news.cash), at=at)
             new_fills += _book_fills(account, news.fills, at=at)
             if selectors.are_booked(account, (each for each in news.fills if each.filled_at >= begins_at(account))):
@@ -179,11 +181,17 @@ def book(
 
     Takes: `read_at`, the database's clock before the broker was asked.
     """
+    _outrun(snapshot, reports)
     _book_cash(account, _since_we_began(account, moved), at=at)
     _open_day(
         account, snapshot, read_at=read_at, at=at
     )  # its first equity has what was booked before it, and counts it no more
     return _book_fills(account, reports, at=at)
+
+
+def _outrun(snapshot: AccountSnapshot, reports: Sequence[FillReport]) -> None:
+    names = {order.client_order_id for order in snapshot.orders} | {held.client_order_id for held in snapshot.positions}
+    identifiers.outrun(names | {fill.client_order_id for fill in reports})
 
 
 def _since_we_began(account: TradingAccount, moved: Sequence[CashReport]) -> list[CashReport]:
