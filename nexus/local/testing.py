@@ -44,6 +44,8 @@ def _pytest(arguments: list[str], folder: Path, database: str) -> int:
         | env
         | {"NEXUS_ENV": "test", "LOCK_TIMEOUT_MS": "30000", "ALLOWED_HOSTS": "127.0.0.1,localhost,testserver"}
     )
-    parallel = [] if any(word.startswith(("-n", "--numprocesses", "--pdb")) for word in arguments) else ["-n", "auto"]
+    is_told = any(word.startswith(("-n", "--numprocesses", "--pdb")) for word in arguments)
+    # One more than there are processors: a quarter of the time a test waits, for a gateway, a lock or a deadline.
+    parallel = [] if is_told else ["-n", str((os.cpu_count() or 1) + 1)]
     command = [sys.executable, "-m", "pytest", *parallel, *arguments]
     return subprocess.run(command, env=env, cwd=ROOT, check=False).returncode
