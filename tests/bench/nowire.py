@@ -254,7 +254,7 @@ def _position(name: str, held: int, at: datetime) -> VenuePosition:
         quantity=abs(held) * LOT,
         price_open=ASK,
         price_current=BID,
-        stop_loss=BID - side.direction * 50 * PIP,
+        stop_loss=(BID if side is Side.BUY else ASK) - side.direction * 50 * PIP,  # as the orders bring it
         take_profit=None,
         profit=Decimal("-0.10"),
         swap=Decimal(0),

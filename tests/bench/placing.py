@@ -12,7 +12,7 @@ from trading.services import orders
 from trading.states import Side
 from trading.types import OrderIntent
 
-BUY = OrderIntent("EURUSD", Side.BUY, Decimal("0.01"), Decimal("1.0850"), Decimal("1.0800"), Decimal("1.0900"))
+BUY = OrderIntent("EURUSD", Side.BUY, Decimal("0.01"), Decimal("1.0850"), Decimal("1.0799"), Decimal("1.0900"))
 SELL = OrderIntent("EURUSD", Side.SELL, Decimal("0.01"), Decimal("1.0850"), Decimal("1.0900"), Decimal("1.0800"))
 
 
