@@ -109,7 +109,9 @@ def refuse_to_start(place, *arguments, **environment):
 def test_its_journal_tells_through_a_kill_how_far_it_remembers(place):
     process, url = place.start()
     broker = place.broker(url)
+    until = time.monotonic() + 20
     while not (beats := sum((first := broker.snapshot(symbols=[]).remembers).values())):
+        assert time.monotonic() < until, "its journal does not beat"
         time.sleep(0.05)  # its first comes within a moment
     process.kill()
     process.wait()
