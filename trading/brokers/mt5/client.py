@@ -19,6 +19,7 @@ POOL_MAX = 16
 DEADLINE_S_MAX = 60.0  # the gateway takes no longer one
 IDLE_S_MAX = 30.0  # below the gateway's own limit, so that it never closes a connection that we are about to use
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
+SILENT_FOR = 0.25  # of its deadline: a door has less than the whole, and shares it among accounts
 SILENCE_S = 2.0  # how long a gateway that did not answer is not asked again
 MARGIN_S = 0.5  # what the network may add to the gateway's own deadline
 
@@ -100,7 +101,7 @@ class GatewayClient:
             left_s = max(0.0, within_s - (time.monotonic() - began))
             return self._exchange(connection, path, body, correlation_id, urgency, within_s=left_s)
         except TimeoutError as exc:
-            if within_s == self._deadline_s:  # whoever had less time knows nothing of it
+            if within_s >= SILENT_FOR * self._deadline_s:  # whoever had less time knows nothing of it
                 self._silent_until = time.monotonic() + SILENCE_S
             raise Unreachable(f"{path}: {exc or type(exc).__name__}") from exc
         except (Answered, OSError, http.client.HTTPException, ValueError) as exc:

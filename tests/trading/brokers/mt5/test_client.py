@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from nexus.core.errors import OutcomeUnknown, Unreachable
+from trading.brokers import base
 from trading.brokers.mt5.client import GatewayClient
 
 
@@ -131,6 +132,18 @@ def test_an_order_without_an_answer_that_counts_is_unknown_and_is_not_sent_again
 def test_a_reading_without_an_answer_is_unreachable(client, script):
     with listening(script) as (url, _), pytest.raises(Unreachable):
         client(url).read("/v1/batch", [], correlation_id="c")
+
+
+@pytest.mark.parametrize(("part", "said"), [(0.9, "a moment ago"), (0.4, "a moment ago"), (0.1, "timed out")])
+def test_whoever_had_a_good_part_of_the_deadline_knows_that_a_gateway_is_silent(client, part, said):
+    """A door has a little less than the whole always: without it each request would wait for one that hangs."""
+    with listening(never_answer, never_answer) as (url, _):
+        silent = client(url, deadline_s=0.4)
+        with base.answering(within_s=0.4 * part), pytest.raises(Unreachable):
+            silent.read("/v1/batch", [], correlation_id="t")
+
+        with base.answering(within_s=0.2), pytest.raises(Unreachable, match=said):
+            silent.read("/v1/batch", [], correlation_id="t")
 
 
 @pytest.mark.parametrize("status", [400, 401, 409, 413, 503, 504])
