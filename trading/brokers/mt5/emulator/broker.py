@@ -37,6 +37,13 @@ class Broker(Core):
 
         After a long sleep the ticks of generated quotes are thinned out to `catch_up_ticks` per symbol.
         """
+        for instant_us in due.sends(self.moods.late_sends, target_us):
+            self._live(instant_us)  # in parts: what a late request opens has ticks, midnights and an end of its own
+            self._send_late()
+        self._live(target_us)
+
+    def _live(self, target_us: int) -> None:
+        """Live up to an instant without a late request on the way."""
         if target_us <= self.now_us:
             return
         limit, until_ms = self.profile.catch_up_ticks, target_us // 1_000
@@ -44,15 +51,12 @@ class Broker(Core):
             self.quotes.between(symbol, self.now_ms, until_ms, limit) for symbol in self._symbols_at_stake()
         ]
         streams.append(due.between(self.books.values(), self.zone, self.now_us, target_us))
-        streams.append(due.sends(self.moods.late_sends, target_us))
         seen = False
         for event in heapq.merge(*streams, key=due.order_of):
             seen = True
             self.now_us = max(self.now_us, event.time_ms * 1_000)
             if isinstance(event, Tick):
                 self._fire(event)
-            elif event.is_send:
-                self._send_late()
             else:
                 books = self.books[event.login]
                 self.carry_out(books, due.plan(event, books, self.scene()))

@@ -14,12 +14,11 @@ from trading.brokers.mt5.emulator.zones import ServerZone
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """An instant at which an order expires, or (with no ticket) at which the server's day ends, or a late send."""
+    """An instant at which an order expires, or (with no ticket) at which the server's day ends."""
 
     time_ms: int
     login: int
     ticket: int = 0
-    is_send: bool = False
 
 
 Event = Due | Tick
@@ -41,10 +40,9 @@ def between(books: Collection[AccountBooks], zone: ServerZone, after_us: int, un
     return sorted(found, key=order_of)
 
 
-def sends(late: Iterable[Sequence[object]], until_us: int) -> list[Due]:
-    """Return the accepted requests that are executed up to an instant. Takes: rows that begin with it."""
-    instants = sorted(int(str(row[0])) for row in late)
-    return [Due(-(-each // 1_000), 0, is_send=True) for each in instants if each <= until_us]
+def sends(late: Iterable[Sequence[object]], until_us: int) -> list[int]:
+    """Return the instants up to another at which accepted requests are executed. Takes: rows that begin with it."""
+    return sorted(instant_us for each in late if (instant_us := int(str(each[0]))) <= until_us)
 
 
 def order_of(event: Event) -> tuple[int, int, str]:

@@ -55,6 +55,22 @@ def test_late_execution_survives_a_restart(tmp_path):
     assert len(world.control.truth(HEDGER)["requests"]) == 2
 
 
+def test_what_is_executed_late_expires_and_pays_swap_within_the_same_leap(hedger):
+    """The whole life of both orders lies within one step of the clock."""
+    ends = hedger.mt5.symbol_info_tick("EURUSD").time + 60
+    hedger.control.inject("accept_late", seconds=8, times=2)
+    hedger.place("EURUSD", 2, 0.1, 1.08, type_time=mt5.ORDER_TIME_SPECIFIED, expiration=ends)
+    hedger.buy("EURUSD", 0.2)
+
+    hedger.control.advance(2 * 86_400)
+
+    assert hedger.mt5.orders_get() == ()
+    (gone,) = [row for row in hedger.mt5.history_orders_get(0, 2**31 - 1) if row.type == 2]
+    assert (gone.state, gone.time_done - gone.time_setup) == (mt5.ORDER_STATE_EXPIRED, 52)
+    (position,) = hedger.mt5.positions_get()
+    assert position.swap != 0
+
+
 @pytest.mark.parametrize("executed", [True, False])
 def test_none_with_success_hides_either_truth(hedger, executed):
     hedger.control.inject("none_success", executed=executed)
