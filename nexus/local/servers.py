@@ -17,8 +17,12 @@ from nexus.local.folder import ROOT, Folder
 from nexus.local.processes import Child, ChildFailed, Supervisor
 
 HOST = "127.0.0.1"
-WEB_WORKERS = 2
-WEB_THREADS = 8
+# Each thread has a connection to the database; unless it is told, the server makes five hundred of them. Without the
+# last timeout, one stop in ninety never ends.
+WEB_FLAGS = (
+    "--interface", "wsgi", "--workers", "2", "--blocking-threads", "8", "--blocking-threads-idle-timeout", "600",
+    "--respawn-failed-workers", "--workers-kill-timeout", "5", "--no-ws",
+)  # fmt: skip
 WORKER_PROCESSES = 2
 RESTARTS = 5  # of a server that dies; after that something is wrong that a restart does not mend
 ANSWER_TIMEOUT_S = 90.0
@@ -111,11 +115,7 @@ def start_web(
     supervisor: Supervisor, *, port: int, env: Mapping[str, str], application: str = "nexus.wsgi:application"
 ) -> Child:
     """Start the web server. Takes: `application`, which only the bench replaces."""
-    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", HOST, "--port", str(port)]
-    command += ["--workers", str(WEB_WORKERS), "--blocking-threads", str(WEB_THREADS)]
-    command += ["--respawn-failed-workers"]
-    # Without it, one stop in ninety never ends.
-    command += ["--workers-kill-timeout", "5", "--no-ws", application]
+    command = [sys.executable, "-m", "granian", *WEB_FLAGS, "--host", HOST, "--port", str(port), application]
     return supervisor.start("web", command, env=env, cwd=ROOT, restarts=RESTARTS)
 
 

@@ -1,13 +1,53 @@
-"""Django's PostgreSQL backend, with a look at the socket where it would ask the server whether it is there."""
+"""Django's PostgreSQL backend: it looks at the socket before it asks the server, and ends what its thread leaves."""
 
+import os
 import select
+import threading
+import weakref
+from typing import Any
 
+import psycopg
 from django.db.backends.postgresql import base
 from psycopg.pq import TransactionStatus
+
+_thread = threading.local()
+
+
+class _Opened:
+    """A connection that ends with the thread that has opened it; one that a fork inherits is its parent's."""
+
+    __slots__ = ("_connection", "_process")
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = weakref.ref(connection)  # one that was closed is gone, with what it had prepared
+        self._process = os.getpid()
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether it is still to be closed."""
+        connection = self._connection()
+        return connection is not None and not connection.closed
+
+    def __del__(self) -> None:
+        connection = self._connection()
+        if connection is not None and self._process == os.getpid():
+            connection.close()
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
     """The backend that `ENGINE` names. Docs: docs/adr/0009."""
+
+    def get_new_connection(self, conn_params: Any) -> Any:
+        """Open a connection for this thread, and for no longer than it lives.
+
+        Django's wrapper refers to itself: when its thread ends, it stays with its connection until Python looks for
+        rings of rubbish among all that is old, which is rare. A web server ends its idle threads, and took connections
+        more at each awakening until the database had none left, not for an emergency stop either.
+        """
+        connection = super().get_new_connection(conn_params)
+        known = [each for each in getattr(_thread, "opened", ()) if each.is_open]
+        _thread.opened = [*known, _Opened(connection)]
+        return connection
 
     def is_usable(self) -> bool:
         """Tell whether the connection lives. A server that is gone, or has said good-bye, leaves something to read.

@@ -1,4 +1,9 @@
-"""A connection is used again only while the server is at its other end."""
+"""A connection is used again only while the server is at its other end, and ends with its thread."""
+
+import gc
+import os
+import threading
+import warnings
 
 import psycopg
 import pytest
@@ -43,3 +48,58 @@ def test_a_closed_connection_is_not_usable():
 
     assert not connection.is_usable()
     connection.close()
+
+
+def pid_of_a_thread_that_ended():
+    """Return the server's process that a thread of ours has talked to; nobody closes what the thread has opened."""
+    found = []
+
+    def ask():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            found.append(cursor.fetchone()[0])
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def are_there(pids):
+    """Return which of the server's processes still serve somebody."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pid FROM pg_stat_activity WHERE pid = ANY(%s)", [pids])
+        return {pid for (pid,) in cursor.fetchall()}
+
+
+def test_a_connection_ends_with_its_thread_though_nobody_looks_for_rubbish():
+    gc.disable()
+    try:
+        pids = [pid_of_a_thread_that_ended() for _ in range(5)]
+        for _ in range(200):  # the server takes its time to end
+            if not are_there(pids):
+                break
+    finally:
+        gc.enable()
+
+    assert len(set(pids)) == 5
+    assert are_there(pids) == set()
+
+
+def test_a_connection_that_a_fork_inherits_is_its_parents():
+    connection.ensure_connection()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # that other threads do not go along
+        child = os.fork()
+    if not child:
+        try:
+            from nexus.core.database import base  # noqa: PLC0415 - the child's own way to end its thread's
+
+            base._thread.opened = []
+        finally:
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        assert cursor.fetchone() == (1,)
