@@ -35,14 +35,18 @@ class Headroom:
     missing: str  # why the broker's figures are not in it, or nothing
 
 
-def read(*, user: Principal, account: TradingAccount, symbol: str | None, at: datetime) -> Headroom:
+def read(
+    *, user: Principal, account: TradingAccount, symbol: str | None, at: datetime, side: Side | None = None
+) -> Headroom:
     """Read the broker live and hold what stands against every limit, as an order of nothing would be.
 
-    No lock is taken: an order placed meanwhile may leave less.
+    No lock is taken: an order placed meanwhile may leave less. Takes: the `side` that is looked at, else the larger.
     """
     found = facts.read(user_id=user.pk, account=account, symbol=symbol, at=at)
     with transaction.atomic(durable=True):
-        asked = _evidence(user=user, account=account, symbol=symbol, found=found, at=at)
+        asked = _evidence(
+            user=user, account=account, symbol=symbol, sides=[side] if side else list(Side), found=found, at=at
+        )
     verdict = {check.name: check for check in gate.judge(asked).checks}
     return Headroom(
         account=account,
@@ -53,7 +57,13 @@ def read(*, user: Principal, account: TradingAccount, symbol: str | None, at: da
 
 
 def _evidence(
-    *, user: Principal, account: TradingAccount, symbol: str | None, found: Facts | Missing, at: datetime
+    *,
+    user: Principal,
+    account: TradingAccount,
+    symbol: str | None,
+    sides: list[Side],
+    found: Facts | Missing,
+    at: datetime,
 ) -> Evidence:
     day = stats.today(user_id=user.pk, trading_date=at.date())
     known = books.read(user_id=user.pk, account=account, symbol=symbol or "", intent=None, facts=found, at=at)
@@ -63,7 +73,7 @@ def _evidence(
         freshness=Freshness("", "", ZERO, known.sight_age_s, ""),
         shape=NOT_JUDGED,
         market=Market("", "", ZERO, ""),
-        exposure=_exposure(found, known, account=account, symbol=symbol, at=at),
+        exposure=_exposure(found, known, account=account, symbol=symbol, sides=sides, at=at),
         usage=evidence.usage_of(known.counts, past=known.history, day=day, facts=found),
         limits=known.limits,
         policy=policy.current(),
@@ -71,7 +81,13 @@ def _evidence(
 
 
 def _exposure(
-    found: Facts | Missing, known: Books, *, account: TradingAccount, symbol: str | None, at: datetime
+    found: Facts | Missing,
+    known: Books,
+    *,
+    account: TradingAccount,
+    symbol: str | None,
+    sides: list[Side],
+    at: datetime,
 ) -> Exposure:
     in_doubt = known.in_doubt
     stands = exposure.standing(found, in_doubt=in_doubt, starts=known.starts, at=at)
@@ -86,7 +102,7 @@ def _exposure(
         order_value=ZERO,
         order_risk=ZERO,
         position_order=ZERO,
-        position_now=_larger_side(found, known, symbol=symbol),
+        position_now=_larger_side(found, known, symbol=symbol, sides=sides),
         positions_now=plus(stands.positions, known.aside.positions),
         loss_today=plus(stands.loss_today, known.aside.cost),
         aside=known.aside.known_cost,
@@ -96,19 +112,19 @@ def _exposure(
         margin_working=margin.working,
         margin_free=margin.free,
         venue_one_way_max=None if instrument is None else instrument.one_way_max,
-        one_way_now=_larger([one_way(side=side) for side in Side]),
+        one_way_now=_larger([one_way(side=side) for side in sides]),
     )
 
 
-def _larger_side(found: Facts | Missing, known: Books, *, symbol: str | None) -> Figure:
+def _larger_side(found: Facts | Missing, known: Books, *, symbol: str | None, sides: list[Side]) -> Figure:
     """Return the larger of the two sides held: each side has the limit to itself."""
     if not symbol:
         return Unknown("SYMBOL_NOT_NAMED")
-    sides = [
+    held = [
         plus(exposure.position(found, in_doubt=known.in_doubt, symbol=symbol, side=side), known.aside.units[side])
-        for side in Side
+        for side in sides
     ]
-    return _larger(sides)
+    return _larger(held)
 
 
 def _larger(sides: list[Figure]) -> Figure:
