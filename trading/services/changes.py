@@ -196,18 +196,22 @@ def _only_protects(live: VenuePosition, wanted: VenuePosition) -> bool:
     return before is None or (after > before if live.side is Side.BUY else after < before)
 
 
-def refuse_haste(account: TradingAccount, *, symbol: str) -> None:
+def refuse_haste(account: TradingAccount, *, symbol: str, protects: bool = False) -> None:
     """Answer who changes too often, and send nothing: as many changes in a second as there may be orders. Nobody counts
-    cancels. The caller holds the user's day. Raises: TooManyRequests.
+    cancels, and what only `protects` is counted by itself. The caller holds the user's day. Raises: TooManyRequests.
     """
     since = facts.database_clock() - orders.SECOND
     recent = ChangeRequest.objects.filter(
         Q(settled_at__gte=since) | Q(state__in=IN_FLIGHT), Q(order__account=account) | Q(position__account=account),
         sent_at__gt=since,
     ).exclude(kind=ChangeKind.CANCEL)  # fmt: skip
+    count = recent.count()
+    if protects:
+        told = recent.filter(kind=ChangeKind.STOPS, extra_risk=0).values_list("before__stop_loss", "after__stop_loss")
+        count = sum(before != after for before, after in told)
     in_force = limits.in_force(user_id=account.user_id, account_id=account.pk, symbol=symbol)
     limit = in_force.get(LimitKind.ORDERS_PER_SECOND)
-    if limit is not None and recent.count() >= limit.value:
+    if limit is not None and count >= limit.value:
         detail = f"An account asks for at most {limit.value:f} changes in a second."
         raise TooManyRequests.until(
             detail, policy="changes", most=int(limit.value), window=orders.SECOND, wait=orders.SECOND
@@ -231,7 +235,7 @@ def _claim(
     account = position.account
     stats.lock(user_id=account.user_id, trading_date=at.date())
     if actor.type is not ActorType.SYSTEM:  # nothing holds up what protects by itself
-        refuse_haste(account, symbol=position.symbol)
+        refuse_haste(account, symbol=position.symbol, protects=_only_protects(live, wanted))
     position = BrokerPosition.objects.select_for_update(no_key=True).get(pk=position.pk)
     in_flight = Q(state__in=IN_FLIGHT)
     unseen = Q(settled_at__gte=read.read_at)  # the broker was read before that change, or during it
