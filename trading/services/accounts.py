@@ -1,7 +1,7 @@
 """Linking a person's account at a venue, and how to reach it."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 
 from django.conf import settings
@@ -55,6 +55,11 @@ def answering() -> Iterator[None]:
     """Let all that a door reads at brokers be over in time for its answer, however many accounts are read."""
     with base.answering(within_s=settings.BROKER_DEADLINE_S):
         yield
+
+
+def patience(*, reduces: bool = True) -> AbstractContextManager[None]:
+    """Let what takes risk away be read for with a deadline of its own, however much of the answer's is used up."""
+    return base.patiently(within_s=settings.BROKER_DEADLINE_S) if reduces else nullcontext()
 
 
 def broker_of(account: TradingAccount) -> Broker:

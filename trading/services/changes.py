@@ -81,11 +81,12 @@ def change_stops(
     alone = facts.only(owned, account)
     is_aside = account not in owned.accounts
     reading = partial(facts.read, user_id=account.user_id, account=account, symbol=position.symbol, at=at)
-    read = reading(owned=alone if is_aside else owned)
+    with accounts.patience():
+        read = reading(owned=alone if is_aside else owned)
     change = partial(_change, position=position, stops=stops, is_aside=is_aside, actor=actor, reason=reason, at=at)
     if not isinstance(read, Missing) or is_aside or len(owned.accounts) == 1:
         return change(read)
-    with accounts.answering():  # another account's broker, which may hang, does not hold up what protects here
+    with accounts.patience():  # another account's broker, which may hang, does not hold up what protects here
         return change(reading(owned=alone), missing=read)
 
 
@@ -294,7 +295,8 @@ def _send(change: ChangeRequest, *, position: BrokerPosition, wanted: VenuePosit
         send_by_s=send_by_s,
     )
     try:
-        accounts.broker_of(position.account).change_stops(request)
+        with accounts.patience():
+            accounts.broker_of(position.account).change_stops(request)
     except OutcomeUnknown as exc:
         return _settle(change, state=ChangeState.UNKNOWN, wanted=None, answer=str(exc))
     except (Refused, Unreachable) as exc:
