@@ -162,12 +162,17 @@ def journal_known(account: TradingAccount) -> tuple[str, int]:
     return rows.values_list("journal_run", "journal_beats").first() or ("", 0)
 
 
-def note_journal(row: AccountFigures, remembers: Mapping[str, int], *, at: datetime) -> None:
+def note_journal(row: AccountFigures, account: TradingAccount, remembers: Mapping[str, int], *, at: datetime) -> None:
     """Keep how far the account's gateway remembers. One that has forgotten what it knew swears to nothing before now.
 
     It is another one, or has been given an older copy of its journal: for both the account counts as moved, and people
-    are told. In the caller's transaction, which has locked the row and saves it.
+    are told. In the caller's transaction, which has locked the row and saves it. Takes: the `account` as it was when
+    its gateway was asked.
     """
+    if remembers and not row.journal_run:  # it is new to us, or another than the one that was asked
+        moved = TradingAccount.objects.filter(pk=account.pk).values_list("moved_at", flat=True)
+        if moved.get() != account.moved_at:
+            return
     if not rules.still_remembers(remembers, (row.journal_run, row.journal_beats)):
         forgotten(row.account, at=at)
     row.journal_run, row.journal_beats = [("", 0), *remembers.items()][-1]
