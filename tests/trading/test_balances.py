@@ -15,10 +15,10 @@ from tests.factories.accounts import UserFactory
 from tests.fakes.paper import LOGIN
 from tests.trading.conftest import brief
 from trading.brokers.mt5.emulator import constants as mt5
-from trading.models import AccountFigures, CashMovement, TradingAccount
+from trading.models import AccountFigures, CashMovement, Fill, TradingAccount
 from trading.services import accounts, balances, corrections, facts, watch
 from trading.services.corrections import Origin
-from trading.states import CashKind, CorrectionKind
+from trading.states import CashKind, CorrectionKind, Side
 
 
 def look(account):
@@ -88,6 +88,26 @@ def test_a_part_that_was_closed_at_the_terminal_hides_no_loss_either(execute, pa
     open_risk = Decimal(5000) * (Decimal("1.07900") - Decimal("1.0740") * (1 - settings.GAP_ALLOWANCE))
 
     assert Decimal(checks["DAILY_LOSS"]["used"]) == 60 + open_risk.quantize(Decimal("0.01"), ROUND_CEILING)
+
+
+def test_an_ordinary_order_reads_nothing_of_it(execute, paper, account, settings, monkeypatch):
+    settings.MAX_POSITION_SIZE = Decimal(1_000_000)
+    broker, asked = type(accounts.broker_of(account)), []
+    whole = broker.cash_since
+
+    def ask(self, at):
+        asked.append(at)
+        return whole(self, at)
+
+    monkeypatch.setattr(broker, "cash_since", ask)
+    look(account)
+    held = [execute(brief(entry_price=None, take_profit=None)) for _ in range(3)]
+
+    position = Fill.objects.get(order=held[0]).venue_position_id
+    closing = brief(side=Side.SELL, stop_loss=None, take_profit=None, venue_position_id=position, entry_price=None)
+    statuses = [execute(closing).status, execute(brief(entry_price=None, take_profit=None)).status]
+
+    assert (statuses, asked) == (["FILLED", "FILLED"], [])
 
 
 def test_what_was_paid_in_and_cannot_be_read_opens_nothing(stopped_out_unseen, execute, paper, account, monkeypatch):
