@@ -24,6 +24,7 @@ RUNBOOKS: Mapping[str, str] = {
         (
             "ORDER_UNKNOWN", "CHANGE_UNKNOWN", "ORDER_STILL_WORKS", "LATE_FILL", "OVERFILL", "STOPS_MISSING",
             "TERMS_MOVED", "EXTERNAL_FILL", "FILL_TAKEN_BACK", "HIGH_SLIPPAGE", "REQUEST_NOT_VALID",
+            "ORDER_NUMBERS_SKIPPED",
         ),
         "orders",
     ),
@@ -42,7 +43,7 @@ HAPPENED = frozenset(
     {
         "LATE_FILL", "OVERFILL", "EXTERNAL_FILL", "FILL_TAKEN_BACK", "HIGH_SLIPPAGE", "REQUEST_NOT_VALID",
         "TERMS_MOVED", "ACCOUNT_REFUSED", "STOP_ACCOUNT_REFUSED", "STOP_STOP_LOSS_REFUSED", "API_KEY_ADDRESS",
-        "BREAK_GLASS", "LINK_NOT_DELIVERED", "JOURNAL_CHANGED",
+        "BREAK_GLASS", "LINK_NOT_DELIVERED", "JOURNAL_CHANGED", "ORDER_NUMBERS_SKIPPED",
     }
 )  # fmt: skip
 FAMILIES: Mapping[str, str] = {"STOP_": "stops", "SUSPICION_": "people"}  # kinds with a name behind it: one section

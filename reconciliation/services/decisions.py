@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import transaction
 
 from accounts.services import approvals
-from accounts.services.approvals import Executed, Request
+from accounts.services.approvals import Executed, Request, SecondPersonNeeded
 from accounts.states import ApprovalState
 from accounts.types import Principal
 from nexus.audit.types import Actor, Target
@@ -82,8 +82,8 @@ def decide(
 ) -> Decided:
     """Apply a decision once, or ask a second operator to agree where `needs_another` says so.
 
-    Raises: Denied, NotFound, Invalid, Taken, NotOpen, OldEvidence, BooksMoved, NoPrice, ApprovalPending. Nothing is
-    written then.
+    Raises: Denied, NotFound, Invalid, Taken, NotOpen, OldEvidence, BooksMoved, NoPrice, ApprovalPending,
+    SecondPersonNeeded. Nothing is written then.
     """
     if len(reason.strip()) < REASON_LENGTH_MIN:
         raise Invalid("Say why.", errors=[FieldError("/reason", "required", "why, for the audit")])
@@ -133,8 +133,15 @@ def _decide(
         target, payload = Target("review", str(row.public_id)), _payload(row, decision=decision)
         request = approvals.ask(kind=KIND, target=target, payload=payload, by=by, reason=reason, at=at)
         return Decided(row, approval=request.public_id)
+    _refuse_own(row, by=by)
     _apply(row, decision, reason=reason, actor=actor, at=at)
     return Decided(row)
+
+
+def _refuse_own(row: Review, *, by: Principal) -> None:
+    """Refuse whose account it is: the books say what they have lost, and may still lose. Raises: SecondPersonNeeded."""
+    if row.account.user_id == by.pk:
+        raise SecondPersonNeeded("The account is yours. Another operator decides it.")
 
 
 def _apply(row: Review, decision: Decision, *, reason: str, actor: Actor, at: datetime) -> None:
@@ -166,7 +173,11 @@ class _Agreed:
         return None if row is None or row.state != ReviewState.OPEN else _payload(row, decision=decision)
 
     def examine(self, request: Request, *, by: Principal, at: datetime) -> None:
-        """Refuse while the newest complete run does not confirm the figures. Raises: OldEvidence."""
+        """Refuse whose account it is, and while the newest complete run does not confirm the figures.
+
+        Raises: SecondPersonNeeded, OldEvidence.
+        """
+        _refuse_own(self._row(request), by=by)
         decision = Decision(request.payload["decision"])
         _require_current(self._row(request), decision, version=request.payload["version"], at=at)
 

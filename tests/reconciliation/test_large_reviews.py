@@ -23,7 +23,7 @@ from tests.factories.accounts import UserFactory
 from tests.reconciliation.test_acting import shift_average
 from tests.reconciliation.test_reviews import REASON
 from tests.terminal import Terminal
-from trading.models import BookCorrection, BrokerPosition
+from trading.models import BookCorrection, BrokerPosition, TradingAccount
 
 
 @pytest.fixture
@@ -94,6 +94,32 @@ def test_keeping_ours_takes_two_as_well(large, operators, reconcile):
 
     assert agree(large, operators[1]).state == "KEPT"
     assert reconcile().discrepancy_usd == 0
+
+
+@pytest.mark.parametrize("amount", ["500", "501"])
+@pytest.mark.parametrize("decision", [Decision.ACCEPT_BROKER, Decision.KEEP_OURS])
+def test_nobody_decides_what_differs_on_an_account_of_their_own(execute, reconcile, quiet, operators, amount, decision):
+    owner, other = operators
+    review = _off_by(amount, execute, reconcile)
+    TradingAccount.objects.filter(pk=review.account_id).update(user=owner)
+    if amount == "501":  # what is asked for is decided by whoever agrees
+        decide(review, other, decision)
+
+    with pytest.raises(SecondPersonNeeded):
+        agree(review, owner) if amount == "501" else decide(review, owner, decision)
+
+    assert Review.objects.get().state == "OPEN"
+    assert not corrected()
+
+
+def test_whose_account_it_is_may_ask_for_a_run_and_for_a_decision_of_another(large, operators):
+    owner, other = operators
+    TradingAccount.objects.filter(pk=large.account_id).update(user=owner)
+
+    decide(large, owner, Decision.RUN_AGAIN)
+    assert decide(large, owner).approval is not None
+
+    assert agree(large, other).state == "SYNCED"
 
 
 def test_what_nobody_can_value_takes_two(large):

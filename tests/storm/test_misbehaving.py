@@ -184,6 +184,35 @@ def test_a_broker_whose_every_answer_takes_its_time_is_answered_for_in_time(trad
     assert len(paper.deals()) == Fill.objects.count() == (order.status == OrderStatus.FILLED)
 
 
+def test_what_takes_risk_away_is_sent_also_where_every_answer_takes_more_than_half_of_the_time(
+    trader, paper, wire, settings
+):
+    """An order that opens is refused then. A close and a tighter stop are late, and within a deadline more."""
+    settings.BROKER_DEADLINE_S = 2
+    client = ApiClient().login(trader)
+    client.post("/trading/execute", BODY, idempotency_key=uuid.uuid4().hex)
+    position = BrokerPosition.objects.get()
+    wire.seconds = 1.4
+
+    started = time.monotonic()
+    opened = client.post("/trading/execute", BODY, idempotency_key=uuid.uuid4().hex).json()
+    headers = {"authorization": f"Bearer {client.tokens['access_token']}"}
+    path, wanted = f"/api/v1/trading/positions/{position.public_id}", json.dumps({"stop_loss": "1.0830"})
+    tightened = client.http.patch(path, wanted, content_type="application/json", headers=headers)
+    closed = client.post(f"/trading/positions/{position.public_id}/close", {}, idempotency_key=uuid.uuid4().hex).json()
+    took = time.monotonic() - started
+
+    assert (opened["status"], opened["reason"]) == ("REJECTED", "BROKER_UNREACHABLE")
+    assert (tightened.status_code, tightened.json()["state"]) == (200, "DONE")
+    assert closed["status"] in ("PENDING", "FILLED"), closed
+    assert paper.truth()["positions"] == []
+    assert took < 3 * (3 * 2 + 0.5)
+    wire.seconds, settings.SENDING_LEASE_S = 0, 0
+    for order_id in resolution.due():
+        resolution.resolve(order_id=order_id, at=now())
+    assert set(TradeLedger.objects.exclude(status="REJECTED").values_list("status", flat=True)) == {"FILLED"}
+
+
 def test_many_accounts_whose_brokers_hang_are_answered_for_in_time(trader, paper, wire):
     wire.fault, wire.path = "hangs before it passes on", READS
     for number in range(3):

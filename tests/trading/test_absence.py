@@ -24,7 +24,7 @@ from trading.brokers.mt5 import session
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.gateway.journal import Journal
-from trading.models import BrokerPosition, TradeLedger, TradingAccount
+from trading.models import AccountFigures, BrokerPosition, TradeLedger, TradingAccount
 from trading.services import accounts, closes, orders, resolution, watch
 from trading.states import Delivery, OrderStatus, OrderType, TimeInForce, VenueState
 from trading.types import AccountSnapshot, OrderReport
@@ -198,6 +198,36 @@ def test_a_look_that_was_overtaken_by_another_one_has_seen_no_older_journal(pape
     watch.look(account_id=account.pk, at=now())
 
     assert not Alert.objects.filter(kind="JOURNAL_CHANGED").exists()
+
+
+def test_a_look_that_is_on_its_way_while_its_account_is_moved_tells_of_no_journal(
+    execute, paper, account, tmp_path, monkeypatch
+):
+    """It comes back from the old gateway, and what that remembers is nothing that the new one has to."""
+    look(account, paper)
+    whole = Mt5Broker.snapshot
+    (tmp_path / "other").mkdir()
+    with paper_broker.paper(tmp_path / "other") as other:
+        other.quote("EURUSD", "1.08490", "1.08500")
+
+        def moved(self: Mt5Broker, **words: Any) -> AccountSnapshot:
+            monkeypatch.setattr(Mt5Broker, "snapshot", whole)
+            seen = whole(self, **words)
+            accounts.link(
+                user_id=account.user_id, name="Paper", venue="mt5", venue_account=account.venue_account,
+                server=account.server, is_live=False, actor=Actor.system("tests"), at=now(), gateway_url=other.url,
+            )  # fmt: skip
+            return seen
+
+        monkeypatch.setattr(Mt5Broker, "snapshot", moved)
+        watch.look(account_id=account.pk, at=now())
+        moved_at = TradingAccount.objects.get().moved_at
+        for _ in range(2):
+            look(account, other)
+
+        assert not Alert.objects.filter(kind="JOURNAL_CHANGED").exists()
+        assert TradingAccount.objects.get().moved_at == moved_at
+        assert AccountFigures.objects.get().journal_run  # the new one's, from the next look on
 
 
 def copy(folder: Path, *, to: str) -> None:

@@ -2,22 +2,23 @@
 
 from dataclasses import replace
 from datetime import timedelta
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 
 import pytest
 from django.db import transaction
 from django.utils.timezone import now
 
 from nexus.audit.types import Actor
+from nexus.core.errors import Unreachable
 from risk.models import AccountDay
 from tests.factories.accounts import UserFactory
 from tests.fakes.paper import LOGIN
 from tests.trading.conftest import brief
 from trading.brokers.mt5.emulator import constants as mt5
-from trading.models import AccountFigures, CashMovement, TradingAccount
-from trading.services import accounts, balances, corrections, watch
+from trading.models import AccountFigures, CashMovement, Fill, TradingAccount
+from trading.services import accounts, balances, corrections, facts, watch
 from trading.services.corrections import Origin
-from trading.states import CashKind, CorrectionKind
+from trading.states import CashKind, CorrectionKind, Side
 
 
 def look(account):
@@ -51,6 +52,73 @@ def test_a_deposit_that_nobody_has_told_of_hides_no_loss(stopped_out, execute, p
 
     assert before == "60"
     assert AccountDay.objects.get().cash_flow == 1000
+
+
+@pytest.fixture
+def stopped_out_unseen(execute, paper, account, settings, monkeypatch):
+    """A trader whose stop was hit: 60 are lost, and only the broker knows."""
+    settings.MAX_POSITION_SIZE = Decimal(1_000_000)
+    monkeypatch.setattr(facts, "LISTED_WITHIN", timedelta(0))  # what has filled is listed by now
+    look(account)
+    execute()
+    look(account)
+    paper.quote("EURUSD", "1.07900", "1.07910")
+
+
+@pytest.mark.parametrize("amounts", [["30"], ["60"], ["1000"], ["1000", "-970"], ["-30"]])
+def test_a_deposit_hides_no_loss_that_nobody_has_booked_yet(stopped_out_unseen, execute, paper, account, amounts):
+    for amount in amounts:
+        paper.control.balance(LOGIN, amount)
+
+    assert lost(execute) == ("90" if amounts == ["-30"] else "60")  # what has gone is a loss until somebody told of it
+
+
+def test_a_part_that_was_closed_at_the_terminal_hides_no_loss_either(execute, paper, account, settings, monkeypatch):
+    settings.MAX_POSITION_SIZE = Decimal(1_000_000)
+    monkeypatch.setattr(facts, "LISTED_WITHIN", timedelta(0))
+    look(account)
+    execute(brief(stop_loss=Decimal("1.0740"), take_profit=None))
+    look(account)
+    paper.quote("EURUSD", "1.07900", "1.07910")  # 60 are lost: 30 of them for good, which only the broker knows
+    paper.control.manual_close(LOGIN, int(paper.truth()["positions"][0]["ticket"]), "0.05")
+    paper.control.balance(LOGIN, "30")
+
+    order = execute(brief(entry_price=None, stop_loss=Decimal("1.0740"), take_profit=None))
+    checks = {check["name"]: check for check in order.checks}
+    open_risk = Decimal(5000) * (Decimal("1.07900") - Decimal("1.0740") * (1 - settings.GAP_ALLOWANCE))
+
+    assert Decimal(checks["DAILY_LOSS"]["used"]) == 60 + open_risk.quantize(Decimal("0.01"), ROUND_CEILING)
+
+
+def test_an_ordinary_order_reads_nothing_of_it(execute, paper, account, settings, monkeypatch):
+    settings.MAX_POSITION_SIZE = Decimal(1_000_000)
+    broker, asked = type(accounts.broker_of(account)), []
+    whole = broker.cash_since
+
+    def ask(self, at):
+        asked.append(at)
+        return whole(self, at)
+
+    monkeypatch.setattr(broker, "cash_since", ask)
+    look(account)
+    held = [execute(brief(entry_price=None, take_profit=None)) for _ in range(3)]
+
+    position = Fill.objects.get(order=held[0]).venue_position_id
+    closing = brief(side=Side.SELL, stop_loss=None, take_profit=None, venue_position_id=position, entry_price=None)
+    statuses = [execute(closing).status, execute(brief(entry_price=None, take_profit=None)).status]
+
+    assert (statuses, asked) == (["FILLED", "FILLED"], [])
+
+
+def test_what_was_paid_in_and_cannot_be_read_opens_nothing(stopped_out_unseen, execute, paper, account, monkeypatch):
+    def refuse(self, at):
+        raise Unreachable("a test")
+
+    monkeypatch.setattr(type(accounts.broker_of(account)), "cash_since", refuse)
+
+    order = execute(brief(entry_price=None, stop_loss=Decimal("1.0740"), take_profit=None))
+
+    assert (order.status, order.reason) == ("REJECTED", "BROKER_UNAVAILABLE")
 
 
 def test_credit_that_nobody_has_told_of_hides_no_loss(stopped_out, execute, paper, account):

@@ -7,10 +7,12 @@ import pytest
 from django.utils.timezone import now
 
 from accounts.models import User
+from risk.states import LimitKind
 from tests.client import ApiClient
+from tests.trading.conftest import limit
 from tests.trading.desk import LIMIT, MARKET, place
 from trading.models import TradeLedger, TradingAccount
-from trading.services import dispatch, instruments
+from trading.services import dispatch, facts, headroom, instruments
 
 
 def accepted(client: ApiClient, body: dict[str, Any]) -> TradeLedger:
@@ -103,3 +105,77 @@ def test_what_waits_is_not_sent_once_another_order_on_the_instrument_is_lost(cli
     assert (waiting.rejected_by, waiting.reason) == ("LOCAL", "UNKNOWN_ORDER_ON_INSTRUMENT")
     assert (waiting.attempts, waiting.reserved) == (0, 0)
     assert len(paper.truth()["requests"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "reason"),
+    [
+        (LimitKind.DAILY_LOSS, "10", "DAILY_LOSS_EXCEEDS_LIMIT"),  # it has reserved 15 USD and more
+        (LimitKind.DAILY_VALUE, "3000", "DAILY_VALUE_EXCEEDS_LIMIT"),
+        (LimitKind.DAILY_QUANTITY, "0.02", "DAILY_QUANTITY_EXCEEDS_LIMIT"),
+        (LimitKind.POSITION_SIZE, "2999", "POSITION_SIZE_EXCEEDS_LIMIT"),
+        (LimitKind.ORDER_QUANTITY_MAX, "0.02", "ORDER_QUANTITY_MAX_EXCEEDS_LIMIT"),
+        (LimitKind.TRADE_VALUE_MAX, "3000", "TRADE_VALUE_MAX_EXCEEDS_LIMIT"),
+        (LimitKind.TRADE_VALUE_MIN, "4000", "TRADE_VALUE_BELOW_MINIMUM"),
+    ],
+)
+def test_what_waits_is_held_by_a_limit_that_was_lowered_meanwhile(client, paper, trader, kind, value, reason):
+    order = accepted(client, MARKET)
+    limit(kind, value, user=trader)
+
+    send(order)
+
+    assert (order.status, order.rejected_by, order.reason) == ("REJECTED", "LOCAL", reason)
+    assert (order.attempts, order.reserved, paper.deals()) == (0, 0, [])
+    shown = order.events.get(to="REJECTED/DONE").evidence  # why, beside the checks that it was admitted by
+    assert (shown["name"], shown["reason"], Decimal(shown["limit"])) == (kind, reason, Decimal(value))
+
+
+def test_a_price_that_waits_is_held_by_a_collar_that_was_tightened_meanwhile(client, paper, trader):
+    order = accepted(client, LIMIT)  # 0.0009 of the price below it
+    limit(LimitKind.PRICE_COLLAR, "0.0005", user=trader)
+
+    assert send(order).reason == "PRICE_OUTSIDE_COLLAR"
+
+
+def test_a_lowered_limit_with_room_for_what_waits_lets_it_pass(client, paper, trader):
+    order = accepted(client, MARKET)
+    for kind, value in [
+        (LimitKind.DAILY_LOSS, "20"), (LimitKind.POSITION_SIZE, "3000"), (LimitKind.POSITION_COUNT, "1"),
+        (LimitKind.ORDERS_PER_DAY, "1"), (LimitKind.ORDERS_PER_HOUR, "1"), (LimitKind.ORDERS_PER_SECOND, "1"),
+    ]:  # fmt: skip
+        limit(kind, value, user=trader)
+
+    assert send(order).status == "FILLED"
+
+
+def test_a_lowered_limit_counts_what_was_sent_before_an_order_that_was_accepted_first(client, paper, trader):
+    first = accepted(client, MARKET)
+    place(client, MARKET | {"quantity": "0.04"})
+    limit(LimitKind.DAILY_LOSS, "30", user=trader)  # room for the first alone, and not for both
+
+    assert send(first).reason == "DAILY_LOSS_EXCEEDS_LIMIT"
+
+
+def test_what_waits_stays_while_nobody_can_tell_what_a_lowered_limit_leaves(client, paper, trader, monkeypatch):
+    order = accepted(client, MARKET)
+    limit(LimitKind.DAILY_LOSS, "900", user=trader)
+    monkeypatch.setattr(facts, "read", lambda **_: facts.Missing("BROKER_UNAVAILABLE", "A test."))
+
+    assert send(order).delivery == "QUEUED"
+
+
+def test_a_limit_that_is_lowered_while_what_waits_is_judged_has_it_judged_again(client, paper, trader, monkeypatch):
+    order = accepted(client, MARKET)
+    limit(LimitKind.DAILY_LOSS, "900", user=trader)
+    judged = headroom.read
+
+    def lowered_after(**given):
+        found = judged(**given)
+        monkeypatch.undo()
+        limit(LimitKind.DAILY_LOSS, "10", user=trader)
+        return found
+
+    monkeypatch.setattr(headroom, "read", lowered_after)
+
+    assert send(order).reason == "DAILY_LOSS_EXCEEDS_LIMIT"

@@ -148,6 +148,22 @@ def test_what_waits_needs_the_margin_that_its_broker_asks_for_such_an_order(clie
     assert place(client, LIMIT | {"limit_price": "1.08200"})["reason"] == ""  # 65,000 are bound now, and 23,000 left
 
 
+def test_people_are_shown_the_margin_of_what_waits_as_the_next_order_meets_it(client, paper, settings):
+    settings.MAX_POSITION_SIZE = settings.DAILY_LOSS_LIMIT = Decimal(10**6)
+    alter(paper, calc_mode=mt5.SYMBOL_CALC_MODE_FOREX_NO_LEVERAGE)
+    place(client, LIMIT | {"quantity": "0.30"})
+
+    def margin(checks: list[dict[str, Any]]) -> dict[str, Any]:
+        return next(check for check in checks if check["name"] == "MARGIN")
+
+    shown = margin(client.get("/trading/limits?symbol=EURUSD").json()["results"])
+    met = margin(place(client, MARKET | {"quantity": "1"})["checks"])
+
+    assert abs(Decimal(shown["used"]) - Decimal(met["used"])) < 1
+    assert Decimal(shown["used"]) > 32_000
+    assert shown["limit"] == met["limit"]
+
+
 @pytest.fixture
 def two(client, paper, monkeypatch) -> list[str]:
     """Two positions of 0.01 that are older than what terminals show late."""

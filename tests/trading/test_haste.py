@@ -120,3 +120,30 @@ def test_changes_are_as_many_in_a_second_as_there_may_be_orders(trader, paper, s
         changes.change_stops(position_id=held.pk, stops=stops, actor=by, reason="", at=now())
     else:
         assert act(client, f"{path}/cancel").json()["status"] == "CANCELED"
+
+
+def test_a_stop_that_is_tightened_waits_for_no_other_changes_and_for_its_own_kind_alone(
+    trader, paper, settings, monkeypatch
+):
+    client = ApiClient().login(trader)
+    order = f"/trading/orders/{place(client, LIMIT)['id']}"
+    place(client, MARKET)
+    position = f"/trading/positions/{position_of(client)['id']}"
+    moment = facts.database_clock()
+    monkeypatch.setattr(facts, "database_clock", lambda: moment)
+    monkeypatch.setattr(changes, "listed_late", lambda *_, **__: [])
+    settings.ORDERS_PER_SECOND = Decimal(2)
+
+    def change(path: str, wanted: dict[str, str]) -> int:
+        ChangeRequest.objects.update(settled_at=moment - timedelta(seconds=0.5))
+        status: int = act(client, path, wanted, method="patch").status_code
+        return status
+
+    run_wild = [change(order, {"take_profit": "1.09100"}), change(position, {"take_profit": "1.09100"})]
+    assert [*run_wild, change(order, {"take_profit": "1.09200"})] == [200, 200, 429]
+
+    tightened = [change(position, {"stop_loss": f"1.08{number}00"}) for number in (1, 2, 3)]
+
+    assert tightened == [200, 200, 429]
+    assert [held["sl"] for held in paper.truth()["positions"]] == [108200]
+    assert change(position, {"stop_loss": "1.07000"}) == 429  # a wider one is as any other

@@ -1,10 +1,15 @@
 """Names are given once, also by a database that was put back to an earlier moment."""
 
+import re
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
+from django.conf import settings
+from django.db import connection
 from django.utils.timezone import now
 
+from nexus.alerts.models import Alert
 from reconciliation.services import cycles
 from reconciliation.states import Trigger
 from tests.trading.conftest import brief
@@ -46,11 +51,25 @@ def test_what_was_sent_before_our_books_were_put_back_names_no_other_order(execu
     assert (order.status, order.filled_quantity) == ("FILLED", Decimal("0.01"))
     assert number(order) > number(first) + 2
     assert len(paper.deals()) == (2 if is_waiting else 4)
+    told = Alert.objects.get(kind="ORDER_NUMBERS_SKIPPED")
+    assert (told.severity, told.seen_count) == ("WARNING", 1)
+    assert f"up to {number(first) + 2}, and ours to {number(first)}" in told.text
 
 
 def test_somebody_else_s_use_of_our_tag_does_not_use_our_numbers_up(execute):
     first = execute(brief(quantity=Decimal("0.01")))
 
-    identifiers.outrun({identifiers.of(number(first) + identifiers.AHEAD_MAX + 1), ""})
+    identifiers.outrun({identifiers.of(number(first) + identifiers.AHEAD_MAX + 1), ""}, at=now())
 
     assert number(execute(brief(quantity=Decimal("0.01")))) == number(first) + 1
+
+
+def test_what_the_page_tells_whoever_promotes_a_standby_leaves_numbers_behind(execute):
+    page = Path(settings.BASE_DIR, "docs", "database.md").read_text(encoding="utf-8")
+    (statement,) = re.findall(r"```sql\n(.*order_number.*)\n```", page)
+    first = execute(brief(quantity=Decimal("0.01")))
+
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+
+    assert number(execute(brief(quantity=Decimal("0.01")))) == number(first) + identifiers.SKIPPED + 1

@@ -1,5 +1,6 @@
 """An account that was put aside: what it has lost today stays lost, for the gate, the stop and whoever asks."""
 
+import uuid
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -249,3 +250,43 @@ def test_a_position_of_it_is_still_protected_and_no_stop_widened(client, paper, 
     assert (tighter.status_code, tighter.json()["state"]) == (200, "DONE")
     (held,) = paper.truth()["positions"]
     assert held["sl"] == 108300
+
+
+def test_its_owner_can_still_reduce_what_stands_there_and_nothing_else(client, paper, account):
+    place(client, MARKET)
+    waiting = place(client, LIMIT)
+    path = f"/trading/positions/{position_of(client)['id']}/close"
+    TradingAccount.objects.update(is_active=False)
+
+    part = act(client, path, {"quantity": "0.01"}).json()
+    whole = act(client, path).json()
+    canceled = act(client, f"/trading/orders/{waiting['id']}/cancel", {"reason": "Left."})
+
+    assert (part["status"], whole["status"], whole["quantity"]) == ("FILLED", "FILLED", "0.02")
+    assert canceled.json()["status"] == "CANCELED"
+    truth = paper.truth()
+    assert (truth["positions"], truth["working"]) == ([], [])
+    beyond = {"symbol": "EURUSD", "action": "BUY", "quantity": "0.01", "stop_loss": "1.0800"}
+    refused = client.post(
+        "/trading/execute", beyond | {"account": str(account.public_id)}, idempotency_key=uuid.uuid4().hex
+    )
+    assert refused.status_code == 404
+
+
+def test_what_is_closed_there_gives_nothing_back_today(client, paper, account):
+    watch.look(account_id=account.pk, at=now())
+    place(client, MARKET)
+    watch.look(account_id=account.pk, at=now())
+    path = f"/trading/positions/{position_of(client)['id']}/close"
+    TradingAccount.objects.update(is_active=False)
+    before = cost(account)
+    paper.quote("EURUSD", "1.08100", "1.08110")
+
+    assert act(client, path).json()["status"] == "FILLED"
+
+    row = AccountFigures.objects.get(account=account)
+    lost = 100_000 - Decimal(paper.truth()["balance"]).scaleb(-8)
+    assert lost > Decimal(10) > (row.loss_today or 0)
+    assert isinstance(before, Decimal)
+    assert cost(account) == before >= lost
+    assert put_asides.cost(user_id=account.user_id, trading_date=now().date() + timedelta(days=1)) == 0

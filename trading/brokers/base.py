@@ -56,12 +56,15 @@ __all__ = [
     "VenuePosition",
     "VenueState",
     "answering",
+    "is_patient",
+    "patiently",
     "require_in_time",
     "sharing",
     "time_left",
 ]
 
 _answer_by: ContextVar[float] = ContextVar("answer_by", default=math.inf)  # by this process's steady clock
+_patient: ContextVar[bool] = ContextVar("patient", default=False)
 
 
 @contextmanager
@@ -79,6 +82,24 @@ def sharing() -> Iterator[None]:
     """Leave half of the time that is left to those who are asked afterwards: one that hangs hides no other."""
     with answering(within_s=(_answer_by.get() - time.monotonic()) / 2):
         yield
+
+
+@contextmanager
+def patiently(*, within_s: float) -> Iterator[None]:
+    """Give all of this time to what is read inside, and ask also whoever let others wait in vain a moment ago: it is to
+    take risk away, and late is better than not at all.
+    """
+    tokens = _answer_by.set(max(_answer_by.get(), time.monotonic() + within_s)), _patient.set(True)
+    try:
+        yield
+    finally:
+        _answer_by.reset(tokens[0])
+        _patient.reset(tokens[1])
+
+
+def is_patient() -> bool:
+    """Tell whether what is read now is to take risk away."""
+    return _patient.get()
 
 
 def time_left(deadline_s: float) -> float:

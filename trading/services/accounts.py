@@ -1,7 +1,7 @@
 """Linking a person's account at a venue, and how to reach it."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 
 from django.conf import settings
@@ -55,6 +55,11 @@ def answering() -> Iterator[None]:
     """Let all that a door reads at brokers be over in time for its answer, however many accounts are read."""
     with base.answering(within_s=settings.BROKER_DEADLINE_S):
         yield
+
+
+def patience(*, reduces: bool = True) -> AbstractContextManager[None]:
+    """Let what takes risk away be read for with a deadline of its own, however much of the answer's is used up."""
+    return base.patiently(within_s=settings.BROKER_DEADLINE_S) if reduces else nullcontext()
 
 
 def broker_of(account: TradingAccount) -> Broker:
@@ -157,12 +162,17 @@ def journal_known(account: TradingAccount) -> tuple[str, int]:
     return rows.values_list("journal_run", "journal_beats").first() or ("", 0)
 
 
-def note_journal(row: AccountFigures, remembers: Mapping[str, int], *, at: datetime) -> None:
+def note_journal(row: AccountFigures, account: TradingAccount, remembers: Mapping[str, int], *, at: datetime) -> None:
     """Keep how far the account's gateway remembers. One that has forgotten what it knew swears to nothing before now.
 
     It is another one, or has been given an older copy of its journal: for both the account counts as moved, and people
-    are told. In the caller's transaction, which has locked the row and saves it.
+    are told. In the caller's transaction, which has locked the row and saves it. Takes: the `account` as it was when
+    its gateway was asked.
     """
+    if remembers and not row.journal_run:  # it is new to us, or another than the one that was asked
+        moved = TradingAccount.objects.filter(pk=account.pk).values_list("moved_at", flat=True)
+        if moved.get() != account.moved_at:
+            return
     if not rules.still_remembers(remembers, (row.journal_run, row.journal_beats)):
         forgotten(row.account, at=at)
     row.journal_run, row.journal_beats = [("", 0), *remembers.items()][-1]

@@ -29,6 +29,9 @@ LOST: LiteralString = """
     CROSS JOIN LATERAL (SELECT
         EXISTS (
             SELECT FROM broker_positions held WHERE held.account_id = figures.account_id AND held.closed_at IS NULL
+        ) OR EXISTS (
+            SELECT FROM fill WHERE fill.account_id = figures.account_id AND fill.booked_at < 'infinity'
+            AND fill.booked_at >= greatest(figures.read_at, %(date)s::timestamp AT TIME ZONE 'UTC')
         ) AS is_held,
         (
             SELECT CASE WHEN bool_and(side.value ->> 'usd' IS NOT NULL) THEN sum((side.value ->> 'usd')::numeric) END

@@ -2,8 +2,9 @@
 
 A deposit is in the balance at once, and in the list of cash movements only when somebody has asked for it. Until then
 it must not look like a profit, which would hide a loss of the day. So what the balance has more than our books explain
-counts as paid in, whoever has told of it or not. What it has less is a loss until it is explained. Credit, which stands
-in the equity beside the balance, is money like any other here.
+counts as paid in, whoever has told of it or not. What it has less is a loss until it is explained. Where something was
+closed that our books still hold, its loss may hide behind a deposit of the same seconds: there the deposits themselves
+are read. Credit, which stands in the equity beside the balance, is money like any other here.
 """
 
 from collections.abc import Mapping
@@ -76,7 +77,7 @@ def with_untold(
         if known is None or account.pk not in told or date != at.date() or _is_untold(account, each.snapshot.balance):
             continue
         extra = each.snapshot.balance + each.snapshot.credit - known - before
-        told[account.pk] += extra if extra >= CENT else ZERO
+        told[account.pk] += max(extra if extra >= CENT else ZERO, each.paid_in or ZERO)
     return told
 
 

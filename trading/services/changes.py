@@ -81,11 +81,12 @@ def change_stops(
     alone = facts.only(owned, account)
     is_aside = account not in owned.accounts
     reading = partial(facts.read, user_id=account.user_id, account=account, symbol=position.symbol, at=at)
-    read = reading(owned=alone if is_aside else owned)
+    with accounts.patience():
+        read = reading(owned=alone if is_aside else owned)
     change = partial(_change, position=position, stops=stops, is_aside=is_aside, actor=actor, reason=reason, at=at)
     if not isinstance(read, Missing) or is_aside or len(owned.accounts) == 1:
         return change(read)
-    with accounts.answering():  # another account's broker, which may hang, does not hold up what protects here
+    with accounts.patience():  # another account's broker, which may hang, does not hold up what protects here
         return change(reading(owned=alone), missing=read)
 
 
@@ -196,18 +197,22 @@ def _only_protects(live: VenuePosition, wanted: VenuePosition) -> bool:
     return before is None or (after > before if live.side is Side.BUY else after < before)
 
 
-def refuse_haste(account: TradingAccount, *, symbol: str) -> None:
+def refuse_haste(account: TradingAccount, *, symbol: str, protects: bool = False) -> None:
     """Answer who changes too often, and send nothing: as many changes in a second as there may be orders. Nobody counts
-    cancels. The caller holds the user's day. Raises: TooManyRequests.
+    cancels, and what only `protects` is counted by itself. The caller holds the user's day. Raises: TooManyRequests.
     """
     since = facts.database_clock() - orders.SECOND
     recent = ChangeRequest.objects.filter(
         Q(settled_at__gte=since) | Q(state__in=IN_FLIGHT), Q(order__account=account) | Q(position__account=account),
         sent_at__gt=since,
     ).exclude(kind=ChangeKind.CANCEL)  # fmt: skip
+    count = recent.count()
+    if protects:
+        told = recent.filter(kind=ChangeKind.STOPS, extra_risk=0).values_list("before__stop_loss", "after__stop_loss")
+        count = sum(before != after for before, after in told)
     in_force = limits.in_force(user_id=account.user_id, account_id=account.pk, symbol=symbol)
     limit = in_force.get(LimitKind.ORDERS_PER_SECOND)
-    if limit is not None and recent.count() >= limit.value:
+    if limit is not None and count >= limit.value:
         detail = f"An account asks for at most {limit.value:f} changes in a second."
         raise TooManyRequests.until(
             detail, policy="changes", most=int(limit.value), window=orders.SECOND, wait=orders.SECOND
@@ -231,7 +236,7 @@ def _claim(
     account = position.account
     stats.lock(user_id=account.user_id, trading_date=at.date())
     if actor.type is not ActorType.SYSTEM:  # nothing holds up what protects by itself
-        refuse_haste(account, symbol=position.symbol)
+        refuse_haste(account, symbol=position.symbol, protects=_only_protects(live, wanted))
     position = BrokerPosition.objects.select_for_update(no_key=True).get(pk=position.pk)
     in_flight = Q(state__in=IN_FLIGHT)
     unseen = Q(settled_at__gte=read.read_at)  # the broker was read before that change, or during it
@@ -290,7 +295,8 @@ def _send(change: ChangeRequest, *, position: BrokerPosition, wanted: VenuePosit
         send_by_s=send_by_s,
     )
     try:
-        accounts.broker_of(position.account).change_stops(request)
+        with accounts.patience():
+            accounts.broker_of(position.account).change_stops(request)
     except OutcomeUnknown as exc:
         return _settle(change, state=ChangeState.UNKNOWN, wanted=None, answer=str(exc))
     except (Refused, Unreachable) as exc:

@@ -202,8 +202,8 @@ def _access(q: Question, known: Books, *, worst: Reservation | Unknown) -> Acces
     return Access(
         user_is_active=known.user_is_active or is_rescue,
         may_trade=q.user.role in TRADERS,
-        account_is_usable=(known.account_is_active or is_rescue)
-        and (q.account.user_id == q.user.pk or q.reduction is not None),
+        # Whoever has an account may reduce what stands on it, also when it was put aside.
+        account_is_usable=q.reduction is not None or (known.account_is_active and q.account.user_id == q.user.pk),
         account_is_live=q.account.is_live,
         stepped_up=q.context.stepped_up,
         is_armed=known.is_armed,

@@ -20,7 +20,7 @@ from trading import rules
 from trading.models import TradableInstrument, TradeLedger, TradingAccount
 from trading.rules import ZERO
 from trading.services import instruments
-from trading.services.facts import HIDES, AccountFacts, Facts, Missing
+from trading.services.facts import HIDES, UNTOLD, AccountFacts, Facts, Missing
 from trading.services.standing import as_filled, beyond_counted, moved_at_venue, to_stops
 from trading.states import Delivery, PositionMode, Side
 from trading.types import Reservation, VenuePosition
@@ -263,6 +263,8 @@ def _loss_today(each: AccountFacts, *, own: list[VenuePosition], equity_start: D
     """Return what the account has lost since its day began, in USD; a profit gives no room."""
     if not each.snapshot.equity.is_finite() or each.snapshot.equity <= 0:
         return Unknown("EQUITY_NOT_POSITIVE")
+    if each.paid_in is None:
+        return Unknown("BROKER_UNAVAILABLE", UNTOLD)
     equity = each.snapshot.equity - sum((position.profit for position in own), start=ZERO)
     lost = max(ZERO, equity_start - equity)
     usd = rules.usd_rate(each.account.conversion, facts.quotes, owed=True)

@@ -12,10 +12,13 @@ from django.db import connection
 from nexus.core import statements
 from nexus.core.errors import Invalid, OutsideError, Unavailable, Unreachable
 from nexus.idempotency.services import records
-from trading.models import TradableInstrument, TradingAccount
+from trading.brokers import registry
+from trading.brokers.base import Broker
+from trading.models import CashMovement, TradableInstrument, TradingAccount
+from trading.rules import ZERO
 from trading.services import accounts, instruments, unlisted
 from trading.services.unlisted import Missed, Newest
-from trading.states import PositionMode
+from trading.states import PAID, PositionMode
 from trading.types import AccountSnapshot, MarginQuestion, ProfitQuestion, Quote, VenuePosition
 
 # What our books hold open at each account: a terminal may list something of it late, or not at all. And the stops that
@@ -47,19 +50,24 @@ OWNED_AND_MADE: LiteralString = (
 OF_USER: LiteralString = " WHERE trading_account.user_id = %(number)s AND trading_account.is_active"
 BY_ID: LiteralString = " ORDER BY trading_account.id"
 LISTED_WITHIN = timedelta(seconds=10)  # a terminal may show a position so late (mt5.md)
+UNTOLD_WITHIN = timedelta(hours=1)  # an account whose books are older than minutes admits nothing new
 HIDES = "The broker shows margin in use, and neither a position nor an order."
+
+UNTOLD = "Something was closed at the broker, and what was paid in since cannot be read: a loss may hide behind it."
 
 
 @dataclass(frozen=True, slots=True)
 class AccountFacts:
     """One account of the trader, read live. `unlisted` is what our books hold there and the venue does not list;
-    `stops` are those, by name of their position, that its list may hide.
+    `stops` are those, by name of their position, that its list may hide; `paid_in` is what our books do not know of,
+    read where something was closed there that they hold, None where it could not be.
     """
 
     account: TradingAccount
     snapshot: AccountSnapshot
     unlisted: tuple[VenuePosition, ...] = ()
     stops: Mapping[str, Decimal | None] = field(default_factory=dict)
+    paid_in: Decimal | None = ZERO
 
     @property
     def positions(self) -> tuple[VenuePosition, ...]:
@@ -262,16 +270,19 @@ def _read_account(
     snapshot = broker.snapshot(symbols=names, margin=margin, profit=profit)
     held = owned.held.get(account.pk, {})
     missed: list[Missed] = []
+    paid_in: Decimal | None = ZERO
     if names_lacking := unlisted.lacking(snapshot, held=held):
-        newest[account.pk] = unlisted.newest([account.pk], since=owned.read_at - LISTED_WITHIN)
-        missed = unlisted.missed(account, snapshot, names=names_lacking, held=held, fills=newest[account.pk])
+        newest[account.pk] = fills = unlisted.newest([account.pk], since=owned.read_at - LISTED_WITHIN)
+        missed = unlisted.missed(account, snapshot, names=names_lacking, held=held, fills=fills)
+        if unlisted.are_closed(snapshot, names=names_lacking, held=held, fills=fills):
+            paid_in = _paid_in(account, broker, clock=owned.read_at)
     strangers = {each.row.symbol for each in missed} | {order.symbol for order in snapshot.orders}
     strangers = (strangers | {held.symbol for held in snapshot.positions}) - set(met)
     may_hide = _may_hide(snapshot, brought=owned.brought.get(account.pk, ()))
     if may_hide and account.pk not in newest:
         newest[account.pk] = unlisted.newest([account.pk], since=owned.read_at - LISTED_WITHIN)
     fills = newest[account.pk] if may_hide else []
-    if not strangers and not missed:
+    if not strangers and not missed and paid_in == ZERO:
         return AccountFacts(account, snapshot, stops=unlisted.hidden_stops(snapshot, fills)), met
     for name in sorted(strangers):
         try:
@@ -290,7 +301,22 @@ def _read_account(
         # A price that cannot be had of what is not listed hides nothing else, and holds up no close.
         snapshot = broker.snapshot(symbols=names, margin=margin, profit=profit)
     unseen = unlisted.as_last_seen(missed, snapshot)
-    return AccountFacts(account, snapshot, unseen, unlisted.hidden_stops(snapshot, fills)), met
+    return AccountFacts(account, snapshot, unseen, unlisted.hidden_stops(snapshot, fills), paid_in), met
+
+
+def _paid_in(account: TradingAccount, broker: Broker, *, clock: datetime) -> Decimal | None:
+    """Return what was paid in and is not in our books yet, or None when nobody can tell: a loss that is not there
+    either must not hide behind it. It is read before the balance is once more, so that it is never more than that has.
+    """
+    if account.venue in registry.RESULTS_UNTOLD:
+        return ZERO
+    try:
+        told = [each for each in broker.cash_since(clock - UNTOLD_WITHIN) if each.kind in PAID]
+    except OutsideError:
+        return None
+    known = CashMovement.objects.filter(account=account, venue_cash_id__in=[each.venue_cash_id for each in told])
+    booked = set(known.values_list("venue_cash_id", flat=True))
+    return sum((each.amount for each in told if each.venue_cash_id not in booked), start=ZERO)
 
 
 def _conversions(account: TradingAccount, met: Iterable[TradableInstrument]) -> set[str]:

@@ -67,7 +67,7 @@ def note(
     row.fault = "; ".join(f"{each.reason} {each.detail}".strip() for each in faults)[:300]
     row.exposure = readings.exposure_of(account, read)
     if row.read_at is None or row.read_at < read_at:  # a look that was overtaken by another one has seen it earlier
-        accounts.note_journal(row, snapshot.remembers, at=at)
+        accounts.note_journal(row, account, snapshot.remembers, at=at)
     row.read_at = read_at
     since = row.failing_since or read_at
     row.failing_since = since if row.loss_today is None else row.failing_since  # `note_whole` ends it

@@ -80,9 +80,10 @@ def execute(
     cannot be an order of this instrument; KeyMismatch and KeyInProgress as `storing.begin`; Unavailable when the
     instrument is new to us and cannot be asked for; TooManyRequests at a door of the API.
     """
-    execution = _take(
-        user=user, account=account, intent=intent, key=key, to=SENDING, context=context, owned=owned, at=at
-    )
+    with accounts.patience(reduces=intent.is_reducing):
+        execution = _take(
+            user=user, account=account, intent=intent, key=key, to=SENDING, context=context, owned=owned, at=at
+        )
     if execution.order.delivery != Delivery.SENDING or execution.is_replay:
         return execution
     return Execution(send(execution.order, marked_s=execution.marked_s), is_replay=False)
@@ -321,7 +322,8 @@ def send(order: TradeLedger, *, marked_s: float) -> TradeLedger:
     assert order.sent_at is not None
     began = time.monotonic()
     try:
-        report = _submit(order, send_by_s=marked_s + SEND_WITHIN_S)
+        with accounts.patience(reduces=bool(order.venue_position_id)):
+            report = _submit(order, send_by_s=marked_s + SEND_WITHIN_S)
     except OutcomeUnknown as exc:
         log.warning("trading.order.outcome_unknown", order_id=str(order.public_id), error=str(exc))
         return _settle(order, began=began, lost=str(exc))

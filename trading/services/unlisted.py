@@ -4,6 +4,7 @@ A terminal may show a position, and what an order has made of it, seconds after 
 count what they could cost; what no order counts for is counted as last seen.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -139,6 +140,21 @@ def lacking(snapshot: AccountSnapshot, *, held: Mapping[str, Decimal]) -> list[s
     """Return the positions that our books hold, in signed lots by name, and the venue does not list, or less of."""
     shown = listed(snapshot)
     return [name for name, lots in held.items() if abs(lots) > max(ZERO, shown.get(name, ZERO) * _sign(lots))]
+
+
+def are_closed(
+    snapshot: AccountSnapshot, *, names: Sequence[str], held: Mapping[str, Decimal], fills: Sequence[Newest]
+) -> bool:
+    """Tell whether some of what `lacking` names was closed at the venue, or the list is not whole: no fill of the last
+    seconds, that is listed late, makes the difference. Takes: as `missed`.
+    """
+    shown = listed(snapshot)
+    for name in names:
+        own = [fill for fill in fills if fill.venue_position_id == name]
+        stood = itertools.accumulate([own[0].held if own else held[name], *(-fill.part for fill in own)])
+        if shown.get(name, ZERO) not in stood:
+            return True
+    return False
 
 
 def missed(

@@ -137,7 +137,7 @@ def look(*, account_id: int, at: datetime) -> int:
             starts = stats.equity_at_start(account_ids=[account.pk], trading_date=at.date())
             snapshot = broker.snapshot(symbols=figures.symbols_of(account))
             news = reader.read(broker, symbols=[], since=min(since, at - CASH_WINDOW), clock=clock)
-            _outrun(snapshot, news.fills)
+            _outrun(snapshot, news.fills, at=at)
             has_moved = _book_cash(account, _since_we_began(account, news.cash), at=at)
             new_fills += _book_fills(account, news.fills, at=at)
             if selectors.are_booked(account, (each for each in news.fills if each.filled_at >= begins_at(account))):
@@ -181,7 +181,7 @@ def book(
 
     Takes: `read_at`, the database's clock before the broker was asked.
     """
-    _outrun(snapshot, reports)
+    _outrun(snapshot, reports, at=at)
     _book_cash(account, _since_we_began(account, moved), at=at)
     _open_day(
         account, snapshot, read_at=read_at, at=at
@@ -189,9 +189,9 @@ def book(
     return _book_fills(account, reports, at=at)
 
 
-def _outrun(snapshot: AccountSnapshot, reports: Sequence[FillReport]) -> None:
+def _outrun(snapshot: AccountSnapshot, reports: Sequence[FillReport], *, at: datetime) -> None:
     names = {order.client_order_id for order in snapshot.orders} | {held.client_order_id for held in snapshot.positions}
-    identifiers.outrun(names | {fill.client_order_id for fill in reports})
+    identifiers.outrun(names | {fill.client_order_id for fill in reports}, at=at)
 
 
 def _since_we_began(account: TradingAccount, moved: Sequence[CashReport]) -> list[CashReport]:

@@ -22,6 +22,7 @@ HEADLINES = {
     "EXTERNAL_FILL": _("Somebody traded outside of Nexus"),
     "FILL_TAKEN_BACK": _("The broker has taken a deal back"),
     "HIGH_SLIPPAGE": _("An order filled far from the market"),
+    "ORDER_NUMBERS_SKIPPED": _("The database is older than what was sent"),
     "DISCREPANCY_REVIEW": _("Books and broker differ: a person decides"),
     "DISCREPANCY_STOPPED": _("Books and broker differ by too much: the account was stopped"),
     "FLEET_DISCREPANCY": _("All accounts together differ by too much: everything was stopped"),

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from nexus.core.errors import OutcomeUnknown, Unreachable
-from trading.brokers.base import time_left
+from trading.brokers.base import is_patient, time_left
 
 POOL_MAX = 16
 DEADLINE_S_MAX = 60.0  # the gateway takes no longer one
@@ -90,9 +90,10 @@ class GatewayClient:
     def read(self, path: str, body: Any, *, correlation_id: str, urgency: str = "") -> Any:
         """Post a reading. Raises: Unreachable for every failure, since a reading that failed has changed nothing.
 
-        A gateway that has just let a reading wait in vain is not waited for again at once: its callers would pile up.
+        A gateway that has just let a reading wait in vain is not waited for again at once, except by what takes risk
+        away: its callers would pile up.
         """
-        if time.monotonic() < self._silent_until:
+        if time.monotonic() < self._silent_until and not is_patient():
             raise Unreachable(f"{path}: the gateway did not answer a moment ago")
         within_s = time_left(self._deadline_s)
         began = time.monotonic()
