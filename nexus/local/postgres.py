@@ -37,7 +37,7 @@ POLL_S = 0.02
 
 SETTINGS = {
     "listen_addresses": "",
-    "max_connections": "100",
+    "max_connections": "150",  # docs/database.md, Connections
     "shared_buffers": "128MB",
     "timezone": "UTC",
     "log_timezone": "UTC",

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.db import OperationalError, connection
 from django.utils.timezone import now
 
 from accounts.models import User
@@ -291,6 +292,18 @@ def test_the_command_lets_no_stranger_in(run, monkeypatch, account):
     with pytest.raises(CommandError, match="The email or the password is wrong"):
         run("stop")
 
+    assert switches() == {}
+
+
+def test_the_command_says_how_to_reach_a_database_without_a_free_connection(run, account):
+    def refuse(*_: Any) -> None:
+        raise OperationalError("remaining connection slots are reserved")
+
+    with connection.execute_wrapper(refuse), pytest.raises(CommandError) as told:
+        run("stop")
+
+    assert "a superuser's address" in str(told.value)
+    assert "remaining connection slots" in str(told.value)
     assert switches() == {}
 
 

@@ -4,6 +4,7 @@ import getpass
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import InterfaceError, OperationalError
 from django.utils.timezone import now
 
 from accounts import selectors as people
@@ -18,6 +19,8 @@ from trading.services import brakes, emergency, resuming, sweepers
 from trading.services.brakes import Brake
 
 TURN_S = 60.0
+NO_DATABASE = """The database does not answer. What was done until now, `emergency_stop show` tells as soon as it does.
+When it has no free connection left, a superuser's address gets in: docs/database.md, Connections."""
 
 
 class Command(BaseCommand):
@@ -63,6 +66,8 @@ class Command(BaseCommand):
                 getattr(self, f"_{options['verb']}")(options)
             except NexusError as exc:
                 raise CommandError(exc.detail) from exc
+            except (OperationalError, InterfaceError) as exc:
+                raise CommandError(f"{NO_DATABASE}\n{exc}".rstrip()) from exc
 
     def _stop(self, options: dict[str, Any]) -> None:
         operator = self._operator(options["email"], eases=False)
