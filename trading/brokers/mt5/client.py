@@ -6,6 +6,7 @@ import json
 import math
 import socket
 import ssl
+import threading
 import time
 import urllib.parse
 from decimal import Decimal
@@ -81,6 +82,7 @@ class GatewayClient:
         self._host, self._port = parts.hostname, parts.port
         self._deadline_s = deadline_s
         self._silent_until = -math.inf
+        self._asking_silent = threading.Lock()
         self._head = {
             "Authorization": f"Bearer {token}",
             "Content-Type": "application/json",
@@ -90,23 +92,33 @@ class GatewayClient:
     def read(self, path: str, body: Any, *, correlation_id: str, urgency: str = "") -> Any:
         """Post a reading. Raises: Unreachable for every failure, since a reading that failed has changed nothing.
 
-        A gateway that has just let a reading wait in vain is not waited for again at once, except by what takes risk
-        away: its callers would pile up.
+        A gateway that has just let a reading wait in vain is not waited for again at once: its callers would pile up.
+        Of those who take risk away one at a time asks it all the same.
         """
-        if time.monotonic() < self._silent_until and not is_patient():
+        if time.monotonic() >= self._silent_until:
+            return self._read(path, body, correlation_id, urgency)
+        if not (is_patient() and self._asking_silent.acquire(blocking=False)):
             raise Unreachable(f"{path}: the gateway did not answer a moment ago")
+        try:
+            return self._read(path, body, correlation_id, urgency)
+        finally:
+            self._asking_silent.release()
+
+    def _read(self, path: str, body: Any, correlation_id: str, urgency: str) -> Any:
         within_s = time_left(self._deadline_s)
         began = time.monotonic()
         try:
             connection = self._connection(within_s)
             left_s = max(0.0, within_s - (time.monotonic() - began))
-            return self._exchange(connection, path, body, correlation_id, urgency, within_s=left_s)
+            document = self._exchange(connection, path, body, correlation_id, urgency, within_s=left_s)
         except TimeoutError as exc:
             if within_s >= SILENT_FOR * self._deadline_s:  # whoever had less time knows nothing of it
                 self._silent_until = time.monotonic() + SILENCE_S
             raise Unreachable(f"{path}: {exc or type(exc).__name__}") from exc
         except (Answered, OSError, http.client.HTTPException, ValueError) as exc:
             raise Unreachable(f"{path}: {exc or type(exc).__name__}") from exc
+        self._silent_until = -math.inf
+        return document
 
     def send(self, path: str, body: Any, *, correlation_id: str) -> Any:
         """Post an order. Raises: Unreachable when it certainly was not sent, OutcomeUnknown for all else."""

@@ -146,6 +146,43 @@ def test_whoever_had_a_good_part_of_the_deadline_knows_that_a_gateway_is_silent(
             silent.read("/v1/batch", [], correlation_id="t")
 
 
+def test_of_those_who_take_risk_away_one_at_a_time_asks_a_silent_gateway(client):
+    """All of them would keep the web server's threads waiting, and an emergency stop behind them."""
+    said: list[str] = []
+
+    def close(silent):
+        with base.patiently(within_s=0.4), pytest.raises(Unreachable) as why:
+            silent.read("/v1/batch", [], correlation_id="t")
+        said.append("at once" if "a moment ago" in str(why.value) else "in vain")
+
+    with listening(*[never_answer] * 4) as (url, seen):
+        silent = client(url, deadline_s=0.4)
+        with pytest.raises(Unreachable):
+            silent.read("/v1/batch", [], correlation_id="t")
+        together = [threading.Thread(target=close, args=(silent,)) for _ in range(3)]
+        for thread in together:
+            thread.start()
+        for thread in together:
+            thread.join()
+        assert said == ["at once", "at once", "in vain"]
+
+        close(silent)
+    assert said[-1] == "in vain"
+    assert len(seen) == 3
+
+
+def test_a_gateway_that_has_answered_is_silent_no_more(client):
+    with listening(never_answer, answer(200, {"n": 1}, times=2)) as (url, _):
+        ours = client(url, deadline_s=0.4)
+        with pytest.raises(Unreachable):
+            ours.read("/v1/batch", [], correlation_id="t")
+        with base.patiently(within_s=0.4):
+            ours.read("/v1/batch", [], correlation_id="t")
+
+        assert ours.read("/v1/batch", [], correlation_id="t") == {"n": 1}
+        ours.close()
+
+
 @pytest.mark.parametrize("status", [400, 401, 409, 413, 503, 504])
 def test_an_order_that_the_gateway_swears_it_did_not_send_may_be_sent_again(client, status):
     script = answer(status, {"error": "e", "detail": "d", "sent": False})
