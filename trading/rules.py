@@ -4,6 +4,7 @@ Source: execution reference §4 (risk) and §8 (quotes).
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -28,10 +29,8 @@ from trading.types import (
     Difference,
     Holding,
     Instrument,
-    Leg,
     OrderIntent,
     Quote,
-    Rates,
     Reservation,
     VenuePosition,
 )
@@ -40,6 +39,17 @@ ZERO = Decimal(0)
 ONE = Decimal(1)
 FUTURE_TOLERANCE = timedelta(seconds=2)
 JUMP_WINDOW = timedelta(seconds=60)
+
+Rates = Mapping[str, Quote]
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One entry of a correction. Units: signed lots; of no quantity, the price is the average that it sets."""
+
+    venue_position_id: str
+    quantity: Decimal
+    price: Decimal
 
 
 def still_remembers(remembers: Mapping[str, int], known: tuple[str, int]) -> bool:

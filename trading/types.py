@@ -398,15 +398,3 @@ class Difference:
     def missing(self) -> Decimal:
         """Return what our books lack, in signed lots."""
         return self.venue_quantity - self.quantity
-
-
-@dataclass(frozen=True, slots=True)
-class Leg:
-    """One entry of a correction. Units: signed lots; of no quantity, the price is the average that it sets."""
-
-    venue_position_id: str
-    quantity: Decimal
-    price: Decimal
-
-
-Rates = Mapping[str, Quote]

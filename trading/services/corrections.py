@@ -21,7 +21,7 @@ from trading.models import BookCorrection, BrokerPosition, TradeLedger, TradingA
 from trading.services import balances, settling
 from trading.services.settling import Held
 from trading.states import CorrectionKind, PositionMode
-from trading.types import Difference, Holding, Leg
+from trading.types import Difference, Holding
 
 PRICE_STEP = Decimal("1E-10")
 
@@ -48,7 +48,7 @@ class Origin:
     as_of: str
 
 
-def plan(account: TradingAccount, difference: Difference) -> tuple[Leg, ...]:
+def plan(account: TradingAccount, difference: Difference) -> tuple[rules.Leg, ...]:
     """Return the entries that `restate` would book now. Raises: BooksMoved, NoPrice."""
     return _plan(difference, list(_rows(account, difference)))
 
@@ -136,7 +136,7 @@ def _rows(account: TradingAccount, difference: Difference, *, is_locking: bool =
     return list(rows.filter(venue_position_id=difference.key))
 
 
-def _plan(difference: Difference, rows: Sequence[BrokerPosition]) -> tuple[Leg, ...]:
+def _plan(difference: Difference, rows: Sequence[BrokerPosition]) -> tuple[rules.Leg, ...]:
     open_rows = [row for row in rows if row.closed_at is None and row.quantity]
     quantity = sum((row.quantity for row in open_rows), start=rules.ZERO)
     value = sum((row.quantity * row.price_open for row in open_rows), start=rules.ZERO)
