@@ -295,6 +295,7 @@ def test_the_command_lets_no_stranger_in(run, monkeypatch, account):
     assert switches() == {}
 
 
+@pytest.mark.threat(26)
 def test_the_command_says_how_to_reach_a_database_without_a_free_connection(run, account):
     def refuse(*_: Any) -> None:
         raise OperationalError("remaining connection slots are reserved")

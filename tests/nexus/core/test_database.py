@@ -72,6 +72,7 @@ def are_there(pids):
         return {pid for (pid,) in cursor.fetchall()}
 
 
+@pytest.mark.threat(26, 27)
 def test_a_connection_ends_with_its_thread_though_nobody_looks_for_rubbish():
     gc.disable()
     try:
