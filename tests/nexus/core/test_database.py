@@ -72,7 +72,8 @@ def are_there(pids):
         return {pid for (pid,) in cursor.fetchall()}
 
 
-@pytest.mark.threat(26, 27)
+@pytest.mark.threat(26)
+@pytest.mark.threat(27)
 def test_a_connection_ends_with_its_thread_though_nobody_looks_for_rubbish():
     gc.disable()
     try:
