@@ -1,0 +1,380 @@
+"""The machine of what stands: positions netted or not, their stops, waiting orders, lists that come late, FLATTEN."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import hypothesis.strategies as st
+from django.conf import settings
+from django.db.models import F, Q
+from django.utils.timezone import now
+from hypothesis.stateful import initialize, invariant, rule
+
+from nexus.core.errors import NexusError
+from risk.states import ControlScope, StopLevel, Sweep
+from tests import stops
+from tests.model.floor import PRICES, TESTER, Floor, numbers
+from tests.model.worst import Rules, worst
+from trading.brokers import ids
+from trading.brokers.mt5.emulator import constants as mt5
+from trading.models import ChangeRequest, SweepRun, TradeLedger
+from trading.services import cancels, changes, closes, headroom, orders, protection, resolution, sweeping, terms, watch
+from trading.services.changes import IN_FLIGHT
+from trading.states import ChangeKind, Delivery, OrderType, Side, SweepState, TimeInForce
+from trading.types import OrderIntent
+
+LATE_S = 0.2  # how late a terminal may list things: less than lists are not believed for (`conftest.LISTED_WITHIN`)
+CENTS = Decimal("0.01")
+# What may become of one request. What is accepted later is so within the time that lists are late anyway.
+FAULTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "": ("", {}),
+    "lost on the way": ("timeout_before_accept", {}),
+    "answer lost": ("timeout_after_accept", {}),
+    "late": ("accept_late", {"seconds": 0.2}),
+    "refused": ("retcode", {}),
+    "pipe cut before": ("pipe_cut", {"point": "before"}),
+    "pipe cut, not arrived": ("pipe_cut", {"point": "during", "executed": False}),
+    "pipe cut, arrived": ("pipe_cut", {"point": "during", "executed": True}),
+    "pipe cut after": ("pipe_cut", {"point": "after"}),
+    "in part": ("partial", {"volume": "0.01"}),
+}
+# What happens to a request, and whether what became of it is asked for at once.
+faults = st.tuples(st.just("") | st.sampled_from(sorted(FAULTS)), st.booleans())
+Fault = tuple[str, bool]
+sides = st.sampled_from(Side)
+lots = st.sampled_from([Decimal(each) for each in ("0.01", "0.02", "0.05", "0.5")])
+# How far from the price: hit by the next move, by the one after it, by none.
+far = st.sampled_from([Decimal(each) for each in ("0.0030", "0.0150", "0.0600")])
+near = st.sampled_from([Decimal(each) for each in ("0.0010", "0.0030", "0.0050")])  # within the collar
+maybe_far = st.none() | far
+named = st.sets(st.sampled_from(["stop_loss", "take_profit"]), min_size=1)
+
+
+class Standing(Floor):
+    """One trader, one account of either kind, one broker behind a real gateway, and a stranger at its terminal."""
+
+    @initialize(
+        is_netting=st.booleans(),
+        is_shared=st.booleans(),
+        late=st.sets(st.sampled_from(["orders", "positions", "history"])),
+    )
+    def open_the_floor(self, is_netting: bool, is_shared: bool, late: set[str]) -> None:
+        """Begin. Takes: whether somebody else trades on the account; what the terminal lists late."""
+        self.open_up(netting=is_netting)
+        self.is_netting, self.is_shared, self.late = is_netting, is_shared, late
+        broker = self.paper.control._broker
+        broker.profile = replace(broker.profile, **{f"{name}_delay_ms": round(LATE_S * 1000) for name in late})
+        self.late_s = LATE_S if late else 0.0
+        self.blind_until = self.ends_at = 0.0
+        self.proven: set[int] = set()
+        watch.look(account_id=self.account.pk, at=now())
+        self.start = Decimal(self.paper.truth()["equity"]).scaleb(-8)
+
+    # what people do
+
+    @rule(side=sides, quantity=lots, stop=maybe_far, goal=maybe_far, fault=faults)
+    def trade(self, side: Side, quantity: Decimal, stop: Decimal | None, goal: Decimal | None, fault: Fault) -> None:
+        """Place a market order with its stops."""
+        key = self.new_key()
+        price = self._closing(side)
+        intent = OrderIntent("EURUSD", side, quantity, **_stops(side, price, stop, goal))
+        with self._broken(fault):
+            self.place(key, intent)
+
+    @rule(side=sides, quantity=lots, away=near, stop=maybe_far, ends=st.booleans(), fault=faults)
+    def rest(
+        self, side: Side, quantity: Decimal, away: Decimal, stop: Decimal | None, ends: bool, fault: Fault
+    ) -> None:
+        """Place a limit order that waits for its price, or until its end."""
+        key = self.new_key()
+        price = self._closing(side) - side.direction * away
+        end = (now() + timedelta(seconds=2)).replace(microsecond=0) if ends else None
+        intent = OrderIntent(
+            "EURUSD", side, quantity, order_type=OrderType.LIMIT, limit_price=price, expires_at=end,
+            time_in_force=TimeInForce.GTD if ends else TimeInForce.GTC, **_stops(side, price, stop, None),
+        )  # fmt: skip
+        with self._broken(fault):
+            self.place(key, intent)
+        self.ends_at = time.monotonic() + 2 if ends else self.ends_at
+
+    @rule(which=numbers, part=st.none() | lots, fault=faults)
+    def close(self, which: int, part: Decimal | None, fault: Fault) -> None:
+        """Close a position, whole or in part."""
+        position = self.one(which, self.held())
+        if position is not None:
+            key = self.request(self.new_key())
+            with self._broken(fault):
+                closes.close(user=self.account.user, position=position, quantity=part, key=key, at=now())
+
+    @rule(which=numbers, fault=faults)
+    def close_by(self, which: int, fault: Fault) -> None:
+        """Close a position by an opposite one."""
+        position = self.one(which, self.held().filter(quantity__gt=0))
+        other = self.one(which, self.held().filter(quantity__lt=0))
+        if position is not None and other is not None:
+            key = self.request(self.new_key())
+            with self._broken(fault):
+                closes.close_by(user=self.account.user, position=position, other=other, key=key, at=now())
+
+    @rule(which=numbers, stop=maybe_far, goal=maybe_far, what=named, fault=faults)
+    def restop(self, which: int, stop: Decimal | None, goal: Decimal | None, what: set[str], fault: Fault) -> None:
+        """Change the stops of a position."""
+        position = self.one(which, self.held())
+        if position is not None:
+            wanted = _stops(position.side, self._closing(position.side), stop, goal)
+            wanted = {name: price for name, price in wanted.items() if name in what}
+            with self._broken(fault):
+                changes.change_stops(position_id=position.pk, stops=wanted, actor=TESTER, reason="", at=now())
+
+    @rule(which=numbers, away=st.none() | near, stop=maybe_far, fault=faults)
+    def reterm(self, which: int, away: Decimal | None, stop: Decimal | None, fault: Fault) -> None:
+        """Change the price of a waiting order, or its stop, or both."""
+        order = self.one(which, self._open().filter(delivery=Delivery.ACKED, order_type=OrderType.LIMIT))
+        if order is not None:
+            side = Side(order.side)
+            price = order.limit_price if away is None else self._closing(side) - side.direction * away
+            wanted = {"limit_price": price, "stop_loss": _stops(side, price, stop, None)["stop_loss"]}
+            with self._broken(fault):
+                terms.change(user=self.account.user, order_id=order.pk, terms=wanted, reason="", at=now())
+
+    @rule(which=numbers, fault=faults)
+    def cancel(self, which: int, fault: Fault) -> None:
+        """Cancel something that is open."""
+        order = self.one(which, self._open())
+        if order is not None:
+            with self._broken(fault):
+                cancels.request(order_id=order.pk, actor=TESTER, reason="", at=now())
+
+    def flatten(self) -> None:
+        """Stop the account and have all of it closed."""
+        stops.stop(scope=ControlScope.ACCOUNT, key=str(self.account.pk), sweep=Sweep.FLATTEN)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Be the worker of stops once."""
+        for sweep in SweepRun.objects.filter(account=self.account, state=SweepState.RUNNING).order_by("pk"):
+            sweeping.run(sweep_id=sweep.pk, at=now())
+        proven = SweepRun.objects.filter(account=self.account, state=SweepState.PROVEN).exclude(pk__in=self.proven)
+        if proven.exists() and time.monotonic() > self.blind_until:
+            truth = self.paper.truth()
+            assert not truth["positions"] and not truth["working"], f"{proven.get()} is proven and {truth}"
+        self.proven |= {each.pk for each in proven}
+
+    def ease(self) -> None:
+        """Ease the stop of the account."""
+        stops.put(StopLevel.ACTIVE, scope=ControlScope.ACCOUNT, key=str(self.account.pk))
+
+    @rule(what=st.sampled_from(["flatten", "sweep", "ease", "restart", "let_lists_come"]))
+    def do_rarely(self, what: str) -> None:
+        """Do what is not done at every turn."""
+        getattr(self, what)()
+
+    # what the world does
+
+    @rule(side=sides, quantity=lots, stop=maybe_far)
+    def trade_strangely(self, side: Side, quantity: Decimal, stop: Decimal | None) -> None:
+        """Trade at the terminal as somebody else."""
+        if not self.is_shared:
+            return
+        kind = mt5.ORDER_TYPE_BUY if side is Side.BUY else mt5.ORDER_TYPE_SELL
+        price = _stops(side, self._closing(side), stop, None)["stop_loss"]
+        self.paper.control.manual_trade(self.paper.login, "EURUSD", kind, str(quantity), sl=str(price or 0))
+        self._surprise()
+
+    @rule(which=numbers, stop=maybe_far, goal=maybe_far)
+    def restop_strangely(self, which: int, stop: Decimal | None, goal: Decimal | None) -> None:
+        """Change stops at the terminal as somebody else."""
+        held = self._strangers()
+        if held:
+            row = self.one(which, held)
+            side = Side.BUY if row["type"] == 0 else Side.SELL
+            prices = _stops(side, self._closing(side), stop, goal)
+            found = {name: str(price or 0) for name, price in zip(("sl", "tp"), prices.values(), strict=True)}
+            self.paper.control.manual_modify(self.paper.login, row["ticket"], **found)
+            self._surprise()
+
+    @rule(which=numbers)
+    def close_strangely(self, which: int) -> None:
+        """Close at the terminal as somebody else."""
+        held = self._strangers()
+        if held:
+            self.paper.control.manual_close(self.paper.login, self.one(which, held)["ticket"])
+            self._surprise()
+
+    def restart(self) -> None:
+        """Let the gateway be started anew, with the journal that it has."""
+        self.paper.restart()
+        self.quote()
+        self.watch()
+
+    def let_lists_come(self) -> None:
+        """Wait until the terminal shows what there is."""
+        time.sleep(self.late_s)
+
+    @rule()
+    def watch(self) -> None:
+        """Be the watcher once."""
+        watch.look(account_id=self.account.pk, at=now())
+
+    @rule()
+    def find(self) -> None:
+        """Wait for as long as it takes to prove that what was lost is nowhere."""
+        for seconds in (0, 61, 181, 181):
+            self.wait(seconds)
+            self.resolve()
+            self.watch()
+
+    @rule()
+    def resolve(self) -> None:
+        """Be every resolver once."""
+        super().resolve()
+        own = ChangeRequest.objects.filter(Q(order__account=self.account) | Q(position__account=self.account))
+        for pk in [pk for pk in changes.due() if own.filter(pk=pk).exists()]:
+            changes.resolve(change_id=pk, at=now())
+            terms.resolve(change_id=pk)
+        for order_id in self.mine(cancels.due()):
+            cancels.again(order_id=order_id, at=now())
+        for order_id in self.mine(protection.due()):
+            protection.protect(order_id=order_id, at=now())
+
+    @rule(seconds=st.sampled_from([0, 61]))
+    def wait(self, seconds: int) -> None:
+        """Let time pass for changes too; what the broker shows late has been shown by then."""
+        time.sleep(self.late_s)
+        own = ChangeRequest.objects.filter(Q(order__account=self.account) | Q(position__account=self.account))
+        own.filter(state__in=IN_FLIGHT).update(sent_at=F("sent_at") - timedelta(seconds=seconds))
+        super().wait(seconds)
+
+    # what must hold
+
+    @invariant()
+    def nothing_turns_around(self) -> None:
+        """What only reduces has opened nothing, at the broker."""
+        reducing = TradeLedger.objects.filter(account=self.account).exclude(venue_position_id="")
+        marks = {ids.magic(name) for name in reducing.values_list("client_order_id", flat=True)}
+        opening = (mt5.DEAL_ENTRY_IN, mt5.DEAL_ENTRY_INOUT)
+        wrong = [
+            each
+            for each in self.paper.deals()
+            if each["magic"] in marks and each["entry"] in opening and each["reason"] == mt5.DEAL_REASON_EXPERT
+        ]
+        assert not wrong, [{name: each[name] for name in ("ticket", "type", "entry", "volume")} for each in wrong]
+
+    @invariant()
+    def the_worst_is_counted(self) -> None:
+        """The gate counts no less than what the broker's own books may lose."""
+        if time.monotonic() < self.blind_until:
+            return
+        (_, least), counted = self._worst(), self._counted()
+        assert counted is None or counted >= least - CENTS, f"counted {counted}, and it may be {least}"
+
+    def settle(self) -> None:
+        """Let lists come, and ask until nothing is open any more that only waits for an answer."""
+        self.dispatch()
+        self.find()
+        for _ in range(8):
+            if SweepRun.objects.filter(account=self.account, state=SweepState.RUNNING).exists():
+                time.sleep(self.late_s)
+                self.quote()
+                self.sweep()
+        time.sleep(max(0, self.ends_at - time.monotonic(), self.blind_until - time.monotonic()))
+        self.quote()
+        time.sleep(self.late_s)
+        for order_id in resolution.due_of(self.account.pk):  # those too that a listing has shown a moment ago
+            resolution.resolve(order_id=order_id, at=now())
+        self.watch()
+
+    def compare(self) -> None:
+        """Compare our books with the broker's: positions and their stops, waiting orders and theirs."""
+        truth = self.paper.truth()
+        own = TradeLedger.objects.filter(account=self.account)
+        lost = own.filter(delivery__in=[Delivery.UNKNOWN, Delivery.SENDING])
+        assert self.is_shared or not lost.exists(), list(lost)  # beside a stranger's trades nothing is proven absent
+        late = own.filter(late_fill=True)
+        assert not late.exists(), f"{late} was called absent while it was on its way"
+        ours = {int(each.venue_position_id): (each.quantity, each.stop_loss, each.take_profit) for each in self.held()}
+        assert ours == {
+            each["identifier"]: (Decimal(each["volume"]).scaleb(-8) * (1 - 2 * each["type"]), *_levels(each))
+            for each in truth["positions"]
+        }
+        waiting = own.filter(delivery=Delivery.ACKED)
+        assert {int(each.venue_order_id): (each.leaves, each.limit_price, each.stop_loss) for each in waiting} == {
+            each["ticket"]: (Decimal(each["volume_current"]).scaleb(-8), _level(each["price"]), _levels(each)[0])
+            for each in truth["working"]
+        }
+        changing = ChangeRequest.objects.filter(Q(order__account=self.account) | Q(position__account=self.account))
+        changing = changing.filter(state__in=IN_FLIGHT).exclude(kind=ChangeKind.CANCEL)  # that is found with its order
+        assert not changing.exists(), list(changing)
+        sweeps = SweepRun.objects.filter(account=self.account, state=SweepState.RUNNING)
+        assert lost.exists() or not sweeps.exists(), [(each.detail, each.left) for each in sweeps]
+        counted, (least, _) = self._counted(), self._worst()
+        assert counted is not None
+        assert counted >= least - CENTS
+        if not truth["working"] and not lost.exists():
+            assert counted <= least + len(truth["positions"]) * CENTS + CENTS, f"{counted} is counted, of {least}"
+
+    # how it is done
+
+    @contextlib.contextmanager
+    def _broken(self, fault: Fault) -> Iterator[None]:
+        """Do one thing while the broker is as it is; a refusal of ours is an answer."""
+        name, words = FAULTS[fault[0]]
+        if name:
+            self.paper.control.inject(name, **words)
+        with contextlib.suppress(NexusError):
+            yield
+        if name:
+            self.let_the_fault_pass()
+        if name == "accept_late":
+            self.quiet_from = time.monotonic() + 0.2
+        if fault[1]:
+            self.resolve()
+            if not self.is_shared and self._open().filter(delivery=Delivery.UNKNOWN).exists():
+                self.find()
+
+    def _strangers(self) -> list[Any]:
+        """Return what somebody else may lay hands on."""
+        return self.paper.truth()["positions"] if self.is_shared else []
+
+    def _surprise(self) -> None:
+        """Nobody can know what somebody else does before it is listed."""
+        if self.late:
+            self.blind_until = time.monotonic() + LATE_S
+
+    def _worst(self) -> tuple[Decimal, Decimal]:
+        bid, ask = PRICES[self.price]
+        bound = Rules(settings.GAP_ALLOWANCE, settings.UNSTOPPED_MOVE)
+        return worst(self.paper.truth(), start=self.start, bid=bid, ask=ask, is_netting=self.is_netting, rules=bound)
+
+    def _counted(self) -> Decimal | None:
+        found = headroom.read(user=self.account.user, account=self.account, symbol="EURUSD", at=now())
+        used: Decimal | None = next(each.used for each in found.checks if each.name == "DAILY_LOSS")
+        return used
+
+    def _closing(self, side: Side) -> Decimal:
+        """Return the price at which what was done on a side is closed now."""
+        bid, ask = PRICES[self.price]
+        return Decimal(bid if side is Side.BUY else ask)
+
+    def _open(self) -> Any:
+        return TradeLedger.objects.open().filter(account=self.account)
+
+
+def _stops(side: Side, price: Decimal, stop: Decimal | None, goal: Decimal | None) -> dict[str, Any]:
+    away = side.direction
+    return {
+        "stop_loss": None if stop is None else price - away * stop,
+        "take_profit": None if goal is None else price + away * goal,
+    }
+
+
+def _levels(row: dict[str, Any]) -> tuple[Decimal | None, Decimal | None]:
+    return _level(row["sl"]), _level(row["tp"])
+
+
+def _level(points: int) -> Decimal | None:
+    return Decimal(points).scaleb(-5) if points else None
