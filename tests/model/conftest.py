@@ -37,6 +37,7 @@ def run(floor: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Callable
     settings.UNSTOPPED_MOVE = Decimal("0.05")
     for name in ("DAILY_LOSS_LIMIT", "MAX_POSITION_SIZE", "ORDERS_PER_HOUR", "ORDERS_PER_SECOND"):
         setattr(settings, name, Decimal(1_000_000_000))
+    settings.STOP_ON = dict.fromkeys(settings.STOP_ON, "OFF")
     for name in ("UNKNOWN_ORDERS_MAX", "REFUSALS_MAX"):  # the model's own trouble is no reason to stop it
         setattr(settings, name, 10**6)
 

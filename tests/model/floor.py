@@ -68,7 +68,6 @@ class Floor(RuleBasedStateMachine):
         self.price = price
         self.quote()
 
-    @rule()
     def dispatch(self) -> None:
         """Be the dispatcher once."""
         for order_id in self.mine(dispatch.due()):
@@ -82,7 +81,6 @@ class Floor(RuleBasedStateMachine):
         for order_id in self.mine(resolution.due()):
             resolution.resolve(order_id=order_id, at=now())
 
-    @rule(seconds=st.sampled_from([61, 181]))
     def wait(self, seconds: int) -> None:
         """Let time pass for what was sent, and let the price be told again.
 
@@ -108,33 +106,6 @@ class Floor(RuleBasedStateMachine):
         if not hasattr(self, "account"):
             return
         try:
-            import os
-
-            if os.environ.get("MODEL_TELL"):
-                from collections import Counter
-                from trading.models import ChangeRequest, SweepRun
-
-                with open(os.environ["MODEL_TELL"], "a") as f:
-                    o = TradeLedger.objects.filter(account=self.account)
-                    print(
-                        Counter(
-                            (x.order_type[:3], bool(x.venue_position_id), x.status, x.delivery, x.reason) for x in o
-                        ),
-                        file=f,
-                    )
-                    print(
-                        Counter(
-                            (c.kind, c.state, c.answer[:60])
-                            for c in ChangeRequest.objects.filter(order__account=self.account)
-                            | ChangeRequest.objects.filter(position__account=self.account)
-                        ),
-                        file=f,
-                    )
-                    print(
-                        Counter(s.state for s in SweepRun.objects.filter(account=self.account)),
-                        getattr(self, "tally", None),
-                        file=f,
-                    )
             self.settle()
             self.always()
             self.compare()

@@ -176,6 +176,16 @@ class Orders(Floor):
         fills.ingest(account=self.account, reports=[*again, *again], at=now())
         assert self.rows() == before
 
+    @rule()
+    def dispatch(self) -> None:
+        """Be the dispatcher once."""
+        super().dispatch()
+
+    @rule(seconds=st.sampled_from([61, 181]))
+    def wait(self, seconds: int) -> None:
+        """Let time pass."""
+        super().wait(seconds)
+
     def settle(self) -> None:
         """Ask until nothing is open any more."""
         self.dispatch()
