@@ -1,5 +1,6 @@
 """What is counted of a netted position, and of an order, that the terminal lists as they were, or not at all."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -21,7 +22,7 @@ from tests.trading.test_resolution import key
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BrokerPosition, TradeLedger
-from trading.services import changes, closes, facts, orders, terms, unlisted, watch
+from trading.services import changes, closes, facts, orders, reduction, terms, unlisted, watch
 from trading.states import Side
 from trading.types import AccountSnapshot, VenuePosition
 
@@ -219,6 +220,51 @@ def test_no_close_turns_a_netted_position_around_that_is_listed_as_before_an_ear
     assert (too_much.reason, rest.status) == ("QUANTITY_EXCEEDS_POSITION", "FILLED")
     assert paper.truth()["positions"] == []
     assert [deal["entry"] for deal in paper.deals()] == [0, 1, 1]
+
+
+@pytest.mark.parametrize("fault", [None, "timeout_after_accept", "accept_late"])
+def test_no_close_turns_a_netted_position_around_that_an_order_of_the_other_side_may_have_reduced(
+    place, request, fault
+):
+    """Filled, or nobody knows: the list shows as many lots as before it either way."""
+    first, paper = place(*HELD), request.node.paper
+    broker = paper.control._broker
+    broker.profile = replace(broker.profile, positions_delay_ms=9000)
+    if fault:
+        paper.control.inject(fault)
+    place("0.3", "1.0900", Side.SELL)
+
+    too_much, rest = close(first, "0.5"), close(first, "0.2")
+
+    assert (too_much.reason, rest.status) == ("QUANTITY_EXCEEDS_POSITION", "FILLED")
+    assert mt5.DEAL_ENTRY_INOUT not in [deal["entry"] for deal in paper.deals()]
+
+
+def test_a_sweep_leaves_of_a_netted_position_what_an_order_on_its_way_may_take_and_closes_the_rest(
+    place, request, monkeypatch
+):
+    paper = place(*HELD) and request.node.paper
+    paper.control.inject("accept_late", seconds=0.5)
+    assert place("0.3", "1.0900", Side.SELL).delivery == "UNKNOWN"
+    flatten()
+    sweep = sweep_now()
+
+    assert [each["volume"] for each in paper.truth()["positions"]] == [30_000_000]
+    assert "on its way" in sweep.detail
+    time.sleep(0.6)
+    sweep_now()
+    assert paper.truth()["positions"] == []
+    assert [deal["entry"] for deal in paper.deals()] == [0, 1, 1]
+
+
+def test_a_close_waits_for_no_order_that_was_lost_long_ago(place, request, monkeypatch):
+    """What it has done is listed by now; that it is nowhere takes minutes to prove."""
+    first, paper = place(*HELD), request.node.paper
+    paper.control.inject("timeout_before_accept")
+    assert place("0.5", "1.0900", Side.SELL).delivery == "UNKNOWN"
+    monkeypatch.setattr(reduction, "LISTED_WITHIN", timedelta())
+
+    assert close(first, "0.5").status == "FILLED"
 
 
 @pytest.mark.parametrize(("closed", "closings"), [("0.3", 2), ("0.5", 1)])

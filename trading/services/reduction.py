@@ -4,16 +4,17 @@ Source: execution reference §4 (reduce-only). The gate judges it like any other
 risks nothing, and limits on exposure do not hold it back (`holds_reducing` in `risk/rules/gate.py`).
 """
 
+from datetime import datetime
 from decimal import Decimal
 
 from django.db.models import Q, Sum
 
 from risk.types import Reduction
-from trading.models import TradeLedger, TradingAccount
+from trading.models import Fill, TradeLedger, TradingAccount
 from trading.rules import ZERO
 from trading.services import unlisted
 from trading.services.facts import LISTED_WITHIN, Facts, Missing
-from trading.states import OPEN_DELIVERIES, Delivery
+from trading.states import OPEN_DELIVERIES, Delivery, OrderType, PositionMode, Side
 from trading.types import OrderIntent, VenuePosition
 
 
@@ -44,10 +45,28 @@ def read(*, account: TradingAccount, intent: OrderIntent, facts: Facts | Missing
         works = delivery in OPEN_DELIVERIES
         pending += (max(ZERO, quantity - filled) if works else ZERO) + (unseen or ZERO)
         lost = lost or delivery == Delivery.UNKNOWN
+    pending += on_its_way(account, symbol=intent.symbol, side=intent.side, asked_at=facts.asked_at)
     return Reduction(
         min(_left(account, position, facts=facts) for position in found), pending,
         fault="CLOSE_ALREADY_UNKNOWN" if lost else "",
     )  # fmt: skip
+
+
+def on_its_way(account: TradingAccount, *, symbol: str, side: Side, asked_at: datetime) -> Decimal:
+    """Return how many lots market orders of a side may have taken from a netted position that a list asked for then
+    does not show: their fills since, and what was sent in the last seconds and nobody has answered for. What was sent
+    before that and has been done is listed by now; that it never will be takes minutes to prove, and no close waits.
+    """
+    if account.mode == PositionMode.HEDGING:
+        return ZERO
+    same = {"account": account, "symbol": symbol, "side": side}
+    fills = Fill.objects.filter(**same, booked_at__gte=asked_at, order__venue_position_id="")
+    unseen: Decimal = fills.aggregate(lots=Sum("quantity"))["lots"] or ZERO
+    unanswered = Q(delivery__in=(Delivery.UNKNOWN, Delivery.ACKED), sent_at__gte=asked_at - LISTED_WITHIN)
+    unanswered |= Q(delivery=Delivery.SENDING)
+    orders = TradeLedger.objects.open().filter(unanswered, **same, order_type=OrderType.MARKET, venue_position_id="")
+    left = orders.values_list("quantity", "filled_quantity")
+    return sum((max(ZERO, quantity - filled) for quantity, filled in left), start=unseen)
 
 
 def _left(account: TradingAccount, position: VenuePosition, *, facts: Facts) -> Decimal:
