@@ -22,7 +22,7 @@ from tests.trading.test_resolution import key
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BrokerPosition, TradeLedger
-from trading.services import changes, closes, facts, orders, reduction, terms, unlisted, watch
+from trading.services import changes, closes, facts, headroom, orders, reduction, terms, unlisted, watch
 from trading.states import Side
 from trading.types import AccountSnapshot, VenuePosition
 
@@ -198,6 +198,27 @@ def test_a_stop_is_not_widened_as_if_it_were_tightened_while_the_list_is_from_be
 
     (position,) = paper.truth()["positions"]
     assert position["sl"] == 108400
+
+
+@pytest.mark.parametrize("place", ["hedging"], indirect=True)
+@pytest.mark.parametrize("fault", [None, "timeout_after_accept"])
+def test_what_floats_for_an_order_that_is_not_listed_yet_hides_no_loss(place, request, settings, fault):
+    """Its profit stands in the equity, and may be gone before its own stop is hit."""
+    settings.DAILY_LOSS_LIMIT = Decimal(5000)
+    sold, paper = place("0.5", "1.1000", Side.SELL), request.node.paper
+    broker = paper.control._broker
+    broker.profile = replace(broker.profile, positions_delay_ms=9000)
+    if fault:
+        paper.control.inject(fault)
+    place(*HELD)
+    paper.quote("EURUSD", "1.09490", "1.09500")
+
+    found = headroom.read(user=sold.user, account=sold.account, symbol="EURUSD", at=now())
+    used = next(each.used for each in found.checks if each.name == "DAILY_LOSS")
+
+    # Sold at 1.08490, lost by 1.10055: 782.50. Bought at 1.08500, lost by 1.083458: 77.10.
+    assert used is not None
+    assert used >= Decimal("859.60")
 
 
 def close(first: TradeLedger, quantity: str) -> TradeLedger:
