@@ -115,8 +115,8 @@ class Standing(Floor):
         """Close a position, whole or in part."""
         position = self.one(which, self.held())
         if position is not None:
-            key = self.request(self.new_key())
             with self._broken(fault):
+                key = self.request(self.new_key())
                 closes.close(user=self.account.user, position=position, quantity=part, key=key, at=now())
 
     def close_by(self, which: int, fault: Fault) -> None:
@@ -305,8 +305,7 @@ class Standing(Floor):
         own = TradeLedger.objects.filter(account=self.account)
         lost = own.filter(delivery__in=[Delivery.UNKNOWN, Delivery.SENDING])
         assert self.is_shared or not lost.exists(), list(lost)  # beside a stranger's trades nothing is proven absent
-        late = own.filter(late_fill=True)
-        assert not late.exists(), f"{late} was called absent while it was on its way"
+        assert not own.filter(late_fill=True).exists(), "something was called absent while it was on its way"
         ours = {int(each.venue_position_id): (each.quantity, each.stop_loss, each.take_profit) for each in self.held()}
         assert ours == {
             each["identifier"]: (Decimal(each["volume"]).scaleb(-8) * (1 - 2 * each["type"]), *_levels(each))
