@@ -47,7 +47,8 @@ class Standing(Floor):
         self.open_up(netting=is_netting)
         self.is_netting, self.is_shared, self.late = is_netting, is_shared, late
         broker = self.paper.control._broker
-        broker.profile = replace(broker.profile, **{f"{name}_delay_ms": round(LATE_S * 1000) for name in late})
+        delays: Any = {f"{name}_delay_ms": round(LATE_S * 1000) for name in late}
+        broker.profile = replace(broker.profile, **delays)
         self.late_s = LATE_S if late else 0.0
         self.blind_until = self.ends_at = 0.0
         self.proven: set[int] = set()
@@ -205,7 +206,7 @@ class Standing(Floor):
             row = self.one(which, held)
             side = Side.BUY if row["type"] == 0 else Side.SELL
             prices = _stops(side, self._closing(side), stop, goal)
-            found = {name: str(price or 0) for name, price in zip(("sl", "tp"), prices.values(), strict=True)}
+            found: Any = {name: str(price or 0) for name, price in zip(("sl", "tp"), prices.values(), strict=True)}
             self.paper.control.manual_modify(self.paper.login, row["ticket"], **found)
             self._surprise()
 
@@ -339,8 +340,7 @@ class Standing(Floor):
             yield
         if name:
             self.let_the_fault_pass()
-        if name == "accept_late":
-            self.quiet_from = time.monotonic() + 0.2
+        self.quiet_from = max(self.quiet_from, time.monotonic() + LATE_S if name == "accept_late" else 0)
         if fault[1]:
             self.resolve()
             if not self.is_shared and self._open().filter(delivery=Delivery.UNKNOWN).exists():
@@ -353,7 +353,7 @@ class Standing(Floor):
 
     def _worst(self, less: Decimal = Decimal(0)) -> tuple[Decimal, Decimal]:
         bid, ask = PRICES[self.price]
-        bound = Rules(settings.GAP_ALLOWANCE, settings.UNSTOPPED_MOVE * (1 - less))
+        bound = Rules(settings.GAP_ALLOWANCE, (settings.UNSTOPPED_MOVE or 1) * (1 - less))
         return worst(self.paper.truth(), start=self.start, bid=bid, ask=ask, is_netting=self.is_netting, rules=bound)
 
     def _counted(self) -> Decimal | None:
