@@ -261,6 +261,20 @@ def test_no_close_turns_a_netted_position_around_that_an_order_of_the_other_side
     assert mt5.DEAL_ENTRY_INOUT not in [deal["entry"] for deal in paper.deals()]
 
 
+def test_no_close_turns_a_netted_position_around_that_a_waiting_order_has_just_reduced(place, request):
+    """The market has reached its price, and neither its fill nor what that has left is listed."""
+    first, paper = place(*HELD), request.node.paper
+    assert place("0.2", "1.0990", Side.SELL, waits_at="1.0900").delivery == "ACKED"
+    broker = paper.control._broker
+    broker.profile = replace(broker.profile, positions_delay_ms=9000, orders_delay_ms=9000)
+    paper.quote("EURUSD", "1.09010", "1.09020")
+
+    too_much, rest = close(first, "0.5"), close(first, "0.3")
+
+    assert (too_much.reason, rest.status) == ("QUANTITY_EXCEEDS_POSITION", "FILLED")
+    assert [deal["entry"] for deal in paper.deals()] == [0, 1, 1]
+
+
 def test_a_sweep_leaves_of_a_netted_position_what_an_order_on_its_way_may_take_and_closes_the_rest(
     place, request, monkeypatch
 ):

@@ -273,9 +273,8 @@ def _left(
         if left <= 0:
             this.faults.append(f"{_word(position)} is listed as before it was closed.")
             continue
-        left -= reduction.on_its_way(
-            this.sweep.account, symbol=position.symbol, side=position.side.opposite, asked_at=asked_at
-        )
+        side = position.side.opposite
+        left -= reduction.on_its_way(this.sweep.account, shown, symbol=position.symbol, side=side, asked_at=asked_at)
         if left > 0:
             yield replace(position, quantity=left)
         else:
