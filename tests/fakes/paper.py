@@ -1,7 +1,9 @@
 """A paper broker behind a real gateway on loopback: the code that trades real money, over the emulator."""
 
+import contextlib
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +20,7 @@ from trading.brokers.mt5.gateway.journal import Journal
 from trading.brokers.mt5.gateway.program import assemble
 from trading.brokers.mt5.gateway.server import Gateway, Server
 from trading.brokers.mt5.gateway.terminal import Terminal
+from trading.brokers.mt5.gateway.worker import Worker
 
 LOGIN, SERVER, PASSWORD, TOKEN = 5001, "Paper-Nexus", "a paper password", "a-token-of-the-tests-0123456789"
 TERMINAL = "C:/Paper/terminal64.exe"
@@ -32,6 +35,7 @@ class Paper:
     journal: Journal
     desk: Desk
     login: int = LOGIN
+    restart: Callable[[], None] = lambda: None  # the gateway, as a new process would go on with its journal
 
     def quote(self, symbol: str, bid: str, ask: str) -> None:
         """Quote a symbol now."""
@@ -93,27 +97,78 @@ def paper(
     connect = {"path": TERMINAL, "login": login, "password": PASSWORD, "server": SERVER}
     terminal = Terminal(
         facade.module(broker, TERMINAL), connect, login, SERVER,
-        lambda: broker.clock.target_us(broker.now_us) / 1_000_000, broker.close,
+        lambda: broker.clock.target_us(broker.now_us) / 1_000_000, lambda: None,
     )  # fmt: skip
-    journal = Journal(folder / "journal.db")
-    desk = Desk(terminal)
+    running = _serve(terminal, Control(broker), folder / "journal.db")
+    journal, desk = running.journal, running.desk
+    desk.reconciled(desk.run, desk.generation)  # as the control plane does before anything is sent
+    found = Paper(f"http://127.0.0.1:{running.server.server_port}", Control(broker), journal, desk, login)
+
+    def restart() -> None:
+        nonlocal running
+        running.close()
+        running = _serve(terminal, found.control, folder / "journal.db", port=running.server.server_port)
+        found.journal, found.desk = running.journal, running.desk
+
+    found.restart = restart
+    try:
+        yield found
+    finally:
+        running.close()
+        broker.close()
+
+
+class _Listening(Server):
+    """The gateway's socket, with those that it has accepted: they end with its process."""
+
+    def __init__(self, *given: Any, **words: Any) -> None:
+        self.accepted: list[socket.socket] = []
+        super().__init__(*given, **words)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Remember a connection."""
+        self.accepted.append(request)
+        super().process_request(request, client_address)
+
+    def cut(self) -> None:
+        """End every connection."""
+        for each in self.accepted:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+
+@dataclass(frozen=True)
+class _Running:
+    """One process of the gateway, within this one."""
+
+    journal: Journal
+    desk: Desk
+    worker: Worker
+    server: _Listening
+    thread: threading.Thread
+
+    def close(self) -> None:
+        """End it."""
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+        self.server.cut()
+        self.worker.close(timeout_s=5)
+        self.journal.close()
+
+
+def _serve(terminal: Terminal, control: Control, kept: Path, *, port: int = 0) -> _Running:
+    """Start a gateway with the journal that is kept there."""
+    journal, desk = Journal(kept), Desk(terminal)
     config = Config(
-        host="127.0.0.1", port=0, token=TOKEN, journal=folder / "journal.db",
+        host="127.0.0.1", port=0, token=TOKEN, journal=kept,
         limits=Limits(lots_max=Decimal(100), orders_per_minute=100_000, symbols=None, kill_file=None),
-        terminal=TerminalConfig("emulator", login, PASSWORD, SERVER, {}),
+        terminal=TerminalConfig("emulator", terminal.login, PASSWORD, SERVER, {}),
     )  # fmt: skip
     worker = assemble(desk, journal, config)
-    desk.reconciled(desk.run, desk.generation)  # as the control plane does before anything is sent
-    server = Server(
-        ("127.0.0.1", 0), gateway=Gateway(desk, worker, journal), token=TOKEN, wire=Bridge(Control(broker).wire_fault)
+    server = _Listening(
+        ("127.0.0.1", port), gateway=Gateway(desk, worker, journal), token=TOKEN, wire=Bridge(control.wire_fault)
     )
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    try:
-        yield Paper(f"http://127.0.0.1:{server.server_port}", Control(broker), journal, desk, login)
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-        worker.close(timeout_s=5)
-        journal.close()
+    return _Running(journal, desk, worker, server, thread)

@@ -1,1 +1,5 @@
-"""Random lives of orders against a reference that is too simple to be wrong."""
+"""Random lives of orders, and of what stands, against references that are too simple to be wrong."""
+
+import pytest
+
+pytest.register_assert_rewrite("tests.model.floor", "tests.model.machine", "tests.model.standing")

@@ -1,5 +1,6 @@
 """What is counted of a netted position, and of an order, that the terminal lists as they were, or not at all."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -21,7 +22,7 @@ from tests.trading.test_resolution import key
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BrokerPosition, TradeLedger
-from trading.services import changes, closes, facts, orders, terms, unlisted, watch
+from trading.services import changes, closes, facts, headroom, orders, reduction, terms, unlisted, watch
 from trading.states import Side
 from trading.types import AccountSnapshot, VenuePosition
 
@@ -199,6 +200,27 @@ def test_a_stop_is_not_widened_as_if_it_were_tightened_while_the_list_is_from_be
     assert position["sl"] == 108400
 
 
+@pytest.mark.parametrize("place", ["hedging"], indirect=True)
+@pytest.mark.parametrize("fault", [None, "timeout_after_accept"])
+def test_what_floats_for_an_order_that_is_not_listed_yet_hides_no_loss(place, request, settings, fault):
+    """Its profit stands in the equity, and may be gone before its own stop is hit."""
+    settings.DAILY_LOSS_LIMIT = Decimal(5000)
+    sold, paper = place("0.5", "1.1000", Side.SELL), request.node.paper
+    broker = paper.control._broker
+    broker.profile = replace(broker.profile, positions_delay_ms=9000)
+    if fault:
+        paper.control.inject(fault)
+    place(*HELD)
+    paper.quote("EURUSD", "1.09490", "1.09500")
+
+    found = headroom.read(user=sold.user, account=sold.account, symbol="EURUSD", at=now())
+    used = next(each.used for each in found.checks if each.name == "DAILY_LOSS")
+
+    # Sold at 1.08490, lost by 1.10055: 782.50. Bought at 1.08500, lost by 1.083458: 77.10.
+    assert used is not None
+    assert used >= Decimal("859.60")
+
+
 def close(first: TradeLedger, quantity: str) -> TradeLedger:
     """Close so much of the position that an order has made."""
     key = RequestKey("a test", str(first.account_id), f"close-{quantity}-{TradeLedger.objects.count()}", b"")
@@ -219,6 +241,65 @@ def test_no_close_turns_a_netted_position_around_that_is_listed_as_before_an_ear
     assert (too_much.reason, rest.status) == ("QUANTITY_EXCEEDS_POSITION", "FILLED")
     assert paper.truth()["positions"] == []
     assert [deal["entry"] for deal in paper.deals()] == [0, 1, 1]
+
+
+@pytest.mark.parametrize("fault", [None, "timeout_after_accept", "accept_late"])
+def test_no_close_turns_a_netted_position_around_that_an_order_of_the_other_side_may_have_reduced(
+    place, request, fault
+):
+    """Filled, or nobody knows: the list shows as many lots as before it either way."""
+    first, paper = place(*HELD), request.node.paper
+    broker = paper.control._broker
+    broker.profile = replace(broker.profile, positions_delay_ms=9000)
+    if fault:
+        paper.control.inject(fault)
+    place("0.3", "1.0900", Side.SELL)
+
+    too_much, rest = close(first, "0.5"), close(first, "0.2")
+
+    assert (too_much.reason, rest.status) == ("QUANTITY_EXCEEDS_POSITION", "FILLED")
+    assert mt5.DEAL_ENTRY_INOUT not in [deal["entry"] for deal in paper.deals()]
+
+
+def test_no_close_turns_a_netted_position_around_that_a_waiting_order_has_just_reduced(place, request):
+    """The market has reached its price, and neither its fill nor what that has left is listed."""
+    first, paper = place(*HELD), request.node.paper
+    assert place("0.2", "1.0990", Side.SELL, waits_at="1.0900").delivery == "ACKED"
+    broker = paper.control._broker
+    broker.profile = replace(broker.profile, positions_delay_ms=9000, orders_delay_ms=9000)
+    paper.quote("EURUSD", "1.09010", "1.09020")
+
+    too_much, rest = close(first, "0.5"), close(first, "0.3")
+
+    assert (too_much.reason, rest.status) == ("QUANTITY_EXCEEDS_POSITION", "FILLED")
+    assert [deal["entry"] for deal in paper.deals()] == [0, 1, 1]
+
+
+def test_a_sweep_leaves_of_a_netted_position_what_an_order_on_its_way_may_take_and_closes_the_rest(
+    place, request, monkeypatch
+):
+    paper = place(*HELD) and request.node.paper
+    paper.control.inject("accept_late", seconds=0.5)
+    assert place("0.3", "1.0900", Side.SELL).delivery == "UNKNOWN"
+    flatten()
+    sweep = sweep_now()
+
+    assert [each["volume"] for each in paper.truth()["positions"]] == [30_000_000]
+    assert "on its way" in sweep.detail
+    time.sleep(0.6)
+    sweep_now()
+    assert paper.truth()["positions"] == []
+    assert [deal["entry"] for deal in paper.deals()] == [0, 1, 1]
+
+
+def test_a_close_waits_for_no_order_that_was_lost_long_ago(place, request, monkeypatch):
+    """What it has done is listed by now; that it is nowhere takes minutes to prove."""
+    first, paper = place(*HELD), request.node.paper
+    paper.control.inject("timeout_before_accept")
+    assert place("0.5", "1.0900", Side.SELL).delivery == "UNKNOWN"
+    monkeypatch.setattr(reduction, "LISTED_WITHIN", timedelta())
+
+    assert close(first, "0.5").status == "FILLED"
 
 
 @pytest.mark.parametrize(("closed", "closings"), [("0.3", 2), ("0.5", 1)])

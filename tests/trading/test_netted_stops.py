@@ -23,8 +23,8 @@ from trading.brokers import registry
 from trading.brokers.mt5 import session
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
-from trading.models import BrokerPosition, TradeLedger
-from trading.services import accounts, changes, facts, fills, orders, terms, watch
+from trading.models import BrokerPosition, ChangeRequest, TradeLedger
+from trading.services import accounts, changes, facts, fills, orders, protection, terms, watch
 from trading.states import OrderType, Side, TimeInForce, VenueState
 from trading.types import OrderReport
 
@@ -345,3 +345,29 @@ def test_the_stop_of_an_order_that_is_over_here_and_works_there_may_become_the_w
     assert Decimal(used) >= Decimal("1771.25") + Decimal("34.52")
     settings.DAILY_LOSS_LIMIT = Decimal(1900)
     assert place("0.1", "1.0840").reason == "DAILY_LOSS_EXCEEDS_LIMIT"
+
+
+def test_what_only_reduces_a_netted_position_brings_it_no_stops_and_lacks_none(place, request, settings):
+    """The position keeps its own, of the other side: an order's would be refused, and the position closed for it."""
+    settings.UNSTOPPED_MOVE, settings.DAILY_LOSS_LIMIT = Decimal("0.05"), Decimal(10_000)
+    place("0.5", None)
+
+    reducing = place("0.1", "1.0900", Side.SELL)
+
+    assert (reducing.status, protection.due()) == ("FILLED", [])
+    assert not Alert.objects.filter(kind=protection.KIND).exists()
+
+
+def test_a_position_that_was_turned_since_is_not_given_the_stops_of_its_other_side(place, request, settings):
+    settings.UNSTOPPED_MOVE, settings.DAILY_LOSS_LIMIT = Decimal("0.05"), Decimal(10_000)
+    paper = request.node.paper
+    paper.control.inject("stops_dropped")
+    bare = place("0.1", "1.0800")
+    assert protection.due() == [bare.pk]
+    place("0.5", None, Side.SELL)
+
+    protection.protect(order_id=bare.pk, at=now())
+
+    assert protection.due() == []
+    assert not ChangeRequest.objects.exists()
+    assert [each["volume"] for each in paper.truth()["positions"]] == [40_000_000]

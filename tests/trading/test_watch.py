@@ -113,6 +113,17 @@ def test_an_external_position_counts_against_the_daily_loss(execute, paper, acco
     assert loss["used"] == "1108"  # 20 lost at the spread, 1,088 still open
 
 
+def test_what_somebody_else_alone_trades_is_met_and_seen_with_its_stop(paper, account):
+    paper.control.manual_trade(LOGIN, "EURUSD", mt5.ORDER_TYPE_BUY, "2", sl="1.0800")
+
+    for _ in range(2):
+        watch.look(account_id=account.pk, at=now())
+
+    figures_now = AccountFigures.objects.get()
+    assert (figures_now.open_risk, figures_now.fault) == (Decimal(1088), "")
+    assert BrokerPosition.objects.get().stop_loss == Decimal("1.08")
+
+
 def test_an_external_position_without_a_stop_admits_nothing(execute, paper, settings):
     settings.MAX_POSITION_SIZE = Decimal(1_000_000)
     paper.control.manual_trade(LOGIN, "EURUSD", mt5.ORDER_TYPE_BUY, "0.01")

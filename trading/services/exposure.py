@@ -21,7 +21,7 @@ from trading.models import TradableInstrument, TradeLedger, TradingAccount
 from trading.rules import ZERO
 from trading.services import instruments
 from trading.services.facts import HIDES, UNTOLD, AccountFacts, Facts, Missing
-from trading.services.standing import as_filled, beyond_counted, moved_at_venue, to_stops
+from trading.services.standing import as_filled, as_floating, beyond_counted, moved_at_venue, to_stops
 from trading.states import Delivery, PositionMode, Side
 from trading.types import Reservation, VenuePosition
 
@@ -76,6 +76,7 @@ def standing(
             risk, _open_risk(each, counted, facts=facts), _beyond_reserved(each, own, doubtful=doubtful, facts=facts)
         )
         risk = plus(risk, beyond_counted(each, in_doubt, facts=facts), moved_at_venue(each, adding, facts=facts))
+        risk = plus(risk, _beyond_floating(each, own, adding=adding, facts=facts))
         positions += len(counted)
     return Standing(loss, risk, reserved, positions)
 
@@ -297,4 +298,26 @@ def _beyond_reserved(
         whole = order.filled_quantity if order.delivery == Delivery.DONE else order.quantity
         unseen = max(ZERO, whole - sum((position.quantity for position in held), start=ZERO))
         total += max(ZERO, shown - profit * usd + order.risk * unseen / order.quantity - order.risk)
+    return money.ceil_to(total, CENT)
+
+
+def _beyond_floating(
+    each: AccountFacts, own: list[VenuePosition], *, adding: list[TradeLedger], facts: Facts
+) -> Decimal:
+    """Return what orders in doubt can lose from the price now beyond what they count, where they may have filled and
+    are not listed, in USD: what floats for them is in the equity by then, and may be gone before their stops are hit.
+
+    Of an order that waits at its price that is what has filled of it.
+    """
+    total, waiting = ZERO, {order.client_order_id for order in each.snapshot.orders}
+    for order in adding:
+        known, quote = facts.instruments.get((each.account.pk, order.symbol)), facts.quotes.get(order.symbol)
+        if order.account_id != each.account.pk or known is None or quote is None or order.client_order_id in waiting:
+            continue
+        is_whole = order.delivery != Delivery.DONE and order.limit_price is None and order.stop_price is None
+        listed = sum((p.quantity for p in own if p.client_order_id == order.client_order_id), start=ZERO)
+        lots = (order.quantity if is_whole else order.filled_quantity) - listed
+        stands = to_stops(each, [as_floating(order, lots=lots, quote=quote)], facts=facts) if lots > 0 else ZERO
+        if isinstance(stands, Decimal):  # what has no bound is refused by itself
+            total += max(ZERO, stands - (order.risk - order.restopped) * lots / order.quantity)
     return money.ceil_to(total, CENT)

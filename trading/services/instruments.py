@@ -69,17 +69,21 @@ def fresh(
 
 def renew(account: TradingAccount, broker: Broker, *, symbols: Iterable[str], at: datetime) -> None:
     """Read the one of these anew that was read the longest ago, where that is too long: what is held is valued by its
-    terms, and nobody may order it for weeks. One that cannot be read stays as it is known.
+    terms, and nobody may order it for weeks. One that cannot be read stays as it is known. And read one that never was:
+    what others alone trade has no terms else, and nobody sees what it may lose.
     """
-    old = TradableInstrument.objects.filter(account=account, symbol__in=set(symbols), read_at__lte=at - KEPT)
-    symbol = old.order_by("read_at").values_list("symbol", flat=True).first()
-    if symbol is None:
-        return
-    try:
-        _read(account=account, broker=broker, symbol=symbol, at=at)
-    except OutsideError as exc:
-        log.warning("trading.instrument.not_renewed", account_id=account.pk, symbol=symbol, error=str(exc))
-        old.filter(symbol=symbol).update(read_at=at - KEPT)  # the others have their turn first
+    wanted = set(symbols)
+    known = TradableInstrument.objects.filter(account=account, symbol__in=wanted)
+    read_at = dict(known.values_list("symbol", "read_at"))
+    unmet = sorted(wanted - set(read_at))
+    turn = [unmet[int(at.timestamp()) % len(unmet)]] if unmet else []  # one that cannot be read holds up no other
+    old = [name for name in sorted(read_at, key=read_at.__getitem__) if read_at[name] <= at - KEPT]
+    for symbol in (*turn, *old[:1]):
+        try:
+            _read(account=account, broker=broker, symbol=symbol, at=at)
+        except OutsideError as exc:
+            log.warning("trading.instrument.not_renewed", account_id=account.pk, symbol=symbol, error=str(exc))
+            known.filter(symbol=symbol).update(read_at=at - KEPT)  # the others have their turn first
 
 
 def quote_fault(quote: Quote | None, *, instrument: TradableInstrument | None, at: datetime) -> str:

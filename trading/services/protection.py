@@ -136,6 +136,8 @@ def _pause(refusals: int) -> timedelta:
 
 
 def _missing(order: TradeLedger, held: VenuePosition) -> dict[str, Decimal | None]:
-    """Return the stops that an order asked for and its position lacks."""
+    """Return the stops that an order asked for and its position lacks; of one on the other side it has made nothing."""
+    if held.side != order.side:
+        return {}
     asked = {"stop_loss": (order.stop_loss, held.stop_loss), "take_profit": (order.take_profit, held.take_profit)}
     return {name: wanted for name, (wanted, stands) in asked.items() if wanted is not None and stands is None}

@@ -4,17 +4,19 @@ Source: execution reference §4 (reduce-only). The gate judges it like any other
 risks nothing, and limits on exposure do not hold it back (`holds_reducing` in `risk/rules/gate.py`).
 """
 
+from datetime import datetime
 from decimal import Decimal
 
 from django.db.models import Q, Sum
 
 from risk.types import Reduction
-from trading.models import TradeLedger, TradingAccount
+from trading import rules
+from trading.models import Fill, TradeLedger, TradingAccount
 from trading.rules import ZERO
 from trading.services import unlisted
 from trading.services.facts import LISTED_WITHIN, Facts, Missing
-from trading.states import OPEN_DELIVERIES, Delivery
-from trading.types import OrderIntent, VenuePosition
+from trading.states import OPEN_DELIVERIES, Delivery, OrderType, PositionMode, Side
+from trading.types import AccountSnapshot, OrderIntent, VenuePosition
 
 
 def read(*, account: TradingAccount, intent: OrderIntent, facts: Facts | Missing) -> Reduction | None:
@@ -44,10 +46,38 @@ def read(*, account: TradingAccount, intent: OrderIntent, facts: Facts | Missing
         works = delivery in OPEN_DELIVERIES
         pending += (max(ZERO, quantity - filled) if works else ZERO) + (unseen or ZERO)
         lost = lost or delivery == Delivery.UNKNOWN
+    (shown,) = (each.snapshot for each in facts.accounts if each.account.pk == account.pk)
+    pending += on_its_way(account, shown, symbol=intent.symbol, side=intent.side, asked_at=facts.asked_at)
     return Reduction(
         min(_left(account, position, facts=facts) for position in found), pending,
         fault="CLOSE_ALREADY_UNKNOWN" if lost else "",
     )  # fmt: skip
+
+
+def on_its_way(
+    account: TradingAccount, shown: AccountSnapshot, *, symbol: str, side: Side, asked_at: datetime
+) -> Decimal:
+    """Return how many lots orders of a side may have taken from a netted position that a list asked for then does not
+    show: their fills since, what was sent to the market in the last seconds and nobody has answered for, and what is
+    listed as waiting at a price that the market has reached. What was sent before that and has been done is listed by
+    now; that it never will be takes minutes to prove, and no close waits.
+    """
+    if account.mode == PositionMode.HEDGING:
+        return ZERO
+    same = {"account": account, "symbol": symbol, "side": side}
+    fills = Fill.objects.filter(**same, booked_at__gte=asked_at, order__venue_position_id="")
+    unseen: Decimal = fills.aggregate(lots=Sum("quantity"))["lots"] or ZERO
+    orders = TradeLedger.objects.open().filter(**same, venue_position_id="").exclude(delivery=Delivery.QUEUED)
+    return sum((order.leaves for order in orders if _may_fill(order, shown, asked_at=asked_at)), start=unseen)
+
+
+def _may_fill(order: TradeLedger, shown: AccountSnapshot, *, asked_at: datetime) -> bool:
+    """Tell whether an open order may have filled in the last seconds, or be about to."""
+    if order.order_type == OrderType.MARKET:
+        return order.delivery == Delivery.SENDING or (order.sent_at or asked_at) >= asked_at - LISTED_WITHIN
+    quote = shown.quotes.get(order.symbol)
+    is_listed = any(each.client_order_id == order.client_order_id for each in shown.orders)
+    return is_listed and quote is not None and bool(rules.entry_fault(order.intent, quote=quote, distance_min=ZERO))
 
 
 def _left(account: TradingAccount, position: VenuePosition, *, facts: Facts) -> Decimal:

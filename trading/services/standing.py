@@ -277,6 +277,17 @@ def as_filled(order: VenueOrder) -> VenuePosition:
     )
 
 
+def as_floating(order: TradeLedger, *, lots: Decimal, quote: Quote) -> VenuePosition:
+    """Return so many lots of an order as a position at the price now."""
+    side = Side(order.side)
+    price = quote.bid if side is Side.BUY else quote.ask
+    return VenuePosition(
+        venue_position_id="", symbol=order.symbol, side=side, quantity=lots, price_open=price, price_current=price,
+        stop_loss=order.stop_loss, take_profit=None, profit=ZERO, swap=ZERO, client_order_id=order.client_order_id,
+        opened_at=quote.at,
+    )  # fmt: skip
+
+
 def _worst(each: AccountFacts, pieces: Sequence[Piece], *, symbol: str, side: Side, facts: Facts) -> Figure:
     """Return the most that what is held and these orders can lose together, whichever of their stops holds at last."""
     held = _held(each, symbol=symbol, side=side)

@@ -34,6 +34,7 @@ from trading.services import (
     facts,
     instruments,
     orders,
+    reduction,
     resolution,
     sweeps,
     unlisted,
@@ -269,10 +270,15 @@ def _left(
     for position in held:
         name = position.venue_position_id
         left = min(position.quantity, listed.get(name, ZERO) - late.get(name, ZERO))
+        if left <= 0:
+            this.faults.append(f"{_word(position)} is listed as before it was closed.")
+            continue
+        side = position.side.opposite
+        left -= reduction.on_its_way(this.sweep.account, shown, symbol=position.symbol, side=side, asked_at=asked_at)
         if left > 0:
             yield replace(position, quantity=left)
         else:
-            this.faults.append(f"{_word(position)} is listed as before it was closed.")
+            this.faults.append(f"{_word(position)} may be closed by what is on its way.")
 
 
 def _instrument(this: Round, broker: Broker, symbol: str) -> TradableInstrument | str:

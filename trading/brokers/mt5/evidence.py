@@ -89,15 +89,19 @@ def judge(
 
 
 def _lacks_stops(trail: Trail, fills: Sequence[FillReport], positions: Sequence[wire.Plain]) -> bool:
-    """Tell whether a position that our fills made, those that stand, is without a stop that we asked for."""
+    """Tell whether a position that our fills made, those that stand, is without a stop that we asked for.
+
+    One on the other side was netted with them and is only reduced: it keeps its own, and ours would be none to it.
+    """
     gone = {fill.reverses for fill in fills}
-    filled = {fill.venue_position_id for fill in fills if not fill.reverses and fill.venue_fill_id not in gone}
+    standing = [fill for fill in fills if not fill.reverses and fill.venue_fill_id not in gone]
+    filled = {(fill.venue_position_id, fill.side) for fill in standing}
     with wire.understanding():
         return any(
             (trail.wants_stop_loss and wire.level(position["sl"]) is None)
             or (trail.wants_take_profit and wire.level(position["tp"]) is None)
             for position in positions
-            if str(wire.integer(position["identifier"])) in filled
+            if (str(wire.integer(position["identifier"])), wire.side(position["type"])) in filled
         )
 
 

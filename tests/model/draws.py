@@ -1,0 +1,35 @@
+"""What the machine of what stands may draw: sides, lots, prices, and what becomes of a request."""
+
+from decimal import Decimal
+from typing import Any
+
+import hypothesis.strategies as st
+
+from trading.states import Side
+
+LATE_S = 0.2  # how late a terminal may list things: less than lists are not believed for (`conftest.LISTED_WITHIN`)
+# What may become of one request. What is accepted later is so within the time that lists are late anyway.
+FAULTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "": ("", {}),
+    "lost on the way": ("timeout_before_accept", {}),
+    "answer lost": ("timeout_after_accept", {}),
+    "late": ("accept_late", {"seconds": 0.2}),
+    "refused": ("retcode", {}),
+    "pipe cut before": ("pipe_cut", {"point": "before"}),
+    "pipe cut, not arrived": ("pipe_cut", {"point": "during", "executed": False}),
+    "pipe cut, arrived": ("pipe_cut", {"point": "during", "executed": True}),
+    "pipe cut after": ("pipe_cut", {"point": "after"}),
+    "in part": ("partial", {"volume": "0.01"}),
+}
+# What happens to a request, and whether what became of it is asked for at once.
+faults = st.tuples(st.just("") | st.sampled_from(sorted(FAULTS)), st.booleans())
+Fault = tuple[str, bool]
+RARE = ["flatten", "sweep", "ease", "ease", "restart", "let_lists_come", "find", "dispatch"]
+PUT = ["execute", "execute", "accept"]
+sides = st.sampled_from(Side)
+lots = st.sampled_from([Decimal(each) for each in ("0.01", "0.02", "0.05", "0.5")])
+# How far from the price: hit by the next move, by the one after it, by none.
+far = st.sampled_from([Decimal(each) for each in ("0.0030", "0.0150", "0.0500")])
+near = st.sampled_from([Decimal(each) for each in ("0.0010", "0.0030", "0.0050")])  # within the collar
+maybe_far = st.none() | far
+named = st.sets(st.sampled_from(["stop_loss", "take_profit"]), min_size=1)

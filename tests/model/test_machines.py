@@ -1,0 +1,12 @@
+"""Random lives of orders, and of what stands. A run prints its seed: see `run`."""
+
+from tests.model.machine import Orders
+from tests.model.standing import Standing
+
+
+def test_whatever_happens_to_orders_the_invariants_hold(run):
+    run(Orders, examples=8, steps=25)
+
+
+def test_whatever_stands_is_counted_at_its_worst_and_never_turned_around(run):
+    run(Standing, examples=5, steps=40)
