@@ -25,7 +25,7 @@ from tests.factories.accounts import UserFactory
 from tests.fakes import paper as paper_broker
 from trading.brokers import registry
 from trading.models import BrokerPosition, Fill, TradeLedger
-from trading.services import accounts, dispatch, orders, resolution
+from trading.services import accounts, dispatch, facts, orders, resolution
 from trading.types import OrderIntent
 
 LOGINS = itertools.count(9001)
@@ -80,6 +80,10 @@ class Floor(RuleBasedStateMachine):
         """Be the resolver once."""
         for order_id in self.mine(resolution.due()):
             resolution.resolve(order_id=order_id, at=now())
+
+    def wait_for_belief(self) -> None:
+        """Wait until nothing counts more strictly for what a list of the last seconds may hide."""
+        time.sleep(facts.LISTED_WITHIN.total_seconds())
 
     def wait(self, seconds: int) -> None:
         """Let time pass for what was sent, and let the price be told again.

@@ -294,7 +294,7 @@ class Standing(Floor):
                 self.sweep()
         time.sleep(max(0, self.ends_at - time.monotonic(), self.blind_until - time.monotonic()))
         self.quote()
-        time.sleep(self.late_s)
+        self.wait_for_belief()
         for order_id in resolution.due_of(self.account.pk):  # those too that a listing has shown a moment ago
             resolution.resolve(order_id=order_id, at=now())
         self.resolve()
