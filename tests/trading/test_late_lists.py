@@ -279,14 +279,14 @@ def test_a_sweep_leaves_of_a_netted_position_what_an_order_on_its_way_may_take_a
     place, request, monkeypatch
 ):
     paper = place(*HELD) and request.node.paper
-    paper.control.inject("accept_late", seconds=0.5)
+    paper.control.inject("accept_late", seconds=2)
     assert place("0.3", "1.0900", Side.SELL).delivery == "UNKNOWN"
     flatten()
     sweep = sweep_now()
 
     assert [each["volume"] for each in paper.truth()["positions"]] == [30_000_000]
     assert "on its way" in sweep.detail
-    time.sleep(0.6)
+    time.sleep(2.1)  # the broker's clock flows: it arrives by then, and not before the first sweep
     sweep_now()
     assert paper.truth()["positions"] == []
     assert [deal["entry"] for deal in paper.deals()] == [0, 1, 1]
