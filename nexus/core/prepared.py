@@ -122,6 +122,8 @@ def _until_sync(wire: Any) -> list[Any]:
 def _checked(wire: Any, result: Any) -> Any:
     if result.status in OK:
         return result
-    if wire.status != pq.ConnStatus.OK:
+    # An error without a code is not the server's. The status alone does not tell: of a server that crashed and was able
+    # to say so before we asked, the client library still believes the connection to be well.
+    if wire.status != pq.ConnStatus.OK or result.error_field(pq.DiagnosticField.SQLSTATE) is None:
         raise psycopg.OperationalError(wire.get_error_message())
     raise psycopg.errors.error_from_result(result)

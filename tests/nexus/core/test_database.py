@@ -7,7 +7,9 @@ import warnings
 
 import psycopg
 import pytest
-from django.db import connection
+from django.db import connection, connections
+
+from nexus.core import statements
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -40,6 +42,25 @@ def test_a_connection_that_the_server_has_ended_is_opened_anew():
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         assert cursor.fetchone()[0] != first
+
+
+def test_the_first_statement_after_a_restart_of_the_server_works_whoever_asks_it():
+    """Our own statements begin most requests: each thread of the web server answered one with an error (seen)."""
+    (first,) = statements.fetch_only("SELECT pg_backend_pid()")
+    connection.close_if_unusable_or_obsolete()  # a request ends, and the next begins
+    end(first)
+
+    assert statements.fetch_only("SELECT pg_backend_pid()") != (first,)
+
+
+def test_within_a_request_a_connection_is_looked_at_once(monkeypatch):
+    statements.fetch("SELECT 1")
+    connection.close_if_unusable_or_obsolete()
+    statements.fetch("SELECT 1")
+    monkeypatch.setattr(connections["default"], "is_usable", lambda: pytest.fail("looked at twice"))
+
+    statements.fetch("SELECT 1")
+    monkeypatch.undo()
 
 
 def test_a_closed_connection_is_not_usable():

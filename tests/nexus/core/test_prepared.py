@@ -1,10 +1,14 @@
 """Our statements on the wire: BEGIN and COMMIT in the round trip of a statement, and nothing left by a failure."""
 
 import gc
+import select
+import socket
+import struct
 import threading
 import time
 import weakref
 from datetime import UTC
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -15,6 +19,47 @@ from psycopg.pq import TransactionStatus
 from nexus.core import prepared, statements
 
 INSERT = "INSERT INTO probe (n) VALUES (%s) RETURNING n, pg_current_xact_id()::text"
+
+
+NOTICE = b"SWARNING\0VWARNING\0C57P02\0Mterminating connection because of crash of another server process\0\0"
+CRASHED = b"N" + struct.pack("!i", 4 + len(NOTICE)) + NOTICE
+
+
+class Relay:
+    """A server's socket whose other end can be made to crash: what is said last arrives, and then it is closed."""
+
+    def __init__(self, path: Path, *, server: str) -> None:
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(path))
+        self.listener.listen(1)
+        self.server = socket.socket(socket.AF_UNIX)
+        self.server.connect(server)
+        self.is_crashed = False
+
+    def __enter__(self) -> "Relay":
+        self.thread = threading.Thread(target=self._carry, daemon=True)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.crash(b"")
+        self.listener.close()
+
+    def crash(self, says: bytes) -> None:
+        if self.is_crashed:
+            return
+        self.is_crashed = True
+        self.thread.join()
+        self.client.sendall(says)
+        self.client.close()
+        self.server.close()
+
+    def _carry(self) -> None:
+        self.client, _ = self.listener.accept()
+        ends = {self.client: self.server, self.server: self.client}
+        while not self.is_crashed:
+            for end in select.select([*ends], [], [], 0.05)[0]:
+                ends[end].sendall(end.recv(65536))
 
 
 @pytest.fixture
@@ -119,6 +164,22 @@ def test_a_lost_connection_is_an_operational_error_and_the_next_one_works(probe,
 
     assert statements.fetch(INSERT, [2])[0][0] == 2
     assert seen_by_others() == [2]
+
+
+@pytest.mark.parametrize("commits", [True, False])
+@pytest.mark.parametrize("says", [b"", CRASHED], ids=["silent", "with a notice"])
+def test_a_server_that_crashed_between_two_statements_is_an_operational_error(
+    transactional_db, tmp_path, says, commits
+):
+    """What was sent just before may be at a broker: whoever settles it catches a lost database, and nothing else."""
+    params = connection.get_connection_params()
+    with Relay(tmp_path / ".s.PGSQL.5432", server=f"{params['host']}/.s.PGSQL.{params['port']}") as relay:
+        known = {name: params[name] for name in ("dbname", "user", "password")}
+        with psycopg.connect(**known, host=str(tmp_path), port=5432, autocommit=True) as lost:
+            assert prepared.run(lost, "SELECT $1::int", [1]) == [(1,)]
+            relay.crash(says)
+            with pytest.raises(psycopg.OperationalError, match="closed the connection"):
+                prepared.run(lost, "SELECT $1::int", [1], commits=commits)
 
 
 def test_an_interruption_leaves_no_half_read_connection(probe, monkeypatch):
