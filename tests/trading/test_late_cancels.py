@@ -1,15 +1,18 @@
-"""A cancel that was given up and asked for anew: what is answered to the first one says nothing of the second."""
+"""A cancel that was lost is sent anew; what is answered to the first one then says nothing of the second."""
 
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db.models import F
+from django.utils.timezone import now
 
+from nexus.audit.types import Actor
 from tests.trading.desk import LIMIT, act, place
-from trading.models import ChangeRequest, TradeLedger
+from trading.models import AccountFigures, ChangeRequest, TradeLedger
 from trading.services import cancels, facts
-from trading.states import CancelState, ChangeState
+from trading.states import CancelState, ChangeState, OrderStatus
 
 
 @pytest.fixture
@@ -69,3 +72,99 @@ def test_a_refusal_that_comes_late_does_not_refuse_a_newer_cancel(client, paper,
     assert states() == [ChangeState.REFUSED, ChangeState.SENDING]
     assert ChangeRequest.objects.earliest("pk").answer == "No answer came. It was asked for anew."
     assert TradeLedger.objects.get().cancel == CancelState.REQUESTED
+
+
+def after(monkeypatch: Any, seconds: float) -> None:
+    """Let the database's clock be so many seconds later, as far as leases are looked at."""
+    later = facts.database_clock() + timedelta(seconds=seconds)
+    monkeypatch.setattr(facts, "database_clock", lambda: later)
+
+
+def lose(client, paper, path) -> TradeLedger:
+    """Cancel an order; the request is lost on its way."""
+    paper.control.inject("timeout_before_accept")
+    act(client, path)
+    return TradeLedger.objects.get(cancel=CancelState.UNKNOWN)
+
+
+def test_a_lost_cancel_of_an_order_that_works_is_sent_anew(client, paper, path, monkeypatch):
+    order = lose(client, paper, path)
+    assert cancels.due() == []  # it may be on its way still
+    cancels.again(order_id=order.pk, at=now())
+    assert states() == [ChangeState.UNKNOWN]
+
+    after(monkeypatch, settings.SENDING_LEASE_S + 1)
+    assert cancels.due() == [order.pk]
+    cancels.again(order_id=order.pk, at=now())
+    cancels.again(order_id=order.pk, at=now())  # the same message, twice
+
+    assert states() == [ChangeState.REFUSED, ChangeState.DONE]
+    order.refresh_from_db()
+    assert (order.status, order.cancel) == (OrderStatus.CANCELED, CancelState.DONE)
+    assert cancels.due() == []
+
+
+def test_a_cancel_whose_process_died_before_it_was_sent_is_sent_by_another(client, paper, path, monkeypatch):
+    class Died(BaseException):
+        """A process that is killed runs nothing after it."""
+
+    def die(*_: Any) -> None:
+        raise Died
+
+    pk = TradeLedger.objects.get().pk
+    with monkeypatch.context() as killed:
+        killed.setattr(cancels, "_send", die)
+        with pytest.raises(Died):
+            cancels.request(order_id=pk, actor=Actor.system("test"), reason="", at=now())
+    order = TradeLedger.objects.get()
+    assert (states(), order.cancel, cancels.due()) == ([ChangeState.SENDING], CancelState.REQUESTED, [])
+
+    after(monkeypatch, settings.SENDING_LEASE_S + 1)
+    assert cancels.due() == [order.pk]
+    cancels.again(order_id=order.pk, at=now())
+
+    order.refresh_from_db()
+    assert (order.status, order.cancel) == (OrderStatus.CANCELED, CancelState.DONE)
+
+
+def test_a_lost_cancel_that_arrived_after_all_is_not_sent_a_second_time(client, paper, path, monkeypatch):
+    order = lose(client, paper, path)
+    paper.control.manual_cancel(paper.login, int(order.venue_order_id))
+
+    after(monkeypatch, settings.SENDING_LEASE_S + 1)
+    cancels.again(order_id=order.pk, at=now())
+
+    assert len(states()) == 1
+    order.refresh_from_db()
+    assert (order.status, order.cancel) == (OrderStatus.CANCELED, CancelState.DONE)
+
+
+def test_cancels_that_are_lost_again_and_again_are_sent_ever_more_rarely(client, paper, path, monkeypatch):
+    order = lose(client, paper, path)
+    paper.control.inject("timeout_before_accept", times=None)
+
+    waits: list[int] = []
+    for _ in range(8):
+        if waits and not waits[-1]:
+            break
+        waits.append(0)
+        while not cancels.due() and waits[-1] < 1000:
+            waits[-1] += 10
+            after(monkeypatch, 10)
+        if waits[-1] < 1000:
+            cancels.again(order_id=order.pk, at=now())
+            assert TradeLedger.objects.get().cancel == CancelState.UNKNOWN
+
+    assert waits == sorted(waits)
+    assert waits[-1] == 1000  # then it is left to people, who are told
+    assert len(states()) == 1 + cancels.LOST_TRIES
+
+
+def test_a_lost_cancel_waits_for_a_broker_that_does_not_answer(client, paper, path, monkeypatch):
+    order = lose(client, paper, path)
+    after(monkeypatch, settings.SENDING_LEASE_S + 1)
+    assert cancels.due() == [order.pk]
+    long_ago = facts.database_clock() - timedelta(minutes=5)
+    AccountFigures.objects.create(account=order.account, failing_since=long_ago, read_at=long_ago)
+
+    assert cancels.due() == []

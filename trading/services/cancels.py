@@ -2,7 +2,8 @@
 
 Source: execution reference §2, cancel axis. "Too late" and "not found" prove neither that the order lives nor that
 it is dead: the order is asked for. MetaTrader reference §8: what the broker refuses for the moment alone (too many
-requests, frozen) is asked for anew after 1, 5 and 30 seconds, each time by a request of its own.
+requests, frozen) is asked for anew after 1, 5 and 30 seconds, each time by a request of its own. So is what was lost,
+by an answer that did not come or a process that died, while the order works: a second cancel can cancel nothing else.
 """
 
 from datetime import datetime, timedelta
@@ -10,7 +11,8 @@ from datetime import datetime, timedelta
 import structlog
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Q
+from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
 
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
@@ -24,6 +26,15 @@ log = structlog.get_logger(__name__)
 
 PAUSES_S = (1, 5, 30)  # before the second request, the third and the last
 ONE_WISH = timedelta(minutes=3)  # requests that lie nearer to each other are tries of one and the same wish to cancel
+LOST_TRIES = 5  # of what is lost each time: after 1, 2, 4, 8 and 16 leases; then it is left to people, who are told
+ANEW = "No answer came. It was asked for anew."
+LOST = (ChangeState.SENDING, ChangeState.UNKNOWN)
+ASKED_FOR = (CancelState.REQUESTED, CancelState.UNKNOWN)
+WANTED = Q(delivery=Delivery.ACKED, cancel__in=ASKED_FOR)
+TRIES = (
+    ChangeRequest.objects.filter(order=OuterRef("order"), kind=ChangeKind.CANCEL, answer=ANEW)
+    .values("order").annotate(count=Count("pk")).values("count")
+)  # fmt: skip
 BATCH = 50
 
 
@@ -66,16 +77,10 @@ def _claim(*, order_id: int, actor: Actor, reason: str, at: datetime) -> ChangeR
         )
         records.close(object_id=str(order.public_id), at=at)
         change = None
-    elif order.cancel in (CancelState.REQUESTED, CancelState.UNKNOWN) and _is_on_its_way(order):
+    elif order.cancel in ASKED_FOR and _is_on_its_way(order):
         return None  # the order is asked for
     else:
         TradeLedger.objects.filter(pk=order.pk).update(cancel=CancelState.REQUESTED)
-        lost = order.changes.filter(kind=ChangeKind.CANCEL, state__in=(ChangeState.SENDING, ChangeState.UNKNOWN))
-        lost.update(
-            state=ChangeState.REFUSED,
-            answer="No answer came. It was asked for anew.",
-            settled_at=facts.database_clock(),
-        )
         change = _mark(order, requested_by=actor.id, reason=reason, at=at)
     trail.record(
         action="order.cancel_requested",
@@ -88,7 +93,10 @@ def _claim(*, order_id: int, actor: Actor, reason: str, at: datetime) -> ChangeR
 
 
 def _mark(order: TradeLedger, *, requested_by: str, reason: str, at: datetime) -> ChangeRequest:
-    """Store a cancel as about to be sent. The caller holds the order's lock."""
+    """Store a cancel as about to be sent, and give up those that were lost. The caller holds the order's lock."""
+    clock = facts.database_clock()
+    lost = order.changes.filter(kind=ChangeKind.CANCEL, state__in=LOST)
+    lost.update(state=ChangeState.REFUSED, answer=ANEW, settled_at=clock)
     return ChangeRequest.objects.create(
         change_id=f"{identifiers.draw()}-C",
         kind=ChangeKind.CANCEL,
@@ -98,21 +106,39 @@ def _mark(order: TradeLedger, *, requested_by: str, reason: str, at: datetime) -
         reason=reason,
         requested_by=requested_by,
         requested_at=at,
-        sent_at=facts.database_clock(),
+        sent_at=clock,
     )
 
 
 def due() -> list[int]:
-    """Return orders whose cancel was refused for the moment, and whose pause is over."""
-    over = Q(retry_at__lte=facts.database_clock(), state=ChangeState.REFUSED, kind=ChangeKind.CANCEL)
-    waiting = TradeLedger.objects.open().filter(delivery=Delivery.ACKED, cancel=CancelState.REQUESTED)
-    rows = ChangeRequest.objects.filter(over, order__in=waiting)
-    return list(rows.order_by("order_id").values_list("order_id", flat=True).distinct()[:BATCH])
+    """Return orders whose cancel was refused for the moment or lost, and whose pause is over. What was lost waits for a
+    broker that answers.
+    """
+    clock = facts.database_clock()
+    cancels = ChangeRequest.objects.filter(kind=ChangeKind.CANCEL, order__in=TradeLedger.objects.open().filter(WANTED))
+    refused = cancels.filter(state=ChangeState.REFUSED, retry_at__lte=clock, order__cancel=CancelState.REQUESTED)
+    lost = cancels.filter(state__in=LOST, sent_at__lt=clock - _lease())
+    lost = lost.exclude(order__account__in=resolution.silent(clock)).annotate(tries=Coalesce(Subquery(TRIES), 0))
+    over = [each.pk for each in lost.filter(tries__lt=LOST_TRIES) if _is_over(each, tries=each.tries, clock=clock)]
+    rows = cancels.filter(Q(pk__in=refused.values("pk")) | Q(pk__in=over)).order_by("order_id")
+    return list(rows.values_list("order_id", flat=True).distinct()[:BATCH])
+
+
+def _is_over(lost: ChangeRequest, *, tries: int, clock: datetime) -> bool:
+    return tries < LOST_TRIES and lost.sent_at < clock - _lease() * 2**tries
+
+
+def _lease() -> timedelta:
+    return timedelta(seconds=settings.SENDING_LEASE_S)
 
 
 def again(*, order_id: int, at: datetime) -> None:
-    """Send a cancel anew that was refused for the moment, when it is due and the order still works. Safe to repeat."""
+    """Send a cancel anew that was refused for the moment or lost, when it is due and the order still works. Safe to
+    repeat.
+    """
     assert not connection.in_atomic_block
+    if ChangeRequest.objects.filter(order_id=order_id, kind=ChangeKind.CANCEL, state__in=LOST).exists():
+        resolution.resolve(order_id=order_id, at=at)  # it may have arrived
     change = _claim_again(order_id=order_id, at=at)
     if change is not None:
         _send(change)
@@ -123,11 +149,14 @@ def again(*, order_id: int, at: datetime) -> None:
 def _claim_again(*, order_id: int, at: datetime) -> ChangeRequest | None:
     order = TradeLedger.objects.locked().get(pk=order_id)
     last = order.changes.filter(kind=ChangeKind.CANCEL).order_by("-pk").first()
-    if order.delivery != Delivery.ACKED or order.cancel != CancelState.REQUESTED or last is None:
+    if order.delivery != Delivery.ACKED or order.cancel not in ASKED_FOR or last is None:
         return None
-    is_due = last.retry_at is not None and last.retry_at <= facts.database_clock()
-    if last.state != ChangeState.REFUSED or not is_due:
+    clock = facts.database_clock()
+    is_refused = last.state == ChangeState.REFUSED and last.retry_at is not None and last.retry_at <= clock
+    tries = order.changes.filter(kind=ChangeKind.CANCEL, answer=ANEW).count()
+    if not (is_refused or (last.state in LOST and _is_over(last, tries=tries, clock=clock))):
         return None
+    TradeLedger.objects.filter(pk=order.pk).update(cancel=CancelState.REQUESTED)
     change = _mark(order, requested_by=last.requested_by, reason=last.reason, at=at)
     trail.record(
         action="order.cancel_requested",
@@ -144,8 +173,8 @@ def _is_on_its_way(order: TradeLedger) -> bool:
 
     The broker knows the order by its own number, so a second cancel finds it or does not.
     """
-    lease = facts.database_clock() - timedelta(seconds=settings.SENDING_LEASE_S)
-    return order.changes.filter(kind=ChangeKind.CANCEL, sent_at__gt=lease).exists()
+    sent_since = facts.database_clock() - _lease()
+    return order.changes.filter(kind=ChangeKind.CANCEL, sent_at__gt=sent_since).exists()
 
 
 def _send(change: ChangeRequest) -> None:
