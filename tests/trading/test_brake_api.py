@@ -252,6 +252,18 @@ def test_the_command_stops_any_one_thing(run, account, trader, place, switch):
     assert switches() == {(switch, keys[switch]): ("REDUCE_ONLY", "NONE")}
 
 
+def test_the_command_says_what_to_do_where_nobody_can_type_a_password(run, account, monkeypatch):
+    def nobody(_prompt: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("getpass.getpass", nobody)
+
+    with pytest.raises(CommandError, match="Nothing was done"):
+        run("stop")
+
+    assert switches() == {}
+
+
 def test_the_command_eases_with_a_second_person(run, account, operators):
     run("stop")
     said = run("propose")

@@ -21,6 +21,8 @@ from trading.services.brakes import Brake
 TURN_S = 60.0
 NO_DATABASE = """The database does not answer. What was done until now, `emergency_stop show` tells as soon as it does.
 When it has no free connection left, a superuser's address gets in: docs/database.md, Connections."""
+NOBODY_TYPES = """Nothing was done: there is nobody to type the password.
+Run it at a terminal, or hand the password in as a line of input."""
 
 
 class Command(BaseCommand):
@@ -142,8 +144,11 @@ class Command(BaseCommand):
 
     def _operator(self, email: str, *, eases: bool = True) -> Principal:
         """Ask who does this. A stop asks for no code: nothing may stand in its way."""
-        password = getpass.getpass(f"Password of {email}: ")
-        code = getpass.getpass("Code: ").strip() if eases else None
+        try:
+            password = getpass.getpass(f"Password of {email}: ")
+            code = getpass.getpass("Code: ").strip() if eases else None
+        except EOFError as exc:
+            raise CommandError(NOBODY_TYPES) from exc
         return entrances.enter_command(email=email, password=password, command="emergency_stop", code=code)
 
 
