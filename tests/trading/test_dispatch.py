@@ -1,5 +1,6 @@
 """An order that waited is sent only into the market that it was judged by."""
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -163,6 +164,28 @@ def test_what_waits_stays_while_nobody_can_tell_what_a_lowered_limit_leaves(clie
     monkeypatch.setattr(facts, "read", lambda **_: facts.Missing("BROKER_UNAVAILABLE", "A test."))
 
     assert send(order).delivery == "QUEUED"
+
+
+def test_whatever_waits_was_judged_by_every_limit_there_is_with_a_figure(client, paper):
+    checks = {each["name"]: each for each in accepted(client, MARKET).checks}
+
+    for kind in LimitKind:
+        assert None not in (checks[kind]["limit"], checks[kind]["asked"]), kind
+
+
+@pytest.mark.parametrize("kind", sorted(set(LimitKind) - {LimitKind.ORDERS_PER_SECOND}))
+def test_what_was_never_held_against_a_limit_is_not_sent_and_its_age_ends_it(client, paper, trader, kind):
+    """As one that a server of an older version has admitted, which knew of no such limit."""
+    order = accepted(client, MARKET)
+    TradeLedger.objects.filter(pk=order.pk).update(checks=[each for each in order.checks if each["name"] != kind])
+    if kind is LimitKind.ORDER_QUANTITY_MAX:  # the platform sets none
+        limit(kind, "100", user=trader)
+
+    assert send(order).delivery == "QUEUED"
+
+    TradeLedger.objects.filter(pk=order.pk).update(created_at=now() - timedelta(seconds=6))
+    assert (send(order).status, order.reason, order.reserved) == ("REJECTED", "INTENT_TOO_OLD", 0)
+    assert paper.deals() == []
 
 
 def test_a_limit_that_is_lowered_while_what_waits_is_judged_has_it_judged_again(client, paper, trader, monkeypatch):

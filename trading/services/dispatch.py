@@ -101,9 +101,11 @@ def _has_limit(check: Mapping[str, object]) -> bool:
 
 
 def _lower(in_force: Limits, *, than: Mapping[LimitKind, Decimal]) -> list[LimitKind]:
-    """Return the kinds of which a tighter limit is in force now, as the gate goes through them."""
-    known = (kind for kind in than if kind in in_force)
-    lower = [kind for kind in known if is_tighter(kind, in_force[kind].value, than=than[kind])]
+    """Return the kinds of which a tighter limit is in force now, or one where there was none, as the gate goes through
+    them.
+    """
+    asked = {kind: limit.value for kind, limit in in_force.items() if kind != orders.PACE}
+    lower = [kind for kind, value in asked.items() if kind not in than or is_tighter(kind, value, than=than[kind])]
     return sorted(lower, key=lambda kind: gate.LIMITS.index(kind.value))
 
 
@@ -118,6 +120,8 @@ def _held_by(
     then = {each["name"]: Decimal(each["asked"]) for each in order.checks if each["asked"] is not None}
     stands = _stands(order, at=at) if set(lower) - set(OF_ONE_ORDER) else {}
     for kind in lower:
+        if kind.value not in then:  # whoever has admitted it did not know of such limits: its age decides
+            raise Unavailable(kind.value)
         asked = then[kind.value]
         if kind is LimitKind.TRADE_VALUE_MIN:
             check = at_least(in_force, kind, asked=asked, reason=OF_ONE_ORDER[kind])
