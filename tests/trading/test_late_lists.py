@@ -275,6 +275,45 @@ def test_no_close_turns_a_netted_position_around_that_a_waiting_order_has_just_r
     assert [deal["entry"] for deal in paper.deals()] == [0, 1, 1]
 
 
+def test_no_close_turns_a_netted_position_around_that_a_market_order_still_takes_from(
+    place, request, settings, monkeypatch
+):
+    """The broker has taken it and lists it, whole or with what is left of it, until the market has enough for it."""
+    settings.MT5_FILLINGS, settings.UNSTOPPED_MOVE = ["RETURN"], Decimal("0.005")
+    monkeypatch.setattr(reduction, "LISTED_WITHIN", timedelta())
+    first, paper = place("0.01", "1.0840"), request.node.paper  # refused: that symbol offers another filling
+
+    def trade(side: Side, lots: str, **named: str) -> TradeLedger:
+        key = RequestKey("a test", str(first.account_id), f"{side}-{lots}-{TradeLedger.objects.count()}", b"")
+        intent = brief(
+            symbol="US500",
+            side=side,
+            quantity=Decimal(lots),
+            entry_price=None,
+            stop_loss=None,
+            take_profit=None,
+            **named,
+        )
+        return orders.execute(user=first.user, account=first.account, intent=intent, key=key, at=now()).order
+
+    def offer(lots: str) -> None:
+        paper.control.tick("US500", "5500.0", "5500.5", bid_vol=lots, ask_vol=lots, levels=1)
+
+    offer("5")
+    assert trade(Side.BUY, "5").status == "FILLED"
+    offer("1")
+    assert (trade(Side.SELL, "3").status, len(paper.truth()["working"])) == ("PARTIALLY_FILLED", 1)
+    held = {"venue_position_id": BrokerPosition.objects.get(symbol="US500").venue_position_id}
+
+    too_much, rest = trade(Side.SELL, "4", **held), trade(Side.SELL, "2", **held)
+    offer("100")
+    offer("100")
+
+    assert (too_much.reason, rest.delivery) == ("QUANTITY_EXCEEDS_POSITION", "ACKED")
+    assert paper.truth()["positions"] == []
+    assert [deal["entry"] for deal in paper.deals()] == [0, 1, 1, 1]
+
+
 def test_a_sweep_leaves_of_a_netted_position_what_an_order_on_its_way_may_take_and_closes_the_rest(
     place, request, monkeypatch
 ):

@@ -59,8 +59,9 @@ def on_its_way(
 ) -> Decimal:
     """Return how many lots orders of a side may have taken from a netted position that a list asked for then does not
     show: their fills since, what was sent to the market in the last seconds and nobody has answered for, and what is
-    listed as waiting at a price that the market has reached. What was sent before that and has been done is listed by
-    now; that it never will be takes minutes to prove, and no close waits.
+    listed as waiting for nothing but somebody to trade with: at the market, or at a price that it has reached. What was
+    sent before that and has been done is listed by now; that it never will be takes minutes to prove, and no close
+    waits.
     """
     if account.mode == PositionMode.HEDGING:
         return ZERO
@@ -73,10 +74,11 @@ def on_its_way(
 
 def _may_fill(order: TradeLedger, shown: AccountSnapshot, *, asked_at: datetime) -> bool:
     """Tell whether an open order may have filled in the last seconds, or be about to."""
-    if order.order_type == OrderType.MARKET:
-        return order.delivery == Delivery.SENDING or (order.sent_at or asked_at) >= asked_at - LISTED_WITHIN
-    quote = shown.quotes.get(order.symbol)
     is_listed = any(each.client_order_id == order.client_order_id for each in shown.orders)
+    if order.order_type == OrderType.MARKET:
+        is_new = order.delivery == Delivery.SENDING or (order.sent_at or asked_at) >= asked_at - LISTED_WITHIN
+        return is_new or is_listed
+    quote = shown.quotes.get(order.symbol)
     return is_listed and quote is not None and bool(rules.entry_fault(order.intent, quote=quote, distance_min=ZERO))
 
 
