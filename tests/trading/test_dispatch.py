@@ -8,12 +8,13 @@ import pytest
 from django.utils.timezone import now
 
 from accounts.models import User
+from nexus.audit.types import Actor
 from risk.states import LimitKind
 from tests.client import ApiClient
 from tests.trading.conftest import limit
 from tests.trading.desk import LIMIT, MARKET, place
 from trading.models import TradeLedger, TradingAccount
-from trading.services import dispatch, facts, headroom, instruments
+from trading.services import cancels, dispatch, facts, headroom, instruments
 
 
 def accepted(client: ApiClient, body: dict[str, Any]) -> TradeLedger:
@@ -156,6 +157,68 @@ def test_a_lowered_limit_counts_what_was_sent_before_an_order_that_was_accepted_
     limit(LimitKind.DAILY_LOSS, "30", user=trader)  # room for the first alone, and not for both
 
     assert send(first).reason == "DAILY_LOSS_EXCEEDS_LIMIT"
+
+
+ROOM_FOR_ONE = [
+    (LimitKind.DAILY_LOSS, "20"), (LimitKind.DAILY_VALUE, "4000"), (LimitKind.DAILY_QUANTITY, "0.03"),
+    (LimitKind.POSITION_SIZE, "3000"), (LimitKind.POSITION_COUNT, "1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "value"), ROOM_FOR_ONE)
+def test_of_two_that_wait_and_have_no_room_together_the_first_is_sent(client, paper, trader, kind, value):
+    first, second = accepted(client, MARKET), accepted(client, MARKET)
+    limit(kind, value, user=trader)
+
+    assert send(first).status == "FILLED"
+    assert send(second).reason == f"{kind}_EXCEEDS_LIMIT"
+
+
+@pytest.mark.parametrize(("kind", "value"), ROOM_FOR_ONE)
+def test_of_two_that_are_judged_at_once_the_first_is_sent(client, paper, trader, monkeypatch, kind, value):
+    """Each before the other is over: the second counts the first, and is not counted by it."""
+    first, second = accepted(client, MARKET), accepted(client, MARKET)
+    limit(kind, value, user=trader)
+    judged = headroom.read
+
+    def meanwhile(**given):
+        found = judged(**given)
+        monkeypatch.undo()
+        send(second)
+        return found
+
+    monkeypatch.setattr(headroom, "read", meanwhile)
+
+    assert send(first).delivery == "QUEUED"  # what it has read may have the second in it, or not
+    second.refresh_from_db()
+    assert second.reason == f"{kind}_EXCEEDS_LIMIT"
+    assert send(first).status == "FILLED"
+
+
+def test_what_waits_for_the_other_side_or_for_something_else_leaves_no_room_in_a_position(client, paper, trader):
+    first = accepted(client, MARKET)
+    accepted(client, MARKET | {"action": "SELL", "stop_loss": "1.0900"})
+    limit(LimitKind.POSITION_SIZE, "2999", user=trader)
+
+    assert send(first).reason == "POSITION_SIZE_EXCEEDS_LIMIT"
+
+
+def test_what_is_given_up_while_what_waits_is_judged_leaves_no_room_twice(client, paper, trader, monkeypatch):
+    """Canceled before the reading, and listed before that: it is in neither, and must not be taken off."""
+    first, second = accepted(client, MARKET), accepted(client, MARKET)
+    place(client, MARKET)
+    limit(LimitKind.DAILY_QUANTITY, "0.05", user=trader)
+    judged = headroom.read
+
+    def canceled_before(**given):
+        monkeypatch.undo()
+        cancels.request(order_id=second.pk, actor=Actor.system("t"), reason="", at=now())
+        return judged(**given)
+
+    monkeypatch.setattr(headroom, "read", canceled_before)
+
+    assert send(first).delivery == "QUEUED"
+    assert send(first).reason == "DAILY_QUANTITY_EXCEEDS_LIMIT"
 
 
 def test_what_waits_stays_while_nobody_can_tell_what_a_lowered_limit_leaves(client, paper, trader, monkeypatch):
