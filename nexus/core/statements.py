@@ -53,6 +53,7 @@ def fetch(query: LiteralString, given: Mapping[str, Any] | Sequence[Any] = (), *
     unless the statement fails; nothing else may be run in it afterwards.
     """
     ours = connections[DEFAULT_DB_ALIAS]
+    ours.close_if_health_check_failed()  # once a request, as Django's own cursors do
     ours.ensure_connection()
     ours.validate_no_broken_transaction()
     text, names = _numbered(query)

@@ -63,5 +63,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return False
         poll = select.poll()
         poll.register(self.connection.fileno(), select.POLLIN)
-        is_well = self.connection.info.transaction_status != TransactionStatus.INERROR and not poll.poll(0)
-        return is_well or super().is_usable()
+        status = self.connection.info.transaction_status
+        if status == TransactionStatus.ACTIVE:  # whoever has asked was interrupted, and the answer is still to come
+            return False
+        return (status != TransactionStatus.INERROR and not poll.poll(0)) or super().is_usable()
