@@ -18,6 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from nexus import watch
 from nexus.alerts.services import telling
 from nexus.audit import selectors as audit
 from reconciliation import selectors as reconciliation
@@ -65,6 +66,7 @@ class Known(Collector):
         yield from _stops()
         yield from _alerts()
         yield from _audit()
+        yield from _database()
 
 
 def _accounts() -> Iterator[Metric]:
@@ -148,6 +150,14 @@ def _audit() -> Iterator[Metric]:
     for each in audit.anchor_lags(at=now()):
         behind.add_metric([each.name], each.lag.total_seconds())
     yield behind
+
+
+def _database() -> Iterator[Metric]:
+    found = watch.connections()
+    yield GaugeMetricFamily(
+        "nexus_database_connections_max", "Connections that our role may have with all others.", value=found.room
+    )
+    yield GaugeMetricFamily("nexus_database_connections_left", "Of them, those that nobody has.", value=found.left)
 
 
 class _Family:

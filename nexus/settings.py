@@ -279,6 +279,7 @@ if CELERY_BROKER_URL.startswith("pgmq:"):  # the local run keeps its queues in i
         "visibility_timeout": 120,  # a job of a killed worker comes back after this long
         "pool_size": 2,
     }
+CELERY_DB_REUSE_MAX = 2**62  # jobs, until Celery closes a worker's connections: nexus/celery.py looks at them instead
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True

@@ -9,8 +9,9 @@ from nexus.audit.types import Actor
 
 @shared_task(name="audit.watch")
 def watch_audit(**_future: object) -> None:
-    """Tell people when the black box does not keep up."""
+    """Tell people when the database has few connections left, and when the black box does not keep up."""
     at = now()
+    watch.watch_connections(at=at)
     watch.watch_seals(at=at)
     watch.watch_verification(at=at)
 

@@ -16,7 +16,7 @@ def pause(attempts: int) -> timedelta:
 
 # Where docs/runbooks/ says what to do about each kind. A test holds this to every alert that the code opens.
 RUNBOOKS: Mapping[str, str] = {
-    **dict.fromkeys(("TRADING_STOPPED", "STOP_NOT_FOLLOWED", "SWEEP_NOT_PROVEN"), "stops"),
+    **dict.fromkeys(("TRADING_STOPPED", "STOP_NOT_FOLLOWED", "SWEEP_NOT_PROVEN", "DATABASE_CONNECTIONS_LOW"), "stops"),
     **dict.fromkeys(
         ("HEALTH_DEGRADED", "ACCOUNT_NOT_WATCHED", "MARGIN_LEVEL_LOW", "ACCOUNT_REFUSED", "JOURNAL_CHANGED"), "accounts"
     ),

@@ -1,5 +1,6 @@
 """An order that waited is sent only into the market that it was judged by."""
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -7,12 +8,13 @@ import pytest
 from django.utils.timezone import now
 
 from accounts.models import User
+from nexus.audit.types import Actor
 from risk.states import LimitKind
 from tests.client import ApiClient
 from tests.trading.conftest import limit
 from tests.trading.desk import LIMIT, MARKET, place
 from trading.models import TradeLedger, TradingAccount
-from trading.services import dispatch, facts, headroom, instruments
+from trading.services import cancels, dispatch, facts, headroom, instruments
 
 
 def accepted(client: ApiClient, body: dict[str, Any]) -> TradeLedger:
@@ -157,12 +159,96 @@ def test_a_lowered_limit_counts_what_was_sent_before_an_order_that_was_accepted_
     assert send(first).reason == "DAILY_LOSS_EXCEEDS_LIMIT"
 
 
+ROOM_FOR_ONE = [
+    (LimitKind.DAILY_LOSS, "20"), (LimitKind.DAILY_VALUE, "4000"), (LimitKind.DAILY_QUANTITY, "0.03"),
+    (LimitKind.POSITION_SIZE, "3000"), (LimitKind.POSITION_COUNT, "1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "value"), ROOM_FOR_ONE)
+def test_of_two_that_wait_and_have_no_room_together_the_first_is_sent(client, paper, trader, kind, value):
+    first, second = accepted(client, MARKET), accepted(client, MARKET)
+    limit(kind, value, user=trader)
+
+    assert send(first).status == "FILLED"
+    assert send(second).reason == f"{kind}_EXCEEDS_LIMIT"
+
+
+@pytest.mark.parametrize(("kind", "value"), ROOM_FOR_ONE)
+def test_of_two_that_are_judged_at_once_the_first_is_sent(client, paper, trader, monkeypatch, kind, value):
+    """Each before the other is over: the second counts the first, and is not counted by it."""
+    first, second = accepted(client, MARKET), accepted(client, MARKET)
+    limit(kind, value, user=trader)
+    judged = headroom.read
+
+    def meanwhile(**given):
+        found = judged(**given)
+        monkeypatch.undo()
+        send(second)
+        return found
+
+    monkeypatch.setattr(headroom, "read", meanwhile)
+
+    assert send(first).delivery == "QUEUED"  # what it has read may have the second in it, or not
+    second.refresh_from_db()
+    assert second.reason == f"{kind}_EXCEEDS_LIMIT"
+    assert send(first).status == "FILLED"
+
+
+def test_what_waits_for_the_other_side_or_for_something_else_leaves_no_room_in_a_position(client, paper, trader):
+    first = accepted(client, MARKET)
+    accepted(client, MARKET | {"action": "SELL", "stop_loss": "1.0900"})
+    limit(LimitKind.POSITION_SIZE, "2999", user=trader)
+
+    assert send(first).reason == "POSITION_SIZE_EXCEEDS_LIMIT"
+
+
+def test_what_is_given_up_while_what_waits_is_judged_leaves_no_room_twice(client, paper, trader, monkeypatch):
+    """Canceled before the reading, and listed before that: it is in neither, and must not be taken off."""
+    first, second = accepted(client, MARKET), accepted(client, MARKET)
+    place(client, MARKET)
+    limit(LimitKind.DAILY_QUANTITY, "0.05", user=trader)
+    judged = headroom.read
+
+    def canceled_before(**given):
+        monkeypatch.undo()
+        cancels.request(order_id=second.pk, actor=Actor.system("t"), reason="", at=now())
+        return judged(**given)
+
+    monkeypatch.setattr(headroom, "read", canceled_before)
+
+    assert send(first).delivery == "QUEUED"
+    assert send(first).reason == "DAILY_QUANTITY_EXCEEDS_LIMIT"
+
+
 def test_what_waits_stays_while_nobody_can_tell_what_a_lowered_limit_leaves(client, paper, trader, monkeypatch):
     order = accepted(client, MARKET)
     limit(LimitKind.DAILY_LOSS, "900", user=trader)
     monkeypatch.setattr(facts, "read", lambda **_: facts.Missing("BROKER_UNAVAILABLE", "A test."))
 
     assert send(order).delivery == "QUEUED"
+
+
+def test_whatever_waits_was_judged_by_every_limit_there_is_with_a_figure(client, paper):
+    checks = {each["name"]: each for each in accepted(client, MARKET).checks}
+
+    for kind in LimitKind:
+        assert None not in (checks[kind]["limit"], checks[kind]["asked"]), kind
+
+
+@pytest.mark.parametrize("kind", sorted(set(LimitKind) - {LimitKind.ORDERS_PER_SECOND}))
+def test_what_was_never_held_against_a_limit_is_not_sent_and_its_age_ends_it(client, paper, trader, kind):
+    """As one that a server of an older version has admitted, which knew of no such limit."""
+    order = accepted(client, MARKET)
+    TradeLedger.objects.filter(pk=order.pk).update(checks=[each for each in order.checks if each["name"] != kind])
+    if kind is LimitKind.ORDER_QUANTITY_MAX:  # the platform sets none
+        limit(kind, "100", user=trader)
+
+    assert send(order).delivery == "QUEUED"
+
+    TradeLedger.objects.filter(pk=order.pk).update(created_at=now() - timedelta(seconds=6))
+    assert (send(order).status, order.reason, order.reserved) == ("REJECTED", "INTENT_TOO_OLD", 0)
+    assert paper.deals() == []
 
 
 def test_a_limit_that_is_lowered_while_what_waits_is_judged_has_it_judged_again(client, paper, trader, monkeypatch):

@@ -1,6 +1,5 @@
 """What is counted of a netted position, and of an order, that the terminal lists as they were, or not at all."""
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -12,17 +11,14 @@ from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
 from nexus.audit.types import Actor
-from nexus.idempotency.services.records import RequestKey
 from risk.states import ControlScope
 from tests.stops import stop
-from tests.trading.conftest import brief
-from tests.trading.sweeps import flatten, sweep_now
 from tests.trading.test_netted_stops import BESIDE, FAR, HELD, place
 from tests.trading.test_resolution import key
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BrokerPosition, TradeLedger
-from trading.services import changes, closes, facts, headroom, orders, reduction, terms, unlisted, watch
+from trading.services import changes, closes, facts, headroom, terms, unlisted, watch
 from trading.states import Side
 from trading.types import AccountSnapshot, VenuePosition
 
@@ -219,102 +215,3 @@ def test_what_floats_for_an_order_that_is_not_listed_yet_hides_no_loss(place, re
     # Sold at 1.08490, lost by 1.10055: 782.50. Bought at 1.08500, lost by 1.083458: 77.10.
     assert used is not None
     assert used >= Decimal("859.60")
-
-
-def close(first: TradeLedger, quantity: str) -> TradeLedger:
-    """Close so much of the position that an order has made."""
-    key = RequestKey("a test", str(first.account_id), f"close-{quantity}-{TradeLedger.objects.count()}", b"")
-    intent = brief(
-        side=Side.SELL, quantity=Decimal(quantity), entry_price=None, stop_loss=None, take_profit=None,
-        venue_position_id=BrokerPosition.objects.get().venue_position_id,
-    )  # fmt: skip
-    return orders.execute(user=first.user, account=first.account, intent=intent, key=key, at=now()).order
-
-
-def test_no_close_turns_a_netted_position_around_that_is_listed_as_before_an_earlier_close(place, request):
-    first, paper = place(*HELD), request.node.paper
-    paper.control.inject("positions_delay", seconds=60)
-    assert close(first, "0.3").status == "FILLED"
-
-    too_much, rest = close(first, "0.5"), close(first, "0.2")
-
-    assert (too_much.reason, rest.status) == ("QUANTITY_EXCEEDS_POSITION", "FILLED")
-    assert paper.truth()["positions"] == []
-    assert [deal["entry"] for deal in paper.deals()] == [0, 1, 1]
-
-
-@pytest.mark.parametrize("fault", [None, "timeout_after_accept", "accept_late"])
-def test_no_close_turns_a_netted_position_around_that_an_order_of_the_other_side_may_have_reduced(
-    place, request, fault
-):
-    """Filled, or nobody knows: the list shows as many lots as before it either way."""
-    first, paper = place(*HELD), request.node.paper
-    broker = paper.control._broker
-    broker.profile = replace(broker.profile, positions_delay_ms=9000)
-    if fault:
-        paper.control.inject(fault)
-    place("0.3", "1.0900", Side.SELL)
-
-    too_much, rest = close(first, "0.5"), close(first, "0.2")
-
-    assert (too_much.reason, rest.status) == ("QUANTITY_EXCEEDS_POSITION", "FILLED")
-    assert mt5.DEAL_ENTRY_INOUT not in [deal["entry"] for deal in paper.deals()]
-
-
-def test_no_close_turns_a_netted_position_around_that_a_waiting_order_has_just_reduced(place, request):
-    """The market has reached its price, and neither its fill nor what that has left is listed."""
-    first, paper = place(*HELD), request.node.paper
-    assert place("0.2", "1.0990", Side.SELL, waits_at="1.0900").delivery == "ACKED"
-    broker = paper.control._broker
-    broker.profile = replace(broker.profile, positions_delay_ms=9000, orders_delay_ms=9000)
-    paper.quote("EURUSD", "1.09010", "1.09020")
-
-    too_much, rest = close(first, "0.5"), close(first, "0.3")
-
-    assert (too_much.reason, rest.status) == ("QUANTITY_EXCEEDS_POSITION", "FILLED")
-    assert [deal["entry"] for deal in paper.deals()] == [0, 1, 1]
-
-
-def test_a_sweep_leaves_of_a_netted_position_what_an_order_on_its_way_may_take_and_closes_the_rest(
-    place, request, monkeypatch
-):
-    paper = place(*HELD) and request.node.paper
-    paper.control.inject("accept_late", seconds=2)
-    assert place("0.3", "1.0900", Side.SELL).delivery == "UNKNOWN"
-    flatten()
-    sweep = sweep_now()
-
-    assert [each["volume"] for each in paper.truth()["positions"]] == [30_000_000]
-    assert "on its way" in sweep.detail
-    time.sleep(2.1)  # the broker's clock flows: it arrives by then, and not before the first sweep
-    sweep_now()
-    assert paper.truth()["positions"] == []
-    assert [deal["entry"] for deal in paper.deals()] == [0, 1, 1]
-
-
-def test_a_close_waits_for_no_order_that_was_lost_long_ago(place, request, monkeypatch):
-    """What it has done is listed by now; that it is nowhere takes minutes to prove."""
-    first, paper = place(*HELD), request.node.paper
-    paper.control.inject("timeout_before_accept")
-    assert place("0.5", "1.0900", Side.SELL).delivery == "UNKNOWN"
-    monkeypatch.setattr(reduction, "LISTED_WITHIN", timedelta())
-
-    assert close(first, "0.5").status == "FILLED"
-
-
-@pytest.mark.parametrize(("closed", "closings"), [("0.3", 2), ("0.5", 1)])
-def test_a_sweep_closes_what_is_left_of_a_netted_position_that_is_listed_as_before_a_close(
-    place, request, closed, closings
-):
-    first, paper = place(*HELD), request.node.paper
-    paper.control.inject("positions_delay", seconds=3)
-    assert close(first, closed).status == "FILLED"
-    paper.quote("EURUSD", "1.08490", "1.08500")
-
-    flatten()
-    sweep = sweep_now()
-
-    assert paper.truth()["positions"] == []
-    assert [deal["entry"] for deal in paper.deals()] == [0, *[1] * closings]
-    assert not TradeLedger.objects.filter(rejected_by="BROKER").exists()
-    assert "listed as before it was closed" in sweep.detail or sweep.state == "PROVEN"

@@ -26,6 +26,7 @@ from risk.states import LimitKind, StopLevel
 from risk.types import Check, Limit
 from trading import rules
 from trading.models import TradableInstrument, TradeLedger
+from trading.rules import ZERO
 from trading.services import accounts, arming, facts, headroom, instruments, orders
 from trading.states import QUEUED, REJECTED, SENDING, Delivery, OrderType, RejectedBy, Side
 from trading.types import Quote
@@ -40,6 +41,7 @@ OF_ONE_ORDER = {  # what each order has to itself, and the reason that is its ow
     LimitKind.TRADE_VALUE_MAX: "",
     LimitKind.PRICE_COLLAR: "PRICE_OUTSIDE_COLLAR",
 }
+BY_THE_CLOCK = frozenset({LimitKind.ORDERS_PER_DAY, LimitKind.ORDERS_PER_HOUR})  # which of them count is not kept
 
 
 class _Lowered(Exception):
@@ -101,9 +103,11 @@ def _has_limit(check: Mapping[str, object]) -> bool:
 
 
 def _lower(in_force: Limits, *, than: Mapping[LimitKind, Decimal]) -> list[LimitKind]:
-    """Return the kinds of which a tighter limit is in force now, as the gate goes through them."""
-    known = (kind for kind in than if kind in in_force)
-    lower = [kind for kind in known if is_tighter(kind, in_force[kind].value, than=than[kind])]
+    """Return the kinds of which a tighter limit is in force now, or one where there was none, as the gate goes through
+    them.
+    """
+    asked = {kind: limit.value for kind, limit in in_force.items() if kind != orders.PACE}
+    lower = [kind for kind, value in asked.items() if kind not in than or is_tighter(kind, value, than=than[kind])]
     return sorted(lower, key=lambda kind: gate.LIMITS.index(kind.value))
 
 
@@ -112,12 +116,18 @@ def _held_by(
 ) -> Check | None:
     """Return the first check that an order fails by limits that were lowered since it was judged, or None.
 
-    It is counted already in what stands: its reservation and its count. Raises: Unavailable when nobody knows that.
+    It is counted already in what stands: its reservation and its count. What waits since later leaves it its place, and
+    counts it in its own turn: of two that have no room together the first is sent. Raises: Unavailable when nobody
+    knows that.
     """
     lower = _lower(in_force, than=judged_by)
-    then = {each["name"]: Decimal(each["asked"]) for each in order.checks if each["asked"] is not None}
+    then, later = _asked(order), _later(order)
     stands = _stands(order, at=at) if set(lower) - set(OF_ONE_ORDER) else {}
+    if stands and later != [each for each in _later(order) if each in later]:
+        raise Unavailable("what waits has changed meanwhile")  # nobody knows whether it stood in what was read
     for kind in lower:
+        if kind.value not in then:  # whoever has admitted it did not know of such limits: its age decides
+            raise Unavailable(kind.value)
         asked = then[kind.value]
         if kind is LimitKind.TRADE_VALUE_MIN:
             check = at_least(in_force, kind, asked=asked, reason=OF_ONE_ORDER[kind])
@@ -125,12 +135,34 @@ def _held_by(
             check = at_most(in_force, kind, used=None, asked=asked)
             check = check._replace(reason=OF_ONE_ORDER[kind] or check.reason)
         elif kind.value in stands:
-            check = at_most(in_force, kind, used=stands[kind.value] - asked, asked=asked)
+            behind = sum((_asked(each).get(kind.value, ZERO) for each in _beside(order, later, kind)), start=ZERO)
+            check = at_most(in_force, kind, used=stands[kind.value] - asked - behind, asked=asked)
         else:
             raise Unavailable(kind.value)
         if not check.passed:
             return check
     return None
+
+
+def _asked(order: TradeLedger) -> Mapping[str, Decimal]:
+    """Return what an order was found to ask of each limit when it was judged."""
+    return {each["name"]: Decimal(each["asked"]) for each in order.checks if each["asked"] is not None}
+
+
+def _later(order: TradeLedger) -> list[TradeLedger]:
+    """Return what the user has given to the dispatcher after an order, and waits."""
+    return list(
+        TradeLedger.objects.filter(
+            user_id=order.user_id, delivery=Delivery.QUEUED, venue_position_id="", pk__gt=order.pk
+        ).order_by("pk")
+    )
+
+
+def _beside(order: TradeLedger, later: list[TradeLedger], kind: LimitKind) -> list[TradeLedger]:
+    """Return those of some orders that use up the same limit."""
+    if kind is LimitKind.POSITION_SIZE:
+        return [each for each in later if (each.symbol, each.side) == (order.symbol, order.side)]
+    return [] if kind in BY_THE_CLOCK else later
 
 
 def _stands(order: TradeLedger, *, at: datetime) -> Mapping[str, Decimal]:

@@ -194,7 +194,7 @@ def _admit(
         day=day,
         at=at,
         context=context,
-        reduction=reduction.read(account=account, intent=intent, facts=read),
+        reduction=reduction.read(account=account, intent=intent, facts=read, is_sweep=context.is_sweep),
         said=said,
     )
     judgement = admission.judge(question)

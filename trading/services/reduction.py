@@ -19,12 +19,15 @@ from trading.states import OPEN_DELIVERIES, Delivery, OrderType, PositionMode, S
 from trading.types import AccountSnapshot, OrderIntent, VenuePosition
 
 
-def read(*, account: TradingAccount, intent: OrderIntent, facts: Facts | Missing) -> Reduction | None:
+def read(
+    *, account: TradingAccount, intent: OrderIntent, facts: Facts | Missing, is_sweep: bool = False
+) -> Reduction | None:
     """Return the position that the order names and what is pending against it, or None when it names none.
 
     What an earlier close has filled since the facts were read is still in the position that they show: it is pending
     too. One statement finds both what works and what filled, so that a close that settles meanwhile is seen as one or
-    the other, and never as neither. The caller holds the user's day: no other close is admitted meanwhile.
+    the other, and never as neither. The caller holds the user's day: no other close is admitted meanwhile. Takes:
+    `is_sweep` as `on_its_way`.
     """
     if not intent.is_reducing:
         return None
@@ -47,7 +50,9 @@ def read(*, account: TradingAccount, intent: OrderIntent, facts: Facts | Missing
         pending += (max(ZERO, quantity - filled) if works else ZERO) + (unseen or ZERO)
         lost = lost or delivery == Delivery.UNKNOWN
     (shown,) = (each.snapshot for each in facts.accounts if each.account.pk == account.pk)
-    pending += on_its_way(account, shown, symbol=intent.symbol, side=intent.side, asked_at=facts.asked_at)
+    pending += on_its_way(
+        account, shown, symbol=intent.symbol, side=intent.side, asked_at=facts.asked_at, is_sweep=is_sweep
+    )
     return Reduction(
         min(_left(account, position, facts=facts) for position in found), pending,
         fault="CLOSE_ALREADY_UNKNOWN" if lost else "",
@@ -55,12 +60,13 @@ def read(*, account: TradingAccount, intent: OrderIntent, facts: Facts | Missing
 
 
 def on_its_way(
-    account: TradingAccount, shown: AccountSnapshot, *, symbol: str, side: Side, asked_at: datetime
+    account: TradingAccount, shown: AccountSnapshot, *, symbol: str, side: Side, asked_at: datetime, is_sweep: bool
 ) -> Decimal:
-    """Return how many lots orders of a side may have taken from a netted position that a list asked for then does not
-    show: their fills since, what was sent to the market in the last seconds and nobody has answered for, and what is
-    listed as waiting at a price that the market has reached. What was sent before that and has been done is listed by
-    now; that it never will be takes minutes to prove, and no close waits.
+    """Return how many lots orders of a side may take from a netted position, or may have taken, that a list asked for
+    then does not show: their fills since, and what may fill of those that are open.
+
+    Takes: `is_sweep` for the sweep of a stop. It is in a hurry, and looks again until everything is flat: it counts
+    what was sent in the last seconds. What was sent before that and has been done is listed by now.
     """
     if account.mode == PositionMode.HEDGING:
         return ZERO
@@ -68,16 +74,24 @@ def on_its_way(
     fills = Fill.objects.filter(**same, booked_at__gte=asked_at, order__venue_position_id="")
     unseen: Decimal = fills.aggregate(lots=Sum("quantity"))["lots"] or ZERO
     orders = TradeLedger.objects.open().filter(**same, venue_position_id="").exclude(delivery=Delivery.QUEUED)
-    return sum((order.leaves for order in orders if _may_fill(order, shown, asked_at=asked_at)), start=unseen)
+    since = asked_at - LISTED_WITHIN if is_sweep else None
+    return sum((order.leaves for order in orders if _may_fill(order, shown, since=since)), start=unseen)
 
 
-def _may_fill(order: TradeLedger, shown: AccountSnapshot, *, asked_at: datetime) -> bool:
-    """Tell whether an open order may have filled in the last seconds, or be about to."""
-    if order.order_type == OrderType.MARKET:
-        return order.delivery == Delivery.SENDING or (order.sent_at or asked_at) >= asked_at - LISTED_WITHIN
-    quote = shown.quotes.get(order.symbol)
+def _may_fill(order: TradeLedger, shown: AccountSnapshot, *, since: datetime | None) -> bool:
+    """Tell whether an open order may have filled unseen, or may yet before long.
+
+    One that is not listed may, until a complete search shows no trace of it; of a lost one that counts a minute after
+    it was sent. That it never will fill takes minutes more to prove, and no close waits for that.
+    """
     is_listed = any(each.client_order_id == order.client_order_id for each in shown.orders)
-    return is_listed and quote is not None and bool(rules.entry_fault(order.intent, quote=quote, distance_min=ZERO))
+    if order.order_type != OrderType.MARKET and (is_listed or order.delivery != Delivery.ACKED):
+        quote = shown.quotes.get(order.symbol)  # it waits there, or will once it arrives
+        if quote is None or not rules.entry_fault(order.intent, quote=quote, distance_min=ZERO):
+            return False
+    if is_listed or order.delivery == Delivery.SENDING or order.sent_at is None:
+        return True
+    return order.absent_since is None if since is None else order.sent_at >= since
 
 
 def _left(account: TradingAccount, position: VenuePosition, *, facts: Facts) -> Decimal:

@@ -274,7 +274,9 @@ def _left(
             this.faults.append(f"{_word(position)} is listed as before it was closed.")
             continue
         side = position.side.opposite
-        left -= reduction.on_its_way(this.sweep.account, shown, symbol=position.symbol, side=side, asked_at=asked_at)
+        left -= reduction.on_its_way(
+            this.sweep.account, shown, symbol=position.symbol, side=side, asked_at=asked_at, is_sweep=True
+        )
         if left > 0:
             yield replace(position, quantity=left)
         else:

@@ -6,6 +6,7 @@ HEADLINES = {
     "TRADING_STOPPED": _("Trading was stopped"),
     "STOP_NOT_FOLLOWED": _("A stop holds, but nobody carries it on"),
     "SWEEP_NOT_PROVEN": _("A sweep is not proven: something may be left at the broker"),
+    "DATABASE_CONNECTIONS_LOW": _("The database has few connections left: soon nobody can stop trading"),
     "HEALTH_DEGRADED": _("Nobody looks at accounts"),
     "ACCOUNT_NOT_WATCHED": _("An account cannot be read"),
     "MARGIN_LEVEL_LOW": _("The margin level is low"),

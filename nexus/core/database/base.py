@@ -2,6 +2,7 @@
 
 import os
 import select
+import socket
 import threading
 import weakref
 from typing import Any
@@ -43,8 +44,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
         Django's wrapper refers to itself: when its thread ends, it stays with its connection until Python looks for
         rings of rubbish among all that is old, which is rare. A web server ends its idle threads, and took connections
         more at each awakening until the database had none left, not for an emergency stop either.
+
+        It bears the name of its process, for whoever has to find out which one has so many.
         """
-        connection = super().get_new_connection(conn_params)
+        named = f"{conn_params['application_name']} {os.getpid()}@{socket.gethostname()}"
+        connection = super().get_new_connection(conn_params | {"application_name": named})
         known = [each for each in getattr(_thread, "opened", ()) if each.is_open]
         _thread.opened = [*known, _Opened(connection)]
         return connection
@@ -59,5 +63,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return False
         poll = select.poll()
         poll.register(self.connection.fileno(), select.POLLIN)
-        is_well = self.connection.info.transaction_status != TransactionStatus.INERROR and not poll.poll(0)
-        return is_well or super().is_usable()
+        status = self.connection.info.transaction_status
+        if status == TransactionStatus.ACTIVE:  # whoever has asked was interrupted, and the answer is still to come
+            return False
+        return (status != TransactionStatus.INERROR and not poll.poll(0)) or super().is_usable()

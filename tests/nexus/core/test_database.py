@@ -1,14 +1,18 @@
 """A connection is used again only while the server is at its other end, and ends with its thread."""
 
 import gc
+import logging
 import os
+import queue
 import threading
 import warnings
 
 import psycopg
 import pytest
+from celery.contrib.testing.worker import start_worker
 from django.db import connection, connections
 
+from nexus.celery import app
 from nexus.core import statements
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -61,6 +65,44 @@ def test_within_a_request_a_connection_is_looked_at_once(monkeypatch):
 
     statements.fetch("SELECT 1")
     monkeypatch.undo()
+
+
+def test_a_connection_whose_statement_was_given_up_is_not_usable():
+    """As by a job that was too slow: its answer is still to come."""
+    connection.ensure_connection()
+    connection.connection.pgconn.send_query(b"SELECT pg_sleep(0.5)")
+
+    assert not connection.is_usable()
+    connection.close()
+
+
+BACKENDS: queue.Queue[int] = queue.Queue()
+
+
+@app.task(name="tests.report_backend")
+def report_backend() -> None:
+    """Note which of the server's processes a job talks to."""
+    BACKENDS.put(statements.fetch_only("SELECT pg_backend_pid()")[0])
+
+
+def test_a_worker_keeps_its_connection_from_job_to_job_and_opens_another_when_the_server_has_ended_it():
+    """Where each job opens one, none is done once the database has no more: no stop is followed, and nobody is told."""
+    before = logging.root.level
+    with start_worker(app, perform_ping_check=False, pool="solo", shutdown_timeout=10):
+        logging.root.setLevel(before)  # it would be quiet for all that comes after
+
+        def backend() -> int:
+            app.send_task("tests.report_backend")
+            return BACKENDS.get(timeout=20)
+
+        kept = {backend() for _ in range(5)}
+        assert len(kept) == 1
+        assert are_there([*kept])
+
+        end(*kept)
+        after = {backend() for _ in range(5)}
+        assert len(after) == 1
+        assert after.isdisjoint(kept)
 
 
 def test_a_closed_connection_is_not_usable():

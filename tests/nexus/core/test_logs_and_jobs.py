@@ -34,7 +34,10 @@ def lines():
     handler = logging.StreamHandler(stream)
     handler.setFormatter(ours.formatter)
     logging.root.addHandler(handler)
+    before = logging.root.level
+    logging.root.setLevel(logging.INFO)  # a worker that ran here before has made it quiet
     yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    logging.root.setLevel(before)
     logging.root.removeHandler(handler)
 
 
