@@ -9,6 +9,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from hypothesis.internal.conjecture.engine import ConjectureRunner
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.model.floor import Floor
@@ -26,6 +27,8 @@ LISTED_WITHIN = timedelta(
 @pytest.fixture
 def run(floor: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Run a machine: `MODEL_EXAMPLES` asks for more of its lives; `MODEL_SEED` repeats those of a failure."""
+    # After ten lives, five of six would be nearly the one before. That is for what takes no time.
+    monkeypatch.setattr(ConjectureRunner, "generate_mutations_from", lambda *_: None)
     monkeypatch.setattr(session, "CLOCK_WAIT_S", 0)
     monkeypatch.setattr(adapter, "JOURNAL_AGE_MIN_S", 0)  # each broker is as young as its example
     for each in (books, facts, reduction):

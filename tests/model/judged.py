@@ -1,0 +1,124 @@
+"""What must hold of what stands, at any time and at its end: nothing turns around, and the worst is counted."""
+
+import time
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Q
+from django.utils.timezone import now
+from hypothesis.stateful import invariant
+
+from tests.model.floor import PRICES
+from tests.model.world import World
+from tests.model.worst import Rules, worst
+from trading.brokers import ids
+from trading.brokers.mt5.emulator import constants as mt5
+from trading.brokers.mt5.emulator.case import STOP_LIMITS, STOPS
+from trading.models import ChangeRequest, SweepRun, TradeLedger
+from trading.services import headroom, resolution
+from trading.services.changes import IN_FLIGHT
+from trading.states import ChangeKind, Delivery, SweepState
+
+CENTS = Decimal("0.01")
+BETTER = Decimal("0.02")  # more than the prices of `PRICES` are apart
+
+
+class Judged(World):
+    """A world of which is known what must hold."""
+
+    @invariant()
+    def nothing_turns_around(self) -> None:
+        """What only reduces has opened nothing, at the broker."""
+        marks = {ids.magic(name) for name in {*self._reducing()} - self.excused}
+        opening = (mt5.DEAL_ENTRY_IN, mt5.DEAL_ENTRY_INOUT)
+        wrong = [
+            each
+            for each in self.paper.deals()
+            if each["magic"] in marks and each["entry"] in opening and each["reason"] == mt5.DEAL_REASON_EXPERT
+        ]
+        assert not wrong, str([tuple(each.values()) for each in self.paper.deals()])
+
+    @invariant()
+    def the_worst_is_counted(self) -> None:
+        """The gate counts no less than what the broker's own books may lose."""
+        if time.monotonic() < self.blind_until:
+            return
+        # An order that waited may have filled at a better price, which nobody can know yet: of that it assumes a move.
+        (_, least), counted = self._worst(less=BETTER), self._counted()
+        assert counted is None or counted >= least - CENTS, f"counted {counted}, and it may be {least}"
+
+    def settle(self) -> None:
+        """Let lists come, and ask until nothing is open any more that only waits for an answer."""
+        self.dispatch()
+        self.find()
+        for _ in range(8):
+            if SweepRun.objects.filter(account=self.account, state=SweepState.RUNNING).exists():
+                time.sleep(self.late_s)
+                self.quote()
+                self.sweep()
+        time.sleep(max(0, self.ends_at - time.monotonic(), self.blind_until - time.monotonic()))
+        self.quote()
+        self.wait_for_belief()
+        for order_id in resolution.due_of(self.account.pk):  # those too that a listing has shown a moment ago
+            resolution.resolve(order_id=order_id, at=now())
+        self.resolve()
+        self.watch()
+
+    def compare(self) -> None:
+        """Compare our books with the broker's: positions and their stops, waiting orders and theirs."""
+        truth = self.paper.truth()
+        own = TradeLedger.objects.filter(account=self.account)
+        lost = own.filter(delivery__in=[Delivery.UNKNOWN, Delivery.SENDING])
+        assert self.is_shared or not lost.exists(), list(lost)  # beside a stranger's trades nothing is proven absent
+        assert not own.filter(late_fill=True).exists(), "something was called absent while it was on its way"
+        ours = {int(each.venue_position_id): (each.quantity, each.stop_loss, each.take_profit) for each in self.held()}
+        assert ours == {
+            each["identifier"]: (Decimal(each["volume"]).scaleb(-8) * (1 - 2 * each["type"]), *_levels(each))
+            for each in truth["positions"]
+        }
+        assert {
+            int(each.venue_order_id): (each.leaves, each.limit_price, each.stop_price, each.stop_loss)
+            for each in own.filter(delivery=Delivery.ACKED)
+        } == {
+            each["ticket"]: (Decimal(each["volume_current"]).scaleb(-8), *self._waits(each), _levels(each)[0])
+            for each in truth["working"]
+        }
+        changing = ChangeRequest.objects.filter(Q(order__account=self.account) | Q(position__account=self.account))
+        changing = changing.filter(state__in=IN_FLIGHT).exclude(kind=ChangeKind.CANCEL)  # that is found with its order
+        assert not changing.exists(), list(changing)
+        sweeps = SweepRun.objects.filter(account=self.account, state=SweepState.RUNNING)
+        assert lost.exists() or not sweeps.exists(), [(each.detail, each.left) for each in sweeps]
+        counted, (least, _) = self._counted(), self._worst()
+        assert counted is not None, "nobody knows"
+        assert counted >= least - CENTS
+        if not truth["working"] and not lost.exists():
+            assert counted <= least + len(truth["positions"]) * CENTS + CENTS, f"{counted} is counted, of {least}"
+
+    def _waits(self, row: dict[str, Any]) -> tuple[Decimal | None, Decimal | None]:
+        """Return the limit and the trigger of a waiting order. A trigger that was touched stays in our books."""
+        price, kind = _level(row["price"]), row["type"]
+        if kind in STOP_LIMITS:
+            return _level(row["stoplimit"]), price
+        if kind in STOPS:
+            return None, price
+        ours = TradeLedger.objects.get(account=self.account, venue_order_id=str(row["ticket"]))
+        return price, ours.stop_price
+
+    def _worst(self, less: Decimal = Decimal(0)) -> tuple[Decimal, Decimal]:
+        bid, ask = PRICES[self.price]
+        bound = Rules(settings.GAP_ALLOWANCE, (settings.UNSTOPPED_MOVE or 1) * (1 - less))
+        return worst(self.paper.truth(), start=self.start, bid=bid, ask=ask, is_netting=self.is_netting, rules=bound)
+
+    def _counted(self) -> Decimal | None:
+        found = headroom.read(user=self.account.user, account=self.account, symbol="EURUSD", at=now())
+        used: Decimal | None = next(each.used for each in found.checks if each.name == "DAILY_LOSS")
+        return used
+
+
+def _levels(row: dict[str, Any]) -> tuple[Decimal | None, Decimal | None]:
+    return _level(row["sl"]), _level(row["tp"])
+
+
+def _level(points: int) -> Decimal | None:
+    return Decimal(points).scaleb(-5) if points else None

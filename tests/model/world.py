@@ -1,0 +1,174 @@
+"""The world of what stands: a stranger at the terminal, a gateway that is started anew, lists that come late, time."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import hypothesis.strategies as st
+from django.db.models import F, Q
+from django.utils.timezone import now
+from hypothesis.stateful import rule
+
+from nexus.core.errors import NexusError
+from tests.model.draws import FAULTS, Fault, lots, maybe_far, sides
+from tests.model.floor import LATE_S, PRICES, Floor, numbers
+from trading.brokers.mt5.emulator import constants as mt5
+from trading.brokers.mt5.emulator.books import Plan
+from trading.models import ChangeRequest, TradeLedger
+from trading.services import cancels, changes, protection, terms, watch
+from trading.services.changes import IN_FLIGHT
+from trading.states import Delivery, Side
+
+
+class World(Floor):
+    """One trader, one account of either kind, one broker behind a real gateway, and a stranger at its terminal."""
+
+    @rule(prices=st.lists(st.sampled_from(sorted(PRICES)), min_size=1, max_size=2))
+    def move_on(self, prices: list[str]) -> None:
+        """Let the price move more often than all else, and there and back."""
+        for price in prices:
+            self.move(price)
+
+    @rule(
+        how=st.sampled_from(["trade", "restop", "close"]), which=numbers, side=sides, quantity=lots, stop=maybe_far,
+        goal=maybe_far,
+    )  # fmt: skip
+    def act_strangely(self, how: str, **words: Any) -> None:
+        """Do something at the terminal as somebody else."""
+        wanted = {"trade": ["side", "quantity", "stop"], "restop": ["which", "stop", "goal"], "close": ["which"]}[how]
+        if self.is_shared:
+            getattr(self, f"{how}_strangely")(**{name: words[name] for name in wanted})
+
+    def trade_strangely(self, side: Side, quantity: Decimal, stop: Decimal | None) -> None:
+        """Trade at the terminal as somebody else."""
+        kind = mt5.ORDER_TYPE_BUY if side is Side.BUY else mt5.ORDER_TYPE_SELL
+        price = stops_of(side, self._closing(side), stop, None)["stop_loss"]
+        self.paper.control.manual_trade(self.paper.login, "EURUSD", kind, str(quantity), sl=str(price or 0))
+        self._surprise()
+
+    def restop_strangely(self, which: int, stop: Decimal | None, goal: Decimal | None) -> None:
+        """Change stops at the terminal as somebody else."""
+        held = self.paper.truth()["positions"]
+        if held:
+            row = self.one(which, held)
+            side = Side.BUY if row["type"] == 0 else Side.SELL
+            prices = stops_of(side, self._closing(side), stop, goal)
+            found: Any = {name: str(price or 0) for name, price in zip(("sl", "tp"), prices.values(), strict=True)}
+            self.paper.control.manual_modify(self.paper.login, row["ticket"], **found)
+            self._surprise()
+
+    def close_strangely(self, which: int) -> None:
+        """Close at the terminal as somebody else."""
+        held = self.paper.truth()["positions"]
+        if held:
+            self.paper.control.manual_close(self.paper.login, self.one(which, held)["ticket"])
+            self._surprise()
+
+    def restart(self) -> None:
+        """Let the gateway be started anew, with the journal that it has."""
+        self.paper.restart()
+        self.quote()
+        self.watch()
+
+    def end_day(self) -> None:
+        """Let the broker's day end, for orders that last no longer: without a midnight to wait for."""
+        broker = self.paper.control._broker
+        with broker.lock:
+            broker.sync()
+            books = broker.books[self.paper.login]
+            for order in list(books.working.values()):
+                if order.type_time == mt5.ORDER_TIME_DAY:
+                    broker.carry_out(books, Plan(working=replace(order, expires_us=broker.now_us + 1000)))
+        time.sleep(0.002)
+
+    def let_lists_come(self) -> None:
+        """Wait until the terminal shows what there is."""
+        time.sleep(self.late_s)
+
+    @rule()
+    def watch(self) -> None:
+        """Be the watcher once."""
+        watch.look(account_id=self.account.pk, at=now())
+
+    def find(self) -> None:
+        """Wait for as long as it takes to prove that what was lost is nowhere."""
+        for seconds in (0, 61, 181, 181):
+            self.wait(seconds)
+            self.resolve()
+            self.watch()
+
+    @rule()
+    def resolve(self) -> None:
+        """Be every resolver once."""
+        super().resolve()
+        own = ChangeRequest.objects.filter(Q(order__account=self.account) | Q(position__account=self.account))
+        for pk in [pk for pk in changes.due() if own.filter(pk=pk).exists()]:
+            changes.resolve(change_id=pk, at=now())
+            terms.resolve(change_id=pk)
+        for order_id in self.mine(cancels.due()):
+            cancels.again(order_id=order_id, at=now())
+        with self._excused():
+            for order_id in self.mine(protection.due()):
+                protection.protect(order_id=order_id, at=now())
+
+    def wait(self, seconds: int) -> None:
+        """Let time pass for changes too; what the broker shows late has been shown by then."""
+        time.sleep(self.late_s)
+        own = ChangeRequest.objects.filter(Q(order__account=self.account) | Q(position__account=self.account))
+        own.filter(state__in=IN_FLIGHT).update(sent_at=F("sent_at") - timedelta(seconds=seconds))
+        super().wait(seconds)
+
+    @contextlib.contextmanager
+    def _broken(self, fault: Fault) -> Iterator[None]:
+        """Do one thing while the broker is as it is; a refusal of ours is an answer."""
+        name, words = FAULTS[fault[0]]
+        if name:
+            self.paper.control.inject(name, **words)
+        with contextlib.suppress(NexusError), self._excused():
+            yield
+        if name:
+            self.let_the_fault_pass()
+        self.quiet_from = max(self.quiet_from, time.monotonic() + LATE_S if name == "accept_late" else 0)
+        if fault[1]:
+            self.resolve()
+            if not self.is_shared and self._open().filter(delivery=Delivery.UNKNOWN).exists():
+                self.find()
+
+    def _surprise(self) -> None:
+        """Nobody can know what somebody else does before it is listed."""
+        if self.late:
+            self.blind_until = time.monotonic() + LATE_S
+
+    def _closing(self, side: Side) -> Decimal:
+        """Return the price at which what was done on a side is closed now."""
+        bid, ask = PRICES[self.price]
+        return Decimal(bid if side is Side.BUY else ask)
+
+    @contextlib.contextmanager
+    def _excused(self) -> Iterator[None]:
+        """Excuse what closes by then what somebody else has just closed, where nobody could see that."""
+        is_blind = time.monotonic() < self.blind_until
+        known = {*self._reducing()} if is_blind else set()
+        try:
+            yield
+        finally:
+            self.excused |= {*self._reducing()} - known if is_blind else set()
+
+    def _reducing(self) -> list[str]:
+        orders = TradeLedger.objects.filter(account=self.account).exclude(venue_position_id="")
+        return list(orders.values_list("client_order_id", flat=True))
+
+    def _open(self) -> Any:
+        return TradeLedger.objects.open().filter(account=self.account)
+
+
+def stops_of(side: Side, price: Decimal, stop: Decimal | None, goal: Decimal | None) -> dict[str, Any]:
+    away = side.direction
+    return {
+        "stop_loss": None if stop is None else price - away * stop,
+        "take_profit": None if goal is None else price + away * goal,
+    }
