@@ -12,6 +12,7 @@ import pytest
 from hypothesis.internal.conjecture.engine import ConjectureRunner
 from hypothesis.stateful import run_state_machine_as_test
 
+from reconciliation.services import cycles
 from tests.model.floor import Floor
 from tests.trading.conftest import _always_true, account, execute, floor, paper, trader
 from trading.brokers.mt5 import adapter, session
@@ -33,6 +34,7 @@ def run(floor: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Callable
     monkeypatch.setattr(adapter, "JOURNAL_AGE_MIN_S", 0)  # each broker is as young as its example
     for each in (books, facts, reduction):
         monkeypatch.setattr(each, "LISTED_WITHIN", LISTED_WITHIN)
+    monkeypatch.setattr(cycles, "QUIET", LISTED_WITHIN)
     settings.SENDING_LEASE_S = 0
     settings.MARKET_TTL_S = 3600
     settings.QUOTE_AGE_MAX_S = 3600

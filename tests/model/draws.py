@@ -5,6 +5,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 
+from trading.brokers.mt5.emulator import constants as mt5
 from trading.states import OrderType, Side, TimeInForce
 
 LATE_S = 0.2  # how late a terminal may list things: less than lists are not believed for (`conftest.LISTED_WITHIN`)
@@ -25,7 +26,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any]]] = {
 # of which nobody knows is refused.
 faults = st.tuples(st.sampled_from([""] * len(FAULTS) * 2 + sorted(FAULTS)), st.sampled_from([True, True, False]))
 Fault = tuple[str, bool]
-RARE = ["flatten", "sweep", "ease", "ease", "restart", "let_lists_come", "find", "dispatch", "end_day"]
+RARE = ["flatten", "sweep", "ease", "ease", "restart", "let_lists_come", "find", "dispatch", "end_day", "reconcile"]
 PUT = ["execute", "execute", "accept"]
 kinds = st.sampled_from([OrderType.LIMIT, OrderType.LIMIT, OrderType.STOP, OrderType.STOP_LIMIT])
 lives = st.sampled_from([TimeInForce.GTC, TimeInForce.GTC, TimeInForce.DAY, TimeInForce.GTD])
@@ -37,3 +38,6 @@ far = st.sampled_from([Decimal(each) for each in ("0.0030", "0.0150", "0.0500")]
 near = st.sampled_from([Decimal(each) for each in ("0.0010", "0.0030", "0.0050")])  # within the collar
 maybe_far = st.none() | far
 named = st.sets(st.sampled_from(["stop_loss", "take_profit"]), min_size=1)
+amounts = st.sampled_from([Decimal(each) for each in ("0.01", "50", "500", "5000", "-0.01", "-50", "-500", "-5000")])
+PAID_IN = [mt5.DEAL_TYPE_BALANCE, mt5.DEAL_TYPE_CREDIT, mt5.DEAL_TYPE_BONUS]  # no result, whoever pays it
+EARNED = [mt5.DEAL_TYPE_CHARGE, mt5.DEAL_TYPE_INTEREST]

@@ -9,6 +9,8 @@ from django.db.models import Q
 from django.utils.timezone import now
 from hypothesis.stateful import invariant
 
+from reconciliation.services import cycles
+from reconciliation.states import Status, Trigger
 from tests.model.floor import PRICES
 from tests.model.world import World
 from tests.model.worst import Rules, worst
@@ -46,6 +48,7 @@ class Judged(World):
             return
         # An order that waited may have filled at a better price, which nobody can know yet: of that it assumes a move.
         (_, least), counted = self._worst(less=BETTER), self._counted()
+        least -= self.charged  # until the next look, it may hide behind what was paid in
         assert counted is None or counted >= least - CENTS, f"counted {counted}, and it may be {least}"
 
     def settle(self) -> None:
@@ -94,6 +97,28 @@ class Judged(World):
         assert counted >= least - CENTS
         if not truth["working"] and not lost.exists():
             assert counted <= least + len(truth["positions"]) * CENTS + CENTS, f"{counted} is counted, of {least}"
+        self.end()
+
+    def end(self) -> None:
+        """Close all there is, and let the gate, our books and the broker's say the same to the cent."""
+        own = TradeLedger.objects.filter(account=self.account)
+        if own.filter(delivery__in=[Delivery.UNKNOWN, Delivery.SENDING]).exists():
+            return
+        self.flatten()
+        self.settle()
+        truth = self.paper.truth()
+        assert not [*truth["positions"], *truth["working"]], truth
+        assert not self.held().exists(), list(self.held())
+        assert not own.exclude(reserved=0).exists()
+        assert not own.open().exists(), list(own.open())
+        outcome = cycles.run(account_id=self.account.pk, trigger=Trigger.CLOCK, at=now())
+        assert outcome.status == Status.CLEAN, outcome
+        lost = max(Decimal(0), self.start + self.paid - Decimal(truth["equity"]).scaleb(-8))
+        found = headroom.read(user=self.account.user, account=self.account, symbol="EURUSD", at=now())
+        used = {each.name: each.used for each in found.checks}
+        assert not found.missing, found
+        for name, exact in {"DAILY_LOSS": lost, "POSITION_SIZE": 0, "POSITION_COUNT": 0, "MARGIN": 0}.items():
+            assert used[name] == exact, f"{name}: {used[name]}, and it is {exact}"
 
     def _waits(self, row: dict[str, Any]) -> tuple[Decimal | None, Decimal | None]:
         """Return the limit and the trigger of a waiting order. A trigger that was touched stays in our books."""
@@ -108,7 +133,9 @@ class Judged(World):
     def _worst(self, less: Decimal = Decimal(0)) -> tuple[Decimal, Decimal]:
         bid, ask = PRICES[self.price]
         bound = Rules(settings.GAP_ALLOWANCE, (settings.UNSTOPPED_MOVE or 1) * (1 - less))
-        return worst(self.paper.truth(), start=self.start, bid=bid, ask=ask, is_netting=self.is_netting, rules=bound)
+        return worst(
+            self.paper.truth(), start=self.start + self.paid, bid=bid, ask=ask, is_netting=self.is_netting, rules=bound
+        )
 
     def _counted(self) -> Decimal | None:
         found = headroom.read(user=self.account.user, account=self.account, symbol="EURUSD", at=now())

@@ -31,7 +31,7 @@ from tests.model.floor import TESTER, numbers
 from tests.model.judged import Judged
 from tests.model.world import stops_of
 from trading.models import SweepRun
-from trading.services import cancels, changes, closes, orders, sweeping, terms, watch
+from trading.services import cancels, changes, closes, orders, sweeping, terms
 from trading.states import Delivery, OrderType, Side, SweepState, TimeInForce
 from trading.types import OrderIntent
 
@@ -57,7 +57,9 @@ class Standing(Judged):
         self.blind_until = self.ends_at = 0.0
         self.proven: set[int] = set()
         self.excused: set[str] = set()
-        watch.look(account_id=self.account.pk, at=now())
+        self.paid, self.reconciled = Decimal(0), 0
+        self.watch()
+        self.reconcile()
         self.start = Decimal(self.paper.truth()["equity"]).scaleb(-8)
         for side, quantity, stop in first:
             self.trade(side=side, quantity=quantity, stop=stop, goal=None, how="execute", fault=("", False))

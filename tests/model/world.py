@@ -14,7 +14,9 @@ from django.utils.timezone import now
 from hypothesis.stateful import rule
 
 from nexus.core.errors import NexusError
-from tests.model.draws import FAULTS, Fault, lots, maybe_far, sides
+from reconciliation.services import cycles
+from reconciliation.states import Trigger
+from tests.model.draws import EARNED, FAULTS, PAID_IN, Fault, amounts, lots, maybe_far, sides
 from tests.model.floor import LATE_S, PRICES, Floor, numbers
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.books import Plan
@@ -68,6 +70,15 @@ class World(Floor):
             self.paper.control.manual_close(self.paper.login, self.one(which, held)["ticket"])
             self._surprise()
 
+    @rule(amount=amounts, kind=st.sampled_from([*PAID_IN, *PAID_IN, *EARNED]))
+    def pay(self, amount: Decimal, kind: int) -> None:
+        """Let money move without a trade: paid in or out, lent, or charged and earned."""
+        self.paper.control.balance(self.paper.login, str(amount), kind)
+        if kind in PAID_IN:
+            self.paid += amount
+        else:
+            self.charged += max(Decimal(0), -amount)
+
     def restart(self) -> None:
         """Let the gateway be started anew, with the journal that it has."""
         self.paper.restart()
@@ -85,6 +96,15 @@ class World(Floor):
                     broker.carry_out(books, Plan(working=replace(order, expires_us=broker.now_us + 1000)))
         time.sleep(0.002)
 
+    def reconcile(self) -> None:
+        """Be the reconciliation: it may find what is on its way, and calls nothing of it a difference."""
+        if time.monotonic() < self.blind_until or self.reconciled > 1:
+            return  # what is on its way is left out three times in a row, and counts from then on
+        self.reconciled += 1
+        outcome = cycles.run(account_id=self.account.pk, trigger=Trigger.CLOCK, at=now())
+        assert not outcome.discrepancy_usd, outcome
+        assert not outcome.is_unvalued, outcome
+
     def let_lists_come(self) -> None:
         """Wait until the terminal shows what there is."""
         time.sleep(self.late_s)
@@ -92,6 +112,7 @@ class World(Floor):
     @rule()
     def watch(self) -> None:
         """Be the watcher once."""
+        self.charged = Decimal(0)
         watch.look(account_id=self.account.pk, at=now())
 
     def find(self) -> None:
