@@ -20,6 +20,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any]]] = {
     "pipe cut, not arrived": ("pipe_cut", {"point": "during", "executed": False}),
     "pipe cut, arrived": ("pipe_cut", {"point": "during", "executed": True}),
     "pipe cut after": ("pipe_cut", {"point": "after"}),
+    "without its stops": ("stops_dropped", {}),
     "in part": ("partial", {"volume": "0.01"}),
 }
 # What happens to a request, and whether what became of it is asked for at once: most go well, as what comes after one
@@ -27,6 +28,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any]]] = {
 faults = st.tuples(st.sampled_from([""] * len(FAULTS) * 2 + sorted(FAULTS)), st.sampled_from([True, True, False]))
 Fault = tuple[str, bool]
 RARE = ["flatten", "sweep", "ease", "ease", "restart", "let_lists_come", "find", "dispatch", "end_day", "reconcile"]
+STRANGE = ["trade", "trade", "restop", "restop", "close", "rest", "reterm", "cancel"]
 PUT = ["execute", "execute", "accept"]
 kinds = st.sampled_from([OrderType.LIMIT, OrderType.LIMIT, OrderType.STOP, OrderType.STOP_LIMIT])
 lives = st.sampled_from([TimeInForce.GTC, TimeInForce.GTC, TimeInForce.DAY, TimeInForce.GTD])

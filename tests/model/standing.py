@@ -16,7 +16,6 @@ from tests.model.draws import (
     LATE_S,
     PUT,
     RARE,
-    WITHIN,
     Fault,
     faults,
     kinds,
@@ -57,7 +56,8 @@ class Standing(Judged):
         self.blind_until = self.ends_at = 0.0
         self.proven: set[int] = set()
         self.excused: set[str] = set()
-        self.paid, self.reconciled = Decimal(0), 0
+        self.paid = self.given_back = Decimal(0)
+        self.reconciled = 0
         self.watch()
         self.reconcile()
         self.start = Decimal(self.paper.truth()["equity"]).scaleb(-8)
@@ -92,7 +92,7 @@ class Standing(Judged):
         fault: Fault,
     ) -> None:
         """Place an order that waits for its price, or until its end."""
-        prices = self._resting(kind, side, away, stop)
+        prices = self.resting(kind, side, away, stop)
         end = (now() + timedelta(seconds=2)).replace(microsecond=0) if life is TimeInForce.GTD else None
         intent = OrderIntent(
             "EURUSD", side, quantity, order_type=kind, expires_at=end, time_in_force=life, **prices
@@ -147,7 +147,7 @@ class Standing(Judged):
         order = self.one(which, waiting)
         if order is not None:
             side, kind = Side(order.side), OrderType(order.order_type)
-            wanted = self._resting(kind, side, away, stop)
+            wanted = self.resting(kind, side, away, stop)
             if away is None:
                 stands = order.limit_price or order.stop_price
                 wanted = {"stop_loss": stops_of(side, stands, stop, None)["stop_loss"]}
@@ -185,15 +185,3 @@ class Standing(Judged):
     def do_rarely(self, what: str) -> None:
         """Do what is not done at every turn."""
         getattr(self, what)()
-
-    # how it is done
-
-    def _resting(self, kind: OrderType, side: Side, away: Decimal | None, stop: Decimal | None) -> dict[str, Any]:
-        """Return the prices of an order that waits so far away: a limit for a better price, a trigger for a worse."""
-        here, way = self._closing(side), side.direction * (away or Decimal(0))
-        prices = {"limit_price": here - way} if kind is OrderType.LIMIT else {"stop_price": here + way}
-        if kind is OrderType.STOP_LIMIT:
-            prices["limit_price"] = here + way - side.direction * WITHIN
-        entry = prices.get("limit_price", prices.get("stop_price"))
-        assert entry is not None
-        return prices | {"stop_loss": stops_of(side, entry, stop, None)["stop_loss"]}

@@ -1,6 +1,7 @@
 """The world of what stands: a stranger at the terminal, a gateway that is started anew, lists that come late, time."""
 
 import contextlib
+import inspect
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,14 +17,32 @@ from hypothesis.stateful import rule
 from nexus.core.errors import NexusError
 from reconciliation.services import cycles
 from reconciliation.states import Trigger
-from tests.model.draws import EARNED, FAULTS, PAID_IN, Fault, amounts, lots, maybe_far, sides
+from tests.model.draws import (
+    EARNED,
+    FAULTS,
+    PAID_IN,
+    STRANGE,
+    WITHIN,
+    Fault,
+    amounts,
+    kinds,
+    lots,
+    maybe_far,
+    near,
+    sides,
+)
 from tests.model.floor import LATE_S, PRICES, Floor, numbers
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.books import Plan
-from trading.models import ChangeRequest, TradeLedger
+from trading.models import ChangeRequest, Fill, TradeLedger
 from trading.services import cancels, changes, protection, terms, watch
 from trading.services.changes import IN_FLIGHT
-from trading.states import Delivery, Side
+from trading.states import Delivery, OrderType, Side
+
+KINDS_OF_MT5 = {
+    OrderType.LIMIT: mt5.ORDER_TYPE_BUY_LIMIT, OrderType.STOP: mt5.ORDER_TYPE_BUY_STOP,
+    OrderType.STOP_LIMIT: mt5.ORDER_TYPE_BUY_STOP_LIMIT,
+}  # fmt: skip
 
 
 class World(Floor):
@@ -36,14 +55,14 @@ class World(Floor):
             self.move(price)
 
     @rule(
-        how=st.sampled_from(["trade", "restop", "close"]), which=numbers, side=sides, quantity=lots, stop=maybe_far,
-        goal=maybe_far,
+        how=st.sampled_from(STRANGE), which=numbers, side=sides, quantity=lots, stop=maybe_far, goal=maybe_far,
+        kind=kinds, away=near,
     )  # fmt: skip
     def act_strangely(self, how: str, **words: Any) -> None:
         """Do something at the terminal as somebody else."""
-        wanted = {"trade": ["side", "quantity", "stop"], "restop": ["which", "stop", "goal"], "close": ["which"]}[how]
         if self.is_shared:
-            getattr(self, f"{how}_strangely")(**{name: words[name] for name in wanted})
+            done = getattr(self, f"{how}_strangely")
+            done(**{name: words[name] for name in inspect.signature(done).parameters})
 
     def trade_strangely(self, side: Side, quantity: Decimal, stop: Decimal | None) -> None:
         """Trade at the terminal as somebody else."""
@@ -63,6 +82,32 @@ class World(Floor):
             self.paper.control.manual_modify(self.paper.login, row["ticket"], **found)
             self._surprise()
 
+    def rest_strangely(
+        self, side: Side, quantity: Decimal, kind: OrderType, away: Decimal, stop: Decimal | None
+    ) -> None:
+        """Let an order wait as somebody else."""
+        row = KINDS_OF_MT5[kind] + (0 if side is Side.BUY else 1)
+        words = self._as_mt5(self.resting(kind, side, away, stop))
+        self.paper.control.manual_order(self.paper.login, "EURUSD", row, str(quantity), **words)
+        self._surprise()
+
+    def reterm_strangely(self, which: int, away: Decimal, stop: Decimal | None) -> None:
+        """Change the terms of a waiting order at the terminal as somebody else."""
+        row = self.one(which, self._waiting())
+        if row:
+            kind = next(name for name, first in KINDS_OF_MT5.items() if row["type"] in (first, first + 1))
+            side = Side.SELL if row["type"] % 2 else Side.BUY
+            words = self._as_mt5(self.resting(kind, side, away, stop))
+            self.paper.control.manual_modify(self.paper.login, row["ticket"], **words)
+            self._surprise()
+
+    def cancel_strangely(self, which: int) -> None:
+        """Cancel a waiting order at the terminal as somebody else."""
+        row = self.one(which, self._waiting())
+        if row:
+            self.paper.control.manual_cancel(self.paper.login, row["ticket"])
+            self._surprise()
+
     def close_strangely(self, which: int) -> None:
         """Close at the terminal as somebody else."""
         held = self.paper.truth()["positions"]
@@ -78,6 +123,22 @@ class World(Floor):
             self.paid += amount
         else:
             self.charged += max(Decimal(0), -amount)
+
+    @rule(which=numbers)
+    def take_back(self, which: int) -> None:
+        """Let the broker cancel a deal that is in our books, unless another one rests on it.
+
+        A loss that is given back is paid in, and stays one of the day.
+        """
+        canceled = self.paper.truth()["canceled"]
+        booked = {*Fill.objects.filter(account=self.account).values_list("venue_fill_id", flat=True)}
+        deals = (each for each in self.paper.deals() if each["ticket"] not in canceled)
+        deal = self.one(which, [each for each in deals if str(each["ticket"]) in booked])
+        if deal is not None:
+            with contextlib.suppress(ValueError):
+                self.paper.control.cancel_deal(self.paper.login, deal["ticket"])
+                self.given_back += max(Decimal(0), -Decimal(deal["profit"]).scaleb(-8))
+                self._surprise()
 
     def restart(self) -> None:
         """Let the gateway be started anew, with the journal that it has."""
@@ -163,6 +224,24 @@ class World(Floor):
         """Nobody can know what somebody else does before it is listed."""
         if self.late:
             self.blind_until = time.monotonic() + LATE_S
+
+    def resting(self, kind: OrderType, side: Side, away: Decimal | None, stop: Decimal | None) -> dict[str, Any]:
+        """Return the prices of an order that waits so far away: a limit for a better price, a trigger for a worse."""
+        here, way = self._closing(side), side.direction * (away or Decimal(0))
+        prices = {"limit_price": here - way} if kind is OrderType.LIMIT else {"stop_price": here + way}
+        if kind is OrderType.STOP_LIMIT:
+            prices["limit_price"] = here + way - side.direction * WITHIN
+        entry = prices.get("limit_price", prices.get("stop_price"))
+        assert entry is not None
+        return prices | {"stop_loss": stops_of(side, entry, stop, None)["stop_loss"]}
+
+    def _as_mt5(self, prices: dict[str, Any]) -> dict[str, str]:
+        limit, trigger = prices.get("limit_price"), prices.get("stop_price")
+        words = {"price": trigger or limit, "stoplimit": limit if trigger else None, "sl": prices["stop_loss"]}
+        return {name: str(price or 0) for name, price in words.items()}
+
+    def _waiting(self) -> list[dict[str, Any]]:
+        return [row for row in self.paper.truth()["working"] if row["price"]]
 
     def _closing(self, side: Side) -> Decimal:
         """Return the price at which what was done on a side is closed now."""
