@@ -31,33 +31,46 @@ class Judged(World):
 
     def always(self) -> None:
         """Hold what always holds, but for a deal that was taken back: until somebody looks, nobody knows."""
-        told = Fill.objects.filter(account=self.account, kind=FillKind.BUST).values_list("reverses", flat=True)
-        if {str(ticket) for ticket in self.paper.truth()["canceled"]} <= {*told}:
-            super().always()
+        for _ in self.each_desk():
+            told = Fill.objects.filter(account=self.account, kind=FillKind.BUST).values_list("reverses", flat=True)
+            if {str(ticket) for ticket in self.paper.truth()["canceled"]} <= {*told}:
+                super().always()
 
     @invariant()
     def nothing_turns_around(self) -> None:
         """What only reduces has opened nothing, at the broker."""
-        marks = {ids.magic(name) for name in {*self._reducing()} - self.excused}
         opening = (mt5.DEAL_ENTRY_IN, mt5.DEAL_ENTRY_INOUT)
-        wrong = [
-            each
-            for each in self.paper.deals()
-            if each["magic"] in marks and each["entry"] in opening and each["reason"] == mt5.DEAL_REASON_EXPERT
-        ]
-        assert not wrong, str([tuple(each.values()) for each in self.paper.deals()])
+        for _ in self.each_desk():
+            marks = {ids.magic(name) for name in {*self._reducing()} - self.excused}
+            wrong = [
+                each
+                for each in self.paper.deals()
+                if each["magic"] in marks and each["entry"] in opening and each["reason"] == mt5.DEAL_REASON_EXPERT
+            ]
+            assert not wrong, str([tuple(each.values()) for each in self.paper.deals()])
 
     @invariant()
     def the_worst_is_counted(self) -> None:
-        """The gate counts no less than what the broker's own books may lose."""
-        if time.monotonic() < self.blind_until:
-            return
-        # An order that waited may have filled at a better price, which nobody can know yet: of that it assumes a move.
-        (_, least), counted = self._worst(less=BETTER), self._counted()
-        least -= self.charged  # until the next look, it may hide behind what was paid in
-        assert counted is None or counted >= least - CENTS, f"counted {counted}, and it may be {least}"
+        """The gate counts no less than what the brokers' own books may lose, on all accounts of a user."""
+        for _ in self.each_desk():
+            # An order that waited may have filled at a better price, which nobody can know yet: of that it assumes a
+            # move. And until the next look, what was charged may hide behind what was paid in.
+            own = self.account.user_id
+            least = sum(self.everywhere(lambda: self._worst(less=BETTER)[1] - self.charged, of=own))
+            is_blind = time.monotonic() < max(self.everywhere(lambda: self.blind_until, of=own))
+            counted = self._counted()
+            is_counted = is_blind or counted is None or counted >= least - CENTS
+            assert is_counted, f"counted {counted}, and it may be {least}"
 
     def settle(self) -> None:
+        """Let everything come to its end, everywhere."""
+        for _ in self.each_desk():
+            self.settle_here()
+        self.wait_for_belief()
+        for _ in self.each_desk():
+            self.watch()
+
+    def settle_here(self) -> None:
         """Let lists come, and ask until nothing is open any more that only waits for an answer."""
         self.dispatch()
         self.find()
@@ -75,10 +88,17 @@ class Judged(World):
         self.watch()
 
     def compare(self) -> None:
+        """Compare everything, then let it end."""
+        for _ in self.each_desk():
+            self.compare_here()
+        for _ in self.each_desk():
+            self.compare_figures()
+        if not any(self.everywhere(lambda: self._lost().exists())):
+            self.end()
+
+    def compare_here(self) -> None:
         """Compare our books with the broker's: positions and their stops, waiting orders and theirs."""
-        truth = self.paper.truth()
-        own = TradeLedger.objects.filter(account=self.account)
-        lost = own.filter(delivery__in=[Delivery.UNKNOWN, Delivery.SENDING])
+        truth, own, lost = self.paper.truth(), TradeLedger.objects.filter(account=self.account), self._lost()
         assert self.is_shared or not lost.exists(), list(lost)  # beside a stranger's trades nothing is proven absent
         assert not own.filter(late_fill=True).exists(), "something was called absent while it was on its way"
         ours = {int(each.venue_position_id): (each.quantity, each.stop_loss, each.take_profit) for each in self.held()}
@@ -99,33 +119,50 @@ class Judged(World):
         assert not changing.exists(), list(changing)
         sweeps = SweepRun.objects.filter(account=self.account, state=SweepState.RUNNING)
         assert lost.exists() or not sweeps.exists(), [(each.detail, each.left) for each in sweeps]
-        counted, (least, _) = self._counted(), self._worst(back=self.given_back)
+
+    def compare_figures(self) -> None:
+        """Hold what the gate counts of a user against what may be lost: no less, and no more."""
+        counted = self._counted()
+        own = self.account.user_id
+        least = sum(self.everywhere(lambda: self._worst(back=self.given_back)[0], of=own))
         assert counted is not None, "nobody knows"
         assert counted >= least - CENTS
-        if not truth["working"] and not lost.exists():
-            assert counted <= least + len(truth["positions"]) * CENTS + CENTS, f"{counted} is counted, of {least}"
-        self.end()
+        is_quiet = not any(self.everywhere(lambda: self._lost().exists() or self.paper.truth()["working"], of=own))
+        if is_quiet:
+            pieces = sum(self.everywhere(lambda: len(self.paper.truth()["positions"]) + 1, of=own))
+            assert counted <= least + pieces * CENTS, f"{counted} is counted, of {least}"
 
     def end(self) -> None:
         """Close all there is, and let the gate, our books and the broker's say the same to the cent."""
-        own = TradeLedger.objects.filter(account=self.account)
-        if own.filter(delivery__in=[Delivery.UNKNOWN, Delivery.SENDING]).exists():
-            return
-        self.flatten()
+        for _ in self.each_desk():
+            self.flatten()
         self.settle()
-        truth = self.paper.truth()
+        for _ in self.each_desk():
+            self._is_over()
+        for _ in self.each_desk():
+            lost = sum(self.everywhere(self._lost_today, of=self.account.user_id))
+            found = headroom.read(user=self.account.user, account=self.account, symbol="EURUSD", at=now())
+            used = {each.name: each.used for each in found.checks}
+            assert not found.missing, found
+            for name, exact in {"DAILY_LOSS": lost, "POSITION_SIZE": 0, "POSITION_COUNT": 0, "MARGIN": 0}.items():
+                assert used[name] == exact, f"{name}: {used[name]}, and it is {exact}"
+
+    def _lost_today(self) -> Decimal:
+        equity = Decimal(self.paper.truth()["equity"]).scaleb(-8)
+        return max(Decimal(0), self.start + self.paid + self.given_back - equity)
+
+    def _is_over(self) -> None:
+        truth, own = self.paper.truth(), TradeLedger.objects.filter(account=self.account)
         assert not [*truth["positions"], *truth["working"]], truth
         assert not self.held().exists(), list(self.held())
         assert not own.exclude(reserved=0).exists()
         assert not own.open().exists(), list(own.open())
         outcome = cycles.run(account_id=self.account.pk, trigger=Trigger.CLOCK, at=now())
         assert outcome.status == Status.CLEAN, outcome
-        lost = max(Decimal(0), self.start + self.paid + self.given_back - Decimal(truth["equity"]).scaleb(-8))
-        found = headroom.read(user=self.account.user, account=self.account, symbol="EURUSD", at=now())
-        used = {each.name: each.used for each in found.checks}
-        assert not found.missing, found
-        for name, exact in {"DAILY_LOSS": lost, "POSITION_SIZE": 0, "POSITION_COUNT": 0, "MARGIN": 0}.items():
-            assert used[name] == exact, f"{name}: {used[name]}, and it is {exact}"
+
+    def _lost(self) -> Any:
+        own = TradeLedger.objects.filter(account=self.account)
+        return own.filter(delivery__in=[Delivery.UNKNOWN, Delivery.SENDING])
 
     def _waits(self, row: dict[str, Any]) -> tuple[Decimal | None, Decimal | None]:
         """Return the limit and the trigger of a waiting order. A trigger that was touched stays in our books."""

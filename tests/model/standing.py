@@ -1,7 +1,6 @@
 """The machine of what stands: positions netted or not, their stops, waiting orders, lists that come late, FLATTEN."""
 
 import time
-from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,6 +11,7 @@ from hypothesis.stateful import initialize, rule
 
 from risk.states import ControlScope, StopLevel, Sweep
 from tests import stops
+from tests.factories.accounts import UserFactory
 from tests.model.draws import (
     LATE_S,
     PUT,
@@ -39,28 +39,26 @@ class Standing(Judged):
     """What people do with one account of either kind, and with its stop switch."""
 
     @initialize(
-        is_netting=st.booleans(), is_shared=st.booleans(),
+        is_netting=st.booleans(), is_shared=st.booleans(), beside=st.sampled_from(["", "", "mine", "another's"]),
         late=st.sets(st.sampled_from(["orders", "positions", "history"])),
         first=st.lists(st.tuples(sides, lots, maybe_far), max_size=3),
     )  # fmt: skip
     def open_the_floor(
-        self, is_netting: bool, is_shared: bool, late: set[str], first: list[tuple[Side, Decimal, Decimal | None]]
-    ) -> None:
-        """Begin. Takes: whether somebody else trades on the account; what the terminal lists late; first trades."""
+        self, is_netting: bool, is_shared: bool, beside: str, late: set[str],
+        first: list[tuple[Side, Decimal, Decimal | None]],
+    ) -> None:  # fmt: skip
+        """Begin. Takes: whether somebody else trades on the account; who has one `beside` it, of the other kind; what
+        the terminal lists late; first trades.
+        """
+        self.is_shared, self.late, self.late_s = is_shared, late, LATE_S if late else 0.0
+        self.desks: list[dict[str, Any]] = []
         self.open_up(netting=is_netting)
-        self.is_netting, self.is_shared, self.late = is_netting, is_shared, late
-        broker = self.paper.control._broker
-        delays: Any = {f"{name}_delay_ms": round(LATE_S * 1000) for name in late}
-        broker.profile = replace(broker.profile, **delays)
-        self.late_s = LATE_S if late else 0.0
-        self.blind_until = self.ends_at = 0.0
-        self.proven: set[int] = set()
-        self.excused: set[str] = set()
-        self.paid = self.given_back = Decimal(0)
-        self.reconciled = 0
-        self.watch()
-        self.reconcile()
-        self.start = Decimal(self.paper.truth()["equity"]).scaleb(-8)
+        self.open_desk(is_netting=is_netting)
+        if beside:
+            user_id = self.account.user_id if beside == "mine" else UserFactory.create().pk
+            self.sit(0)
+            self.open_account(user_id, netting=not is_netting)
+            self.open_desk(is_netting=not is_netting)
         for side, quantity, stop in first:
             self.trade(side=side, quantity=quantity, stop=stop, goal=None, how="execute", fault=("", False))
 

@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -17,6 +17,7 @@ from hypothesis.stateful import rule
 from nexus.core.errors import NexusError
 from reconciliation.services import cycles
 from reconciliation.states import Trigger
+from tests.model import draws
 from tests.model.draws import (
     EARNED,
     FAULTS,
@@ -45,8 +46,60 @@ KINDS_OF_MT5 = {
 }  # fmt: skip
 
 
+DESK = (
+    "paper", "account", "made", "quiet_from", "is_netting", "blind_until", "ends_at", "proven", "excused", "paid",
+    "given_back", "charged", "reconciled", "start",
+)  # fmt: skip
+
+
 class World(Floor):
     """One trader, one account of either kind, one broker behind a real gateway, and a stranger at its terminal."""
+
+    def open_desk(self, *, is_netting: bool) -> None:
+        """Be at the account that was opened last, of which nothing is known yet."""
+        self.is_netting = is_netting
+        broker = self.paper.control._broker
+        delays: Any = {f"{name}_delay_ms": round(draws.LATE_S * 1000) for name in self.late}
+        broker.profile = replace(broker.profile, **delays)
+        self.blind_until = self.ends_at = 0.0
+        self.proven: set[int] = set()
+        self.excused: set[str] = set()
+        self.paid = self.given_back = Decimal(0)
+        self.reconciled = 0
+        self.watch()
+        self.reconcile()
+        self.start = Decimal(self.paper.truth()["equity"]).scaleb(-8)
+        self.seat = len(self.desks)
+        self.desks.append({})
+
+    def sit(self, number: int) -> None:
+        """Be at another account."""
+        self.desks[self.seat] = {name: getattr(self, name) for name in DESK}
+        self.seat = number
+        self.__dict__.update(self.desks[number])
+
+    def everywhere(self, said: Callable[[], Any], *, of: int | None = None) -> list[Any]:
+        """Return what is said of every account, or of every one of a user."""
+        return [said() for _ in self.each_desk() if of in (None, self.account.user_id)]
+
+    def each_desk(self) -> Iterator[None]:
+        """Be at every account in turn."""
+        back = self.seat
+        for number in range(len(self.desks)):
+            self.sit(number)
+            yield
+        self.sit(back)
+
+    @rule()
+    def turn(self) -> None:
+        """Go on at another account, if there is one."""
+        self.sit((self.seat + 1) % len(self.desks))
+
+    def quote(self) -> None:
+        """Quote the price that it is at, with every broker."""
+        others = [desk["paper"] for number, desk in enumerate(self.desks) if desk and number != self.seat]
+        for paper in (self.paper, *others):
+            paper.quote("EURUSD", *PRICES[self.price])
 
     @rule(prices=st.lists(st.sampled_from(sorted(PRICES)), min_size=1, max_size=2))
     def move_on(self, prices: list[str]) -> None:
