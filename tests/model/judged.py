@@ -11,6 +11,7 @@ from hypothesis.stateful import invariant
 
 from reconciliation.services import cycles
 from reconciliation.states import Status, Trigger
+from tests.model.draws import LATE_S
 from tests.model.floor import PRICES
 from tests.model.world import World
 from tests.model.worst import Rules, worst
@@ -54,9 +55,9 @@ class Judged(World):
         """The gate counts no less than what the brokers' own books may lose, on all accounts of a user."""
         for _ in self.each_desk():
             # An order that waited may have filled at a better price, which nobody can know yet: of that it assumes a
-            # move. And until the next look, what was charged may hide behind what was paid in.
+            # move.
             own = self.account.user_id
-            least = sum(self.everywhere(lambda: self._worst(less=BETTER)[1] - self.charged, of=own))
+            least = sum(self.everywhere(lambda: self._worst(less=BETTER)[1] - self._hidden(), of=own))
             is_blind = time.monotonic() < max(self.everywhere(lambda: self.blind_until, of=own))
             counted = self._counted()
             is_counted = is_blind or counted is None or counted >= least - CENTS
@@ -159,6 +160,19 @@ class Judged(World):
         assert not own.open().exists(), list(own.open())
         outcome = cycles.run(account_id=self.account.pk, trigger=Trigger.CLOCK, at=now())
         assert outcome.status == Status.CLEAN, outcome
+
+    def _hidden(self) -> Decimal:
+        """Return what may hide until the next look behind what was paid in: what was charged, and what was lost where
+        something was opened and closed since, or where a late list shows as held what is closed.
+        """
+        booked = {*Fill.objects.filter(account=self.account).values_list("venue_fill_id", flat=True)}
+        new = [each for each in self.paper.deals() if str(each["ticket"]) not in booked]
+        opened = {each["position_id"] for each in new if each["entry"] != mt5.DEAL_ENTRY_OUT}
+        shown_at = self.paper.control.now_us - round(LATE_S * 1_000_000) if "positions" in self.late else 0
+        lost = sum(
+            max(0, -each["profit"]) for each in new if each["position_id"] in opened or 0 < shown_at < each["time_us"]
+        )
+        return min(self.untold, self.charged + Decimal(lost).scaleb(-8))
 
     def _lost(self) -> Any:
         own = TradeLedger.objects.filter(account=self.account)

@@ -48,7 +48,7 @@ KINDS_OF_MT5 = {
 
 DESK = (
     "paper", "account", "made", "quiet_from", "is_netting", "blind_until", "ends_at", "proven", "excused", "paid",
-    "given_back", "charged", "reconciled", "start",
+    "given_back", "charged", "untold", "reconciled", "start",
 )  # fmt: skip
 
 
@@ -174,6 +174,7 @@ class World(Floor):
         self.paper.control.balance(self.paper.login, str(amount), kind)
         if kind in PAID_IN:
             self.paid += amount
+            self.untold += max(Decimal(0), amount)
         else:
             self.charged += max(Decimal(0), -amount)
 
@@ -190,7 +191,9 @@ class World(Floor):
         if deal is not None:
             with contextlib.suppress(ValueError):
                 self.paper.control.cancel_deal(self.paper.login, deal["ticket"])
-                self.given_back += max(Decimal(0), -Decimal(deal["profit"]).scaleb(-8))
+                back = max(Decimal(0), -Decimal(deal["profit"]).scaleb(-8))
+                self.given_back += back
+                self.untold += back
                 self._surprise()
 
     def restart(self) -> None:
@@ -226,7 +229,7 @@ class World(Floor):
     @rule()
     def watch(self) -> None:
         """Be the watcher once."""
-        self.charged = Decimal(0)
+        self.charged = self.untold = Decimal(0)
         watch.look(account_id=self.account.pk, at=now())
 
     def find(self) -> None:
