@@ -27,7 +27,20 @@ FAULTS: dict[str, tuple[str, dict[str, Any]]] = {
 # of which nobody knows is refused.
 faults = st.tuples(st.sampled_from([""] * len(FAULTS) * 2 + sorted(FAULTS)), st.sampled_from([True, True, False]))
 Fault = tuple[str, bool]
-RARE = ["flatten", "sweep", "ease", "ease", "restart", "let_lists_come", "find", "dispatch", "end_day", "reconcile"]
+RARE = [
+    "flatten",
+    "sweep",
+    "ease",
+    "ease",
+    "restart",
+    "let_lists_come",
+    "find",
+    "dispatch",
+    "end_day",
+    "reconcile",
+    "charge_night",
+    "flatten_all",
+]
 STRANGE = ["trade", "trade", "restop", "restop", "close", "rest", "reterm", "cancel"]
 PUT = ["execute", "execute", "accept"]
 kinds = st.sampled_from([OrderType.LIMIT, OrderType.LIMIT, OrderType.STOP, OrderType.STOP_LIMIT])
@@ -37,6 +50,7 @@ sides = st.sampled_from(Side)
 lots = st.sampled_from([Decimal(each) for each in ("0.01", "0.02", "0.05", "0.5")])
 # How far from the price: hit by the next move, by the one after it, by none.
 far = st.sampled_from([Decimal(each) for each in ("0.0030", "0.0150", "0.0500")])
+depths = st.sampled_from(["0", "0", "0", "0.01"])  # lots that a quote offers, without an end or few
 near = st.sampled_from([Decimal(each) for each in ("0.0010", "0.0030", "0.0050")])  # within the collar
 maybe_far = st.none() | far
 named = st.sets(st.sampled_from(["stop_loss", "take_profit"]), min_size=1)

@@ -41,10 +41,11 @@ class Standing(Judged):
     @initialize(
         is_netting=st.booleans(), is_shared=st.booleans(), beside=st.sampled_from(["", "", "mine", "another's"]),
         late=st.sets(st.sampled_from(["orders", "positions", "history"])),
+        commission=st.sampled_from(["0", "7"]),
         first=st.lists(st.tuples(sides, lots, maybe_far), max_size=3),
     )  # fmt: skip
     def open_the_floor(
-        self, is_netting: bool, is_shared: bool, beside: str, late: set[str],
+        self, is_netting: bool, is_shared: bool, beside: str, late: set[str], commission: str,
         first: list[tuple[Side, Decimal, Decimal | None]],
     ) -> None:  # fmt: skip
         """Begin. Takes: whether somebody else trades on the account; who has one `beside` it, of the other kind; what
@@ -52,12 +53,12 @@ class Standing(Judged):
         """
         self.is_shared, self.late, self.late_s = is_shared, late, LATE_S if late else 0.0
         self.desks: list[dict[str, Any]] = []
-        self.open_up(netting=is_netting)
+        self.open_up(netting=is_netting, commission=commission)
         self.open_desk(is_netting=is_netting)
         if beside:
             user_id = self.account.user_id if beside == "mine" else UserFactory.create().pk
             self.sit(0)
-            self.open_account(user_id, netting=not is_netting)
+            self.open_account(user_id, netting=not is_netting, commission=commission)
             self.open_desk(is_netting=not is_netting)
         for side, quantity, stop in first:
             self.trade(side=side, quantity=quantity, stop=stop, goal=None, how="execute", fault=("", False))
@@ -164,6 +165,11 @@ class Standing(Judged):
         stops.stop(scope=ControlScope.ACCOUNT, key=str(self.account.pk), sweep=Sweep.FLATTEN)
         self.sweep()
 
+    def flatten_all(self) -> None:
+        """Stop the user and have every account closed."""
+        stops.stop(scope=ControlScope.USER, key=str(self.account.user_id), sweep=Sweep.FLATTEN)
+        self.sweep()
+
     def sweep(self) -> None:
         """Be the worker of stops once."""
         with self._excused():
@@ -176,8 +182,9 @@ class Standing(Judged):
         self.proven |= {each.pk for each in proven}
 
     def ease(self) -> None:
-        """Ease the stop of the account."""
+        """Ease the stop of the account, and that of its user."""
         stops.put(StopLevel.ACTIVE, scope=ControlScope.ACCOUNT, key=str(self.account.pk))
+        stops.put(StopLevel.ACTIVE, scope=ControlScope.USER, key=str(self.account.user_id))
 
     @rule(what=st.sampled_from(RARE))
     def do_rarely(self, what: str) -> None:

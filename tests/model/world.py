@@ -26,6 +26,7 @@ from tests.model.draws import (
     WITHIN,
     Fault,
     amounts,
+    depths,
     kinds,
     lots,
     maybe_far,
@@ -95,17 +96,17 @@ class World(Floor):
         """Go on at another account, if there is one."""
         self.sit((self.seat + 1) % len(self.desks))
 
-    def quote(self) -> None:
+    def quote(self, depth: str = "0") -> None:
         """Quote the price that it is at, with every broker."""
         others = [desk["paper"] for number, desk in enumerate(self.desks) if desk and number != self.seat]
         for paper in (self.paper, *others):
-            paper.quote("EURUSD", *PRICES[self.price])
+            paper.control.tick("EURUSD", *PRICES[self.price], bid_vol=depth, ask_vol=depth)
 
-    @rule(prices=st.lists(st.sampled_from(sorted(PRICES)), min_size=1, max_size=2))
-    def move_on(self, prices: list[str]) -> None:
-        """Let the price move more often than all else, and there and back."""
-        for price in prices:
-            self.move(price)
+    @rule(prices=st.lists(st.sampled_from(sorted(PRICES)), min_size=1, max_size=2), depth=depths)
+    def move_on(self, prices: list[str], depth: str) -> None:
+        """Let the price move more often than all else, there and back, and with so many lots on offer."""
+        for self.price in prices:
+            self.quote(depth)
 
     @rule(
         how=st.sampled_from(STRANGE), which=numbers, side=sides, quantity=lots, stop=maybe_far, goal=maybe_far,
@@ -201,6 +202,11 @@ class World(Floor):
         self.paper.restart()
         self.quote()
         self.watch()
+
+    def charge_night(self) -> None:
+        """Let the broker charge a night on every position."""
+        with contextlib.suppress(ValueError):
+            self.paper.control.charge_swap(self.paper.login, amount="-1.23")
 
     def end_day(self) -> None:
         """Let the broker's day end, for orders that last no longer: without a midnight to wait for."""
