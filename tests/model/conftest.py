@@ -27,7 +27,9 @@ LISTED_WITHIN = timedelta(
 
 @pytest.fixture
 def run(floor: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Run a machine: `MODEL_EXAMPLES` asks for more of its lives; `MODEL_SEED` repeats those of a failure."""
+    """Run a machine: `MODEL_EXAMPLES` asks for more of its lives, `MODEL_STEPS` for longer ones; `MODEL_SEED` repeats
+    those of a failure.
+    """
     # After ten lives, five of six would be nearly the one before. That is for what takes no time.
     monkeypatch.setattr(ConjectureRunner, "generate_mutations_from", lambda *_: None)
     monkeypatch.setattr(session, "CLOCK_WAIT_S", 0)
@@ -52,8 +54,8 @@ def run(floor: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Callable
         run_state_machine_as_test(
             hypothesis.seed(seed)(machine),
             settings=hypothesis.settings(
-                max_examples=int(os.environ.get("MODEL_EXAMPLES", examples)), stateful_step_count=steps, deadline=None,
-                database=None, print_blob=True,
+                max_examples=int(os.environ.get("MODEL_EXAMPLES", examples)), deadline=None, database=None,
+                stateful_step_count=int(os.environ.get("MODEL_STEPS", steps)), print_blob=True,
                 phases=[hypothesis.Phase.generate],  # a clock flows: what is shrunk may no longer fail
                 suppress_health_check=list(hypothesis.HealthCheck),
             ),

@@ -23,6 +23,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any]]] = {
     "without its stops": ("stops_dropped", {}),
     "in part": ("partial", {"volume": "0.01"}),
 }
+LOST = ["lost on the way", "pipe cut before", "pipe cut, not arrived"]
 # What happens to a request, and whether what became of it is asked for at once: most go well, as what comes after one
 # of which nobody knows is refused.
 faults = st.tuples(st.sampled_from([""] * len(FAULTS) * 2 + sorted(FAULTS)), st.sampled_from([True, True, False]))

@@ -107,13 +107,10 @@ class Judged(World):
             each["identifier"]: (Decimal(each["volume"]).scaleb(-8) * (1 - 2 * each["type"]), *_levels(each))
             for each in truth["positions"]
         }
-        assert {
-            int(each.venue_order_id): (each.leaves, each.limit_price, each.stop_price, each.stop_loss)
-            for each in own.filter(delivery=Delivery.ACKED)
-        } == {
-            each["ticket"]: (Decimal(each["volume_current"]).scaleb(-8), *self._waits(each), _levels(each)[0])
-            for each in truth["working"]
-            if each["magic"]  # else it is somebody else's
+        waiting = {int(each.venue_order_id): each for each in own.filter(delivery=Delivery.ACKED)}
+        marked = {each["ticket"]: each for each in truth["working"] if each["magic"]}  # else it is somebody else's
+        assert {ticket: _terms(each) for ticket, each in waiting.items()} == {
+            ticket: _shown(each, waiting.get(ticket)) for ticket, each in marked.items()
         }
         changing = ChangeRequest.objects.filter(Q(order__account=self.account) | Q(position__account=self.account))
         changing = changing.filter(state__in=IN_FLIGHT).exclude(kind=ChangeKind.CANCEL)  # that is found with its order
@@ -127,7 +124,7 @@ class Judged(World):
         own = self.account.user_id
         least = sum(self.everywhere(lambda: self._worst(back=self.given_back)[0], of=own))
         assert counted is not None, "nobody knows"
-        assert counted >= least - CENTS
+        assert counted >= least - CENTS, f"{counted} is counted, of {least}"
         is_quiet = not any(self.everywhere(lambda: self._lost().exists() or self.paper.truth()["working"], of=own))
         if is_quiet:
             pieces = sum(self.everywhere(lambda: len(self.paper.truth()["positions"]) + 1, of=own))
@@ -178,16 +175,6 @@ class Judged(World):
         own = TradeLedger.objects.filter(account=self.account)
         return own.filter(delivery__in=[Delivery.UNKNOWN, Delivery.SENDING])
 
-    def _waits(self, row: dict[str, Any]) -> tuple[Decimal | None, Decimal | None]:
-        """Return the limit and the trigger of a waiting order. A trigger that was touched stays in our books."""
-        price, kind = _level(row["price"]), row["type"]
-        if kind in STOP_LIMITS:
-            return _level(row["stoplimit"]), price
-        if kind in STOPS:
-            return None, price
-        ours = TradeLedger.objects.get(account=self.account, venue_order_id=str(row["ticket"]))
-        return price, ours.stop_price
-
     def _worst(self, less: Decimal = Decimal(0), back: Decimal = Decimal(0)) -> tuple[Decimal, Decimal]:
         bid, ask = PRICES[self.price]
         bound = Rules(settings.GAP_ALLOWANCE, (settings.UNSTOPPED_MOVE or 1) * (1 - less))
@@ -206,3 +193,20 @@ def _levels(row: dict[str, Any]) -> tuple[Decimal | None, Decimal | None]:
 
 def _level(points: int) -> Decimal | None:
     return Decimal(points).scaleb(-5) if points else None
+
+
+def _terms(order: TradeLedger) -> tuple[Decimal | None, ...]:
+    return order.leaves, order.limit_price, order.stop_price, order.stop_loss
+
+
+def _shown(row: dict[str, Any], ours: TradeLedger | None) -> tuple[Decimal | None, ...]:
+    """Return the terms of a waiting order at the broker. A trigger that was touched stays in our books, and so does a
+    stop that somebody has taken away: it is still wanted.
+    """
+    limit, trigger = _level(row["price"]), None if ours is None else ours.stop_price
+    if row["type"] in STOP_LIMITS:
+        limit, trigger = _level(row["stoplimit"]), limit
+    elif row["type"] in STOPS:
+        limit, trigger = None, limit
+    stop = _level(row["sl"]) or (None if ours is None else ours.stop_loss)
+    return Decimal(row["volume_current"]).scaleb(-8), limit, trigger, stop

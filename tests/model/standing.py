@@ -16,6 +16,7 @@ from tests.model.draws import (
     LATE_S,
     PUT,
     RARE,
+    WITHIN,
     Fault,
     faults,
     kinds,
@@ -105,13 +106,21 @@ class Standing(Judged):
         stop=maybe_far, goal=maybe_far, what=named, fault=faults,
     )  # fmt: skip
     def touch_position(self, how: str, which: int, fault: Fault, **words: Any) -> None:
-        """Do something to a position."""
+        """Do something to a position; where there is none, make one."""
+        if not self.held().exists():
+            side, quantity = list(Side)[which % 2], words["part"] or Decimal("0.05")
+            self.trade(side, quantity, words["stop"], words["goal"], "execute", fault)
+            return
         wanted = {"close": ["part"], "close_by": [], "restop": ["stop", "goal", "what"]}[how]
         getattr(self, how)(which=which, fault=fault, **{name: words[name] for name in wanted})
 
     @rule(which=numbers, how=st.sampled_from(["reterm", "cancel"]), away=st.none() | near, stop=maybe_far, fault=faults)
     def touch_order(self, how: str, which: int, fault: Fault, **words: Any) -> None:
-        """Do something to an order."""
+        """Do something to an order; where there is none, make one."""
+        if not self._open().exists():
+            side, kind, away = list(Side)[which % 2], list(OrderType)[1 + which % 3], words["away"] or WITHIN
+            self.rest(side, Decimal("0.05"), kind, away, words["stop"], TimeInForce.GTC, fault)
+            return
         getattr(self, how)(which=which, fault=fault, **(words if how == "reterm" else {}))
 
     def close(self, which: int, part: Decimal | None, fault: Fault) -> None:

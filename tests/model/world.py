@@ -21,6 +21,7 @@ from tests.model import draws
 from tests.model.draws import (
     EARNED,
     FAULTS,
+    LOST,
     PAID_IN,
     STRANGE,
     WITHIN,
@@ -91,7 +92,6 @@ class World(Floor):
             yield
         self.sit(back)
 
-    @rule()
     def turn(self) -> None:
         """Go on at another account, if there is one."""
         self.sit((self.seat + 1) % len(self.desks))
@@ -101,6 +101,11 @@ class World(Floor):
         others = [desk["paper"] for number, desk in enumerate(self.desks) if desk and number != self.seat]
         for paper in (self.paper, *others):
             paper.control.tick("EURUSD", *PRICES[self.price], bid_vol=depth, ask_vol=depth)
+
+    @rule(what=st.sampled_from(["watch", "watch", "resolve", "resolve", "turn"]))
+    def go_on(self, what: str) -> None:
+        """Let one of those work that always do, or go on at another account."""
+        getattr(self, what)()
 
     @rule(prices=st.lists(st.sampled_from(sorted(PRICES)), min_size=1, max_size=2), depth=depths)
     def move_on(self, prices: list[str], depth: str) -> None:
@@ -114,6 +119,8 @@ class World(Floor):
     )  # fmt: skip
     def act_strangely(self, how: str, **words: Any) -> None:
         """Do something at the terminal as somebody else."""
+        is_lacking = {"close": not self.held(), "restop": not self.held(), "reterm": not self._waiting()}
+        how = "trade" if is_lacking.get(how) else how
         if self.is_shared:
             done = getattr(self, f"{how}_strangely")
             done(**{name: words[name] for name in inspect.signature(done).parameters})
@@ -208,6 +215,10 @@ class World(Floor):
         with contextlib.suppress(ValueError):
             self.paper.control.charge_swap(self.paper.login, amount="-1.23")
 
+    def move(self, price: str) -> None:
+        """Say nothing here: `move_on` does."""
+        self.move_on([price], "0")
+
     def end_day(self) -> None:
         """Let the broker's day end, for orders that last no longer: without a midnight to wait for."""
         broker = self.paper.control._broker
@@ -232,7 +243,6 @@ class World(Floor):
         """Wait until the terminal shows what there is."""
         time.sleep(self.late_s)
 
-    @rule()
     def watch(self) -> None:
         """Be the watcher once."""
         self.charged = self.untold = Decimal(0)
@@ -245,7 +255,6 @@ class World(Floor):
             self.resolve()
             self.watch()
 
-    @rule()
     def resolve(self) -> None:
         """Be every resolver once."""
         super().resolve()
@@ -270,6 +279,8 @@ class World(Floor):
     def _broken(self, fault: Fault) -> Iterator[None]:
         """Do one thing while the broker is as it is; a refusal of ours is an answer."""
         name, words = FAULTS[fault[0]]
+        if self.is_shared and fault[1] and fault[0] in LOST:
+            name = ""  # beside a stranger's trades nothing is proven absent: the rest of the life would be refused
         if name:
             self.paper.control.inject(name, **words)
         with contextlib.suppress(NexusError), self._excused():
