@@ -16,7 +16,7 @@ from reconciliation.services import cycles
 from tests.model.floor import Floor
 from tests.trading.conftest import _always_true, account, execute, floor, paper, trader
 from trading.brokers.mt5 import adapter, session
-from trading.services import books, facts, reduction
+from trading.services import books, exposure, facts, reduction
 
 __all__ = ["_always_true", "account", "execute", "floor", "paper", "trader"]
 
@@ -34,7 +34,7 @@ def run(floor: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Callable
     monkeypatch.setattr(ConjectureRunner, "generate_mutations_from", lambda *_: None)
     monkeypatch.setattr(session, "CLOCK_WAIT_S", 0)
     monkeypatch.setattr(adapter, "JOURNAL_AGE_MIN_S", 0)  # each broker is as young as its example
-    for each in (books, facts, reduction):
+    for each in (books, exposure, facts, reduction):
         monkeypatch.setattr(each, "LISTED_WITHIN", LISTED_WITHIN)
     monkeypatch.setattr(cycles, "QUIET", LISTED_WITHIN)
     settings.SENDING_LEASE_S = 0
