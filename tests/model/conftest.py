@@ -9,12 +9,14 @@ from typing import Any
 
 import hypothesis
 import pytest
+from hypothesis.internal.conjecture.engine import ConjectureRunner
 from hypothesis.stateful import run_state_machine_as_test
 
+from reconciliation.services import cycles
 from tests.model.floor import Floor
 from tests.trading.conftest import _always_true, account, execute, floor, paper, trader
 from trading.brokers.mt5 import adapter, session
-from trading.services import books, facts, reduction
+from trading.services import books, exposure, facts, reduction
 
 __all__ = ["_always_true", "account", "execute", "floor", "paper", "trader"]
 
@@ -25,11 +27,16 @@ LISTED_WITHIN = timedelta(
 
 @pytest.fixture
 def run(floor: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Run a machine: `MODEL_EXAMPLES` asks for more of its lives; `MODEL_SEED` repeats those of a failure."""
+    """Run a machine: `MODEL_EXAMPLES` asks for more of its lives, `MODEL_STEPS` for longer ones; `MODEL_SEED` repeats
+    those of a failure.
+    """
+    # After ten lives, five of six would be nearly the one before. That is for what takes no time.
+    monkeypatch.setattr(ConjectureRunner, "generate_mutations_from", lambda *_: None)
     monkeypatch.setattr(session, "CLOCK_WAIT_S", 0)
     monkeypatch.setattr(adapter, "JOURNAL_AGE_MIN_S", 0)  # each broker is as young as its example
-    for each in (books, facts, reduction):
+    for each in (books, exposure, facts, reduction):
         monkeypatch.setattr(each, "LISTED_WITHIN", LISTED_WITHIN)
+    monkeypatch.setattr(cycles, "QUIET", LISTED_WITHIN)
     settings.SENDING_LEASE_S = 0
     settings.MARKET_TTL_S = 3600
     settings.QUOTE_AGE_MAX_S = 3600
@@ -47,8 +54,8 @@ def run(floor: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Callable
         run_state_machine_as_test(
             hypothesis.seed(seed)(machine),
             settings=hypothesis.settings(
-                max_examples=int(os.environ.get("MODEL_EXAMPLES", examples)), stateful_step_count=steps, deadline=None,
-                database=None, print_blob=True,
+                max_examples=int(os.environ.get("MODEL_EXAMPLES", examples)), deadline=None, database=None,
+                stateful_step_count=int(os.environ.get("MODEL_STEPS", steps)), print_blob=True,
                 phases=[hypothesis.Phase.generate],  # a clock flows: what is shrunk may no longer fail
                 suppress_health_check=list(hypothesis.HealthCheck),
             ),

@@ -5,7 +5,8 @@ from typing import Any
 
 import hypothesis.strategies as st
 
-from trading.states import Side
+from trading.brokers.mt5.emulator import constants as mt5
+from trading.states import OrderType, Side, TimeInForce
 
 LATE_S = 0.2  # how late a terminal may list things: less than lists are not believed for (`conftest.LISTED_WITHIN`)
 # What may become of one request. What is accepted later is so within the time that lists are late anyway.
@@ -19,17 +20,41 @@ FAULTS: dict[str, tuple[str, dict[str, Any]]] = {
     "pipe cut, not arrived": ("pipe_cut", {"point": "during", "executed": False}),
     "pipe cut, arrived": ("pipe_cut", {"point": "during", "executed": True}),
     "pipe cut after": ("pipe_cut", {"point": "after"}),
+    "without its stops": ("stops_dropped", {}),
     "in part": ("partial", {"volume": "0.01"}),
 }
-# What happens to a request, and whether what became of it is asked for at once.
-faults = st.tuples(st.just("") | st.sampled_from(sorted(FAULTS)), st.booleans())
+LOST = ["lost on the way", "pipe cut before", "pipe cut, not arrived"]
+# What happens to a request, and whether what became of it is asked for at once: most go well, as what comes after one
+# of which nobody knows is refused.
+faults = st.tuples(st.sampled_from([""] * len(FAULTS) * 2 + sorted(FAULTS)), st.sampled_from([True, True, False]))
 Fault = tuple[str, bool]
-RARE = ["flatten", "sweep", "ease", "ease", "restart", "let_lists_come", "find", "dispatch"]
+RARE = [
+    "flatten",
+    "sweep",
+    "ease",
+    "ease",
+    "restart",
+    "let_lists_come",
+    "find",
+    "dispatch",
+    "end_day",
+    "reconcile",
+    "charge_night",
+    "flatten_all",
+]
+STRANGE = ["trade", "trade", "restop", "restop", "close", "rest", "reterm", "cancel"]
 PUT = ["execute", "execute", "accept"]
+kinds = st.sampled_from([OrderType.LIMIT, OrderType.LIMIT, OrderType.STOP, OrderType.STOP_LIMIT])
+lives = st.sampled_from([TimeInForce.GTC, TimeInForce.GTC, TimeInForce.DAY, TimeInForce.GTD])
+WITHIN = Decimal("0.0010")  # how much better than its trigger the limit of a stop limit is
 sides = st.sampled_from(Side)
 lots = st.sampled_from([Decimal(each) for each in ("0.01", "0.02", "0.05", "0.5")])
 # How far from the price: hit by the next move, by the one after it, by none.
 far = st.sampled_from([Decimal(each) for each in ("0.0030", "0.0150", "0.0500")])
+depths = st.sampled_from(["0", "0", "0", "0.01"])  # lots that a quote offers, without an end or few
 near = st.sampled_from([Decimal(each) for each in ("0.0010", "0.0030", "0.0050")])  # within the collar
 maybe_far = st.none() | far
 named = st.sets(st.sampled_from(["stop_loss", "take_profit"]), min_size=1)
+amounts = st.sampled_from([Decimal(each) for each in ("0.01", "50", "500", "5000", "-0.01", "-50", "-500", "-5000")])
+PAID_IN = [mt5.DEAL_TYPE_BALANCE, mt5.DEAL_TYPE_CREDIT, mt5.DEAL_TYPE_BONUS]  # no result, whoever pays it
+EARNED = [mt5.DEAL_TYPE_CHARGE, mt5.DEAL_TYPE_INTEREST]

@@ -39,21 +39,26 @@ class Floor(RuleBasedStateMachine):
     """One trader, one account, one broker behind a real gateway."""
 
     def open_up(self, **opening: Any) -> None:
-        """Start a broker, link an account, learn the clock. Takes: `opening` as `paper` does."""
+        """Begin a life with one account. Takes: `opening` as `paper` does."""
         self.stack = contextlib.ExitStack()
-        folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="nexus-model-")))
-        self.paper = self.stack.enter_context(paper_broker.paper(folder, login=next(LOGINS), **opening))
         self.stack.callback(registry.close)
-        settings.MT5_GATEWAY_URL = self.paper.url
         self.since = invariants.newest_event()
-        self.made: dict[str, str] = {}
         stops.put(StopLevel.ACTIVE)
         self.price = "middle"
+        self.open_account(UserFactory.create().pk, **opening)
+
+    def open_account(self, user_id: int, **opening: Any) -> None:
+        """Start a broker, link an account of somebody, learn the clock."""
+        folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="nexus-model-")))
+        self.paper = self.stack.enter_context(paper_broker.paper(folder, login=next(LOGINS), **opening))
+        settings.MT5_GATEWAY_URL = self.paper.url
+        self.made: dict[str, str] = {}
         self.quiet_from = 0.0
         self.quote()
         self.account = accounts.link(
-            user_id=UserFactory.create().pk, name="Paper", venue="mt5", venue_account=str(self.paper.login),
+            user_id=user_id, name="Paper", venue="mt5", venue_account=str(self.paper.login),
             server=paper_broker.SERVER, is_live=False, actor=TESTER, at=now(),
+            gateway_url=self.paper.url,
         )  # fmt: skip
         sights.note(account_id=self.account.pk)
         for _ in range(2):

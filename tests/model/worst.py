@@ -43,7 +43,9 @@ def worst(
     """
     marks = (Decimal(bid), Decimal(ask))
     held = [_piece(row, price=marks[row["type"]], lots="volume") for row in truth["positions"]]
-    waiting = [_piece(row, price=_price(row["price"]), lots="volume_current") for row in truth["working"]]
+    waiting = [
+        _piece(row, price=_price(row["stoplimit"] or row["price"]), lots="volume_current") for row in truth["working"]
+    ]
     waiting = [each for each in waiting if each.price]  # a market order that is being executed waits at none
     lost = start - Decimal(truth["equity"]).scaleb(-8)
     if is_netting:

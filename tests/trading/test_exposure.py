@@ -10,16 +10,18 @@ from django.utils.timezone import now
 
 from risk.states import LimitKind
 from tests.client import ApiClient
-from tests.trading.conftest import limit
+from tests.model.worst import Rules, worst
+from tests.trading.conftest import brief, limit
 from tests.trading.desk import LIMIT, MARKET, act, ask_about_everything, place, position_of
 from tests.trading.test_closing import alter
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BrokerPosition, Fill, TradeLedger
-from trading.services import accounts, facts, watch
+from trading.services import accounts, facts, headroom, watch
 from trading.services import unlisted as unlisted_positions
 from trading.services.facts import AccountFacts
 from trading.services.unlisted import Newest
+from trading.states import OrderType, Side, TimeInForce
 from trading.types import VenuePosition
 
 THREE = LIMIT | {"quantity": "0.03"}  # R = (1.08400 − 1.07900·0.9995)·3000 + 0.21 of fees = 16.83
@@ -329,3 +331,36 @@ def test_a_stop_that_was_hit_counts_until_it_is_booked_and_no_longer(client, pap
 
     assert unbooked[2] == before[2] == "2"
     assert counted(client)[1:] == ["0", "0"]
+
+
+@pytest.mark.parametrize("is_back", [False, True])
+def test_a_waiting_order_that_has_filled_counts_from_the_price_now_while_its_position_is_not_listed(
+    execute, paper, account, settings, is_back
+):
+    """Neither a gap that its trigger has filled in nor a profit that may be gone is in what it reserves."""
+    settings.MAX_POSITION_SIZE, settings.DAILY_LOSS_LIMIT = Decimal(10**6), Decimal(5000)
+    bare: dict[str, Any] = {"entry_price": None, "take_profit": None}
+    execute(brief(side=Side.SELL, quantity=Decimal("0.5"), stop_loss=Decimal("1.1"), **bare))
+    waits: dict[str, Any] = {"order_type": OrderType.STOP, "stop_price": Decimal("1.086")}
+    if is_back:
+        waits = {"order_type": OrderType.LIMIT, "limit_price": Decimal("1.084")}
+    bare |= waits
+    own = execute(brief(quantity=Decimal("0.1"), stop_loss=Decimal("1.065"), time_in_force=TimeInForce.GTC, **bare))
+    assert own.delivery == "ACKED"
+    TradeLedger.objects.filter(pk=own.pk).update(sent_at=now() - timedelta(minutes=1))
+    broker = paper.control._broker
+    broker.profile = replace(broker.profile, positions_delay_ms=9000)
+    for bid, ask in (("1.07490", "1.07500"), ("1.08490", "1.08500")) if is_back else (("1.09490", "1.09500"),):
+        paper.quote("EURUSD", bid, ask)
+    truth = paper.truth()
+    assert (len(truth["positions"]), truth["working"]) == (2, [])
+
+    found = headroom.read(user=account.user, account=account, symbol="EURUSD", at=now())
+
+    used = next(each.used for each in found.checks if each.name == "DAILY_LOSS")
+    least = worst(
+        truth, start=Decimal(100_000), bid=bid, ask=ask, is_netting=False,
+        rules=Rules(settings.GAP_ALLOWANCE, Decimal(1)),
+    )[0]  # fmt: skip
+    assert used is not None
+    assert used >= least

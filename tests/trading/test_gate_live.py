@@ -65,6 +65,17 @@ def test_somebody_else_s_order_in_an_instrument_that_we_have_not_met_is_counted(
     assert figures["DAILY_LOSS"]["used"] == "7.16"
 
 
+def test_somebody_else_s_stop_limit_is_counted_at_the_price_at_which_it_may_open(execute, paper, settings):
+    settings.UNSTOPPED_MOVE = Decimal("0.05")
+    far, kind = "1.16800", mt5.ORDER_TYPE_SELL_STOP_LIMIT  # it is touched at 1.08000, and sells at 1.16800 or better
+    paper.control.manual_order(LOGIN, "EURUSD", kind, "0.01", "1.08000", stoplimit=far)
+
+    order = execute(SMALL)
+
+    used = next(check["used"] for check in order.checks if check["name"] == "DAILY_LOSS")
+    assert used == "58.4"  # 5 % of 1.168 on 1,000 units, and not of 1.08
+
+
 def test_an_empty_list_beside_margin_in_use_admits_nothing(execute, paper, monkeypatch, settings):
     """A position whose risk takes the whole limit is not gone because the terminal lists nothing."""
     settings.MAX_POSITION_SIZE = Decimal(1_000_000)

@@ -20,10 +20,10 @@ from trading import rules
 from trading.models import TradableInstrument, TradeLedger, TradingAccount
 from trading.rules import ZERO
 from trading.services import instruments
-from trading.services.facts import HIDES, UNTOLD, AccountFacts, Facts, Missing
+from trading.services.facts import HIDES, LISTED_WITHIN, UNTOLD, AccountFacts, Facts, Missing
 from trading.services.standing import as_filled, as_floating, beyond_counted, moved_at_venue, to_stops
 from trading.states import Delivery, PositionMode, Side
-from trading.types import Reservation, VenuePosition
+from trading.types import Quote, Reservation, VenuePosition
 
 UNCONVERTED = Unknown("CONVERSION_UNAVAILABLE")
 
@@ -307,17 +307,31 @@ def _beyond_floating(
     """Return what orders in doubt can lose from the price now beyond what they count, where they may have filled and
     are not listed, in USD: what floats for them is in the equity by then, and may be gone before their stops are hit.
 
-    Of an order that waits at its price that is what has filled of it.
+    Of an order that waits at its price that is what has filled of it; and the whole, where it waits no more.
     """
     total, waiting = ZERO, {order.client_order_id for order in each.snapshot.orders}
     for order in adding:
         known, quote = facts.instruments.get((each.account.pk, order.symbol)), facts.quotes.get(order.symbol)
         if order.account_id != each.account.pk or known is None or quote is None or order.client_order_id in waiting:
             continue
-        is_whole = order.delivery != Delivery.DONE and order.limit_price is None and order.stop_price is None
+        is_market = order.limit_price is None and order.stop_price is None
+        is_whole = order.delivery != Delivery.DONE and (is_market or _waits_no_more(order, quote, facts=facts))
         listed = sum((p.quantity for p in own if p.client_order_id == order.client_order_id), start=ZERO)
         lots = (order.quantity if is_whole else order.filled_quantity) - listed
         stands = to_stops(each, [as_floating(order, lots=lots, quote=quote)], facts=facts) if lots > 0 else ZERO
         if isinstance(stands, Decimal):  # what has no bound is refused by itself
             total += max(ZERO, stands - (order.risk - order.restopped) * lots / order.quantity)
     return money.ceil_to(total, CENT)
+
+
+def _waits_no_more(order: TradeLedger, quote: Quote, *, facts: Facts) -> bool:
+    """Tell whether an order that the venue has taken and does not list may have filled: the list is not from before it,
+    or the market is where it fills.
+    """
+    if order.delivery != Delivery.ACKED or order.sent_at is None:
+        return False
+    price = rules.reference_price(quote, Side(order.side))
+    way = Side(order.side).direction
+    is_hit = order.stop_price is not None and way * (price - order.stop_price) >= 0
+    is_hit = is_hit or (order.limit_price is not None and way * (price - order.limit_price) <= 0)
+    return is_hit or order.sent_at < facts.asked_at - LISTED_WITHIN

@@ -254,20 +254,21 @@ def _strange(orders: Sequence[VenueOrder], each: AccountFacts, *, symbol: str, f
     for order in orders:
         own = to_stops(each, [as_filled(order)], facts=facts)
         if isinstance(own, Decimal):
-            value = order.quantity_left * order.price * usd_a_lot
+            value = order.quantity_left * as_filled(order).price_open * usd_a_lot
             found.append(Piece(order.quantity_left, order.stop_loss, own, value, own))
     return found
 
 
 def as_filled(order: VenueOrder) -> VenuePosition:
-    """Return a working order as the position that it may become."""
+    """Return a working order as the position that it may become: of a stop limit, at its limit or better."""
+    price = order.price if order.limit_price is None else order.limit_price
     return VenuePosition(
         venue_position_id=order.venue_order_id,
         symbol=order.symbol,
         side=order.side,
         quantity=order.quantity_left,
-        price_open=order.price,
-        price_current=order.price,
+        price_open=price,
+        price_current=price,
         stop_loss=order.stop_loss,
         take_profit=order.take_profit,
         profit=ZERO,
