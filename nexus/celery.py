@@ -10,7 +10,8 @@ from typing import Any
 import structlog
 from celery import Celery, bootsteps
 from celery.concurrency.prefork import TaskPool
-from celery.signals import beat_init, task_prerun, worker_init
+from celery.exceptions import SoftTimeLimitExceeded
+from celery.signals import beat_init, task_failure, task_prerun, worker_init
 from celery.worker import state
 from django.db import connections
 from django_structlog.celery.steps import DjangoStructLogInitStep
@@ -41,6 +42,13 @@ def look_at_connections(task: Any, **_signal: object) -> None:
         return
     for each in connections.all(initialized_only=True):
         each.close_if_unusable_or_obsolete()
+
+
+@task_failure.connect
+def give_up_connections(exception: BaseException, **_signal: object) -> None:
+    """Close the connections of a job that was too slow: wherever it was, it may have left a lock of its session."""
+    if isinstance(exception, SoftTimeLimitExceeded):
+        connections.close_all()
 
 
 @worker_init.connect

@@ -10,6 +10,7 @@ import warnings
 import psycopg
 import pytest
 from celery.contrib.testing.worker import start_worker
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db import connection, connections
 
 from nexus.celery import app
@@ -103,6 +104,27 @@ def test_a_worker_keeps_its_connection_from_job_to_job_and_opens_another_when_th
         after = {backend() for _ in range(5)}
         assert len(after) == 1
         assert after.isdisjoint(kept)
+
+
+@app.task(name="tests.be_too_slow")
+def be_too_slow() -> None:
+    """Be interrupted with a lock of the session in hand."""
+    statements.fetch("SELECT pg_advisory_lock(4711)")
+    report_backend()
+    raise SoftTimeLimitExceeded
+
+
+def test_a_job_that_is_too_slow_leaves_no_lock_of_its_session():
+    before = logging.root.level
+    with start_worker(app, perform_ping_check=False, pool="solo", shutdown_timeout=10):
+        logging.root.setLevel(before)
+        app.send_task("tests.be_too_slow")
+        given_up = BACKENDS.get(timeout=20)
+
+        assert statements.fetch_only("SELECT pg_advisory_lock(4711)")  # it ends, or times out
+        statements.fetch("SELECT pg_advisory_unlock(4711)")
+        app.send_task("tests.report_backend")
+        assert BACKENDS.get(timeout=20) != given_up
 
 
 def test_a_closed_connection_is_not_usable():
