@@ -142,7 +142,12 @@ def request_at(ask: Decimal) -> tuple[dict[str, Any], Decimal]:
 
 
 def run(folder: Folder, base: str, *, transport: httpx.BaseTransport | None = None) -> None:
-    """Trade once, or show the trade of an earlier run while its position stands. Raises: TradeFailed."""
+    """Trade once, or show the trade of an earlier run while its position stands. Raises: TradeFailed.
+
+    Where an earlier run has traded, our own refusal is no failure: a stop or a limit holds, and who is to ease it needs
+    what runs here.
+    """
+    has_traded = folder.traded.exists()
     note = json.loads(folder.demo.read_text(encoding="utf-8"))
     trader = note["people"]["trader"]
     client = Client(base, Person(trader["email"], trader["password"]), transport=transport)
@@ -159,7 +164,9 @@ def run(folder: Folder, base: str, *, transport: httpx.BaseTransport | None = No
     print(table("Reconciliation", client.reconcile(), RECONCILIATION_COLUMNS))
     if order is not None and order.get("status") != "FILLED":
         why = " ".join(str(order.get(name) or "") for name in ("rejected_by", "reason", "reason_detail"))
-        raise TradeFailed(f"The order is {order.get('status')}, not FILLED: {why}")
+        if not has_traded or order.get("rejected_by") != "LOCAL":
+            raise TradeFailed(f"The order is {order.get('status')}, not FILLED: {why}")
+        print(f"    Nothing was traded this time: {why.strip()} (docs/refusals.md). An earlier run has.")
 
 
 def _open_positions(client: Client) -> list[dict[str, Any]]:
@@ -188,7 +195,8 @@ def _trade(client: Client, folder: Folder, *, account: str | None) -> dict[str, 
     while order.get("status") not in FINAL and time.monotonic() < deadline:
         time.sleep(0.2)
         order = client.order(order["id"])
-    write_private(folder.traded, json.dumps({"order": order["id"]}, default=str) + "\n")
+    if order.get("status") == "FILLED":
+        write_private(folder.traded, json.dumps({"order": order["id"]}, default=str) + "\n")
     return client.order(order["id"])
 
 

@@ -99,6 +99,28 @@ def test_fails_loudly_when_the_order_is_not_filled(folder):
         first_trade.run(folder, BASE, transport=httpx.MockTransport(api))
 
 
+def test_goes_on_where_a_stop_or_a_limit_refuses_it_and_an_earlier_run_has_traded(folder, capsys):
+    """Else nobody could ease the stop at the console: nothing would run."""
+    folder.traded.write_text('{"order": 6}')
+    api = Api(ask="1.08503", status="REJECTED")
+    api.order |= {"rejected_by": "LOCAL", "reason": "TRADING_HALTED"}
+
+    first_trade.run(folder, BASE, transport=httpx.MockTransport(api))
+
+    assert len(api.executed) == 1
+    assert "Nothing was traded this time: LOCAL TRADING_HALTED (docs/refusals.md)" in capsys.readouterr().out
+    assert folder.traded.read_text() == '{"order": 6}'
+
+
+def test_fails_loudly_again_when_the_broker_refuses(folder):
+    folder.traded.write_text('{"order": 6}')
+    api = Api(ask="1.08503", status="REJECTED")
+    api.order |= {"rejected_by": "BROKER", "reason": "BROKER_NO_MONEY"}
+
+    with pytest.raises(TradeFailed, match="BROKER_NO_MONEY"):
+        first_trade.run(folder, BASE, transport=httpx.MockTransport(api))
+
+
 def test_says_what_the_api_answered(folder):
     with pytest.raises(TradeFailed, match=r"POST /auth/login answered 503: \{\"title\""):
         first_trade.run(
