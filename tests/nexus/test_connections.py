@@ -109,7 +109,7 @@ def test_people_are_told_while_there_is_one_for_them_and_its_end_lets_them_sleep
         told = []
         while True:
             watch_audit()
-            told.append(Alert.objects.filter(kind="DATABASE_CONNECTIONS_LOW").count())
+            told.append(Alert.objects.filter(kind=watch.CONNECTIONS_LOW).count())
             try:
                 others.enter_context(psycopg.connect(**words, application_name="nexus 4711@web1"))
             except OperationalError:
@@ -118,7 +118,7 @@ def test_people_are_told_while_there_is_one_for_them_and_its_end_lets_them_sleep
         assert len(told) == 11
         assert told[0] == 0
         assert sum(told[:-1]) > 0, "told when it was too late"
-        alert = Alert.objects.get()
+        alert = Alert.objects.get(kind=watch.CONNECTIONS_LOW)
         assert (alert.severity, alert.closed_at, alert.seen_count) == ("CRITICAL", None, sum(told))
         assert alert.text.startswith("0 of ")
         assert "nexus 4711@web1: 10, " in alert.text
