@@ -70,7 +70,7 @@ def test_the_same_order_under_40_keys_is_40_orders(client, settings, paper):
         40, lambda _: client.post("/trading/execute", BODY % "0.01", idempotency_key=uuid.uuid4().hex).json()
     )
 
-    assert Counter(answer["status"] for answer in answers) == {"FILLED": 40}
+    assert Counter((answer["status"], answer["reason"]) for answer in answers) == {("FILLED", ""): 40}
     assert len({answer["client_order_id"] for answer in answers}) == 40
     assert len(paper.deals()) == 40
 
