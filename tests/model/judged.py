@@ -131,10 +131,11 @@ class Judged(World):
         assert self.is_shared or not lost.exists(), list(lost)  # beside a stranger's trades nothing is proven absent
         assert not own.filter(late_fill=True).exists(), "something was called absent while it was on its way"
         ours = {int(each.venue_position_id): (each.quantity, each.stop_loss, each.take_profit) for each in self.held()}
-        assert ours == {
+        theirs = {
             each["identifier"]: (Decimal(each["volume"]).scaleb(-8) * (1 - 2 * each["type"]), *_levels(each))
             for each in truth["positions"]
         }
+        assert ours == theirs, f"{ours}, and the broker holds {theirs}"
         waiting = {int(each.venue_order_id): each for each in own.filter(delivery=Delivery.ACKED)}
         marked = {each["ticket"]: each for each in truth["working"] if each["magic"]}  # else it is somebody else's
         assert {ticket: _terms(each) for ticket, each in waiting.items()} == {
