@@ -179,6 +179,15 @@ def worst_exit(stop_loss: Decimal, *, side: Side, gap: Decimal) -> Decimal:
     return stop_loss * (ONE - side.direction * gap)
 
 
+def further_stop(side: Side, stops: Iterable[Decimal | None]) -> Decimal | None:
+    """Return the stop of them that is furthest away: none at all is further than any."""
+    told = list(stops)
+    known = [stop for stop in told if stop is not None]
+    if len(known) < len(told):
+        return None
+    return min(known) if side is Side.BUY else max(known)
+
+
 def reserve(
     intent: OrderIntent,
     *,

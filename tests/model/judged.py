@@ -11,6 +11,8 @@ from hypothesis.stateful import invariant
 
 from reconciliation.services import cycles
 from reconciliation.states import Status, Trigger
+from risk.states import ControlScope, StopLevel, Sweep
+from tests import stops
 from tests.model.draws import LATE_S
 from tests.model.floor import PRICES
 from tests.model.world import World
@@ -19,7 +21,7 @@ from trading.brokers import ids
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.case import STOP_LIMITS, STOPS
 from trading.models import ChangeRequest, Fill, SweepRun, TradeLedger
-from trading.services import headroom, resolution
+from trading.services import headroom, resolution, sweeping
 from trading.services.changes import IN_FLIGHT
 from trading.states import ChangeKind, Delivery, FillKind, SweepState
 
@@ -63,6 +65,32 @@ class Judged(World):
             is_counted = is_blind or counted is None or counted >= least - CENTS
             assert is_counted, f"counted {counted}, and it may be {least}"
 
+    def flatten(self) -> None:
+        """Stop the account and have all of it closed."""
+        stops.stop(scope=ControlScope.ACCOUNT, key=str(self.account.pk), sweep=Sweep.FLATTEN)
+        self.sweep()
+
+    def flatten_all(self) -> None:
+        """Stop the user and have every account closed."""
+        stops.stop(scope=ControlScope.USER, key=str(self.account.user_id), sweep=Sweep.FLATTEN)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Be the worker of stops once."""
+        with self._excused():
+            for sweep in SweepRun.objects.filter(account=self.account, state=SweepState.RUNNING).order_by("pk"):
+                sweeping.run(sweep_id=sweep.pk, at=now())
+        proven = SweepRun.objects.filter(account=self.account, state=SweepState.PROVEN).exclude(pk__in=self.proven)
+        if proven.exists() and time.monotonic() > self.blind_until:
+            truth = self.paper.truth()
+            assert not [*truth["positions"], *truth["working"]], f"{list(proven)} are proven and {truth}"
+        self.proven |= {each.pk for each in proven}
+
+    def ease(self) -> None:
+        """Ease the stop of the account, and that of its user."""
+        stops.put(StopLevel.ACTIVE, scope=ControlScope.ACCOUNT, key=str(self.account.pk))
+        stops.put(StopLevel.ACTIVE, scope=ControlScope.USER, key=str(self.account.user_id))
+
     def settle(self) -> None:
         """Let everything come to its end, everywhere."""
         for _ in self.each_desk():
@@ -103,10 +131,11 @@ class Judged(World):
         assert self.is_shared or not lost.exists(), list(lost)  # beside a stranger's trades nothing is proven absent
         assert not own.filter(late_fill=True).exists(), "something was called absent while it was on its way"
         ours = {int(each.venue_position_id): (each.quantity, each.stop_loss, each.take_profit) for each in self.held()}
-        assert ours == {
+        theirs = {
             each["identifier"]: (Decimal(each["volume"]).scaleb(-8) * (1 - 2 * each["type"]), *_levels(each))
             for each in truth["positions"]
         }
+        assert ours == theirs, f"{ours}, and the broker holds {theirs}"
         waiting = {int(each.venue_order_id): each for each in own.filter(delivery=Delivery.ACKED)}
         marked = {each["ticket"]: each for each in truth["working"] if each["magic"]}  # else it is somebody else's
         assert {ticket: _terms(each) for ticket, each in waiting.items()} == {

@@ -9,8 +9,6 @@ import hypothesis.strategies as st
 from django.utils.timezone import now
 from hypothesis.stateful import initialize, rule
 
-from risk.states import ControlScope, StopLevel, Sweep
-from tests import stops
 from tests.factories.accounts import UserFactory
 from tests.model.draws import (
     LATE_S,
@@ -30,9 +28,8 @@ from tests.model.draws import (
 from tests.model.floor import TESTER, numbers
 from tests.model.judged import Judged
 from tests.model.world import stops_of
-from trading.models import SweepRun
-from trading.services import cancels, changes, closes, orders, sweeping, terms
-from trading.states import Delivery, OrderType, Side, SweepState, TimeInForce
+from trading.services import cancels, changes, closes, orders, terms
+from trading.states import Delivery, OrderType, Side, TimeInForce
 from trading.types import OrderIntent
 
 
@@ -53,7 +50,7 @@ class Standing(Judged):
         the terminal lists late; first trades.
         """
         self.is_shared, self.late, self.late_s = is_shared, late, LATE_S if late else 0.0
-        self.desks: list[dict[str, Any]] = []
+        self.desks = []
         self.open_up(netting=is_netting, commission=commission)
         self.open_desk(is_netting=is_netting)
         if beside:
@@ -168,32 +165,6 @@ class Standing(Judged):
         if order is not None:
             with self._broken(fault):
                 cancels.request(order_id=order.pk, actor=TESTER, reason="", at=now())
-
-    def flatten(self) -> None:
-        """Stop the account and have all of it closed."""
-        stops.stop(scope=ControlScope.ACCOUNT, key=str(self.account.pk), sweep=Sweep.FLATTEN)
-        self.sweep()
-
-    def flatten_all(self) -> None:
-        """Stop the user and have every account closed."""
-        stops.stop(scope=ControlScope.USER, key=str(self.account.user_id), sweep=Sweep.FLATTEN)
-        self.sweep()
-
-    def sweep(self) -> None:
-        """Be the worker of stops once."""
-        with self._excused():
-            for sweep in SweepRun.objects.filter(account=self.account, state=SweepState.RUNNING).order_by("pk"):
-                sweeping.run(sweep_id=sweep.pk, at=now())
-        proven = SweepRun.objects.filter(account=self.account, state=SweepState.PROVEN).exclude(pk__in=self.proven)
-        if proven.exists() and time.monotonic() > self.blind_until:
-            truth = self.paper.truth()
-            assert not [*truth["positions"], *truth["working"]], f"{list(proven)} are proven and {truth}"
-        self.proven |= {each.pk for each in proven}
-
-    def ease(self) -> None:
-        """Ease the stop of the account, and that of its user."""
-        stops.put(StopLevel.ACTIVE, scope=ControlScope.ACCOUNT, key=str(self.account.pk))
-        stops.put(StopLevel.ACTIVE, scope=ControlScope.USER, key=str(self.account.user_id))
 
     @rule(what=st.sampled_from(RARE))
     def do_rarely(self, what: str) -> None:

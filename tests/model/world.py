@@ -57,6 +57,12 @@ DESK = (
 class World(Floor):
     """One trader, one account of either kind, one broker behind a real gateway, and a stranger at its terminal."""
 
+    desks: list[dict[str, Any]]
+    seat: int
+    is_shared: bool
+    late: set[str]
+    late_s: float
+
     def open_desk(self, *, is_netting: bool) -> None:
         """Be at the account that was opened last, of which nothing is known yet."""
         self.is_netting = is_netting
@@ -308,7 +314,7 @@ class World(Floor):
         assert entry is not None
         return prices | {"stop_loss": stops_of(side, entry, stop, None)["stop_loss"]}
 
-    def _as_mt5(self, prices: dict[str, Any]) -> dict[str, str]:
+    def _as_mt5(self, prices: dict[str, Any]) -> dict[str, Any]:
         limit, trigger = prices.get("limit_price"), prices.get("stop_price")
         words = {"price": trigger or limit, "stoplimit": limit if trigger else None, "sl": prices["stop_loss"]}
         return {name: str(price or 0) for name, price in words.items()}

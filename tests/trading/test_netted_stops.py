@@ -24,7 +24,7 @@ from trading.brokers.mt5 import session
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BrokerPosition, ChangeRequest, TradeLedger
-from trading.services import accounts, changes, facts, fills, orders, protection, terms, watch
+from trading.services import accounts, changes, facts, fills, headroom, orders, protection, terms, watch
 from trading.states import OrderType, Side, TimeInForce, VenueState
 from trading.types import OrderReport
 
@@ -371,3 +371,27 @@ def test_a_position_that_was_turned_since_is_not_given_the_stops_of_its_other_si
     assert protection.due() == []
     assert not ChangeRequest.objects.exists()
     assert [each["volume"] for each in paper.truth()["positions"]] == [40_000_000]
+
+
+def test_a_stop_that_a_lost_change_may_have_taken_away_counts_beside_a_position_that_gets_one(place, request, settings):
+    """Whoever asks for the terms of an order that waits may fill it at them: its stop becomes the position's then."""
+    settings.UNSTOPPED_MOVE, settings.DAILY_LOSS_LIMIT = Decimal("0.05"), Decimal(10_000)
+    held, paper = place("0.5", None), request.node.paper
+    waiting, broker = place("0.01", "1.0800", waits_at="1.0840"), paper.control._broker
+    broker.profile = replace(broker.profile, orders_delay_ms=3000)
+    paper.control.inject("timeout_after_accept")
+    none: dict[str, Decimal | None] = {"stop_loss": None}
+    assert terms.change(user=held.user, order_id=waiting.pk, terms=none, reason="", at=now()).state == "UNKNOWN"
+
+    position, stops = BrokerPosition.objects.get(), {"stop_loss": Decimal("1.0840")}
+    done = changes.change_stops(position_id=position.pk, stops=stops, actor=Actor.system("t"), reason="", at=now())
+    assert done.state == "DONE"
+
+    found = headroom.read(user=held.user, account=held.account, symbol="EURUSD", at=now())
+    used = next(each.used for each in found.checks if each.name == "DAILY_LOSS")
+    assert used is not None
+    assert used >= Decimal("2766.45")  # 5 % of 0.5 lots at 1.08490, and of 0.01 at 1.08400
+    time.sleep(3)
+    terms.resolve(change_id=ChangeRequest.objects.get(kind="TERMS").pk)
+    waiting.refresh_from_db()
+    assert (waiting.stop_loss, waiting.changes.get().state) == (None, "DONE")

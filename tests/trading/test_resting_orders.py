@@ -178,7 +178,7 @@ def test_a_lost_change_reserves_the_worse_until_the_broker_shows_it(client, pape
     answer = act(client, f"/trading/orders/{order['id']}", {"stop_loss": "1.0780"}, method="patch")
 
     assert (answer.status_code, answer.json()["state"]) == (202, "UNKNOWN")
-    assert (reread(client, order)["stop_loss"], reread(client, order)["risk"]) == ("1.079", "6.61")
+    assert (reread(client, order)["stop_loss"], reread(client, order)["risk"]) == ("1.078", "6.61")
     (change_id,) = changes.due()
     terms.resolve(change_id=change_id)
     assert (reread(client, order)["stop_loss"], reread(client, order)["risk"]) == ("1.078", "6.61")

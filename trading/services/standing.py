@@ -238,10 +238,7 @@ def _ours(orders: Sequence[TradeLedger], each: AccountFacts, *, symbol: str, sid
 
 def _further(order: TradeLedger, shown: VenueOrder) -> Decimal | None:
     """Return the stop of a working order that is further away, as we know it or as it is shown: a list may be late."""
-    if order.stop_loss is None or shown.stop_loss is None:
-        return None
-    further: Decimal = (min if order.side == Side.BUY else max)(order.stop_loss, shown.stop_loss)
-    return further
+    return rules.further_stop(Side(order.side), (order.stop_loss, shown.stop_loss))
 
 
 def _strange(orders: Sequence[VenueOrder], each: AccountFacts, *, symbol: str, facts: Facts) -> list[Piece]:

@@ -44,7 +44,7 @@ from trading.services.cancels import NotCancelable
 from trading.services.changes import IN_FLIGHT, ChangeInFlight, ChangeRefused, listed_late, refuse_haste
 from trading.services.evidence import NOBODY, Question
 from trading.services.facts import Facts, Missing
-from trading.states import ChangeKind, ChangeState, Delivery, OrderType, TimeInForce
+from trading.states import ChangeKind, ChangeState, Delivery, OrderType, Side, TimeInForce
 from trading.types import OrderChange, OrderIntent, VenueOrder
 
 log = structlog.get_logger(__name__)
@@ -162,6 +162,7 @@ def _claim(*, order_id: int, shown: OrderIntent, question: Question, read: Facts
         risk=max(order.risk, after.risk),
         restopped=min(order.restopped, after.restopped),  # the less of it is that, the more is the order's own
         value=max(order.value, after.value),
+        stop_loss=rules.further_stop(Side(order.side), (order.stop_loss, question.intent.stop_loss)),
     )
     control.lock_shared()
     stop = control.state(scopes=accounts.control_scopes(order.account, symbol=order.symbol))
