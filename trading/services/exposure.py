@@ -307,12 +307,15 @@ def _beyond_floating(
     """Return what orders in doubt can lose from the price now beyond what they count, where they may have filled and
     are not listed, in USD: what floats for them is in the equity by then, and may be gone before their stops are hit.
 
-    Of an order that waits at its price that is what has filled of it; and the whole, where it waits no more.
+    Of an order that waits at its price that is what has filled of it; and the whole, where it waits no more: also one
+    that is listed still, when the market is where it fills.
     """
     total, waiting = ZERO, {order.client_order_id for order in each.snapshot.orders}
     for order in adding:
         known, quote = facts.instruments.get((each.account.pk, order.symbol)), facts.quotes.get(order.symbol)
-        if order.account_id != each.account.pk or known is None or quote is None or order.client_order_id in waiting:
+        if order.account_id != each.account.pk or known is None or quote is None:
+            continue
+        if order.client_order_id in waiting and not _is_hit(order, quote):
             continue
         is_market = order.limit_price is None and order.stop_price is None
         is_whole = order.delivery != Delivery.DONE and (is_market or _waits_no_more(order, quote, facts=facts))
@@ -330,8 +333,12 @@ def _waits_no_more(order: TradeLedger, quote: Quote, *, facts: Facts) -> bool:
     """
     if order.delivery != Delivery.ACKED or order.sent_at is None:
         return False
+    return _is_hit(order, quote) or order.sent_at < facts.asked_at - LISTED_WITHIN
+
+
+def _is_hit(order: TradeLedger, quote: Quote) -> bool:
+    """Tell whether the market is where an order that waits is triggered or filled."""
     price = rules.reference_price(quote, Side(order.side))
     way = Side(order.side).direction
-    is_hit = order.stop_price is not None and way * (price - order.stop_price) >= 0
-    is_hit = is_hit or (order.limit_price is not None and way * (price - order.limit_price) <= 0)
-    return is_hit or order.sent_at < facts.asked_at - LISTED_WITHIN
+    is_triggered = order.stop_price is not None and way * (price - order.stop_price) >= 0
+    return is_triggered or (order.limit_price is not None and way * (price - order.limit_price) <= 0)
