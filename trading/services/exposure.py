@@ -315,7 +315,7 @@ def _beyond_floating(
         known, quote = facts.instruments.get((each.account.pk, order.symbol)), facts.quotes.get(order.symbol)
         if order.account_id != each.account.pk or known is None or quote is None:
             continue
-        if order.client_order_id in waiting and not _is_hit(order, quote):
+        if order.client_order_id in waiting and not _fills(order, quote):
             continue
         is_market = order.limit_price is None and order.stop_price is None
         is_whole = order.delivery != Delivery.DONE and (is_market or _waits_no_more(order, quote, facts=facts))
@@ -333,12 +333,19 @@ def _waits_no_more(order: TradeLedger, quote: Quote, *, facts: Facts) -> bool:
     """
     if order.delivery != Delivery.ACKED or order.sent_at is None:
         return False
-    return _is_hit(order, quote) or order.sent_at < facts.asked_at - LISTED_WITHIN
+    is_hit = _is_triggered(order, quote) or _fills(order, quote)
+    return is_hit or order.sent_at < facts.asked_at - LISTED_WITHIN
 
 
-def _is_hit(order: TradeLedger, quote: Quote) -> bool:
-    """Tell whether the market is where an order that waits is triggered or filled."""
-    price = rules.reference_price(quote, Side(order.side))
-    way = Side(order.side).direction
-    is_triggered = order.stop_price is not None and way * (price - order.stop_price) >= 0
-    return is_triggered or (order.limit_price is not None and way * (price - order.limit_price) <= 0)
+def _fills(order: TradeLedger, quote: Quote) -> bool:
+    """Tell whether the market is where an order that waits is filled: of a stop limit that is its limit."""
+    if order.limit_price is None:
+        return _is_triggered(order, quote)
+    side = Side(order.side)
+    return bool(side.direction * (rules.reference_price(quote, side) - order.limit_price) <= 0)
+
+
+def _is_triggered(order: TradeLedger, quote: Quote) -> bool:
+    side = Side(order.side)
+    price = rules.reference_price(quote, side)
+    return order.stop_price is not None and side.direction * (price - order.stop_price) >= 0
