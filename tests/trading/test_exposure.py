@@ -333,9 +333,9 @@ def test_a_stop_that_was_hit_counts_until_it_is_booked_and_no_longer(client, pap
     assert counted(client)[1:] == ["0", "0"]
 
 
-@pytest.mark.parametrize("is_back", [False, True])
+@pytest.mark.parametrize(("is_back", "is_listed"), [(False, False), (True, False), (False, True)])
 def test_a_waiting_order_that_has_filled_counts_from_the_price_now_while_its_position_is_not_listed(
-    execute, paper, account, settings, is_back
+    execute, paper, account, settings, is_back, is_listed
 ):
     """Neither a gap that its trigger has filled in nor a profit that may be gone is in what it reserves."""
     settings.MAX_POSITION_SIZE, settings.DAILY_LOSS_LIMIT = Decimal(10**6), Decimal(5000)
@@ -349,7 +349,7 @@ def test_a_waiting_order_that_has_filled_counts_from_the_price_now_while_its_pos
     assert own.delivery == "ACKED"
     TradeLedger.objects.filter(pk=own.pk).update(sent_at=now() - timedelta(minutes=1))
     broker = paper.control._broker
-    broker.profile = replace(broker.profile, positions_delay_ms=9000)
+    broker.profile = replace(broker.profile, positions_delay_ms=9000, orders_delay_ms=9000 if is_listed else 0)
     for bid, ask in (("1.07490", "1.07500"), ("1.08490", "1.08500")) if is_back else (("1.09490", "1.09500"),):
         paper.quote("EURUSD", bid, ask)
     truth = paper.truth()
