@@ -215,3 +215,28 @@ def test_what_floats_for_an_order_that_is_not_listed_yet_hides_no_loss(place, re
     # Sold at 1.08490, lost by 1.10055: 782.50. Bought at 1.08500, lost by 1.083458: 77.10.
     assert used is not None
     assert used >= Decimal("859.60")
+
+
+@pytest.mark.parametrize("place", ["hedging", "netting"], indirect=True)
+@pytest.mark.parametrize("fault", [None, "timeout_after_accept"])
+def test_a_stop_that_may_be_gone_counts_as_gone_wherever_the_price_has_come(place, request, settings, fault):
+    """The list shows it still, and it takes the less from there, the nearer the price is to it."""
+    settings.UNSTOPPED_MOVE, settings.DAILY_LOSS_LIMIT = Decimal("0.05"), Decimal(10_000)
+    first, paper = place("0.5", "1.0400"), request.node.paper
+    broker = paper.control._broker
+    broker.profile = replace(broker.profile, positions_delay_ms=9000)
+    paper.quote("EURUSD", "1.08490", "1.08500")
+    if fault:
+        paper.control.inject(fault)
+    changes.change_stops(
+        position_id=BrokerPosition.objects.get().pk, stops={"stop_loss": None}, actor=Actor.system("t"), reason="",
+        at=now(),
+    )  # fmt: skip
+    paper.quote("EURUSD", "1.05000", "1.05010")
+
+    found = headroom.read(user=first.user, account=first.account, symbol="EURUSD", at=now())
+    used = next(each.used for each in found.checks if each.name == "DAILY_LOSS")
+
+    # Bought at 1.08500: 1750 are lost, and 5 % of 1.05000 on 50,000 units are to lose.
+    assert used is not None
+    assert Decimal("4375.00") <= used < Decimal("4376.00")

@@ -29,12 +29,13 @@ IN_DOUBT = Part(
     """.replace("{columns}", ", ".join(f"array_agg({name})" for name in DOUBTED)),  # nosec B608  # names of our own columns
     width=len(DOUBTED),
 )
-# What changes of stops add; and the changes that nobody has answered, of the position that an order would be netted
-# with, and of orders that would be netted with it too: any of them may bring a stop that nobody has counted for it. And
-# what was set in the seconds before, which a list may not show yet: position by position, the newest last.
+# The changes that nobody has answered, of the position that an order would be netted with, and of orders that would be
+# netted with it too: any of them may bring a stop that nobody has counted for it. And what changes of stops add, one by
+# one, the newest last: those that nobody has answered, and what was set in the seconds before, which a list may not
+# show yet.
 CHANGING = Part(
     """
-    SELECT coalesce(sum(extra_risk) FILTER (WHERE NOT is_told), 0), concat_ws(', ', string_agg(change_id, ', ') FILTER (
+    SELECT concat_ws(', ', string_agg(change_id, ', ') FILTER (
         WHERE is_open AND mode = 'NETTING' AND account_id = %(account)s AND symbol = %(symbol)s
     ), (
         SELECT string_agg(change_id, ', ') FROM change_request
@@ -43,19 +44,21 @@ CHANGING = Part(
         WHERE change_request.state IN ('SENDING', 'UNKNOWN') AND change_request.kind = 'TERMS'
         AND trade_ledger.account_id = %(account)s AND trade_ledger.symbol = %(symbol)s AND mode = 'NETTING'
     )), array_agg(
-        ARRAY[account_id::text, venue_position_id, after ->> 'stop_loss', extra_risk::text] ORDER BY fresh.id
-    ) FILTER (WHERE is_told) FROM (
-        SELECT id, position_id, extra_risk, change_id, after, true AS is_open, false AS is_told FROM change_request
-        WHERE state IN ('SENDING', 'UNKNOWN')
+        ARRAY[account_id::text, venue_position_id, after ->> 'stop_loss', extra_risk::text, told_at::text]
+        ORDER BY fresh.id
+    ) FROM (
+        SELECT id, position_id, extra_risk, change_id, after, true AS is_open, NULL::timestamptz AS told_at
+        FROM change_request WHERE state IN ('SENDING', 'UNKNOWN')
         UNION ALL
-        SELECT id, position_id, extra_risk, change_id, after, false, settled_at < %(since)s FROM change_request
+        SELECT id, position_id, extra_risk, change_id, after, false,
+               CASE WHEN settled_at < %(since)s THEN settled_at END FROM change_request
         WHERE state = 'DONE' AND settled_at >= %(listed_since)s AND settled_at < 'infinity'
     ) fresh
     JOIN broker_positions ON broker_positions.id = fresh.position_id
     JOIN trading_account ON trading_account.id = broker_positions.account_id
     WHERE trading_account.user_id = %(user)s
     """,
-    width=3,
+    width=2,
 )
 
 

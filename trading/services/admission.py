@@ -104,7 +104,7 @@ def judge_more_risk(
     """Judge whether the day's loss has room for `extra` USD more, as for an order. The caller holds the same locks."""
     starts = balances.starts(facts, at=at)
     stands = exposure.standing(facts, in_doubt=in_doubt, starts=starts, at=at)
-    changing = books.changing_risk(user_id=account.user_id, facts=facts)
+    changing = books.changing_risk(user_id=account.user_id, facts=facts, in_doubt=in_doubt)
     profile = limits.in_force(user_id=account.user_id, account_id=account.pk, symbol=symbol)
     seen = [each.account.pk for each in facts.accounts]
     put_aside = aside.cost(user_id=account.user_id, trading_date=at.date(), seen=seen)

@@ -4,10 +4,11 @@ Whoever judges holds the locks already: this is a later statement, and sees what
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import NamedTuple
 
 from accounts import selectors as people
 from nexus.core import statements
@@ -20,9 +21,9 @@ from risk.types import Figure, Limit
 from trading import selectors
 from trading.models import TradeLedger, TradingAccount
 from trading.rules import ZERO
-from trading.services import accounts, arming, aside, balances, usage
+from trading.services import accounts, arming, aside, balances, standing, usage
 from trading.services.aside import NOTHING, Aside
-from trading.services.facts import LISTED_WITHIN, Facts, Missing
+from trading.services.facts import LISTED_WITHIN, AccountFacts, Facts, Missing
 from trading.services.usage import Counts
 from trading.types import OrderIntent
 
@@ -30,6 +31,16 @@ PARTS = (
     usage.COUNT, selectors.IN_DOUBT, selectors.CHANGING, stats.PAST, stats.STARTS, sights.AGE, limits.IN_FORCE,
     control.STATE, people.IS_ACTIVE, balances.EXPLAINED, arming.STATE, aside.ANY,
 )  # fmt: skip
+
+
+class _Change(NamedTuple):
+    """A change of stops: the stop-loss, what it added when it was asked for, and when it was told, if that was before
+    the facts were read. Units: USD.
+    """
+
+    stop: Decimal | None
+    extra: Decimal
+    told_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +93,12 @@ def read(
     counts, in_doubt, changing, past, starts, age, in_force, stop, is_active, explained, held, others = (
         statements.fetch_parts(PARTS, given)
     )
+    doubted = [] if is_missing else selectors.as_orders(in_doubt)
     return Books(
         counts=usage.as_counts(counts),
-        in_doubt=[] if is_missing else selectors.as_orders(in_doubt),
-        changing=ZERO if isinstance(facts, Missing) else _changing(changing, facts=facts),
-        restopping=changing[1],
+        in_doubt=doubted,
+        changing=ZERO if isinstance(facts, Missing) else _changing(changing, facts=facts, in_doubt=doubted),
+        restopping=changing[0],
         history=History(*past),
         starts=balances.with_untold(stats.as_starts(starts), explained, facts=facts, at=at),
         sight_age_s=sights.as_age(age),
@@ -103,10 +115,10 @@ def read(
     )
 
 
-def changing_risk(*, user_id: int, facts: Facts) -> Decimal:
+def changing_risk(*, user_id: int, facts: Facts, in_doubt: Sequence[TradeLedger]) -> Decimal:
     """Return `Books.changing` alone."""
     given = {"user": user_id, "account": 0, "symbol": "", **_seen(facts, at=facts.read_at)}
-    return _changing(statements.fetch_only(selectors.CHANGING.query, given), facts=facts)
+    return _changing(statements.fetch_only(selectors.CHANGING.query, given), facts=facts, in_doubt=in_doubt)
 
 
 def _seen(facts: Facts | Missing, *, at: datetime) -> Mapping[str, datetime]:
@@ -116,18 +128,40 @@ def _seen(facts: Facts | Missing, *, at: datetime) -> Mapping[str, datetime]:
     return {"since": facts.read_at, "listed_since": min(facts.read_at, facts.asked_at - LISTED_WITHIN)}
 
 
-def _changing(row: Row, *, facts: Facts) -> Decimal:
+def _changing(row: Row, *, facts: Facts, in_doubt: Sequence[TradeLedger]) -> Decimal:
     """Return what a row of `CHANGING` adds: of what was set before the facts were read, where it does not show."""
-    shown = {
-        (each.account.pk, held.venue_position_id): held.stop_loss
-        for each in facts.accounts for held in each.snapshot.positions
-    }  # fmt: skip
-    stops: dict[tuple[int, str], Decimal | None] = {}
-    added: dict[tuple[int, str], Decimal] = defaultdict(Decimal)
-    for account_id, name, stop, extra in row[2] or ():
-        place = int(account_id), name
-        stops[place] = None if stop is None else Decimal(stop)
-        added[place] += Decimal(extra)
-    late = (extra for place, extra in added.items() if place in shown and shown[place] != stops[place])
-    total: Decimal = row[0] + sum(late, start=ZERO)
+    found: dict[tuple[int, str], list[_Change]] = defaultdict(list)
+    for account_id, name, stop, extra, told_at in row[1] or ():
+        change = _Change(
+            None if stop is None else Decimal(stop), Decimal(extra),
+            None if told_at is None else datetime.fromisoformat(told_at),
+        )  # fmt: skip
+        found[int(account_id), name].append(change)
+    parts = {each.account.pk: each for each in facts.accounts}
+    return sum((
+        _added(changes, name=name, part=parts.get(account_id), facts=facts, in_doubt=in_doubt)
+        for (account_id, name), changes in found.items()
+    ), start=ZERO)  # fmt: skip
+
+
+def _added(
+    changes: Sequence[_Change], *, name: str, part: AccountFacts | None, facts: Facts, in_doubt: Sequence[TradeLedger]
+) -> Decimal:
+    """Return what changes of a position's stops add: what they did when they were asked for, or what they do now where
+    that is more. A stop that is taken away costs the more, the nearer the price has come to it.
+    """
+    counted = [change for change in changes if change.told_at is None]
+    stands = counted[:]
+    told = [change for change in changes if change.told_at is not None]
+    shown = [] if part is None else [p.stop_loss for p in part.snapshot.positions if p.venue_position_id == name]
+    if told and shown and shown != [told[-1].stop]:
+        counted, stands = counted + told, stands + told[-1:]
+    total = sum((change.extra for change in counted), start=ZERO)
+    if part is None:
+        return total
+    for change in stands:
+        # What was sent since has brought a stop of its own.
+        before = [each for each in in_doubt if each.sent_at and change.told_at and each.sent_at < change.told_at]
+        doubted = in_doubt if change.told_at is None else before
+        total = max(total, standing.restop(part, doubted, name=name, stop=change.stop, facts=facts))
     return total

@@ -194,6 +194,22 @@ def moved_along(
     return money.ceil_to(max(ZERO, sum(moved, start=ZERO) - max(ZERO, before - after)), CENT)
 
 
+def restop(
+    each: AccountFacts, in_doubt: Sequence[TradeLedger], *, name: str, stop: Decimal | None, facts: Facts
+) -> Decimal:
+    """Return what a position, and orders that are netted with it, lose more at a stop than at the one that is counted,
+    in USD at the price now. What has no bound is refused by itself.
+    """
+    total, parts = ZERO, [p for p in each.positions if p.venue_position_id == name]
+    for held in parts:
+        before, after = (to_stops(each, [part], facts=facts) for part in (held, replace(held, stop_loss=stop)))
+        if isinstance(before, Decimal) and isinstance(after, Decimal):
+            total += max(ZERO, after - before)
+    for held in parts[:1]:
+        total += moved_along(each, in_doubt, live=held, held=replace(held, stop_loss=stop), facts=facts)
+    return money.ceil_to(total, CENT)
+
+
 def _held(each: AccountFacts, *, symbol: str, side: Side) -> list[VenuePosition]:
     return [p for p in each.positions if (p.symbol, p.side) == (symbol, side)]
 
