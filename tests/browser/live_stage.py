@@ -24,7 +24,8 @@ from nexus.local import postgres, queue, servers
 from nexus.local.folder import ROOT, Folder, open_folder, secrets_of, write_private
 from nexus.local.processes import Supervisor
 from tests.browser import live_broker
-from tests.browser.stage import KEPT, LIMITS, START_S, Stage, keep_logs
+from tests.browser.stage import LIMITS, Stage, keep_logs
+from tests.installation import KEPT, START_S
 from trading.brokers.mt5.gateway import certificates
 
 LOGIN = 88120417

@@ -5,9 +5,6 @@ import json
 import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 import uuid
@@ -21,15 +18,16 @@ import httpx
 from django_otp.oath import hotp
 from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, expect, sync_playwright
 
+from tests import installation
+from tests.installation import Installation
+
 ROOT = Path(__file__).resolve().parents[2]
 AXE = Path(__file__).parent / "vendor" / "axe-4.14.1.min.js"
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 ARTEFACTS = Path(os.environ.get("BROWSER_ARTEFACTS", ROOT / "var" / "browser"))  # what CI keeps of a run
-START_S = 180.0
 WAIT_MS = 20_000
 STEP_S = 30  # of a code
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH")
 SESSIONS = ("sessionid", "nexus_sid")  # what a session's cookie is called, and in production
 LIMITS = {"MAX_POSITION_SIZE": "200000", "ORDERS_PER_HOUR": "1000"}
 WATCH = """
@@ -71,24 +69,12 @@ class Stage:
 
     def manage(self, *words: str) -> str:
         """Run `manage.py`, as somebody at the machine would, and return what it says."""
-        command = [sys.executable, "-m", "nexus.local", "manage", *words]
-        done = subprocess.run(command, cwd=ROOT, env=self.env, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return installation.manage(self.env, *words)
 
     def hire(self, name: str, role: str) -> str:
         """Add somebody of a role, with a second factor, and return the name to log in by."""
-        seed = base64.b32encode(os.urandom(20)).decode()
-        password = "-".join(os.urandom(3).hex() for _ in range(4))
-        email = f"{name}@demo.example"
-        self.manage(
-            "shell", "-v", "0", "-c",
-            "from django.utils.timezone import now; from accounts.services import second_factor, users; "
-            "from nexus.audit.types import Actor; "
-            f"user = users.create(email={email!r}, password={password!r}, role={role!r}, actor=Actor.system('demo'), "
-            f"full_name={name.capitalize()!r}); second_factor.install_demo(user=user, secret={seed!r}, at=now())",
-        )  # fmt: skip
-        self.people[name], self.seeds[name] = {"email": email, "password": password}, seed
+        person, seed = installation.hire(self.env, name, role)
+        self.people[name], self.seeds[name] = person, seed
         return name
 
     @contextmanager
@@ -226,45 +212,22 @@ def keep_logs(folder: Path, name: str) -> None:
         shutil.copyfile(log, kept / log.name)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def running(**settings: str) -> Iterator[Stage]:
     """Start Nexus as a person would, wait until it is ready, and stop it at the end. Takes: settings of its own."""
-    with tempfile.TemporaryDirectory(prefix="nexus-browser-") as folder:
-        port = _free_port()
-        env = {name: os.environ[name] for name in KEPT if name in os.environ} | LIMITS | settings
-        env |= {"NEXUS_DATA_DIR": folder, "NEXUS_PORT": str(port), "NEXUS_STOP_WITH_PARENT": "1"}
-        log = Path(folder, "run.log")
-        with log.open("wb") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "nexus.local", "run"], cwd=ROOT, env=env, stdout=file, stderr=subprocess.STDOUT
-            )
+    with tempfile.TemporaryDirectory(prefix="nexus-browser-") as name:
+        nexus = Installation(Path(name), **LIMITS | settings)
         try:
-            deadline = time.monotonic() + START_S
-            while b"Serving on" not in log.read_bytes():
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"Nexus did not start:\n{log.read_text(errors='replace')[-4000:]}")
-                time.sleep(0.2)
-            note = json.loads(Path(folder, "demo.json").read_text(encoding="utf-8"))
+            nexus.start()
+            note = json.loads((nexus.folder / "demo.json").read_text(encoding="utf-8"))
             seeds = note["second_factors"]
-            yield Stage(f"http://127.0.0.1:{port}", note["people"], note["account"], Path(folder), seeds, env)
+            yield Stage(nexus.base, note["people"], note["account"], nexus.folder, seeds, nexus.env)
         finally:
-            ended = process.poll()
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(60)
-            except subprocess.TimeoutExpired:
-                process.kill()
-            keep_logs(Path(folder), "logs-night" if settings else "logs")
-            from nexus.local import postgres  # noqa: PLC0415 — as root the database lies elsewhere, behind a link
-
-            postgres.remove(Path(folder, "postgres"))
-            if ended is not None:
+            ended = nexus.has_ended
+            nexus.stop()
+            keep_logs(nexus.folder, "logs-night" if settings else "logs")
+            nexus.remove_database()
+            if ended:
                 raise RuntimeError(f"Nexus ended by itself; its logs are in {ARTEFACTS}")
 
 
