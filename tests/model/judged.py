@@ -57,10 +57,10 @@ class Judged(World):
         """The gate counts no less than what the brokers' own books may lose, on all accounts of a user."""
         for _ in self.each_desk():
             # An order that waited may have filled at a better price, which nobody can know yet: of that it assumes a
-            # move.
+            # move. Nor can it know a stop that a broker has dropped while it answered otherwise, before that is listed.
             own = self.account.user_id
             least = sum(self.everywhere(lambda: self._worst(less=BETTER)[1] - self._hidden(), of=own))
-            is_blind = time.monotonic() < max(self.everywhere(lambda: self.blind_until, of=own))
+            is_blind = time.monotonic() < max(self.everywhere(lambda: max(self.blind_until, self.bare_until), of=own))
             counted = self._counted()
             is_counted = is_blind or counted is None or counted >= least - CENTS
             assert is_counted, f"counted {counted}, and it may be {least}"

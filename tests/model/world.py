@@ -5,7 +5,7 @@ import inspect
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -49,8 +49,8 @@ KINDS_OF_MT5 = {
 
 
 DESK = (
-    "paper", "account", "made", "quiet_from", "is_netting", "blind_until", "ends_at", "proven", "excused", "paid",
-    "given_back", "charged", "untold", "reconciled", "start",
+    "paper", "account", "made", "quiet_from", "is_netting", "blind_until", "bare_until", "ends_at", "proven", "excused",
+    "paid", "given_back", "charged", "untold", "reconciled", "start",
 )  # fmt: skip
 
 
@@ -69,7 +69,7 @@ class World(Floor):
         broker = self.paper.control._broker
         delays: Any = {f"{name}_delay_ms": round(draws.LATE_S * 1000) for name in self.late}
         broker.profile = replace(broker.profile, **delays)
-        self.blind_until = self.ends_at = 0.0
+        self.blind_until = self.bare_until = self.ends_at = 0.0
         self.proven: set[int] = set()
         self.excused: set[str] = set()
         self.paid = self.given_back = Decimal(0)
@@ -289,15 +289,26 @@ class World(Floor):
             name = ""  # beside a stranger's trades nothing is proven absent: the rest of the life would be refused
         if name:
             self.paper.control.inject(name, **words)
+        began = now()
         with contextlib.suppress(NexusError), self._excused():
             yield
         if name:
             self.let_the_fault_pass()
+        if name == "stops_dropped":
+            self._note_bare(since=began)
         self.quiet_from = max(self.quiet_from, time.monotonic() + LATE_S if name == "accept_late" else 0)
         if fault[1]:
             self.resolve()
             if not self.is_shared and self._open().filter(delivery=Delivery.UNKNOWN).exists():
                 self.find()
+
+    def _note_bare(self, *, since: datetime) -> None:
+        """Believe until it is listed what was answered as it was asked for, where that was to stand with a stop."""
+        orders = TradeLedger.objects.filter(account=self.account, created_at__gte=since)
+        changed = ChangeRequest.objects.filter(position__account=self.account, requested_at__gte=since)
+        is_asked = orders.filter(Q(stop_loss__isnull=False) | ~Q(venue_position_id="")).exists()
+        if "positions" in self.late and (is_asked or changed.exclude(after__stop_loss=None).exists()):
+            self.bare_until = time.monotonic() + draws.LATE_S
 
     def _surprise(self) -> None:
         """Nobody can know what somebody else does before it is listed."""
