@@ -60,6 +60,22 @@ def test_no_close_turns_a_netted_position_around_that_an_order_of_the_other_side
     assert mt5.DEAL_ENTRY_INOUT not in [deal["entry"] for deal in paper.deals()]
 
 
+def test_no_close_turns_a_netted_position_around_where_a_search_came_before_the_lists(place, request):
+    """The broker has taken the order of the other side and shows it nowhere yet: that says nothing of its fill."""
+    first, paper = place(*HELD), request.node.paper
+    broker = paper.control._broker
+    broker.profile = replace(broker.profile, positions_delay_ms=60_000, orders_delay_ms=60_000, history_delay_ms=60_000)
+    other = place("0.3", "1.0900", Side.SELL)
+    resolution.resolve(order_id=other.pk, at=now())
+    other.refresh_from_db()
+    assert (other.delivery, other.absent_since is None) == ("ACKED", False)
+
+    too_much, rest = close(first, "0.5"), close(first, "0.2")
+
+    assert (too_much.reason, rest.delivery) == ("QUANTITY_EXCEEDS_POSITION", "ACKED")
+    assert [deal["entry"] for deal in paper.deals()] == [0, 1, 1]
+
+
 def test_no_close_turns_a_netted_position_around_that_a_waiting_order_has_just_reduced(place, request):
     """The market has reached its price, and neither its fill nor what that has left is listed."""
     first, paper = place(*HELD), request.node.paper

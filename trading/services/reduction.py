@@ -15,6 +15,7 @@ from trading.models import Fill, TradeLedger, TradingAccount
 from trading.rules import ZERO
 from trading.services import unlisted
 from trading.services.facts import LISTED_WITHIN, Facts, Missing
+from trading.services.resolution import FIRST_ABSENCE
 from trading.states import OPEN_DELIVERIES, Delivery, OrderType, PositionMode, Side
 from trading.types import AccountSnapshot, OrderIntent, VenuePosition
 
@@ -81,8 +82,9 @@ def on_its_way(
 def _may_fill(order: TradeLedger, shown: AccountSnapshot, *, since: datetime | None) -> bool:
     """Tell whether an open order may have filled unseen, or may yet before long.
 
-    One that is not listed may, until a complete search shows no trace of it; of a lost one that counts a minute after
-    it was sent. That it never will fill takes minutes more to prove, and no close waits for that.
+    One that is not listed may, until a complete search a minute after it was sent shows no trace of it: what was
+    answered a moment ago is listed late. That it never will fill takes minutes more to prove, and no close waits for
+    that.
     """
     is_listed = any(each.client_order_id == order.client_order_id for each in shown.orders)
     if order.order_type != OrderType.MARKET and (is_listed or order.delivery != Delivery.ACKED):
@@ -91,7 +93,9 @@ def _may_fill(order: TradeLedger, shown: AccountSnapshot, *, since: datetime | N
             return False
     if is_listed or order.delivery == Delivery.SENDING or order.sent_at is None:
         return True
-    return order.absent_since is None if since is None else order.sent_at >= since
+    if since is not None:
+        return order.sent_at >= since
+    return order.absent_at is None or order.absent_at - order.sent_at < FIRST_ABSENCE
 
 
 def _left(account: TradingAccount, position: VenuePosition, *, facts: Facts) -> Decimal:
