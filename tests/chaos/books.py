@@ -27,6 +27,10 @@ class Books:
         found: dict[str, Any] = self._broker.truth(self.login)
         return found
 
+    def inject(self, fault: str, *, times: int, **parameters: Any) -> None:
+        """Let a fault happen, the next time and so often. Raises: OSError when nobody is there."""
+        self._broker.inject(fault, times=times, nth=1, **parameters)
+
     def verify(self) -> None:
         """Hold them against the broker's own deals. Raises: ControlError."""
         self._broker.verify()

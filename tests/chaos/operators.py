@@ -11,7 +11,8 @@ from django_otp.oath import totp
 
 from tests.installation import Installation, hire, manage
 
-PATIENCE_S = 240.0  # the database may be down, and each code counts once
+PATIENCE_S = 240.0  # the database may be down; nothing is eased while an order is unknown
+NEXT_CODE_S = 31.0  # each counts once
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Operators:
 
     def flatten(self) -> None:
         """Stop everything and close everything."""
-        self._insist(self._one, "stop", "--flatten", "--reason", "A bad night")
+        self._insist(self._one, "stop", "--flatten", "--reason", "A bad night", again_s=2.0)
 
     def ease(self, login: int) -> None:
         """Let an account trade again that a trigger has stopped."""
@@ -50,7 +51,7 @@ class Operators:
         self._insist(self._other, "approve", number[1], "--reason", "Agreed")
         self._say("two operators have eased what a trigger had stopped")
 
-    def _insist(self, by: Operator, verb: str, *words: str) -> str:
+    def _insist(self, by: Operator, verb: str, *words: str, again_s: float = NEXT_CODE_S) -> str:
         until = time.monotonic() + PATIENCE_S
         while True:
             try:
@@ -59,4 +60,4 @@ class Operators:
                 if time.monotonic() > until:
                     raise
                 self._say(f"{verb} is tried again: {str(exc).strip().splitlines()[-1]}")
-                time.sleep(2)
+                time.sleep(again_s)
