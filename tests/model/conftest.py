@@ -28,7 +28,7 @@ LISTED_WITHIN = timedelta(
 @pytest.fixture
 def run(floor: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Run a machine: `MODEL_EXAMPLES` asks for more of its lives, `MODEL_STEPS` for longer ones; `MODEL_SEED` repeats
-    those of a failure.
+    those of a failure, or lives others than those of a machine's own `seed`.
     """
     # After ten lives, five of six would be nearly the one before. That is for what takes no time.
     monkeypatch.setattr(ConjectureRunner, "generate_mutations_from", lambda *_: None)
@@ -48,8 +48,8 @@ def run(floor: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Callable
     for name in ("UNKNOWN_ORDERS_MAX", "REFUSALS_MAX"):  # the model's own trouble is no reason to stop it
         setattr(settings, name, 10**6)
 
-    def live(machine: type[Floor], *, examples: int, steps: int) -> None:
-        seed = int(os.environ.get("MODEL_SEED") or random.getrandbits(32))
+    def live(machine: type[Floor], *, examples: int, steps: int, seed: int | None = None) -> None:
+        seed = int(os.environ.get("MODEL_SEED") or seed or random.getrandbits(32))
         print(f"MODEL_SEED={seed}")
         run_state_machine_as_test(
             hypothesis.seed(seed)(machine),
