@@ -45,7 +45,12 @@ def place(request: pytest.FixtureRequest, floor, tmp_path: Path, settings, monke
         venue.snapshot(symbols=["EURUSD"])
 
         def order(
-            quantity: str, stop: str | None, side: Side = Side.BUY, *, waits_at: str | None = None
+            quantity: str,
+            stop: str | None,
+            side: Side = Side.BUY,
+            *,
+            waits_at: str | None = None,
+            triggers_at: str | None = None,
         ) -> TradeLedger:
             running.quote("EURUSD", "1.08490", "1.08500")
             venue.snapshot(symbols=["EURUSD"])
@@ -53,8 +58,9 @@ def place(request: pytest.FixtureRequest, floor, tmp_path: Path, settings, monke
                 side=side, quantity=Decimal(quantity), entry_price=None, take_profit=None,
                 stop_loss=None if stop is None else Decimal(stop),
                 limit_price=None if waits_at is None else Decimal(waits_at),
-                order_type=OrderType.MARKET if waits_at is None else OrderType.LIMIT,
-                time_in_force=None if waits_at is None else TimeInForce.GTC,
+                stop_price=None if triggers_at is None else Decimal(triggers_at),
+                order_type=OrderType.LIMIT if waits_at else OrderType.STOP if triggers_at else OrderType.MARKET,
+                time_in_force=TimeInForce.GTC if waits_at or triggers_at else None,
             )  # fmt: skip
             key = RequestKey(
                 principal=str(user.public_id), account=str(account.public_id),
@@ -131,6 +137,23 @@ def test_an_order_that_takes_the_stop_away_counts_the_assumed_move_of_the_whole(
 
     # 5 % of 1.08490 on 50,000 units, less what it can lose now; and 5 % of 1.08522 on 1,000, and 0.07.
     assert place("0.01", None).risk == Decimal("2712.25") - Decimal("72.10") + Decimal("54.34")
+
+
+@pytest.mark.parametrize("first", ["unstopped", "stopped"])
+def test_a_sell_that_opens_below_the_market_loses_more_at_the_stop_of_another(place, settings, first):
+    """Limits price it at the ask; what it may lose begins where it opens."""
+    settings.UNSTOPPED_MOVE, settings.DAILY_LOSS_LIMIT = Decimal("0.05"), Decimal(10_000)
+    placed = [
+        lambda: place("0.5", None, Side.SELL, triggers_at="1.0800"),
+        lambda: place("0.01", "1.1400", Side.SELL, waits_at="1.0900"),
+    ]
+
+    earlier, later = (each() for each in (placed if first == "unstopped" else reversed(placed)))
+
+    # From 1.07978 on 50,000: 5 % and 3.50, or 3039.50 to 1.14057, the other's stop. Its own: 0.05057 on 1,000, and 0.07.
+    assert (earlier.status, later.status) == ("PENDING", "PENDING")
+    assert earlier.risk + later.risk == Decimal("2702.95") + Decimal("50.64") + later.restopped
+    assert later.restopped == Decimal("336.55")
 
 
 @pytest.mark.parametrize(("stop", "outcome"), [("1.08481", "STOP_LOSS_TOO_NEAR"), ("1.08480", "FILLED")])

@@ -26,7 +26,8 @@ from trading.types import OrderIntent, Quote, Reservation, VenueOrder, VenuePosi
 class Piece(NamedTuple):
     """An order that may become part of a netted position, ours or somebody else's.
 
-    Units: USD; `own` is what it risks at its own stop, `counted` what is counted for it elsewhere.
+    Units: USD; `own` is what it risks at its own stop, `counted` what is counted for it elsewhere, `value` what it is
+    worth where it opens at its worst price.
     """
 
     quantity: Decimal
@@ -77,7 +78,10 @@ def restopped(
     if mine is None or mine.snapshot.mode is PositionMode.HEDGING or intent.is_reducing:
         return ZERO
     others = _adding(beside, mine, symbol=intent.symbol, side=intent.side, facts=facts, besides=changed_id)
-    new = Piece(intent.quantity, intent.stop_loss, reservation.risk, reservation.value, reservation.risk)
+    known = facts.instruments.get((account.pk, intent.symbol))
+    own, stop = reservation.risk, intent.stop_loss
+    value = _opened(own, reservation.value, stop=stop, side=intent.side, lots=intent.quantity, known=known)
+    new = Piece(intent.quantity, stop, own, value, own)
     before = _worst(mine, others, symbol=intent.symbol, side=intent.side, facts=facts)
     after = _worst(mine, [*others, new], symbol=intent.symbol, side=intent.side, facts=facts)
     if isinstance(before, Unknown) or isinstance(after, Unknown):
@@ -238,18 +242,29 @@ def _unknown(in_doubt: Sequence[TradeLedger], each: AccountFacts) -> list[VenueO
 def _ours(orders: Sequence[TradeLedger], each: AccountFacts, *, symbol: str, side: Side, facts: Facts) -> list[Piece]:
     known = facts.instruments.get((each.account.pk, symbol))
     shown = {} if known is None or not known.takes_stops else {o.client_order_id: o for o in each.snapshot.orders}
-    return [
-        Piece(
-            order.quantity,
-            _further(order, shown[order.client_order_id]) if order.client_order_id in shown else order.stop_loss,
-            order.risk - order.restopped,
-            order.value,
-            order.risk,
-        )
-        for order in orders
-        if (order.account_id, order.symbol, order.side) == (each.account.pk, symbol, side)
-        and not order.venue_position_id
-    ]
+    pieces = []
+    for order in orders:
+        if (order.account_id, order.symbol, order.side) != (each.account.pk, symbol, side) or order.venue_position_id:
+            continue
+        own, at_venue = order.risk - order.restopped, shown.get(order.client_order_id)
+        value = _opened(own, order.value, stop=order.stop_loss, side=side, lots=order.quantity, known=known)
+        stop = order.stop_loss if at_venue is None else _further(order, at_venue)
+        pieces.append(Piece(order.quantity, stop, own, value, order.risk))
+    return pieces
+
+
+def _opened(
+    own: Decimal, value: Decimal, *, stop: Decimal | None, side: Side, lots: Decimal, known: TradableInstrument | None
+) -> Decimal:
+    """Return what an order is worth at the worst price that it may open at, in USD.
+
+    Limits price both sides at the ask. A sell that opens lower loses more at a stop above; of one without a stop the
+    risk is a part of its notional there, beside its fees.
+    """
+    if side is Side.BUY or stop is not None or known is None or settings.UNSTOPPED_MOVE is None:
+        return value
+    fees = known.commission(settings.COMMISSION_PER_LOT) * lots
+    return min(value, (own - fees) / settings.UNSTOPPED_MOVE)
 
 
 def _further(order: TradeLedger, shown: VenueOrder) -> Decimal | None:
