@@ -150,7 +150,7 @@ def test_a_sell_that_opens_below_the_market_loses_more_at_the_stop_of_another(pl
 
     earlier, later = (each() for each in (placed if first == "unstopped" else reversed(placed)))
 
-    # From 1.07978 on 50,000: 5 % and 3.50, or 3039.50 to 1.14057, the other's stop. Its own: 0.05057 on 1,000, and 0.07.
+    # From 1.07978 on 50,000: 5 % and 3.50, or 3039.50 to 1.14057, the other's stop. That: 0.05057 on 1,000 and 0.07.
     assert (earlier.status, later.status) == ("PENDING", "PENDING")
     assert earlier.risk + later.risk == Decimal("2702.95") + Decimal("50.64") + later.restopped
     assert later.restopped == Decimal("336.55")
