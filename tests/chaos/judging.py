@@ -23,8 +23,8 @@ from reconciliation.services import cycles
 from reconciliation.states import Entry, Status, Trigger
 from tests.chaos.books import Books
 from tests.invariants import assert_always_true
-from trading.models import AccountFigures, TradeLedger, TradingAccount
-from trading.states import CancelState, Delivery, OrderStatus
+from trading.models import AccountFigures, BookCorrection, TradeLedger, TradingAccount
+from trading.states import CancelState, CorrectionKind, Delivery, OrderStatus
 
 SETTLES_S = 240.0  # a lost cancel is sent again after 1, 2, 4 … leases
 LOOKS, BETWEEN_S = 6, 5.0  # the market goes on: what is wrong in one look is a fault when it is in every one
@@ -35,7 +35,7 @@ MADE = {200, 201, 202}
 def main(answers: str) -> None:
     """Print every fault as one line of JSON."""
     heard = json.loads(Path(answers).read_text(encoding="utf-8"))
-    faults = [*_settled(), *_answered(heard)]
+    faults = [*_settled(), *_answered(heard), *_corrected()]
     books = Books(settings.PAPER_CONTROLS, settings.PAPER_CONTROL_TOKEN)
     account = TradingAccount.objects.get(venue_account=str(books.login))
     for look in (
@@ -43,6 +43,7 @@ def main(answers: str) -> None:
         lambda: _reconciled(account),
         _audited,
         books.verify,
+        lambda: _closed(books),
     ):
         faults += _in_every(look)
     print(json.dumps({"faults": faults}))
@@ -93,6 +94,16 @@ def _answered(heard: Mapping[str, Any]) -> list[str]:
         elif body["status"] in TOLD and order.public_status != body["status"]:
             faults.append(f"{order} was answered as {body['status']}, and is {order.public_status}")
     return faults
+
+
+def _corrected() -> list[str]:
+    """Whatever happened, our books were right by themselves: reconciliation would put a small difference right."""
+    entries = BookCorrection.objects.exclude(kind=CorrectionKind.OPENING)
+    return [f"the books were corrected by {each}" for each in entries]
+
+
+def _closed(books: Books) -> None:
+    assert books.is_flat, "something is held or waits at the broker, and everything was stopped and flattened"
 
 
 def _reconciled(account: TradingAccount) -> None:

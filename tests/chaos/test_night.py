@@ -7,10 +7,11 @@ import sys
 import time
 
 import pytest
+from django.utils.timezone import now
 
 from tests.chaos import judging, processes
-from trading.models import TradeLedger
-from trading.states import CancelState
+from trading.models import BookCorrection, TradeLedger
+from trading.states import CancelState, CorrectionKind
 
 SLEEPER = "import os, time; os.fork(); time.sleep(60)"
 
@@ -94,3 +95,14 @@ def test_what_stays_lost_or_idle_is_found(execute, monkeypatch):
     assert [each for each in faults if f"{order} is FILLED/DONE, cancel UNKNOWN" in each]
     assert [each for each in faults if "nobody has looked at an account" in each]
     assert [each for each in faults if "nothing was reconciled" in each]
+
+
+def test_books_that_had_to_be_corrected_are_found(account):
+    BookCorrection.objects.create(
+        account=account, correction_id="one", kind=CorrectionKind.AUTOMATIC, amount=1, reason="a difference",
+        made_by="reconciliation", created_at=now(),
+    )  # fmt: skip
+
+    (fault,) = judging._corrected()
+
+    assert fault.startswith("the books were corrected by ")

@@ -19,7 +19,7 @@ from nexus.local import postgres, servers
 from nexus.local.folder import ROOT, SECRET_BYTES
 
 NOWHERE = "http://127.0.0.1:1"
-# Room for thousands of orders: what is proven here is the protocol, and limits would end it early.
+# Room for thousands of orders: limits would end early what is proven here.
 ROOMY = {
     "MAX_POSITION_SIZE": "1000000000",
     "DAILY_LOSS_LIMIT": "1000000000",
@@ -33,6 +33,8 @@ ROOMY = {
     "BURST_ORDERS": "1000000",
     "UNKNOWN_ORDERS_MAX": "1000000",
     "REFUSALS_MAX": "1000000",
+}
+HERE = {
     "UNSTOPPED_MOVE": "0.05",
     "PRICE_DEVIATION": "0.02",
     "MT5_GATEWAY_URL": NOWHERE,
@@ -52,7 +54,7 @@ def prepared(**settings: str) -> Iterator[Path]:
         _database(server) as url,
     ):
         env = servers.django_environment({}, folder=Path(name), known=known, database=url, broker="memory://")
-        os.environ.update(env | ROOMY | settings)
+        os.environ.update(env | ROOMY | HERE | settings)
         subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity=0"], cwd=ROOT, check=True)
         yield Path(name)
 
