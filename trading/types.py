@@ -302,6 +302,7 @@ class OrderReport:
     halts: bool = False  # the refusal says that the account cannot trade until a person acts
     is_defect: bool = False  # the refusal says that the request itself was not valid
     stops_missing: bool = False  # a position that these fills made stands without a stop that the order asked for
+    stops_unseen: bool = False  # one of them is listed nowhere yet, or nobody has looked: it may lack them as well
     is_shown: bool = True  # False: the venue has said that it took the order, and no list of its shows it or its end
     remembers: Mapping[str, int] = field(default_factory=dict)  # of who swears that it was never sent, likewise
 

@@ -60,6 +60,9 @@ class BrokerPosition(models.Model):
     price_open = columns.price(help_text="average")
     stop_loss = columns.price(null=True)
     take_profit = columns.price(null=True)
+    stops_unseen = models.BooleanField(
+        default=False, db_default=False, help_text="an order brought them, and no list has shown them yet"
+    )
     opened_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True)
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 import structlog
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
@@ -22,7 +22,7 @@ from nexus.core.jobs import enqueue
 from risk.services import adjustments
 from risk.states import AdjustmentKind
 from trading import rules, selectors
-from trading.models import Fill, IllegalTransition, TradeLedger, TradingAccount
+from trading.models import BrokerPosition, Fill, IllegalTransition, TradeLedger, TradingAccount
 from trading.services import busts, settling, transitions
 from trading.services.settling import Booked, Held
 from trading.states import (
@@ -39,6 +39,8 @@ from trading.states import (
 from trading.types import FillReport, OrderReport
 
 log = structlog.get_logger(__name__)
+
+BARE = "made a position that stands without the stops it asked for: set them or close it"
 
 
 @transaction.atomic(durable=True)
@@ -80,7 +82,8 @@ def _is_plain(order: TradeLedger, *, report: OrderReport, fills: list[Fill]) -> 
     """Tell whether an answer asks for nothing but the move: no other fill, no warning, no adjustment."""
     slipped = any(fill.slippage is not None and fill.slippage > settings.SLIPPAGE_THRESHOLD for fill in fills)
     is_own = all(fill.kind == FillKind.ORDER and fill.quantity == order.quantity for fill in fills)
-    is_told = slipped or report.stops_missing or report.halts or report.is_defect
+    is_bare = report.stops_missing or (report.stops_unseen and _wants_stops(order))
+    is_told = slipped or is_bare or report.halts or report.is_defect
     return (
         order.state == SENDING and not order.other_position_id and len(fills) <= 1 and is_own and not is_told
         and not connection.in_atomic_block
@@ -110,7 +113,8 @@ def ingest(*, account: TradingAccount, reports: Iterable[FillReport], at: dateti
     orders = TradeLedger.objects.locked().filter(account=account, client_order_id__in=list(ours))
     for order in orders:
         fills = tuple(ours.pop(order.client_order_id))
-        follow(order, report=OrderReport(order.client_order_id, VenueState.WORKING, fills=fills), at=at)
+        report = OrderReport(order.client_order_id, VenueState.WORKING, fills=fills, stops_unseen=True)
+        follow(order, report=report, at=at)
     for fill in busts.last([*others, *(fill for stray in ours.values() for fill in stray)]):
         _book_other(account, fill, at=at)
     return _booked(account, unknown).count() if unknown else 0
@@ -155,6 +159,8 @@ def follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLed
     has_new = any(fill.kind is FillKind.ORDER and fill.venue_fill_id not in gone for fill in booked)
     why = busts.KIND if any(fill.kind is FillKind.BUST for fill in booked) else ""
     transitions.follow(order, to, report=report, standing=standing, at=at, is_late=has_new, why=why, held=held)
+    if report.stops_unseen and _wants_stops(order):
+        _await_stops(order, booked)
     _adjust(order, fills=fills, booked=booked, before=before, at=at)
     _warn(order, report=report, fills=fills, has_new=has_new, at=at)
     return order
@@ -250,6 +256,18 @@ def _book_other(account: TradingAccount, report: FillReport, *, at: datetime) ->
         )
 
 
+def _wants_stops(order: TradeLedger) -> bool:
+    return order.stop_loss is not None or order.take_profit is not None
+
+
+def _await_stops(order: TradeLedger, booked: list[FillReport]) -> None:
+    """Let the first list of a position that these fills have made tell whether it has its stops (`moved.py`)."""
+    names = {fill.venue_position_id for fill in booked if fill.kind is FillKind.ORDER}
+    made = BrokerPosition.objects.filter(account=order.account_id, venue_position_id__in=names, closed_at__isnull=True)
+    same_way = Q(quantity__gt=0) if order.side == Side.BUY else Q(quantity__lt=0)
+    made.filter(same_way).update(stops_unseen=True)
+
+
 def _adjust(order: TradeLedger, *, fills: list[Fill], booked: list[FillReport], before: Decimal, at: datetime) -> None:
     """Keep how fills changed what the order risks: a part of it filled, or it filled worse than it was judged by."""
     account_id, order_id = order.account_id, order.pk
@@ -274,11 +292,7 @@ def _warn(order: TradeLedger, *, report: OrderReport, fills: list[Fill], has_new
     worst = max((fill.slippage for fill in fills if fill.slippage is not None), default=rules.ZERO)
     conditions = {
         "LATE_FILL": (Severity.CRITICAL, has_new and order.late_fill, "filled after it was closed"),
-        "STOPS_MISSING": (
-            Severity.CRITICAL,
-            report.stops_missing,
-            "made a position that stands without the stops it asked for: set them or close it",
-        ),
+        "STOPS_MISSING": (Severity.CRITICAL, report.stops_missing, BARE),
         "ACCOUNT_REFUSED": (
             Severity.CRITICAL,
             report.halts,
@@ -300,13 +314,18 @@ def _warn(order: TradeLedger, *, report: OrderReport, fills: list[Fill], has_new
         enqueue("trading.watch_account", account_id=order.account_id)
     for kind, (severity, holds, words) in conditions.items():
         if holds:
-            metrics.ORDER_TROUBLE.labels(kind).inc()
-            alerts.open_alert(
-                severity=severity,
-                kind=kind,
-                dedupe_key=f"{kind.lower()}:{order.public_id}",
-                text=f"Order {order} {words}.",
-                object_type="order",
-                object_id=str(order.public_id),
-                at=at,
-            )
+            tell(order, kind=kind, severity=severity, words=words, at=at)
+
+
+def tell(order: TradeLedger, *, kind: str, severity: Severity, words: str, at: datetime) -> None:
+    """Open the alert of this kind about an order, and count it. Safe to repeat."""
+    metrics.ORDER_TROUBLE.labels(kind).inc()
+    alerts.open_alert(
+        severity=severity,
+        kind=kind,
+        dedupe_key=f"{kind.lower()}:{order.public_id}",
+        text=f"Order {order} {words}.",
+        object_type="order",
+        object_id=str(order.public_id),
+        at=at,
+    )

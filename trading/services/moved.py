@@ -23,7 +23,7 @@ from risk.services import adjustments
 from risk.states import AdjustmentKind
 from trading import rules
 from trading.models import BrokerPosition, Fill, TradableInstrument, TradeLedger, TradingAccount
-from trading.services import protection, standing, terms
+from trading.services import fills, protection, standing, terms
 from trading.services.changes import IN_FLIGHT, listed_late, stops_of
 from trading.states import ChangeKind, Delivery
 from trading.types import AccountSnapshot, Quote, VenueOrder, VenuePosition
@@ -42,7 +42,7 @@ def note(account: TradingAccount, snapshot: AccountSnapshot, *, read_at: datetim
     """
     shown = {each.venue_position_id: each for each in snapshot.positions if each.price_current > 0}
     held = BrokerPosition.objects.filter(account=account, closed_at__isnull=True, venue_position_id__in=shown)
-    positions = [row for row in held if _differs(row, shown[row.venue_position_id])]
+    positions = [row for row in held if row.stops_unseen or _differs(row, shown[row.venue_position_id])]
     listed = {each.client_order_id: each for each in snapshot.orders if each.client_order_id}
     working = TradeLedger.objects.filter(
         account=account, delivery=Delivery.ACKED, client_order_id__in=listed, venue_position_id=""
@@ -78,14 +78,24 @@ def _keep_position(
     fresh = Q(state__in=IN_FLIGHT) | Q(settled_at__gte=read_at)
     name = position.venue_position_id
     has_traded = Fill.objects.filter(account=account, venue_position_id=name, booked_at__gte=read_at)
-    if not _differs(position, held) or has_traded.exists() or position.changes.filter(fresh).exists():
+    if (
+        not (position.stops_unseen or _differs(position, held))
+        or has_traded.exists()
+        or position.changes.filter(fresh).exists()
+    ):
         return
     done = listed_late(position.changes, kind=ChangeKind.STOPS, asked_at=read_at)
     if any(change.before == stops_of(held) for change in done):
         return  # the list is from before our change
     asked = TradeLedger.objects.filter(account=account, fills__venue_position_id=name, venue_position_id="")
-    ours = list(asked.values_list("public_id", "stop_loss"))
-    if {str(order_id) for order_id, _ in ours} & set(alerts.open_about(kind=protection.KIND)):
+    ours = list(asked.distinct())
+    if position.stops_unseen:
+        BrokerPosition.objects.filter(pk=position.pk).update(stops_unseen=False)
+        for order in ours:
+            if _is_bare(position, held, order=order):
+                fills.tell(order, kind=protection.KIND, severity=Severity.CRITICAL, words=fills.BARE, at=at)
+    is_bare = {str(order.public_id) for order in ours} & set(alerts.open_about(kind=protection.KIND))
+    if is_bare or not _differs(position, held):
         return  # nobody has moved it: it was made without its stops, and is being given them
     known, usd = met[position.symbol]
     was, now = (
@@ -105,8 +115,16 @@ def _keep_position(
     adjustments.record(
         kind=AdjustmentKind.EXTERNAL, account_id=account.pk, order_id=None, before=was, after=now, reason=words, at=at
     )
-    if now > was and held.stop_loss not in {stop for _, stop in ours}:  # an order that added has brought its own
+    if now > was and held.stop_loss not in {
+        order.stop_loss for order in ours
+    }:  # an order that added has brought its own
         _tell(account, f"the position {position}", target=target, before=was, after=now, at=at)
+
+
+def _is_bare(position: BrokerPosition, held: VenuePosition, *, order: TradeLedger) -> bool:
+    """Tell whether a position lacks what its order asked for and nobody here has taken away since."""
+    kept = {"stop_loss": position.stop_loss, "take_profit": position.take_profit}
+    return any(kept[name] is not None for name in protection.missing(order, held))
 
 
 def _open_risk(held: VenuePosition, stop: Decimal | None, *, known: TradableInstrument, usd: Decimal) -> Decimal:

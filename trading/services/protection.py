@@ -55,7 +55,7 @@ def protect(*, order_id: int, at: datetime) -> None:
         return  # the broker has asked for fewer requests: nothing would be sent now
     held = shown.positions
     names = set(order.fills.values_list("venue_position_id", flat=True))
-    bare = [each for each in held if each.venue_position_id in names and _missing(order, each)]
+    bare = [each for each in held if each.venue_position_id in names and missing(order, each)]
     if not bare:
         unshown = BrokerPosition.objects.filter(
             account=order.account, venue_position_id__in=names - {each.venue_position_id for each in held},
@@ -80,7 +80,7 @@ def _mend(order: TradeLedger, held: VenuePosition, *, at: datetime) -> None:
     if refused >= TRIES:
         _close(order, ours, at=at)
         return
-    stops = _missing(order, held)
+    stops = missing(order, held)
     change = changes.change_stops(
         position_id=ours.pk, stops=stops, actor=PROTECTION, at=at,
         reason=f"Order {order.client_order_id} asked for them.",
@@ -135,7 +135,7 @@ def _pause(refusals: int) -> timedelta:
     return timedelta(seconds=min(PAUSE_S * 2 ** min(refusals - 1, 10), PAUSE_S_MAX))
 
 
-def _missing(order: TradeLedger, held: VenuePosition) -> dict[str, Decimal | None]:
+def missing(order: TradeLedger, held: VenuePosition) -> dict[str, Decimal | None]:
     """Return the stops that an order asked for and its position lacks; of one on the other side it has made nothing."""
     if held.side != order.side:
         return {}

@@ -79,17 +79,19 @@ def judge(
         return None
     state = _state(trail, fills, working=[entry for entry in ours if entry in working], ours=ours)
     ticket = fills[0].venue_order_id if fills else str(wire.integer(ours[0]["ticket"])) if ours else ""
+    lacks_stops, is_unlisted = _stops(trail, fills, positions)
     return OrderReport(
         trail.client_order_id,
         state,
         venue_order_id=ticket,
         fills=fills,
-        stops_missing=_lacks_stops(trail, fills, positions),
+        stops_missing=lacks_stops,
+        stops_unseen=is_unlisted,
     )
 
 
-def _lacks_stops(trail: Trail, fills: Sequence[FillReport], positions: Sequence[wire.Plain]) -> bool:
-    """Tell whether a position that our fills made, those that stand, is without a stop that we asked for.
+def _stops(trail: Trail, fills: Sequence[FillReport], positions: Sequence[wire.Plain]) -> tuple[bool, bool]:
+    """Tell whether a position that our fills made, those that stand, lacks a stop that we asked for, or is unlisted.
 
     One on the other side was netted with them and is only reduced: it keeps its own, and ours would be none to it.
     """
@@ -97,12 +99,14 @@ def _lacks_stops(trail: Trail, fills: Sequence[FillReport], positions: Sequence[
     standing = [fill for fill in fills if not fill.reverses and fill.venue_fill_id not in gone]
     filled = {(fill.venue_position_id, fill.side) for fill in standing}
     with wire.understanding():
-        return any(
+        listed = {(str(wire.integer(each["identifier"])), wire.side(each["type"])): each for each in positions}
+        lacks = any(
             (trail.wants_stop_loss and wire.level(position["sl"]) is None)
             or (trail.wants_take_profit and wire.level(position["tp"]) is None)
-            for position in positions
-            if (str(wire.integer(position["identifier"])), wire.side(position["type"])) in filled
+            for name, position in listed.items()
+            if name in filled
         )
+    return lacks, not filled <= listed.keys()
 
 
 def _is_ours(deal: wire.Plain, trail: Trail, tickets: frozenset[int]) -> bool:

@@ -174,11 +174,12 @@ def test_says_when_a_stop_that_was_asked_for_does_not_stand(broker, terminal, or
     terminal.next_send = fill
     wanted = order(**asked)
 
-    assert broker.submit(wanted).stops_missing is missing
-    assert (
-        broker.order_report(client_order_id=wanted.client_order_id, symbol=wanted.symbol, sent_at=sent_at).stops_missing
-        is missing
-    )
+    sent = broker.submit(wanted)
+    found = broker.order_report(client_order_id=wanted.client_order_id, symbol=wanted.symbol, sent_at=sent_at)
+
+    assert (sent.stops_missing, found.stops_missing) == (missing, missing)
+    wants_stops = bool(wanted.stop_loss or wanted.take_profit)
+    assert (sent.stops_unseen, found.stops_unseen) == (not wants_stops, not wants_stops)  # else nobody looks for it
 
 
 def test_misses_no_stops_of_a_position_that_is_closed_or_of_somebody_else(broker, terminal, order, opened, sent_at):
@@ -187,9 +188,9 @@ def test_misses_no_stops_of_a_position_that_is_closed_or_of_somebody_else(broker
     terminal.positions.clear()
     opened(stop_loss=None, take_profit=None)
 
-    assert not broker.order_report(
-        client_order_id=wanted.client_order_id, symbol=wanted.symbol, sent_at=sent_at
-    ).stops_missing
+    found = broker.order_report(client_order_id=wanted.client_order_id, symbol=wanted.symbol, sent_at=sent_at)
+
+    assert (found.stops_missing, found.stops_unseen) == (False, True)
 
 
 def test_asks_the_venue_for_margin_and_profit(broker):
