@@ -24,7 +24,7 @@ def link(emulator: Emulator, **settings: str) -> Link:
     """Return how to reach an emulator."""
     number = emulator.books.number
     usual = {
-        "server": emulator.address, "mode": "paper", "tag": str(TAG), "deadline_s": "0.8",
+        "server": emulator.address, "mode": "paper", "tag": str(TAG), "deadline_s": "2.5",
         "keys": f"{number}:{KEY}:{SECRET}",
     }  # fmt: skip
     return Link("alpaca", number, usual | settings)
