@@ -150,10 +150,10 @@ def test_a_sell_that_opens_below_the_market_loses_more_at_the_stop_of_another(pl
 
     earlier, later = (each() for each in (placed if first == "unstopped" else reversed(placed)))
 
-    # From 1.07978 on 50,000: 5 % and 3.50, or 3039.50 to 1.14057, the other's stop. That: 0.05057 on 1,000 and 0.07.
+    # From 1.07978 on 50,000: 3.50, and 5 % or 3039.50 to 1.14057, the other's stop. That: 0.05057 on 1,000 and 0.07.
     assert (earlier.status, later.status) == ("PENDING", "PENDING")
     assert earlier.risk + later.risk == Decimal("2702.95") + Decimal("50.64") + later.restopped
-    assert later.restopped == Decimal("336.55")
+    assert later.restopped == Decimal("340.05")
 
 
 @pytest.mark.parametrize(("stop", "outcome"), [("1.08481", "STOP_LOSS_TOO_NEAR"), ("1.08480", "FILLED")])
@@ -354,6 +354,20 @@ def test_an_order_waits_for_new_terms_of_another_that_may_bring_their_stop_to_it
     terms.resolve(change_id=further.pk)
     # 0.5 lots with a stop that may fill at 1.049475 can lose 1771.25: more than the day allows.
     assert place(*HELD).reason == "DAILY_LOSS_EXCEEDS_LIMIT"
+
+
+@pytest.mark.parametrize("first", ["1.0830", None])
+def test_an_order_at_the_stop_of_another_counts_its_commission_too(place, settings, first):
+    settings.UNSTOPPED_MOVE, settings.DAILY_LOSS_LIMIT = Decimal("0.05"), Decimal(10_000)
+    one = place("0.5", first, waits_at="1.0840")
+    place("0.01", None if first else "1.0200", waits_at="1.0835")
+
+    found = headroom.read(user=one.user, account=one.account, symbol="EURUSD", at=now())
+    used = next(each.used for each in found.checks if each.name == "DAILY_LOSS")
+
+    # The first, worth 1.08500 on 50,000, and its 3.50: without a stop 5 % of it, at the second's from there to 1.01949.
+    # The second by itself: 5 % of 1.08350 on 1,000 and 0.07; from there to its own stop: 64.08.
+    assert used == (Decimal("2716.00") + Decimal("54.25") if first else Decimal("3279.00") + Decimal("64.08"))
 
 
 def test_the_stop_of_an_order_that_is_over_here_and_works_there_may_become_the_whole_position_s(place, settings):

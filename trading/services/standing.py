@@ -27,7 +27,7 @@ class Piece(NamedTuple):
     """An order that may become part of a netted position, ours or somebody else's.
 
     Units: USD; `own` is what it risks at its own stop, `counted` what is counted for it elsewhere, `value` what it is
-    worth where it opens at its worst price.
+    worth where it opens at its worst price; `fees` are in `own`, and owed whatever its stop is.
     """
 
     quantity: Decimal
@@ -35,6 +35,7 @@ class Piece(NamedTuple):
     own: Decimal
     value: Decimal
     counted: Decimal
+    fees: Decimal = ZERO
 
 
 def to_stops(each: AccountFacts, positions: Sequence[VenuePosition], *, facts: Facts) -> Figure:
@@ -81,7 +82,7 @@ def restopped(
     known = facts.instruments.get((account.pk, intent.symbol))
     own, stop = reservation.risk, intent.stop_loss
     value = _opened(own, reservation.value, stop=stop, side=intent.side, lots=intent.quantity, known=known)
-    new = Piece(intent.quantity, stop, own, value, own)
+    new = Piece(intent.quantity, stop, own, value, own, _fees(intent.quantity, known))
     before = _worst(mine, others, symbol=intent.symbol, side=intent.side, facts=facts)
     after = _worst(mine, [*others, new], symbol=intent.symbol, side=intent.side, facts=facts)
     if isinstance(before, Unknown) or isinstance(after, Unknown):
@@ -249,7 +250,7 @@ def _ours(orders: Sequence[TradeLedger], each: AccountFacts, *, symbol: str, sid
         own, at_venue = order.risk - order.restopped, shown.get(order.client_order_id)
         value = _opened(own, order.value, stop=order.stop_loss, side=side, lots=order.quantity, known=known)
         stop = order.stop_loss if at_venue is None else _further(order, at_venue)
-        pieces.append(Piece(order.quantity, stop, own, value, order.risk))
+        pieces.append(Piece(order.quantity, stop, own, value, order.risk, _fees(order.quantity, known)))
     return pieces
 
 
@@ -263,8 +264,11 @@ def _opened(
     """
     if side is Side.BUY or stop is not None or known is None or settings.UNSTOPPED_MOVE is None:
         return value
-    fees = known.commission(settings.COMMISSION_PER_LOT) * lots
-    return min(value, (own - fees) / settings.UNSTOPPED_MOVE)
+    return min(value, (own - _fees(lots, known)) / settings.UNSTOPPED_MOVE)
+
+
+def _fees(lots: Decimal, known: TradableInstrument | None) -> Decimal:
+    return ZERO if known is None else known.commission(settings.COMMISSION_PER_LOT) * lots
 
 
 def _further(order: TradeLedger, shown: VenueOrder) -> Decimal | None:
@@ -343,10 +347,10 @@ def _moved(piece: Piece, stop: Decimal | None, *, side: Side, usd_a_lot: Decimal
     if stop == piece.stop:
         return ZERO
     if stop is None:
-        return max(ZERO, (settings.UNSTOPPED_MOVE or rules.ONE) * piece.value - piece.own)
+        return max(ZERO, (settings.UNSTOPPED_MOVE or rules.ONE) * piece.value + piece.fees - piece.own)
     exit_then = rules.worst_exit(stop, side=side, gap=settings.GAP_ALLOWANCE)
     usd = piece.quantity * usd_a_lot
     if piece.stop is None:
-        return max(ZERO, side.direction * (piece.value - exit_then * usd) - piece.own)
+        return max(ZERO, side.direction * (piece.value - exit_then * usd) + piece.fees - piece.own)
     exit_now = rules.worst_exit(piece.stop, side=side, gap=settings.GAP_ALLOWANCE)
     return max(ZERO, side.direction * (exit_now - exit_then)) * usd
