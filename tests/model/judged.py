@@ -188,8 +188,8 @@ class Judged(World):
         assert outcome.status == Status.CLEAN, outcome
 
     def _hidden(self) -> Decimal:
-        """Return what may hide until the next look behind what was paid in: what was charged, and what was lost where
-        something was opened and closed since, or where a late list shows as held what is closed.
+        """Return what may hide until the next look behind what was paid in: what was charged, also for trades since, and
+        what was lost where something was opened and closed since, or where a late list shows as held what is closed.
         """
         booked = {*Fill.objects.filter(account=self.account).values_list("venue_fill_id", flat=True)}
         new = [each for each in self.paper.deals() if str(each["ticket"]) not in booked]
@@ -198,6 +198,7 @@ class Judged(World):
         lost = sum(
             max(0, -each["profit"]) for each in new if each["position_id"] in opened or 0 < shown_at < each["time_us"]
         )
+        lost -= sum(each["commission"] for each in new)
         return min(self.untold, self.charged + Decimal(lost).scaleb(-8))
 
     def _lost(self) -> Any:
