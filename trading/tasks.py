@@ -62,7 +62,7 @@ def protect_order(*, order_id: int, **_future: object) -> None:
 def resolve_order(*, order_id: int, **_future: object) -> None:
     """Ask the broker about one order."""
     order = resolution.resolve(order_id=order_id, at=now())
-    log.info("trading.order.resolved", order_id=str(order.public_id), status=order.status, delivery=order.delivery)
+    log.info("trading.order.asked_for", order_id=str(order.public_id), status=order.status, delivery=order.delivery)
 
 
 @shared_task(name="trading.dispatch_orders", soft_time_limit=20)
