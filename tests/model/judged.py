@@ -188,7 +188,7 @@ class Judged(World):
         assert outcome.status == Status.CLEAN, outcome
 
     def _hidden(self) -> Decimal:
-        """Return what may hide until the next look behind what was paid in: what was charged, also for trades since, and
+        """Return what may hide until the next look behind what was paid in: what was charged, also for trades, and
         what was lost where something was opened and closed since, or where a late list shows as held what is closed.
         """
         booked = {*Fill.objects.filter(account=self.account).values_list("venue_fill_id", flat=True)}

@@ -268,7 +268,10 @@ class PositionList(serializers.Serializer[dict[str, Any]]):
 
 
 class ChangeView(serializers.Serializer[ChangeRequest]):
-    """A change as it was answered: DONE, REFUSED, or UNKNOWN while the broker is being asked."""
+    """A change as it was answered: DONE, REFUSED, or UNKNOWN while the broker is being asked: read it again by its id.
+
+    Until it is known the order shows the further of both stops, and the worse of both is reserved.
+    """
 
     id = serializers.UUIDField(source="public_id")
     kind = serializers.CharField()

@@ -13,6 +13,7 @@ urlpatterns = [
     path("positions/<uuid:position_id>/close", views.PositionClose.as_view(), name="position-close"),
     path("orders/<uuid:order_id>", views.OrderTerms.as_view(), name="order-terms"),
     path("orders/<uuid:order_id>/cancel", views.OrderCancel.as_view(), name="order-cancel"),
+    path("changes/<uuid:change_id>", views.Change.as_view(), name="change"),
     path("accounts", views.Accounts.as_view(), name="accounts"),
     path("accounts/<uuid:account_id>/arm", arming.Arm.as_view(), name="account-arm"),
     path("accounts/<uuid:account_id>/disarm", arming.Disarm.as_view(), name="account-disarm"),

@@ -26,7 +26,7 @@ from nexus.idempotency.services.records import RequestKey
 from risk.types import Context
 from trading import selectors
 from trading.api import forms, rendering
-from trading.models import TradingAccount
+from trading.models import ChangeRequest, TradingAccount
 from trading.services import accounts, cancels, changes, closes, facts, history, live, orders, terms
 from trading.services.orders import Execution
 from trading.states import ChangeState, Delivery
@@ -103,6 +103,10 @@ def _answer(execution: Execution) -> HttpResponse:
         status=201 if order.delivery in (Delivery.DONE, Delivery.ACKED) else 202,
         headers={"Idempotency-Replayed": "true"} if execution.is_replay else None,
     )
+
+
+def _changed(change: ChangeRequest) -> Response:
+    return Response(forms.ChangeView(change).data, status=200 if change.state != ChangeState.UNKNOWN else 202)
 
 
 def _context(request: Request, account: TradingAccount, *, key: RequestKey | None = None) -> Context:
@@ -185,7 +189,7 @@ class OrderTerms(TradingView):
             user=user, order_id=order.pk, terms=form.to_terms(), reason=reason, at=facts.database_clock(),
             context=context,
         )  # fmt: skip
-        return Response(forms.ChangeView(change).data, status=200 if change.state != ChangeState.UNKNOWN else 202)
+        return _changed(change)
 
 
 class PositionClose(TradingView):
@@ -233,7 +237,18 @@ class PositionStops(TradingView):
         change = changes.change_stops(
             position_id=position.pk, stops=form.to_stops(), actor=actor, reason=reason, at=facts.database_clock()
         )
-        return Response(forms.ChangeView(change).data, status=200 if change.state != ChangeState.UNKNOWN else 202)
+        return _changed(change)
+
+
+class Change(APIView):
+    """One change of an order's prices or a position's stops."""
+
+    actions: ClassVar = {"GET": Action.ORDER_READ}
+
+    @extend_schema(responses=forms.ChangeView, summary="Read what became of a change")
+    def get(self, request: Request, change_id: uuid.UUID) -> Response:
+        """Read one change of what this person may see: UNKNOWN until the broker's own lists tell."""
+        return Response(forms.ChangeView(selectors.change_of(_person(request), public_id=change_id)).data)
 
 
 class Ledger(APIView):

@@ -24,6 +24,7 @@ from trading.selectors.ledger import (
 from trading.selectors.orders import (
     LOOK_ALIKE_WITHIN,
     are_booked,
+    change_of,
     fills_of,
     look_alikes,
     newest_orders,
@@ -60,6 +61,7 @@ __all__ = [
     "are_booked",
     "as_orders",
     "beside",
+    "change_of",
     "fills_of",
     "in_doubt",
     "instruments_met",

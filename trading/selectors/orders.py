@@ -4,13 +4,13 @@ import uuid
 from collections.abc import Iterable
 from datetime import timedelta
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from accounts.types import Principal
 from nexus.core import statements
 from nexus.core.errors import NotFound
-from trading.models import Fill, OrderQuerySet, TradeLedger, TradingAccount
-from trading.selectors.accounts import READS_ALL
+from trading.models import ChangeRequest, Fill, OrderQuerySet, TradeLedger, TradingAccount
+from trading.selectors.accounts import READS_ALL, accounts_of
 from trading.states import Delivery, FillKind
 from trading.types import FillReport
 
@@ -35,6 +35,17 @@ def order_of(user: Principal, *, public_id: uuid.UUID) -> TradeLedger:
 def no_such_order() -> NotFound:
     """Return what is raised for an order that is absent, and for somebody else's."""
     return NotFound("You have no such order.")
+
+
+def change_of(user: Principal, *, public_id: uuid.UUID) -> ChangeRequest:
+    """Return one change of an order or a position the person may see. Raises: NotFound, the same for absent and for
+    somebody else's.
+    """
+    rows = ChangeRequest.objects.filter(Q(order__in=orders_of(user)) | Q(position__account__in=accounts_of(user)))
+    change = rows.filter(public_id=public_id).first()
+    if change is None:
+        raise NotFound("You have no such change.")
+    return change
 
 
 def with_public_status(orders: OrderQuerySet, status: str) -> OrderQuerySet:
