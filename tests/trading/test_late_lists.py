@@ -1,5 +1,6 @@
 """What is counted of a netted position, and of an order, that the terminal lists as they were, or not at all."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -240,3 +241,26 @@ def test_a_stop_that_may_be_gone_counts_as_gone_wherever_the_price_has_come(plac
     # Bought at 1.08500: 1750 are lost, and 5 % of 1.05000 on 50,000 units are to lose.
     assert used is not None
     assert Decimal("4375.00") <= used < Decimal("4376.00")
+
+
+@pytest.mark.parametrize(("side", "is_missed"), [(Side.BUY, False), (Side.SELL, True)])
+def test_a_position_lacks_what_the_newest_order_that_added_to_it_has_asked_for(
+    place, request, settings, side, is_missed
+):
+    """Whichever order adds last sets the stop of the whole, and one without a stop takes it away: nobody's mishap."""
+    settings.UNSTOPPED_MOVE, settings.DAILY_LOSS_LIMIT = Decimal("0.05"), Decimal(10_000)
+    paper = request.node.paper
+    broker = paper.control._broker
+    broker.profile = replace(broker.profile, positions_delay_ms=1000)
+    if is_missed:
+        paper.control.inject("stops_dropped")
+    first = place("0.1", "1.0800")
+    place("0.01", None, side)
+    (position,) = paper.truth()["positions"]
+    assert (position["sl"], BrokerPosition.objects.get().stops_unseen) == (0, True)
+    time.sleep(1)
+
+    watch.look(account_id=first.account_id, at=now())
+
+    assert Alert.objects.filter(kind="STOPS_MISSING").exists() is is_missed
+    assert BrokerPosition.objects.get().stop_loss == (Decimal("1.08") if is_missed else None)

@@ -91,9 +91,10 @@ def _keep_position(
     ours = list(asked.distinct())
     if position.stops_unseen:
         BrokerPosition.objects.filter(pk=position.pk).update(stops_unseen=False)
-        for order in ours:
-            if _is_bare(position, held, order=order):
-                fills.tell(order, kind=protection.KIND, severity=Severity.CRITICAL, words=fills.BARE, at=at)
+        # Of a netted position its stops are those of the newest order that has added to it.
+        newest = asked.filter(side=held.side).order_by("-fills__pk").first()
+        if newest is not None and _is_bare(position, held, order=newest):
+            fills.tell(newest, kind=protection.KIND, severity=Severity.CRITICAL, words=fills.BARE, at=at)
     is_bare = {str(order.public_id) for order in ours} & set(alerts.open_about(kind=protection.KIND))
     if is_bare or not _differs(position, held):
         return  # nobody has moved it: it was made without its stops, and is being given them
