@@ -13,7 +13,7 @@ from tests.stops import stop
 from tests.trading.conftest import brief
 from tests.trading.desk import LIMIT, act, ask_about_everything, place, position_of
 from trading.models import BrokerPosition, ChangeRequest, TradeLedger
-from trading.services import protection, watch
+from trading.services import moved, protection, watch
 
 LATE_S = 1.0
 
@@ -130,6 +130,16 @@ def test_an_order_whose_answer_was_lost_is_watched_likewise(execute, paper, acco
     look(account)
 
     assert (told(), protection.due()) == (["STOPS_MISSING"], [order.pk])
+
+
+def test_what_cannot_be_valued_is_given_its_stops_all_the_same(late, account, monkeypatch):
+    order = late("stops_dropped")
+    time.sleep(LATE_S)
+    monkeypatch.setattr(moved, "_met", lambda *_, **__: {})
+
+    look(account)
+
+    assert protection.due() == [order.pk]
 
 
 def test_under_a_stop_they_are_set_too(late, paper, account):

@@ -52,7 +52,7 @@ def note(account: TradingAccount, snapshot: AccountSnapshot, *, read_at: datetim
         return
     symbols = {row.symbol for row in positions} | {order.symbol for order in orders}
     met = _met(account, symbols, quotes=snapshot.quotes)
-    for row in (each for each in positions if each.symbol in met):
+    for row in positions:
         _keep_position(row.pk, shown[row.venue_position_id], account=account, met=met, read_at=read_at, at=at)
     for order in (each for each in orders if each.symbol in met):
         if _is_moved(order, listed[order.client_order_id], known=met[order.symbol][0]):
@@ -96,8 +96,8 @@ def _keep_position(
         if newest is not None and _is_bare(position, held, order=newest):
             fills.tell(newest, kind=protection.KIND, severity=Severity.CRITICAL, words=fills.BARE, at=at)
     is_bare = {str(order.public_id) for order in ours} & set(alerts.open_about(kind=protection.KIND))
-    if is_bare or not _differs(position, held):
-        return  # nobody has moved it: it was made without its stops, and is being given them
+    if is_bare or position.symbol not in met or not _differs(position, held):
+        return  # made without its stops, and being given them: nobody has moved it; or not to be valued yet
     known, usd = met[position.symbol]
     was, now = (
         money.ceil_to(_open_risk(held, stop, known=known, usd=usd), CENT)
