@@ -20,7 +20,7 @@ BANDIT := $(BIN)/python -c 'import logging; logging.disable(logging.WARNING); fr
 WITH_SETTINGS := $(BIN)/python -m nexus.local with-settings
 
 .DEFAULT_GOAL := help
-.PHONY: help run code test test-browser screenshots translations crash storm chaos soak demo fuzz bench conformance threats licences sbom secrets check format lock clean
+.PHONY: help run code test test-browser screenshots translations crash storm chaos lives soak demo fuzz bench conformance threats licences sbom secrets check format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ storm: $(VENV)/.dev-installed ## Fire at every limit with 64 clients and USERS u
 
 chaos: $(VENV)/.dev-installed ## Kill and freeze the processes of a whole installation that trades, for SECONDS (180); SEED and KINDS choose
 	@exec $(BIN)/python -m tests.chaos
+
+lives: $(VENV)/.dev-installed ## Live random lives of orders and of what stands, for SEEDS seeds (10); FIRST, LIVES and STEPS choose
+	@exec $(BIN)/python -m tests.model
 
 fuzz: $(VENV)/.dev-installed ## Ask every operation of the published document as every role; CASES=50 for each, right and wrong
 	@exec env LOG_LEVEL=ERROR FUZZ_CASES="$(or $(CASES),50)" $(BIN)/python -m nexus.local test tests/fuzz -q -s -n 0
