@@ -78,7 +78,7 @@ secrets: $(VENV)/.dev-installed ## Look for secrets in everything that is tracke
 storm: $(VENV)/.dev-installed ## Fire at every limit with 64 clients and USERS users (100), and stop trading amid the fire
 	@exec $(BIN)/python -m tests.storm
 
-chaos: $(VENV)/.dev-installed ## Kill and freeze the processes of a whole installation that trades, for SECONDS (180); SEED and KINDS choose
+chaos: $(VENV)/.dev-installed ## Kill and freeze the processes of a whole installation that trades, for SECONDS (180); SEED, KINDS and MODE choose
 	@exec $(BIN)/python -m tests.chaos
 
 lives: $(VENV)/.dev-installed ## Live random lives of orders and of what stands, for SEEDS seeds (10); FIRST, LIVES and STEPS choose

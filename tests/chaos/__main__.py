@@ -1,6 +1,7 @@
 """`python -m tests.chaos`: ill-treat an installation for SECONDS (180), then judge it by its broker's own books.
 
-SEED repeats the draws of an earlier run, not its moments. KINDS names which misfortunes may happen, all unless said.
+SEED repeats the draws of an earlier run, not its moments. KINDS names which misfortunes may happen, all unless said;
+MODE whether the account is a hedging or a netting one, drawn unless said.
 """
 
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 from tests.chaos import lies, night, processes
 
 SECONDS = 180.0
+MODES = ("hedging", "netting")
 KINDS = (*processes.KINDS, *[lies.KIND] * 5)
 
 
@@ -24,8 +26,13 @@ def main() -> int:
             f"No such kinds: {', '.join(sorted(unknown))}. There are: {', '.join(sorted(set(KINDS)))}.", file=sys.stderr
         )
         return 2
+    mode = os.environ.get("MODE") or random.Random(seed).choice(MODES)
+    if mode not in MODES:
+        print(f"No such mode: {mode}. There are: {', '.join(MODES)}.", file=sys.stderr)
+        return 2
     with tempfile.TemporaryDirectory(prefix="nexus-chaos-") as name:
-        return night.run(Path(name), seed=seed, seconds=float(os.environ.get("SECONDS") or SECONDS), kinds=kinds)
+        seconds = float(os.environ.get("SECONDS") or SECONDS)
+        return night.run(Path(name), seed=seed, seconds=seconds, kinds=kinds, mode=mode)
 
 
 if __name__ == "__main__":

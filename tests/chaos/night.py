@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nexus.local.folder import ROOT
+from nexus.local.gateway import PAPER_LOGIN
 from tests.chaos import lies, processes
 from tests.chaos.books import Books
 from tests.chaos.operators import Operators
@@ -36,9 +37,11 @@ LIMITS = ROOMY | {
 }
 
 
-def run(folder: Path, *, seed: int, seconds: float, kinds: Sequence[str]) -> int:
+def run(folder: Path, *, seed: int, seconds: float, kinds: Sequence[str], mode: str) -> int:
     """Live through it, print what happens, and return the exit code."""
-    _say(f"seed {seed}, {seconds:.0f} s of {', '.join(dict.fromkeys(kinds))}")
+    _say(f"seed {seed}, {mode}, {seconds:.0f} s of {', '.join(dict.fromkeys(kinds))}")
+    accounts = {"accounts": [{"login": PAPER_LOGIN, "margin_mode": mode}]}
+    (folder / "paper.json").write_text(json.dumps(accounts), encoding="utf-8")
     heard, over = Heard(), threading.Event()
     nexus = Installation(folder, **LIMITS)
     luck = _Luck(nexus, kinds, random.Random(seed))
