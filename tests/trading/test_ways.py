@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from django.db.models import F
@@ -16,8 +15,7 @@ from tests.trading.test_lifecycle import fill
 from tests.trading.test_nowhere import search
 from trading.models import TradeLedger
 from trading.services import decisions, fills, resolution
-from trading.states import CancelState, OrderStatus, VenueState
-from trading.types import OrderReport
+from trading.states import CancelState, OrderStatus
 
 SPEAKS_FOR_THE_BROKER = True  # its reports are made up: the paper broker has never heard of them
 
