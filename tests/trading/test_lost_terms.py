@@ -31,7 +31,9 @@ def test_a_fill_at_new_terms_is_no_slippage(client, paper, account, settings):
     order = TradeLedger.objects.get(public_id=placed["id"])
     watch.look(account_id=account.pk, at=now())
     assert order.status == "FILLED"
-    assert (order.fills.get().slippage <= 0, kinds()) == (True, [])
+    slippage = order.fills.get().slippage
+    assert slippage is not None
+    assert (slippage <= 0, kinds()) == (True, [])
     assert not RiskAdjustment.objects.filter(kind=AdjustmentKind.SLIPPAGE).exists()
 
 
