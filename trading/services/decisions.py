@@ -19,6 +19,7 @@ from nexus.audit.types import Actor, Target
 from nexus.core.errors import Conflict, FieldError, Invalid
 from nexus.idempotency.services import records
 from trading.models import OrderDecision, TradeLedger
+from trading.services import transitions
 from trading.states import CANCELED, EXPIRED, REJECTED, DecisionState, Delivery, OrderStatus, RejectedBy
 
 ENDS = {OrderStatus.REJECTED: REJECTED, OrderStatus.CANCELED: CANCELED, OrderStatus.EXPIRED: EXPIRED}
@@ -114,7 +115,7 @@ class _Decision:
             at=at,
             reason="DECIDED_BY_OPERATORS",
             evidence={"evidence": decision.evidence, "proposed_by": decision.proposed_by},
-            facts={"reason": "DECIDED_BY_OPERATORS", **rejected},
+            facts={"reason": "DECIDED_BY_OPERATORS", **rejected, **transitions.cancel_ended(order, ENDS[to])},
         )
         records.close(object_id=str(order.public_id), at=at)
         alerts.close_alert(dedupe_key=f"order-unknown:{order.public_id}", at=at)

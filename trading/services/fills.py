@@ -30,6 +30,8 @@ from trading.states import (
     REJECTED,
     SENDING,
     UNKNOWN,
+    ChangeKind,
+    ChangeState,
     Delivery,
     FillKind,
     OrderStatus,
@@ -218,9 +220,17 @@ def _reference(order: TradeLedger) -> Decimal | None:
         return None  # nothing was traded: both sides close at the price at which one of them was opened
     resting = order.intent.resting_price
     if resting is not None:
-        return resting
+        return resting if order.delivery == Delivery.SENDING else _worst_asked(order, resting)
     reference: Decimal | None = order.reference_ask if order.side == Side.BUY else order.reference_bid
     return reference
+
+
+def _worst_asked(order: TradeLedger, resting: Decimal) -> Decimal:
+    """Return the worse of where an order waits and where a change asked for whose answer nobody knows."""
+    lost = order.changes.filter(kind=ChangeKind.TERMS, state__in=(ChangeState.SENDING, ChangeState.UNKNOWN))
+    name = "stop_price" if order.intent.resting_price == order.stop_price else "limit_price"
+    asked = [Decimal(each.after[name]) for each in lost if each.after[name] is not None]
+    return (max if order.side == Side.BUY else min)([resting, *asked])
 
 
 def _book_other(account: TradingAccount, report: FillReport, *, at: datetime) -> None:

@@ -80,7 +80,8 @@ def move(
     closing = records.closing(object_id=str(order.public_id), at=at) if is_done else {}
     beside = settling.beside(held=held, event=event, closing=closing, only=only)
     order.move(to, at=at, reason=reason, evidence=evidence, facts=facts, beside=beside)
-    if is_done and came_from.delivery is not Delivery.SENDING:  # nobody looks for an order that is being sent
+    is_told = came_from.delivery is Delivery.UNKNOWN or (is_done and came_from.delivery is not Delivery.SENDING)
+    if is_told:  # nobody looks for an order that is being sent; one that was lost is found, by whatever way
         alerts.close_alert(dedupe_key=f"order-unknown:{order.public_id}", at=at)
 
 
@@ -107,12 +108,18 @@ def _facts(
         }
     if order.delivery == Delivery.DONE and is_late:
         facts |= {"late_fill": True, "rejected_by": "", "reason": "LATE_FILL"}
-    if to.delivery is Delivery.DONE and order.cancel in (CancelState.REQUESTED, CancelState.UNKNOWN):
-        # Filled wins over canceled; any other end is the broker's own word that the order has ended.
-        facts["cancel"] = CancelState.REFUSED if to.status is OrderStatus.FILLED else CancelState.DONE
+    facts |= cancel_ended(order, to)
     if to.status is OrderStatus.FILLED and order.cancel == CancelState.DONE:
         facts["cancel"] = CancelState.REFUSED  # late, and filled wins over canceled all the same
     return facts
+
+
+def cancel_ended(order: TradeLedger, to: State) -> dict[str, Any]:
+    """Return what becomes of a cancel that was asked for, where its order ends: nothing where none was."""
+    if to.delivery is not Delivery.DONE or order.cancel not in (CancelState.REQUESTED, CancelState.UNKNOWN):
+        return {}
+    # Filled wins over canceled; any other end says that nothing of the order is left to cancel.
+    return {"cancel": CancelState.REFUSED if to.status is OrderStatus.FILLED else CancelState.DONE}
 
 
 def _reason(report: OrderReport, *, to: State) -> str:

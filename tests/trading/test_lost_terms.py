@@ -1,0 +1,51 @@
+"""New terms whose answer was lost, on an order that fills before anybody has found them."""
+
+from decimal import Decimal
+
+from django.utils.timezone import now
+
+from nexus.alerts.models import Alert
+from risk.models import RiskAdjustment
+from risk.states import AdjustmentKind
+from tests.trading.desk import LIMIT, act, place
+from trading.models import TradeLedger
+from trading.services import changes, terms, watch
+
+FAR = LIMIT | {"limit_price": "1.08100", "stop_loss": "1.07500"}
+
+
+def kinds() -> list[str]:
+    rows = Alert.objects.filter(kind__in=("HIGH_SLIPPAGE", "TERMS_MOVED", "STOPS_MISSING"))
+    return sorted(rows.values_list("kind", flat=True))
+
+
+def test_a_fill_at_new_terms_is_no_slippage(client, paper, account, settings):
+    settings.SLIPPAGE_THRESHOLD = Decimal("0.002")
+    placed = place(client, FAR)
+    paper.control.inject("timeout_after_accept")
+    act(client, f"/trading/orders/{placed['id']}", {"limit_price": "1.08450"}, method="patch")
+    paper.quote("EURUSD", "1.08430", "1.08440")
+    watch.look(account_id=account.pk, at=now())
+    for change_id in changes.due():
+        terms.resolve(change_id=change_id)
+    order = TradeLedger.objects.get(public_id=placed["id"])
+    watch.look(account_id=account.pk, at=now())
+    assert order.status == "FILLED"
+    slippage = order.fills.get().slippage
+    assert slippage is not None
+    assert (slippage <= 0, kinds()) == (True, [])
+    assert not RiskAdjustment.objects.filter(kind=AdjustmentKind.SLIPPAGE).exists()
+
+
+def test_a_stop_of_new_terms_is_no_hand(client, paper, account):
+    placed = place(client, FAR)
+    paper.control.inject("timeout_after_accept")
+    act(client, f"/trading/orders/{placed['id']}", {"stop_loss": "1.07000"}, method="patch")
+    paper.quote("EURUSD", "1.08080", "1.08090")
+    watch.look(account_id=account.pk, at=now())
+    for change_id in changes.due():
+        terms.resolve(change_id=change_id)
+    watch.look(account_id=account.pk, at=now())
+    order = TradeLedger.objects.get(public_id=placed["id"])
+    assert order.status == "FILLED"
+    assert kinds() == []
