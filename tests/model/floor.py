@@ -98,7 +98,9 @@ class Floor(RuleBasedStateMachine):
         """
         time.sleep(max(0, self.quiet_from - time.monotonic()))
         sent, span = TradeLedger.objects.unresolved().filter(account=self.account), timedelta(seconds=seconds)
-        sent.update(sent_at=F("sent_at") - span, absent_since=F("absent_since") - span)
+        sent.update(
+            sent_at=F("sent_at") - span, absent_since=F("absent_since") - span, asked_at=F("asked_at") - span,
+        )  # fmt: skip
         self.quote()
 
     # what must hold

@@ -44,7 +44,7 @@ from trading.services.cancels import NotCancelable
 from trading.services.changes import IN_FLIGHT, ChangeInFlight, ChangeRefused, listed_late, refuse_haste
 from trading.services.evidence import NOBODY, Question
 from trading.services.facts import Facts, Missing
-from trading.states import ChangeKind, ChangeState, Delivery, OrderType, Side, TimeInForce
+from trading.states import ChangeKind, ChangeState, Delivery, FillKind, OrderType, Side, TimeInForce
 from trading.types import OrderChange, OrderIntent, VenueOrder
 
 log = structlog.get_logger(__name__)
@@ -259,10 +259,12 @@ def _settle(request: ChangeRequest, *, state: ChangeState, answer: OutsideError 
     if request.state not in IN_FLIGHT and not _is_news(request, state):
         return request  # somebody else has found it out meanwhile, and it may have been changed again since
     ChangeRequest.objects.filter(pk=request.pk).update(state=state, answer=str(answer or "")[:300], settled_at=at)
-    if order.delivery != Delivery.DONE and state is not ChangeState.UNKNOWN:
-        held = request.after if state is ChangeState.DONE else request.before
-        prices = {name: None if held[name] is None else Decimal(held[name]) for name in PRICES}
-        prices["stop_price"] = prices["stop_price"] or order.stop_price  # a trigger that was touched stays written
+    held = request.after if state is ChangeState.DONE else request.before
+    prices = {name: None if held[name] is None else Decimal(held[name]) for name in PRICES}
+    prices["stop_price"] = prices["stop_price"] or order.stop_price  # a trigger that was touched stays written
+    if order.delivery == Delivery.DONE and state is ChangeState.DONE:
+        TradeLedger.objects.filter(pk=order.pk).update(**prices)  # it reserves nothing any more
+    elif order.delivery != Delivery.DONE and state is not ChangeState.UNKNOWN:
         restopped = Decimal(held.get("restopped") or 0)  # of a change that an earlier version sent, none is known
         reserve(order, risk=Decimal(held["risk"]), restopped=restopped, value=Decimal(held["value"]), **prices)
     trail.record(
@@ -290,7 +292,11 @@ def resolve(*, change_id: int) -> None:
     if order is None or request.state not in IN_FLIGHT:
         return
     if order.delivery == Delivery.DONE:
-        _settle(request, state=ChangeState.REFUSED, answer=Refused("The order has ended."))
+        is_beyond = _has_filled_beyond(order, request.before["limit_price"])
+        ended = Refused("The order has ended, and nobody knows whether it had the new terms by then.")
+        _settle(
+            request, state=ChangeState.DONE if is_beyond else ChangeState.REFUSED, answer=None if is_beyond else ended
+        )
         return
     asked_at = facts.database_clock()
     try:
@@ -311,6 +317,14 @@ def resolve(*, change_id: int) -> None:
         _settle(request, state=ChangeState.REFUSED, answer=Refused("The order shows the old terms."))
     elif is_old:
         _give_up(request)
+
+
+def _has_filled_beyond(order: TradeLedger, limit: str | None) -> bool:
+    """Tell whether a fill was worse than the limit that the order had: so it had the new one."""
+    if limit is None:
+        return False
+    prices = order.fills.filter(kind=FillKind.ORDER).values_list("price", flat=True)
+    return any(Side(order.side).direction * (price - Decimal(limit)) > 0 for price in prices)
 
 
 @transaction.atomic(durable=True)
