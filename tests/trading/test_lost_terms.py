@@ -54,6 +54,21 @@ def test_of_an_order_that_fills_at_both_terms_nobody_knows_which_it_had(client, 
     assert change.answer == "The order has ended, and nobody knows whether it had the new terms by then."
 
 
+def test_a_fill_that_new_terms_rule_out_says_that_they_never_came(client, paper, account):
+    placed = place(client, FAR)
+    paper.control.inject("timeout_before_accept")
+    act(client, f"/trading/orders/{placed['id']}", {"limit_price": "1.08050"}, method="patch")
+    paper.quote("EURUSD", "1.08070", "1.08080")
+    watch.look(account_id=account.pk, at=now())
+
+    for change_id in changes.due():
+        terms.resolve(change_id=change_id)
+
+    order, change = TradeLedger.objects.get(public_id=placed["id"]), ChangeRequest.objects.get()
+    assert (order.status, change.state, order.limit_price) == ("FILLED", "REFUSED", Decimal("1.08100"))
+    assert change.answer == "The order has filled at a price that the new terms rule out."
+
+
 def test_a_stop_of_new_terms_is_no_hand(client, paper, account):
     placed = place(client, FAR)
     paper.control.inject("timeout_after_accept")

@@ -292,11 +292,7 @@ def resolve(*, change_id: int) -> None:
     if order is None or request.state not in IN_FLIGHT:
         return
     if order.delivery == Delivery.DONE:
-        is_beyond = _has_filled_beyond(order, request.before["limit_price"])
-        ended = Refused("The order has ended, and nobody knows whether it had the new terms by then.")
-        _settle(
-            request, state=ChangeState.DONE if is_beyond else ChangeState.REFUSED, answer=None if is_beyond else ended
-        )
+        _settle_ended(request, order=order)
         return
     asked_at = facts.database_clock()
     try:
@@ -319,12 +315,25 @@ def resolve(*, change_id: int) -> None:
         _give_up(request)
 
 
-def _has_filled_beyond(order: TradeLedger, limit: str | None) -> bool:
-    """Tell whether a fill was worse than the limit that the order had: so it had the new one."""
-    if limit is None:
+def _settle_ended(request: ChangeRequest, *, order: TradeLedger) -> None:
+    """Settle a change whose order has ended: a fill that one of both limits alone allows tells which it had."""
+    old, new = (terms["limit_price"] for terms in (request.before, request.after))
+    if _has_filled(order, beyond=old, within=new):
+        _settle(request, state=ChangeState.DONE, answer=None)
+        return
+    words = "The order has ended, and nobody knows whether it had the new terms by then."
+    if _has_filled(order, beyond=new, within=old):
+        words = "The order has filled at a price that the new terms rule out."
+    _settle(request, state=ChangeState.REFUSED, answer=Refused(words))
+
+
+def _has_filled(order: TradeLedger, *, beyond: str | None, within: str | None) -> bool:
+    """Tell whether a fill was worse than one limit and no worse than another."""
+    if beyond is None or within is None:
         return False
+    way = Side(order.side).direction
     prices = order.fills.filter(kind=FillKind.ORDER).values_list("price", flat=True)
-    return any(Side(order.side).direction * (price - Decimal(limit)) > 0 for price in prices)
+    return any(way * (price - Decimal(beyond)) > 0 >= way * (price - Decimal(within)) for price in prices)
 
 
 @transaction.atomic(durable=True)
