@@ -188,7 +188,8 @@ class Orders(Floor):
 
     def settle(self) -> None:
         """Ask until nothing is open any more."""
-        self.dispatch()
+        for _ in range(3):  # each time it takes fifty orders, and a life may be made of nothing else
+            self.dispatch()
         for seconds in (0, 61, 181, 181):
             self.wait(seconds)
             self.resolve()
