@@ -8,9 +8,11 @@ import pytest
 
 from tests.trading.conftest import brief
 from tests.trading.desk import MARKET, act, place, position_of
+from tests.trading.sweeps import flatten, sweep_now
 from tests.trading.test_exposure import daily_loss
 from trading import rules
 from trading.brokers.mt5.adapter import Mt5Broker
+from trading.brokers.mt5.emulator import constants as mt5
 from trading.states import Side
 from trading.types import VenuePosition
 
@@ -57,3 +59,26 @@ def test_its_stop_loss_may_be_tightened_and_not_widened(unpriced, stop, status):
     path = f"/trading/positions/{position_of(unpriced)['id']}"
 
     assert act(unpriced, path, {"stop_loss": stop}, method="patch").status_code == status
+
+
+@pytest.mark.parametrize(("bid", "ask"), [(0.0, 0.0), (1900.1, 1900.0)])
+def test_a_price_that_cannot_be_keeps_nothing_else_open(client, paper, monkeypatch, bid, ask):
+    """What it stands for is told as not closed, and is closed as soon as it has one."""
+    paper.quote("XAUUSD", "1900.00", "1900.10")
+    place(client, MARKET)
+    paper.control.manual_trade(paper.login, "XAUUSD", mt5.ORDER_TYPE_BUY, "0.01")
+    module = paper.desk._hands.module
+    tick = module.symbol_info_tick
+
+    def unpriced(name: str) -> Any:
+        shown = tick(name)
+        return type(shown)({**shown._asdict(), "bid": bid, "ask": ask}.values()) if name == "XAUUSD" else shown
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "symbol_info_tick", unpriced)
+        flatten()
+        left = sweep_now()
+        assert [each["symbol"] for each in paper.truth()["positions"]] == ["XAUUSD"], left.detail
+        assert "QUOTE_MISSING" in left.detail
+
+    assert sweep_now(left).state == "PROVEN"

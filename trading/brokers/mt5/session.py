@@ -19,6 +19,8 @@ from trading.brokers.mt5.orders import Held
 from trading.brokers.mt5.profile import Profile
 from trading.brokers.mt5.server_clock import ServerClock, is_still_valid
 
+log = structlog.get_logger(__name__)
+
 CLOCK_WAIT_S, CLOCK_POLL_S, CLOCK_RETRY_S = 1.5, 0.1, 60.0
 
 
@@ -103,13 +105,23 @@ class Session:
         return wire.quote(symbol, tick, at=self.clock.utc_of_quote(wire.integer(tick["time_msc"])))
 
     def quotes(self, symbols: Sequence[str], batch: readings.Batch, *, first: int) -> dict[str, Quote]:
-        """Read the prices that there are: a symbol that the venue does not offer, or has not priced, hides no other."""
+        """Read the prices that there are: a symbol that the venue does not offer, or has not priced, hides no other.
+
+        Nor does one whose price cannot be: whoever needs it refuses for want of it. Raises: Unreachable for a call that
+        failed.
+        """
         quotes = {}
         for index, symbol in enumerate(symbols):
             place = first + 2 * index
             selected, tick = batch.answers[place], batch.answers[place + 1]
-            if not readings.is_not_there(selected if selected["result"] is not True else tick):
+            if readings.is_not_there(selected if selected["result"] is not True else tick):
+                continue
+            try:
                 quotes[symbol] = self.quote(symbol, batch, first=place)
+            except wire.NoPrice:
+                continue
+            except wire.BadAnswer as exc:
+                log.warning("mt5.quote.unusable", symbol=symbol, error=str(exc))
         return quotes
 
     def held(self, venue_position_id: str, listing: Sequence[wire.Plain]) -> Held:

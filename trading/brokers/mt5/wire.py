@@ -56,6 +56,10 @@ class BadAnswer(ValueError):
     """The gateway's answer is not what the protocol promises; nothing may be concluded from it."""
 
 
+class NoPrice(BadAnswer):
+    """The terminal has no price of a symbol yet: a tick of zeros."""
+
+
 class Zone(Protocol):
     """The server's clock, as far as conversions need it."""
 
@@ -187,9 +191,11 @@ def position(entry: Plain, *, zone: Zone, tag: int) -> VenuePosition:
 
 
 def quote(symbol: str, tick: Plain, *, at: datetime) -> Quote:
-    """Return one quote. Raises: BadAnswer for prices that cannot be."""
+    """Return one quote. Raises: NoPrice before the first tick of a symbol, BadAnswer for prices that cannot be."""
     with understanding():
         bid, ask = number(tick["bid"]), number(tick["ask"])
+    if bid == ask == 0:
+        raise NoPrice(f"{symbol} has no price yet")
     if not 0 < bid <= ask:
         raise BadAnswer(f"{symbol} is quoted {bid} / {ask}")
     return Quote(symbol=symbol, bid=bid, ask=ask, at=at)
