@@ -228,10 +228,10 @@ def test_a_price_that_cannot_be_read_of_what_is_not_listed_holds_up_no_close(cli
     module = paper.desk._hands.module
     tick = module.symbol_info_tick
 
-    def unpriced(name: str) -> Any:
-        return tick(name)._replace(bid=0.0, ask=0.0) if name == "XAUUSD" else tick(name)
+    def failing(name: str) -> Any:
+        return tick(name) if name != "XAUUSD" else 1 / 0
 
-    monkeypatch.setattr(module, "symbol_info_tick", unpriced)
+    monkeypatch.setattr(module, "symbol_info_tick", failing)
 
     listed = BrokerPosition.objects.get(venue_position_id=two[1])
     answer = act(client, f"/trading/positions/{listed.public_id}/close").json()
@@ -263,7 +263,9 @@ def test_what_is_not_listed_and_has_no_price_is_not_bounded(client, paper, two, 
     known = counted(client)
 
     def unpriced(name: str) -> Any:
-        return tick(name)._replace(bid=0.0, ask=0.0) if name == "XAUUSD" else tick(name)
+        shown = tick(name)
+        gone = {**shown._asdict(), "bid": 0.0, "ask": 0.0}
+        return type(shown)(gone.values()) if name == "XAUUSD" else shown
 
     monkeypatch.setattr(module, "symbol_info_tick", unpriced)
     check = daily_loss(client)

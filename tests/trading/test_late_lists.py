@@ -19,7 +19,7 @@ from tests.trading.test_resolution import key
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BrokerPosition, TradeLedger
-from trading.services import changes, closes, facts, headroom, terms, unlisted, watch
+from trading.services import accounts, changes, closes, facts, headroom, instruments, terms, unlisted, watch
 from trading.states import Side
 from trading.types import AccountSnapshot, VenuePosition
 
@@ -199,8 +199,9 @@ def test_a_stop_is_not_widened_as_if_it_were_tightened_while_the_list_is_from_be
 
 @pytest.mark.parametrize("place", ["hedging"], indirect=True)
 @pytest.mark.parametrize("fault", [None, "timeout_after_accept"])
-def test_what_floats_for_an_order_that_is_not_listed_yet_hides_no_loss(place, request, settings, fault):
-    """Its profit stands in the equity, and may be gone before its own stop is hit."""
+@pytest.mark.parametrize("asked", ["EURUSD", "XAUUSD"])
+def test_what_floats_for_an_order_that_is_not_listed_yet_hides_no_loss(place, request, settings, fault, asked):
+    """Its profit stands in the equity, and may be gone before its own stop is hit; whatever is asked for next."""
     settings.DAILY_LOSS_LIMIT = Decimal(5000)
     sold, paper = place("0.5", "1.1000", Side.SELL), request.node.paper
     broker = paper.control._broker
@@ -209,13 +210,51 @@ def test_what_floats_for_an_order_that_is_not_listed_yet_hides_no_loss(place, re
         paper.control.inject(fault)
     place(*HELD)
     paper.quote("EURUSD", "1.09490", "1.09500")
+    paper.quote("XAUUSD", "2400.00", "2400.20")
 
-    found = headroom.read(user=sold.user, account=sold.account, symbol="EURUSD", at=now())
+    found = headroom.read(user=sold.user, account=sold.account, symbol=asked, at=now())
     used = next(each.used for each in found.checks if each.name == "DAILY_LOSS")
 
     # Sold at 1.08490, lost by 1.10055: 782.50. Bought at 1.08500, lost by 1.083458: 77.10.
     assert used is not None
     assert used >= Decimal("859.60")
+
+
+@pytest.mark.parametrize("place", ["hedging"], indirect=True)
+@pytest.mark.parametrize("has_tick", [True, False])
+@pytest.mark.parametrize("is_waiting", [False, True])
+def test_nobody_knows_what_floats_where_there_is_no_price(place, request, settings, monkeypatch, has_tick, is_waiting):
+    """Of what waits nothing floats; and what only closes needs no such price."""
+    settings.DAILY_LOSS_LIMIT = Decimal(5000)
+    paper = request.node.paper
+    paper.quote("XAUUSD", "2400.00", "2400.20")
+    place("0.01", "1.0800")
+    held = BrokerPosition.objects.get()
+    broker = paper.control._broker
+    broker.profile = replace(broker.profile, positions_delay_ms=9000)
+    if not is_waiting:
+        paper.control.inject("timeout_after_accept")
+    own = place("0.01", "1.0700", waits_at="1.0800" if is_waiting else None)
+    TradeLedger.objects.filter(pk=own.pk).update(symbol="XAUUSD")
+    instruments.get(account=own.account, broker=accounts.broker_of(own.account), symbol="XAUUSD", at=now())
+    module = paper.desk._hands.module
+    tick = module.symbol_info_tick
+
+    def unpriced(name: str) -> Any:
+        shown = tick(name)
+        gone = {**shown._asdict(), "bid": 0.0, "ask": 0.0}
+        return type(shown)(gone.values()) if name == "XAUUSD" and not has_tick else shown
+
+    monkeypatch.setattr(module, "symbol_info_tick", unpriced)
+
+    found = headroom.read(user=own.user, account=own.account, symbol="EURUSD", at=now())
+    check = next(each for each in found.checks if each.name == "DAILY_LOSS")
+    closed = closes.close(user=own.user, position=held, quantity=None, key=key(held), at=now()).order
+    TradeLedger.objects.filter(pk=own.pk).update(symbol="EURUSD")
+
+    assert check.passed is (has_tick or is_waiting), check
+    assert check.passed or check.reason == "QUOTE_MISSING"
+    assert closed.status == "FILLED"
 
 
 @pytest.mark.parametrize("place", ["hedging", "netting"], indirect=True)

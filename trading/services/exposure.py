@@ -303,27 +303,31 @@ def _beyond_reserved(
 
 def _beyond_floating(
     each: AccountFacts, own: list[VenuePosition], *, adding: list[TradeLedger], facts: Facts
-) -> Decimal:
+) -> Figure:
     """Return what orders in doubt can lose from the price now beyond what they count, where they may have filled and
     are not listed, in USD: what floats for them is in the equity by then, and may be gone before their stops are hit.
 
     Of an order that waits at its price that is what has filled of it; and the whole, where it waits no more: also one
-    that is listed still, when the market is where it fills.
+    that is listed still, when the market is where it fills. Nobody knows what floats where there is no price.
     """
     total, waiting = ZERO, {order.client_order_id for order in each.snapshot.orders}
     for order in adding:
         known, quote = facts.instruments.get((each.account.pk, order.symbol)), facts.quotes.get(order.symbol)
-        if order.account_id != each.account.pk or known is None or quote is None:
+        if order.account_id != each.account.pk or known is None:
             continue
-        if order.client_order_id in waiting and not _fills(order, quote):
+        is_listed = order.client_order_id in waiting
+        if order.symbol in each.unpriced and not is_listed:
+            return Unknown("QUOTE_MISSING", order.symbol)
+        if quote is None or order.symbol in each.unpriced or (is_listed and not _fills(order, quote)):
             continue
         is_market = order.limit_price is None and order.stop_price is None
         is_whole = order.delivery != Delivery.DONE and (is_market or _waits_no_more(order, quote, facts=facts))
         listed = sum((p.quantity for p in own if p.client_order_id == order.client_order_id), start=ZERO)
         lots = (order.quantity if is_whole else order.filled_quantity) - listed
         stands = to_stops(each, [as_floating(order, lots=lots, quote=quote)], facts=facts) if lots > 0 else ZERO
-        if isinstance(stands, Decimal):  # what has no bound is refused by itself
-            total += max(ZERO, stands - (order.risk - order.restopped) * lots / order.quantity)
+        if isinstance(stands, Unknown):
+            return stands
+        total += max(ZERO, stands - (order.risk - order.restopped) * lots / order.quantity)
     return money.ceil_to(total, CENT)
 
 

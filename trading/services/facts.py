@@ -21,15 +21,20 @@ from trading.services.unlisted import Missed, Newest
 from trading.states import PAID, PositionMode
 from trading.types import AccountSnapshot, MarginQuestion, ProfitQuestion, Quote, VenuePosition
 
-# What our books hold open at each account: a terminal may list something of it late, or not at all. And the stops that
-# the fills of the last seconds have brought to what is netted: where its list shows others, it may hide them. Both
-# stand there as one text, because they come once for each instrument.
+# What our books hold open at each account: a terminal may list something of it late, or not at all. The instruments of
+# orders on their way: what has filled of them and is not listed floats at a price that has to be read. And the stops
+# that the fills of the last seconds have brought to what is netted: where its list shows others, it may hide them. Each
+# stands there as one text, because they come once for each instrument.
 OWNED: LiteralString = """
-    SELECT {columns}, clock_timestamp(), brought.stops, held.positions FROM trading_account
+    SELECT {columns}, clock_timestamp(), brought.stops, waiting.symbols, held.positions FROM trading_account
     LEFT JOIN LATERAL (
         SELECT string_agg(venue_position_id || ' ' || quantity, E'\\n') AS positions FROM broker_positions
         WHERE account_id = trading_account.id AND closed_at IS NULL
     ) held ON true
+    LEFT JOIN LATERAL (
+        SELECT string_agg(DISTINCT symbol, E'\\n') AS symbols FROM trade_ledger
+        WHERE user_id = trading_account.user_id AND reserved > 0 AND account_id = trading_account.id
+    ) waiting ON true
     LEFT JOIN LATERAL (
         SELECT string_agg(
             DISTINCT few.venue_position_id || ' ' || few.side || ' ' || coalesce(made.stop_loss, 0), E'\\n'
@@ -60,7 +65,8 @@ UNTOLD = "Something was closed at the broker, and what was paid in since cannot 
 class AccountFacts:
     """One account of the trader, read live. `unlisted` is what our books hold there and the venue does not list;
     `stops` are those, by name of their position, that its list may hide; `paid_in` is what our books do not know of,
-    read where something was closed there that they hold, None where it could not be.
+    read where something was closed there that they hold, None where it could not be; `unpriced` are the instruments of
+    which something may have filled that is not listed, and whose price could not be had.
     """
 
     account: TradingAccount
@@ -68,6 +74,7 @@ class AccountFacts:
     unlisted: tuple[VenuePosition, ...] = ()
     stops: Mapping[str, Decimal | None] = field(default_factory=dict)
     paid_in: Decimal | None = ZERO
+    unpriced: frozenset[str] = frozenset()
 
     @property
     def positions(self) -> tuple[VenuePosition, ...]:
@@ -96,15 +103,17 @@ class Facts:
 class Owned:
     """What a trader has with us: the active accounts and the instruments met there, at `read_at` of the database.
 
-    `held` are the open positions of our books by account, in signed lots by name; `brought` the names of netted ones,
-    the side and the stop of what filled there in the last seconds, 0 for none; `made` is what a request's key has made
-    at each account, in the words of `records.same`; None: nobody has looked.
+    `held` are the open positions of our books by account, in signed lots by name; `waiting` the instruments of orders
+    that may still fill; `brought` the names of netted positions, the side and the stop of what filled there in the last
+    seconds, 0 for none; `made` is what a request's key has made at each account, in the words of `records.same`; None:
+    nobody has looked.
     """
 
     accounts: tuple[TradingAccount, ...]
     instruments: dict[tuple[int, str], TradableInstrument]
     read_at: datetime
     held: Mapping[int, Mapping[str, Decimal]]
+    waiting: Mapping[int, frozenset[str]]
     brought: Mapping[int, frozenset[tuple[str, str, Decimal]]]
     made: Mapping[int, tuple[bytes, str]] | None = None
 
@@ -153,16 +162,20 @@ def _owned(query: LiteralString, number: int, **asked: str) -> Owned:
         instruments={(account.pk, met.symbol): met for account, met, _ in rows if met is not None},
         read_at=min(clock for _, _, (clock, *_) in rows) if rows else database_clock(),
         held={pk: _signed(row[-1]) for pk, row in beside.items() if row[-1]},
-        brought={pk: _stops(row[-2]) for pk, row in beside.items() if row[-2]},
+        waiting={pk: frozenset(row[-2].splitlines()) for pk, row in beside.items() if row[-2]},
+        brought={pk: _stops(row[-3]) for pk, row in beside.items() if row[-3]},
         made={pk: (row[1], row[2]) for pk, row in beside.items() if row[2]} if asked else None,
     )
 
 
 def only(owned: Owned, account: TradingAccount) -> Owned:
-    """Leave out every other account: for what only takes away from this one, also when it was put aside."""
+    """Leave out every other account, and what waits: for what only takes away from this one, be it put aside.
+
+    What may float is no matter to it, and a price that cannot be had must not hold it up.
+    """
     if account not in owned.accounts:
-        return _owned(OWNED + " WHERE trading_account.id = %(number)s" + BY_ID, account.pk)
-    return replace(owned, accounts=tuple(each for each in owned.accounts if each == account))
+        owned = _owned(OWNED + " WHERE trading_account.id = %(number)s" + BY_ID, account.pk)
+    return replace(owned, accounts=tuple(each for each in owned.accounts if each == account), waiting={})
 
 
 def read(
@@ -260,12 +273,14 @@ def _read_account(
     newest: dict[int, list[Newest]],
     at: datetime,
 ) -> tuple[AccountFacts, dict[str, TradableInstrument]]:
-    """Read one account. An instrument that is held or waited for and not met is learned and the account read again, and
-    so it is with the prices of what our books hold and the venue does not list.
+    """Read one account, with the prices of what is on its way. An instrument that is held or waited for and not met is
+    learned and the account read again, and so it is with the prices of what our books hold and the venue does not list.
     """
     broker = accounts.broker_of(account)
     met = {name: row for (account_id, name), row in owned.instruments.items() if account_id == account.pk}
     margin, profit = questions.margin, questions.profit
+    floating = set(owned.waiting.get(account.pk, ())) & met.keys()
+    symbols = symbols | floating
     names = sorted(symbols | _conversions(account, met.values()))
     snapshot = broker.snapshot(symbols=names, margin=margin, profit=profit)
     held = owned.held.get(account.pk, {})
@@ -274,6 +289,7 @@ def _read_account(
     if names_lacking := unlisted.lacking(snapshot, held=held):
         newest[account.pk] = fills = unlisted.newest([account.pk], since=owned.read_at - LISTED_WITHIN)
         missed = unlisted.missed(account, snapshot, names=names_lacking, held=held, fills=fills)
+        floating |= {fill.symbol for fill in fills} & met.keys()
         if unlisted.are_closed(snapshot, names=names_lacking, held=held, fills=fills):
             paid_in = _paid_in(account, broker, clock=owned.read_at)
     strangers = {each.row.symbol for each in missed} | {order.symbol for order in snapshot.orders}
@@ -282,8 +298,9 @@ def _read_account(
     if may_hide and account.pk not in newest:
         newest[account.pk] = unlisted.newest([account.pk], since=owned.read_at - LISTED_WITHIN)
     fills = newest[account.pk] if may_hide else []
-    if not strangers and not missed and paid_in == ZERO:
-        return AccountFacts(account, snapshot, stops=unlisted.hidden_stops(snapshot, fills)), met
+    if not strangers and not missed and floating <= {*names} and paid_in == ZERO:
+        unpriced, stops = unlisted.unpriced(snapshot, floating), unlisted.hidden_stops(snapshot, fills)
+        return AccountFacts(account, snapshot, stops=stops, unpriced=unpriced), met
     for name in sorted(strangers):
         try:
             met[name] = instruments.get(account=account, broker=broker, symbol=name, at=at)
@@ -292,7 +309,7 @@ def _read_account(
         except Unavailable as exc:
             raise Unreachable(f"A position in {name} cannot be valued: {exc}") from exc
     names = sorted(symbols | _conversions(account, met.values()))
-    beside = sorted(({each.row.symbol for each in missed} & set(met)) - set(names))
+    beside = sorted(({each.row.symbol for each in missed} & met.keys() | floating) - set(names))
     try:
         snapshot = broker.snapshot(symbols=[*names, *beside], margin=margin, profit=profit)
     except OutsideError:
@@ -300,8 +317,8 @@ def _read_account(
             raise
         # A price that cannot be had of what is not listed hides nothing else, and holds up no close.
         snapshot = broker.snapshot(symbols=names, margin=margin, profit=profit)
-    unseen = unlisted.as_last_seen(missed, snapshot)
-    return AccountFacts(account, snapshot, unseen, unlisted.hidden_stops(snapshot, fills), paid_in), met
+    unseen, unpriced = unlisted.as_last_seen(missed, snapshot), unlisted.unpriced(snapshot, floating)
+    return AccountFacts(account, snapshot, unseen, unlisted.hidden_stops(snapshot, fills), paid_in, unpriced), met
 
 
 def _paid_in(account: TradingAccount, broker: Broker, *, clock: datetime) -> Decimal | None:

@@ -20,7 +20,8 @@ from trading.types import AccountSnapshot, VenuePosition
 # reduces nothing is reserved, and a reversal is of no order that counts.
 NEWEST: LiteralString = """
     SELECT account.id, few.venue_position_id, position.quantity, few.part, few.booked_at,
-           few.kind <> 'BUST' AND made.venue_position_id IS NOT DISTINCT FROM '', few.kind = 'BUST', made.stop_loss
+           few.kind <> 'BUST' AND made.venue_position_id IS NOT DISTINCT FROM '', few.kind = 'BUST', made.stop_loss,
+           position.symbol
     FROM unnest(%(numbers)s::bigint[]) account (id) CROSS JOIN LATERAL (
         SELECT id, venue_position_id, booked_at, CASE side WHEN 'BUY' THEN quantity ELSE -quantity END AS part,
                order_id, kind
@@ -36,8 +37,8 @@ NEWEST: LiteralString = """
 
 class Newest(NamedTuple):
     """A fill of the last seconds: its account and position, what our books hold of that, what the fill has added, when
-    it was booked, whether an order made it that counts what it could cost, whether it is a reversal, and the order's
-    stop. Units: signed lots.
+    it was booked, whether an order made it that counts what it could cost, whether it is a reversal, the order's stop,
+    and the instrument. Units: signed lots.
     """
 
     account_id: int
@@ -48,6 +49,7 @@ class Newest(NamedTuple):
     is_counted: bool = True
     is_reversal: bool = False
     stop: Decimal | None = None
+    symbol: str = ""
 
 
 class Missed(NamedTuple):
@@ -247,6 +249,12 @@ def as_last_seen(found: Iterable[Missed], snapshot: AccountSnapshot) -> tuple[Ve
             )
         )  # fmt: skip
     return tuple(seen)
+
+
+def unpriced(snapshot: AccountSnapshot, names: Iterable[str]) -> frozenset[str]:
+    """Return the instruments among `names` that have no price: a terminal that has none yet shows zero."""
+    quotes = snapshot.quotes
+    return frozenset(name for name in names if name not in quotes or min(quotes[name].bid, quotes[name].ask) <= 0)
 
 
 def _sign(lots: Decimal) -> int:
