@@ -249,6 +249,11 @@ def test_nobody_knows_what_floats_where_there_is_no_price(place, request, settin
 
     found = headroom.read(user=own.user, account=own.account, symbol="EURUSD", at=now())
     check = next(each for each in found.checks if each.name == "DAILY_LOSS")
+    monkeypatch.setattr(module, "symbol_info_tick", lambda name: tick(name) if name != "XAUUSD" else 1 / 0)
+    change = changes.change_stops(
+        position_id=held.pk, stops={"stop_loss": Decimal("1.0810")}, actor=Actor.system("t"), reason="", at=now()
+    )
+    assert change.state == "DONE"
     closed = closes.close(user=own.user, position=held, quantity=None, key=key(held), at=now()).order
     TradeLedger.objects.filter(pk=own.pk).update(symbol="EURUSD")
 

@@ -84,9 +84,10 @@ def change_stops(
     with accounts.patience():
         read = reading(owned=alone if is_aside else owned)
     change = partial(_change, position=position, stops=stops, is_aside=is_aside, actor=actor, reason=reason, at=at)
-    if not isinstance(read, Missing) or is_aside or len(owned.accounts) == 1:
+    has_others = len(owned.accounts) > 1 or owned.waiting
+    if not isinstance(read, Missing) or is_aside or not has_others:
         return change(read)
-    with accounts.patience():  # another account's broker, which may hang, does not hold up what protects here
+    with accounts.patience():  # neither another account's broker, which may hang, nor a price holds up what protects
         return change(reading(owned=alone), missing=read)
 
 
