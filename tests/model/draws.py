@@ -1,13 +1,39 @@
 """What the machine of what stands may draw: sides, lots, prices, and what becomes of a request."""
 
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import hypothesis.strategies as st
 
+from tests.model.floor import PRICES
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.states import OrderType, Side, TimeInForce
 
+
+class Market(NamedTuple):
+    """An instrument as its broker has it: the prices that it moves between, its digits, what a lot is, and how far its
+    prices are apart beside those of EURUSD.
+    """
+
+    prices: Mapping[str, tuple[str, str]]
+    digits: int
+    lot: int
+    scale: int
+
+
+MARKETS = {
+    "EURUSD": Market(PRICES, digits=5, lot=100_000, scale=1),
+    "USDJPY": Market(
+        {"low": ("148.990", "149.000"), "middle": ("149.990", "150.000"), "high": ("150.990", "151.000")},
+        digits=3, lot=100_000, scale=100,
+    ),
+    "XAUUSD": Market(
+        {"low": ("2390.00", "2390.20"), "middle": ("2400.00", "2400.20"), "high": ("2410.00", "2410.20")},
+        digits=2, lot=100, scale=1000,
+    ),
+}  # fmt: skip
+BESIDE = ["", "", "USDJPY", "XAUUSD"]  # what else a life trades
 LATE_S = 0.2  # how late a terminal may list things: less than lists are not believed for (`conftest.LISTED_WITHIN`)
 # What may become of one request. What is accepted later is so within the time that lists are late anyway.
 FAULTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -52,6 +78,7 @@ lots = st.sampled_from([Decimal(each) for each in ("0.01", "0.02", "0.05", "0.5"
 # How far from the price: hit by the next move, by the one after it, by none.
 far = st.sampled_from([Decimal(each) for each in ("0.0030", "0.0150", "0.0500")])
 depths = st.sampled_from(["0", "0", "0", "0.01"])  # lots that a quote offers, without an end or few
+which_one = st.sampled_from([0, 0, 1])  # of the instruments of a life
 near = st.sampled_from([Decimal(each) for each in ("0.0010", "0.0030", "0.0050")])  # within the collar
 maybe_far = st.none() | far
 named = st.sets(st.sampled_from(["stop_loss", "take_profit"]), min_size=1)

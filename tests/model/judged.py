@@ -9,14 +9,15 @@ from django.db.models import Q
 from django.utils.timezone import now
 from hypothesis.stateful import invariant
 
+from nexus.core import money
 from reconciliation.services import cycles
 from reconciliation.states import Status, Trigger
 from risk.states import ControlScope, StopLevel, Sweep
 from tests import stops
-from tests.model.draws import LATE_S
+from tests.model.draws import LATE_S, MARKETS
 from tests.model.floor import PRICES
 from tests.model.world import World
-from tests.model.worst import Rules, worst
+from tests.model.worst import Rules, Sight, worst
 from trading.brokers import ids
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.case import STOP_LIMITS, STOPS
@@ -167,7 +168,7 @@ class Judged(World):
         for _ in self.each_desk():
             self._is_over()
         for _ in self.each_desk():
-            lost = sum(self.everywhere(self._lost_today, of=self.account.user_id))
+            lost = sum(self.everywhere(self._lost_in_usd, of=self.account.user_id))
             found = headroom.read(user=self.account.user, account=self.account, symbol="EURUSD", at=now())
             used = {each.name: each.used for each in found.checks}
             assert not found.missing, found
@@ -177,6 +178,13 @@ class Judged(World):
     def _lost_today(self) -> Decimal:
         equity = Decimal(self.paper.truth()["equity"]).scaleb(-8)
         return max(Decimal(0), self.start + self.paid + self.given_back - equity)
+
+    def _lost_in_usd(self) -> Decimal:
+        return money.ceil_to(self._lost_today() * self._usd(), CENTS)
+
+    def _usd(self) -> Decimal:
+        """Return USD for a unit of the account's currency, where that costs more."""
+        return Decimal(1) if self.currency == "USD" else Decimal(PRICES[self.levels["EURUSD"]][1])
 
     def _is_over(self) -> None:
         truth, own = self.paper.truth(), TradeLedger.objects.filter(account=self.account)
@@ -199,17 +207,30 @@ class Judged(World):
             max(0, -each["profit"]) for each in new if each["position_id"] in opened or 0 < shown_at < each["time_us"]
         )
         lost -= sum(each["commission"] for each in new)
-        return min(self.untold, self.charged + Decimal(lost).scaleb(-8))
+        return min(self.untold, self.charged + Decimal(lost).scaleb(-8)) * self._usd()
 
     def _lost(self) -> Any:
         own = TradeLedger.objects.filter(account=self.account)
         return own.filter(delivery__in=[Delivery.UNKNOWN, Delivery.SENDING])
 
     def _worst(self, less: Decimal = Decimal(0), back: Decimal = Decimal(0)) -> tuple[Decimal, Decimal]:
-        bid, ask = PRICES[self.price]
         bound = Rules(settings.GAP_ALLOWANCE, (settings.UNSTOPPED_MOVE or 1) * (1 - less))
         start = self.start + self.paid + back
-        return worst(self.paper.truth(), start=start, bid=bid, ask=ask, is_netting=self.is_netting, rules=bound)
+        sights = {symbol: self._sight(symbol, is_least=bool(less)) for symbol in self.levels}
+        return worst(
+            self.paper.truth(), start=start, sights=sights, is_netting=self.is_netting, rules=bound, usd=self._usd()
+        )
+
+    def _sight(self, symbol: str, *, is_least: bool) -> Sight:
+        """Return an instrument as it is seen now. What waits is reserved by the rate of the moment when it was asked
+        for, which was the least of all at worst; and so is what has filled and is not listed yet.
+        """
+        market, usd = MARKETS[symbol], (Decimal(1), Decimal(1))
+        bid, ask = (Decimal(price) for price in market.prices[self.levels[symbol]])
+        if symbol == "USDJPY":
+            least = 1 / max(Decimal(price) for price, _ in market.prices.values())
+            usd = (least if is_least else 1 / bid, least)
+        return Sight(bid, ask, market.digits, *(market.lot * each for each in usd))
 
     def _counted(self) -> Decimal | None:
         found = headroom.read(user=self.account.user, account=self.account, symbol="EURUSD", at=now())
@@ -218,11 +239,11 @@ class Judged(World):
 
 
 def _levels(row: dict[str, Any]) -> tuple[Decimal | None, Decimal | None]:
-    return _level(row["sl"]), _level(row["tp"])
+    return _level(row, "sl"), _level(row, "tp")
 
 
-def _level(points: int) -> Decimal | None:
-    return Decimal(points).scaleb(-5) if points else None
+def _level(row: dict[str, Any], name: str) -> Decimal | None:
+    return Decimal(row[name]).scaleb(-MARKETS[row["symbol"]].digits) if row[name] else None
 
 
 def _terms(order: TradeLedger) -> tuple[Decimal | None, ...]:
@@ -233,10 +254,10 @@ def _shown(row: dict[str, Any], ours: TradeLedger | None) -> tuple[Decimal | Non
     """Return the terms of a waiting order at the broker. A trigger that was touched stays in our books, and so does a
     stop that somebody has taken away: it is still wanted.
     """
-    limit, trigger = _level(row["price"]), None if ours is None else ours.stop_price
+    limit, trigger = _level(row, "price"), None if ours is None else ours.stop_price
     if row["type"] in STOP_LIMITS:
-        limit, trigger = _level(row["stoplimit"]), limit
+        limit, trigger = _level(row, "stoplimit"), limit
     elif row["type"] in STOPS:
         limit, trigger = None, limit
-    stop = _level(row["sl"]) or (None if ours is None else ours.stop_loss)
+    stop = _level(row, "sl") or (None if ours is None else ours.stop_loss)
     return Decimal(row["volume_current"]).scaleb(-8), limit, trigger, stop

@@ -11,6 +11,7 @@ from hypothesis.stateful import initialize, rule
 
 from tests.factories.accounts import UserFactory
 from tests.model.draws import (
+    BESIDE,
     LATE_S,
     PUT,
     RARE,
@@ -24,10 +25,10 @@ from tests.model.draws import (
     named,
     near,
     sides,
+    which_one,
 )
 from tests.model.floor import TESTER, numbers
 from tests.model.judged import Judged
-from tests.model.world import stops_of
 from trading.services import cancels, changes, closes, orders, terms
 from trading.states import Delivery, OrderType, Side, TimeInForce
 from trading.types import OrderIntent
@@ -38,28 +39,30 @@ class Standing(Judged):
 
     @initialize(
         is_netting=st.booleans(), is_shared=st.booleans(), beside=st.sampled_from(["", "", "mine", "another's"]),
-        late=st.sets(st.sampled_from(["orders", "positions", "history"])),
+        late=st.sets(st.sampled_from(["orders", "positions", "history"])), also=st.sampled_from(BESIDE),
+        currency=st.sampled_from(["USD", "USD", "EUR"]),
         commission=st.sampled_from(["0", "7"]),
         first=st.lists(st.tuples(sides, lots, maybe_far), max_size=3),
     )  # fmt: skip
     def open_the_floor(
-        self, is_netting: bool, is_shared: bool, beside: str, late: set[str], commission: str,
+        self, is_netting: bool, is_shared: bool, beside: str, late: set[str], also: str, currency: str, commission: str,
         first: list[tuple[Side, Decimal, Decimal | None]],
     ) -> None:  # fmt: skip
         """Begin. Takes: whether somebody else trades on the account; who has one `beside` it, of the other kind; what
-        the terminal lists late; first trades.
+        the terminal lists late; what is traded `also`; the currency of the first account; first trades.
         """
+        self.symbol, self.levels = "EURUSD", dict.fromkeys(["EURUSD", *filter(None, [also])], "middle")
         self.is_shared, self.late, self.late_s = is_shared, late, LATE_S if late else 0.0
         self.desks = []
-        self.open_up(netting=is_netting, commission=commission)
-        self.open_desk(is_netting=is_netting)
+        self.open_up(netting=is_netting, commission=commission, currency=currency)
+        self.open_desk(is_netting=is_netting, currency=currency)
         if beside:
             user_id = self.account.user_id if beside == "mine" else UserFactory.create().pk
             self.sit(0)
             self.open_account(user_id, netting=not is_netting, commission=commission)
-            self.open_desk(is_netting=not is_netting)
+            self.open_desk(is_netting=not is_netting, currency="USD")
         for side, quantity, stop in first:
-            self.trade(side=side, quantity=quantity, stop=stop, goal=None, how="execute", fault=("", False))
+            self.trade(side=side, quantity=quantity, stop=stop, goal=None, how="execute", fault=("", False), on=0)
 
     @rule(
         side=sides,
@@ -68,16 +71,18 @@ class Standing(Judged):
         goal=maybe_far,
         how=st.sampled_from(PUT),
         fault=faults,
+        on=which_one,
     )
     def trade(
-        self, side: Side, quantity: Decimal, stop: Decimal | None, goal: Decimal | None, how: str, fault: Fault
+        self, side: Side, quantity: Decimal, stop: Decimal | None, goal: Decimal | None, how: str, fault: Fault, on: int
     ) -> None:
         """Place a market order with its stops, or leave it to the dispatcher."""
-        intent = OrderIntent("EURUSD", side, quantity, **stops_of(side, self._closing(side), stop, goal))
+        self.take_up(on)
+        intent = OrderIntent(self.symbol, side, quantity, **self.stops_of(side, self._closing(side), stop, goal))
         with self._broken(fault):
             self.place(self.new_key(), intent, put=getattr(orders, how))
 
-    @rule(side=sides, quantity=lots, kind=kinds, away=near, stop=maybe_far, life=lives, fault=faults)
+    @rule(side=sides, quantity=lots, kind=kinds, away=near, stop=maybe_far, life=lives, fault=faults, on=which_one)
     def rest(
         self,
         side: Side,
@@ -87,12 +92,14 @@ class Standing(Judged):
         stop: Decimal | None,
         life: TimeInForce,
         fault: Fault,
+        on: int,
     ) -> None:
         """Place an order that waits for its price, or until its end."""
+        self.take_up(on)
         prices = self.resting(kind, side, away, stop)
         end = (now() + timedelta(seconds=2)).replace(microsecond=0) if life is TimeInForce.GTD else None
         intent = OrderIntent(
-            "EURUSD", side, quantity, order_type=kind, expires_at=end, time_in_force=life, **prices
+            self.symbol, side, quantity, order_type=kind, expires_at=end, time_in_force=life, **prices
         )  # fmt: skip
         with self._broken(fault):
             self.place(self.new_key(), intent)
@@ -106,7 +113,7 @@ class Standing(Judged):
         """Do something to a position; where there is none, make one."""
         if not self.held().exists():
             side, quantity = list(Side)[which % 2], words["part"] or Decimal("0.05")
-            self.trade(side, quantity, words["stop"], words["goal"], "execute", fault)
+            self.trade(side, quantity, words["stop"], words["goal"], "execute", fault, which)
             return
         wanted = {"close": ["part"], "close_by": [], "restop": ["stop", "goal", "what"]}[how]
         getattr(self, how)(which=which, fault=fault, **{name: words[name] for name in wanted})
@@ -116,7 +123,7 @@ class Standing(Judged):
         """Do something to an order; where there is none, make one."""
         if not self._open().exists():
             side, kind, away = list(Side)[which % 2], list(OrderType)[1 + which % 3], words["away"] or WITHIN
-            self.rest(side, Decimal("0.05"), kind, away, words["stop"], TimeInForce.GTC, fault)
+            self.rest(side, Decimal("0.05"), kind, away, words["stop"], TimeInForce.GTC, fault, which)
             return
         getattr(self, how)(which=which, fault=fault, **(words if how == "reterm" else {}))
 
@@ -131,7 +138,7 @@ class Standing(Judged):
     def close_by(self, which: int, fault: Fault) -> None:
         """Close a position by an opposite one."""
         position = self.one(which, self.held().filter(quantity__gt=0))
-        other = self.one(which, self.held().filter(quantity__lt=0))
+        other = self.one(which, self.held().filter(quantity__lt=0, **({"symbol": position.symbol} if position else {})))
         if position is not None and other is not None:
             key = self.request(self.new_key())
             with self._broken(fault):
@@ -141,7 +148,8 @@ class Standing(Judged):
         """Change the stops of a position."""
         position = self.one(which, self.held())
         if position is not None:
-            wanted = stops_of(position.side, self._closing(position.side), stop, goal)
+            self.symbol = position.symbol
+            wanted = self.stops_of(position.side, self._closing(position.side), stop, goal)
             wanted = {name: price for name, price in wanted.items() if name in what}
             with self._broken(fault):
                 changes.change_stops(position_id=position.pk, stops=wanted, actor=TESTER, reason="", at=now())
@@ -151,11 +159,11 @@ class Standing(Judged):
         waiting = self._open().filter(delivery=Delivery.ACKED).exclude(order_type=OrderType.MARKET)
         order = self.one(which, waiting)
         if order is not None:
-            side, kind = Side(order.side), OrderType(order.order_type)
+            self.symbol, side, kind = order.symbol, Side(order.side), OrderType(order.order_type)
             wanted = self.resting(kind, side, away, stop)
             if away is None:
                 stands = order.limit_price or order.stop_price
-                wanted = {"stop_loss": stops_of(side, stands, stop, None)["stop_loss"]}
+                wanted = {"stop_loss": self.stops_of(side, stands, stop, None)["stop_loss"]}
             with self._broken(fault):
                 terms.change(user=self.account.user, order_id=order.pk, terms=wanted, reason="", at=now())
 

@@ -22,10 +22,12 @@ from tests.model.draws import (
     EARNED,
     FAULTS,
     LOST,
+    MARKETS,
     PAID_IN,
     STRANGE,
     WITHIN,
     Fault,
+    Market,
     amounts,
     depths,
     kinds,
@@ -33,6 +35,7 @@ from tests.model.draws import (
     maybe_far,
     near,
     sides,
+    which_one,
 )
 from tests.model.floor import LATE_S, PRICES, Floor, numbers
 from trading.brokers.mt5.emulator import constants as mt5
@@ -49,8 +52,8 @@ KINDS_OF_MT5 = {
 
 
 DESK = (
-    "paper", "account", "made", "quiet_from", "is_netting", "blind_until", "bare_until", "ends_at", "proven", "excused",
-    "paid", "given_back", "charged", "untold", "reconciled", "start",
+    "paper", "account", "made", "quiet_from", "is_netting", "currency", "blind_until", "bare_until", "ends_at",
+    "proven", "excused", "paid", "given_back", "charged", "untold", "reconciled", "start",
 )  # fmt: skip
 
 
@@ -62,10 +65,12 @@ class World(Floor):
     is_shared: bool
     late: set[str]
     late_s: float
+    symbol: str  # the instrument in hand
+    levels: dict[str, str]  # where the price of each instrument of this life is
 
-    def open_desk(self, *, is_netting: bool) -> None:
+    def open_desk(self, *, is_netting: bool, currency: str) -> None:
         """Be at the account that was opened last, of which nothing is known yet."""
-        self.is_netting = is_netting
+        self.is_netting, self.currency = is_netting, currency
         broker = self.paper.control._broker
         delays: Any = {f"{name}_delay_ms": round(draws.LATE_S * 1000) for name in self.late}
         broker.profile = replace(broker.profile, **delays)
@@ -102,29 +107,42 @@ class World(Floor):
         """Go on at another account, if there is one."""
         self.sit((self.seat + 1) % len(self.desks))
 
+    @property
+    def market(self) -> Market:
+        """Return the market of the instrument in hand."""
+        return MARKETS[self.symbol]
+
     def quote(self, depth: str = "0") -> None:
-        """Quote the price that it is at, with every broker."""
+        """Quote the prices that all instruments are at, with every broker; so deep that of the one in hand."""
         others = [desk["paper"] for number, desk in enumerate(self.desks) if desk and number != self.seat]
         for paper in (self.paper, *others):
-            paper.control.tick("EURUSD", *PRICES[self.price], bid_vol=depth, ask_vol=depth)
+            for symbol, level in self.levels.items():
+                lots = depth if symbol == self.symbol else "0"
+                paper.control.tick(symbol, *MARKETS[symbol].prices[level], bid_vol=lots, ask_vol=lots)
+
+    def take_up(self, on: int) -> None:
+        """Have the first or the second instrument of this life in hand, where it has two."""
+        self.symbol = [*self.levels][on % len(self.levels)]
 
     @rule(what=st.sampled_from(["watch", "watch", "resolve", "resolve", "turn"]))
     def go_on(self, what: str) -> None:
         """Let one of those work that always do, or go on at another account."""
         getattr(self, what)()
 
-    @rule(prices=st.lists(st.sampled_from(sorted(PRICES)), min_size=1, max_size=2), depth=depths)
-    def move_on(self, prices: list[str], depth: str) -> None:
-        """Let the price move more often than all else, there and back, and with so many lots on offer."""
-        for self.price in prices:
+    @rule(prices=st.lists(st.sampled_from(sorted(PRICES)), min_size=1, max_size=2), depth=depths, on=which_one)
+    def move_on(self, prices: list[str], depth: str, on: int = 0) -> None:
+        """Let a price move more often than all else, there and back, and with so many lots on offer."""
+        self.take_up(on)
+        for self.levels[self.symbol] in prices:
             self.quote(depth)
 
     @rule(
         how=st.sampled_from(STRANGE), which=numbers, side=sides, quantity=lots, stop=maybe_far, goal=maybe_far,
-        kind=kinds, away=near,
+        kind=kinds, away=near, on=which_one,
     )  # fmt: skip
-    def act_strangely(self, how: str, **words: Any) -> None:
+    def act_strangely(self, how: str, on: int, **words: Any) -> None:
         """Do something at the terminal as somebody else."""
+        self.take_up(on)
         is_lacking = {"close": not self.held(), "restop": not self.held(), "reterm": not self._waiting()}
         how = "trade" if is_lacking.get(how) else how
         if self.is_shared:
@@ -134,8 +152,8 @@ class World(Floor):
     def trade_strangely(self, side: Side, quantity: Decimal, stop: Decimal | None) -> None:
         """Trade at the terminal as somebody else."""
         kind = mt5.ORDER_TYPE_BUY if side is Side.BUY else mt5.ORDER_TYPE_SELL
-        price = stops_of(side, self._closing(side), stop, None)["stop_loss"]
-        self.paper.control.manual_trade(self.paper.login, "EURUSD", kind, str(quantity), sl=str(price or 0))
+        price = self.stops_of(side, self._closing(side), stop, None)["stop_loss"]
+        self.paper.control.manual_trade(self.paper.login, self.symbol, kind, str(quantity), sl=str(price or 0))
         self._surprise()
 
     def restop_strangely(self, which: int, stop: Decimal | None, goal: Decimal | None) -> None:
@@ -143,8 +161,9 @@ class World(Floor):
         held = self.paper.truth()["positions"]
         if held:
             row = self.one(which, held)
+            self.symbol = row["symbol"]
             side = Side.BUY if row["type"] == 0 else Side.SELL
-            prices = stops_of(side, self._closing(side), stop, goal)
+            prices = self.stops_of(side, self._closing(side), stop, goal)
             found: Any = {name: str(price or 0) for name, price in zip(("sl", "tp"), prices.values(), strict=True)}
             self.paper.control.manual_modify(self.paper.login, row["ticket"], **found)
             self._surprise()
@@ -155,13 +174,14 @@ class World(Floor):
         """Let an order wait as somebody else."""
         row = KINDS_OF_MT5[kind] + (0 if side is Side.BUY else 1)
         words = self._as_mt5(self.resting(kind, side, away, stop))
-        self.paper.control.manual_order(self.paper.login, "EURUSD", row, str(quantity), **words)
+        self.paper.control.manual_order(self.paper.login, self.symbol, row, str(quantity), **words)
         self._surprise()
 
     def reterm_strangely(self, which: int, away: Decimal, stop: Decimal | None) -> None:
         """Change the terms of a waiting order at the terminal as somebody else."""
         row = self.one(which, self._waiting())
         if row:
+            self.symbol = row["symbol"]
             kind = next(name for name, first in KINDS_OF_MT5.items() if row["type"] in (first, first + 1))
             side = Side.SELL if row["type"] % 2 else Side.BUY
             words = self._as_mt5(self.resting(kind, side, away, stop))
@@ -317,13 +337,13 @@ class World(Floor):
 
     def resting(self, kind: OrderType, side: Side, away: Decimal | None, stop: Decimal | None) -> dict[str, Any]:
         """Return the prices of an order that waits so far away: a limit for a better price, a trigger for a worse."""
-        here, way = self._closing(side), side.direction * (away or Decimal(0))
+        here, way = self._closing(side), side.direction * (away or Decimal(0)) * self.market.scale
         prices = {"limit_price": here - way} if kind is OrderType.LIMIT else {"stop_price": here + way}
         if kind is OrderType.STOP_LIMIT:
-            prices["limit_price"] = here + way - side.direction * WITHIN
+            prices["limit_price"] = here + way - side.direction * WITHIN * self.market.scale
         entry = prices.get("limit_price", prices.get("stop_price"))
         assert entry is not None
-        return prices | {"stop_loss": stops_of(side, entry, stop, None)["stop_loss"]}
+        return prices | {"stop_loss": self.stops_of(side, entry, stop, None)["stop_loss"]}
 
     def _as_mt5(self, prices: dict[str, Any]) -> dict[str, Any]:
         limit, trigger = prices.get("limit_price"), prices.get("stop_price")
@@ -335,8 +355,16 @@ class World(Floor):
 
     def _closing(self, side: Side) -> Decimal:
         """Return the price at which what was done on a side is closed now."""
-        bid, ask = PRICES[self.price]
+        bid, ask = self.market.prices[self.levels[self.symbol]]
         return Decimal(bid if side is Side.BUY else ask)
+
+    def stops_of(self, side: Side, price: Decimal, stop: Decimal | None, goal: Decimal | None) -> dict[str, Any]:
+        """Return the stops so far from a price."""
+        away, scale = side.direction, self.market.scale
+        return {
+            "stop_loss": None if stop is None else price - away * stop * scale,
+            "take_profit": None if goal is None else price + away * goal * scale,
+        }
 
     @contextlib.contextmanager
     def _excused(self) -> Iterator[None]:
@@ -354,11 +382,3 @@ class World(Floor):
 
     def _open(self) -> Any:
         return TradeLedger.objects.open().filter(account=self.account)
-
-
-def stops_of(side: Side, price: Decimal, stop: Decimal | None, goal: Decimal | None) -> dict[str, Any]:
-    away = side.direction
-    return {
-        "stop_loss": None if stop is None else price - away * stop,
-        "take_profit": None if goal is None else price + away * goal,
-    }

@@ -10,7 +10,7 @@ from django.utils.timezone import now
 
 from risk.states import LimitKind
 from tests.client import ApiClient
-from tests.model.worst import Rules, worst
+from tests.model.worst import Rules, Sight, worst
 from tests.trading.conftest import brief, limit
 from tests.trading.desk import LIMIT, MARKET, act, ask_about_everything, place, position_of
 from tests.trading.test_closing import alter
@@ -361,7 +361,8 @@ def test_a_waiting_order_that_has_filled_counts_from_the_price_now_while_its_pos
 
     used = next(each.used for each in found.checks if each.name == "DAILY_LOSS")
     least = worst(
-        truth, start=Decimal(100_000), bid=bid, ask=ask, is_netting=False,
+        truth, start=Decimal(100_000), is_netting=False,
+        sights={"EURUSD": Sight(Decimal(bid), Decimal(ask), 5, Decimal(100_000), Decimal(100_000))},
         rules=Rules(settings.GAP_ALLOWANCE, Decimal(1)),
     )[0]  # fmt: skip
     assert used is not None
