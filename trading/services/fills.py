@@ -34,7 +34,6 @@ from trading.states import (
     ChangeState,
     Delivery,
     FillKind,
-    OrderStatus,
     Side,
     VenueState,
 )
@@ -281,7 +280,8 @@ def _await_stops(order: TradeLedger, booked: list[FillReport]) -> None:
 def _adjust(order: TradeLedger, *, fills: list[Fill], booked: list[FillReport], before: Decimal, at: datetime) -> None:
     """Keep how fills changed what the order risks: a part of it filled, or it filled worse than it was judged by."""
     account_id, order_id = order.account_id, order.pk
-    if booked and order.status == OrderStatus.PARTIALLY_FILLED:
+    is_partial = rules.ZERO < order.filled_quantity < order.quantity  # its rest may have ended with the same report
+    if booked and is_partial and before != order.reserved:
         adjustments.record(
             kind=AdjustmentKind.PARTIAL_FILL, account_id=account_id, order_id=order_id, before=before,
             after=order.reserved, reason=f"{money.as_text(order.filled_quantity)} lots are filled", at=at,
