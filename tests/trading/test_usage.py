@@ -241,8 +241,8 @@ def test_orders_that_wait_at_other_prices_are_no_twins(account, settings):
     settings.DUPLICATE_WINDOW_S = 2
     stop_limit = {"order_type": "STOP_LIMIT", "stop_price": D("1.09"), "limit_price": D("1.0910")}
     for kind in (
-        {"order_type": "LIMIT", "limit_price": D("1.0840")}, {"order_type": "STOP", "stop_price": D("1.0840")}, stop_limit,
-        {"order_type": "MARKET"},
+        {"order_type": "LIMIT", "limit_price": D("1.0840")}, {"order_type": "STOP", "stop_price": D("1.0840")},
+        stop_limit, {"order_type": "MARKET"},
     ):  # fmt: skip
         order(account, **kind)
 

@@ -14,6 +14,7 @@ from nexus.core import statements
 from trading.models import columns
 from trading.models.accounts import TradingAccount
 from trading.states import (
+    CANCEL_TRANSITIONS,
     OPEN_DELIVERIES,
     TRANSITIONS,
     CancelState,
@@ -232,14 +233,24 @@ class TradeLedger(models.Model):
         facts = dict(facts)
         if to.delivery is Delivery.DONE:
             facts |= {"reserved": Decimal(0), "closed_at": at}
-        if to not in TRANSITIONS[came_from] or not self._compare_and_set(
-            came_from, to, facts, reason, evidence, at, beside
-        ):
+        is_known = to in TRANSITIONS[came_from] and self._may_wish(facts.get("cancel", self.cancel))
+        if not is_known or not self._compare_and_set(came_from, to, facts, reason, evidence, at, beside):
             raise IllegalTransition(f"{self}: {came_from} → {to}")
         self.status, self.delivery = to.status, to.delivery
         for name, fact in facts.items():
             setattr(self, name, fact)
         return self
+
+    def wish(self, to: CancelState) -> None:
+        """Move along the cancel axis, or raise IllegalTransition and change nothing; the same again is no move."""
+        came_from = self.cancel
+        moved = self._may_wish(to) and TradeLedger.objects.filter(pk=self.pk, cancel=came_from).update(cancel=to)
+        if not moved:
+            raise IllegalTransition(f"{self}: cancel {came_from} → {to}")
+        self.cancel = to
+
+    def _may_wish(self, to: str) -> bool:
+        return to == self.cancel or CancelState(to) in CANCEL_TRANSITIONS[CancelState(self.cancel)]
 
     def _compare_and_set(
         self,
