@@ -74,10 +74,11 @@ class OrderQuerySet(models.QuerySet["TradeLedger"]):
         return self.filter(delivery__in=OPEN_DELIVERIES)
 
     def unfound(self) -> "OrderQuerySet":
-        """Orders that nobody can find: the answer was lost, or the broker took them and shows them nowhere."""
+        """Orders that nobody can find: the answer was lost, or the broker took them and shows them nowhere, or no more
+        of them than what has filled.
+        """
         nowhere = models.Q(absent_at__gte=models.F("absent_since") + NOWHERE_FOR)
-        taken = models.Q(delivery=Delivery.ACKED, status=OrderStatus.PENDING)
-        return self.open().filter(models.Q(delivery=Delivery.UNKNOWN) | (taken & nowhere))
+        return self.open().filter(models.Q(delivery=Delivery.UNKNOWN) | models.Q(nowhere, delivery=Delivery.ACKED))
 
     def unresolved(self) -> "OrderQuerySet":
         """Orders of which the broker has something to tell: sent, and not closed."""
@@ -184,7 +185,7 @@ class TradeLedger(models.Model):
     @property
     def is_unfound(self) -> bool:
         """Tell whether nobody can find the order, as `unfound` does."""
-        if self.state != State(OrderStatus.PENDING, Delivery.ACKED):
+        if self.delivery != Delivery.ACKED:
             return self.delivery == Delivery.UNKNOWN
         if self.absent_at is None or self.absent_since is None:
             return False
