@@ -130,10 +130,7 @@ LISTS = {
 def partial(request, execute, paper, account, monkeypatch) -> TradeLedger:
     """An order that has filled in part, of whose rest the broker shows nothing any more."""
     order: TradeLedger = execute(brief(**(RESTING | {"quantity": Decimal("0.03")})))
-    price = RESTING["limit_price"]
-    paper.control.tick(
-        "EURUSD", str(price - Decimal("0.0001")), str(price), bid_vol="0.01", ask_vol="0.01"
-    )  # fmt: skip
+    paper.control.tick("EURUSD", "1.08390", "1.08400", bid_vol="0.01", ask_vol="0.01")
     paper.quote("EURUSD", "1.08490", "1.08500")
     watch.look(account_id=account.pk, at=now())
     order.refresh_from_db()
