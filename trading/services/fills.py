@@ -34,7 +34,6 @@ from trading.states import (
     ChangeState,
     Delivery,
     FillKind,
-    OrderStatus,
     Side,
     VenueState,
 )
@@ -61,19 +60,29 @@ def settle(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLed
     """Book what the broker answered to an order that this process has just sent, as `record` does.
 
     The usual answers, a fill of the whole at a good price or a plain refusal, are one statement that commits by itself;
-    whatever it cannot be sure of is left to `record`, and so is an order that somebody else has moved meanwhile.
+    whatever it cannot be sure of is left to `record`, and so is an order that somebody else has moved meanwhile. What
+    cannot be booked leaves it unknown: a ticket that is another order's acknowledges nothing (move 5).
     """
+    try:
+        return _settle_plain(order, report=report, at=at) or record(order_id=order.pk, report=report, at=at)
+    except IntegrityError as exc:
+        log.exception("trading.order.not_booked", order_id=str(order.public_id))
+        return lose(order_id=order.pk, detail=f"The broker's answer cannot be booked: {exc}", at=at)
+
+
+def _settle_plain(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLedger | None:
+    """Book a usual answer in one statement; None, and nothing is changed, where it is none."""
     fills = [_row(order, fill) for fill in report.fills]
     filled = sum((fill.quantity for fill in fills), start=rules.ZERO)
     to = rules.next_state(
         order.state, reported=report.state, filled=filled, quantity=order.quantity, is_new_fill=bool(fills)
     )
     if to not in (FILLED, REJECTED) or not _is_plain(order, report=report, fills=fills):
-        return record(order_id=order.pk, report=report, at=at)
+        return None
     try:
         transitions.follow(order, to, report=report, standing=fills, at=at, only=fills[0] if fills else None)
     except (IllegalTransition, IntegrityError):
-        return record(order_id=order.pk, report=report, at=at)
+        return None
     for fill in fills:
         settling.count(fill)
     order._prefetched_objects_cache = {"fills": fills}  # type: ignore[attr-defined]  # whoever shows it reads no more
@@ -281,7 +290,8 @@ def _await_stops(order: TradeLedger, booked: list[FillReport]) -> None:
 def _adjust(order: TradeLedger, *, fills: list[Fill], booked: list[FillReport], before: Decimal, at: datetime) -> None:
     """Keep how fills changed what the order risks: a part of it filled, or it filled worse than it was judged by."""
     account_id, order_id = order.account_id, order.pk
-    if booked and order.status == OrderStatus.PARTIALLY_FILLED:
+    is_partial = rules.ZERO < order.filled_quantity < order.quantity  # its rest may have ended with the same report
+    if booked and is_partial and before != order.reserved:
         adjustments.record(
             kind=AdjustmentKind.PARTIAL_FILL, account_id=account_id, order_id=order_id, before=before,
             after=order.reserved, reason=f"{money.as_text(order.filled_quantity)} lots are filled", at=at,
