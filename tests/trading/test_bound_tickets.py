@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,10 +11,11 @@ from django.db.models import F
 from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
-from tests.trading.desk import LIMIT, place
+from tests.trading.desk import LIMIT, MARKET, place
 from trading.brokers.mt5.adapter import Mt5Broker
-from trading.models import TradeLedger
-from trading.services import resolution
+from trading.brokers.mt5.emulator import constants as mt5
+from trading.models import Fill, TradeLedger
+from trading.services import accounts, fills, resolution
 from trading.types import OrderReport
 
 SPEAKS_FOR_THE_BROKER = True  # it names one ticket twice, which the paper broker never does
@@ -49,3 +51,26 @@ def test_an_order_under_another_s_ticket_is_unknown_and_told(client, paper, conf
     assert Alert.objects.get(kind="ORDER_UNKNOWN").object_id == str(order.public_id)
     confused.refresh_from_db()
     assert (confused.status, confused.delivery) == ("PENDING", "ACKED")
+
+
+def test_a_deal_under_another_s_ticket_is_somebody_else_s_and_holds_up_no_other(client, paper):
+    """Were it refused, nobody would see any more what the account loses."""
+    place(client, LIMIT)
+    first = TradeLedger.objects.get()
+    paper.control.inject("timeout_after_accept")
+    lost = TradeLedger.objects.get(public_id=place(client, MARKET)["id"])
+    paper.control.manual_trade(paper.login, "EURUSD", mt5.ORDER_TYPE_BUY, "0.02")
+    told = accounts.broker_of(first.account).fills_since(first.created_at)
+    confused = [
+        replace(each, venue_order_id=first.venue_order_id) if each.client_order_id == lost.client_order_id else each
+        for each in told
+    ]
+
+    assert fills.ingest(account=first.account, reports=confused, at=now()) == 2
+
+    assert {(fill.order_id, fill.quantity.normalize()) for fill in Fill.objects.all()} == {
+        (None, Decimal("0.03")), (None, Decimal("0.02")),
+    }  # fmt: skip
+    lost.refresh_from_db()
+    assert (lost.delivery, lost.venue_order_id) == ("UNKNOWN", "")
+    assert Alert.objects.filter(kind="EXTERNAL_FILL").count() == 2

@@ -5,6 +5,7 @@ Limits gate intentions, never facts: whatever a broker has done is booked, howev
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -146,12 +147,17 @@ def _booked(account: TradingAccount, reports: Iterable[FillReport]) -> QuerySet[
 def follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLedger:
     """Book the report's fills and move the order to where they put it. The caller holds the order's lock."""
     assert connection.in_atomic_block
-    own = [fill for fill in report.fills if _belongs(order, fill)]
+    others = _others(order, report.fills)
+    own = [fill for fill in report.fills if _belongs(order, fill) and fill.venue_order_id not in others]
     own += [fill for fill in report.fills if fill.kind is FillKind.BUST and busts.belongs(order, fill, own=own)]
     new, held = _book_own(order, own, alone=len(report.fills) == 1, at=at)
     booked = [fill for fill in own if any(row.venue_fill_id == fill.venue_fill_id for row in new)]
     for stray in busts.last(fill for fill in report.fills if fill not in own):
         _book_other(order.account, stray, at=at)  # it carries our mark and another ticket: a fact all the same
+    if others and not own:
+        return order  # it says nothing of this one
+    if others:
+        report = replace(report, fills=tuple(own))  # no ticket of theirs is this one's
     # Whatever is booked for an order moves it: one that is being sent has none but these.
     fills = new if order.delivery == Delivery.SENDING else selectors.fills_of(order)
     order._prefetched_objects_cache = {"fills": fills}  # type: ignore[attr-defined]  # whoever shows it reads no more
@@ -175,6 +181,15 @@ def follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLed
     _adjust(order, fills=fills, booked=booked, before=before, at=at)
     _warn(order, report=report, fills=fills, has_new=has_new, at=at)
     return order
+
+
+def _others(order: TradeLedger, reports: Iterable[FillReport]) -> set[str]:
+    """Return the tickets of fills that are other orders' of ours: an order without one yet is not given theirs."""
+    if order.venue_order_id:
+        return set()
+    tickets = {fill.venue_order_id for fill in reports} - {""}
+    bound = TradeLedger.objects.filter(account=order.account_id, venue_order_id__in=tickets) if tickets else None
+    return set() if bound is None else {*bound.values_list("venue_order_id", flat=True)}
 
 
 def _belongs(order: TradeLedger, fill: FillReport) -> bool:
