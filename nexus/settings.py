@@ -398,7 +398,7 @@ WATCH_BLIND_S = env.integer("WATCH_BLIND_S", 60, least=10)  # an account unread 
 SWEEP_THREADS = env.integer("SWEEP_THREADS", 32, least=1)  # accounts that are swept at once
 SWEEP_THREADS_A_GATEWAY = env.integer("SWEEP_THREADS_A_GATEWAY", 4, least=1)  # and of them behind one gateway
 
-# --- What looks suspicious: people are told, and those named in REVIEWED_SUSPICIONS are refused until reviewed --------
+# --- What looks suspicious: people are told, and those named in REVIEWED_SUSPICIONS are refused -----------------------
 REVIEWED_SUSPICIONS = env.listing(
     "REVIEWED_SUSPICIONS", options=("BURST", "UNUSUAL_SIZE", "OPPOSITE_ORDERS", "NEW_NETWORK")
 )

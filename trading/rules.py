@@ -81,6 +81,8 @@ def quote_fault(
         return "QUOTE_MISSING"
     if not (quote.bid.is_finite() and quote.ask.is_finite() and quote.bid > 0 and quote.ask > 0):
         return "QUOTE_NOT_POSITIVE"
+    if quote.size_least is not None and quote.size_least <= 0:
+        return "QUOTE_NOT_POSITIVE"  # a price at which nothing can be had
     if quote.bid > quote.ask:
         return "QUOTE_CROSSED"
     if at - quote.at > age_max:

@@ -206,12 +206,13 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     FILLED: frozenset({FILLED, CANCELED}),  # 12: an overfill is booked too; 15: what is closed stays closed
 }
 
-# The cancel axis: what may follow what. DONE needs the broker's own word that the order has ended.
+# The cancel axis: what may follow what. DONE needs the broker's own word that the order has ended, or that the order
+# had not left us. What was lost or refused may be asked for anew.
 CANCEL_TRANSITIONS: dict[CancelState, frozenset[CancelState]] = {
     CancelState.NONE: frozenset({CancelState.REQUESTED, CancelState.DONE}),
     CancelState.REQUESTED: frozenset({CancelState.UNKNOWN, CancelState.REFUSED, CancelState.DONE}),
-    CancelState.UNKNOWN: frozenset({CancelState.REFUSED, CancelState.DONE, CancelState.NONE}),
-    CancelState.REFUSED: frozenset({CancelState.REQUESTED, CancelState.DONE}),
+    CancelState.UNKNOWN: frozenset({CancelState.REQUESTED, CancelState.REFUSED, CancelState.DONE}),
+    CancelState.REFUSED: frozenset({CancelState.REQUESTED}),
     CancelState.DONE: frozenset({CancelState.REFUSED}),  # it had filled before: told late
 }
 

@@ -22,13 +22,15 @@ class Link:
 class Quote:
     """The price now. `at` is the source's own time in UTC, never the time of asking.
 
-    Units: prices in the instrument's quote currency.
+    Units: prices in the instrument's quote currency; `size_least` is the smaller of what is offered on the two sides,
+    in lots, None where the source does not say.
     """
 
     symbol: str
     bid: Decimal
     ask: Decimal
     at: datetime
+    size_least: Decimal | None = None
 
     @property
     def spread(self) -> Decimal:

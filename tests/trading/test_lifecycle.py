@@ -13,6 +13,8 @@ from django.utils.timezone import now
 
 from accounts.states import Role
 from nexus.alerts.models import Alert
+from risk.models import RiskAdjustment
+from risk.states import AdjustmentKind
 from tests.factories.accounts import UserFactory
 from tests.trading.conftest import brief
 from trading.models import BrokerPosition, Fill, OrderDecision, TradeLedger
@@ -283,6 +285,9 @@ def test_high_slippage_is_told_and_judged_at_once_and_better_prices_are_not(unkn
 
     assert Alert.objects.filter(kind="HIGH_SLIPPAGE").exists()
     assert looks == [("trading.watch_account", {"account_id": unknown.account_id})]  # its limits are judged at once
+    kept = RiskAdjustment.objects.get(kind=AdjustmentKind.SLIPPAGE)
+    # half of 10,852.20 USD, 0.00506912 of that worse than it was judged by: 27.51
+    assert (kept.order_id, kept.before, kept.after) == (unknown.pk, Decimal("58.30"), Decimal("85.81"))
 
 
 # --- What two operators may decide ---------------------------------------------------------------------------------

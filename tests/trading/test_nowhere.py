@@ -11,6 +11,7 @@ from django.db.models import F
 from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
+from nexus.core.errors import Invalid
 from reconciliation.services import cycles
 from reconciliation.states import Trigger
 from tests.trading.conftest import brief
@@ -119,6 +120,47 @@ def test_two_operators_end_what_is_nowhere(execute, hidden, people):
     assert (order.status, order.late_fill) == (OrderStatus.FILLED, True)
 
 
+LISTS = {
+    "nothing": ("history_deals_get", "positions_get", "orders_get", "history_orders_get"),
+    "its fill alone": ("orders_get", "history_orders_get"),
+}
+
+
+@pytest.fixture(params=LISTS)
+def partial(request, execute, paper, account, monkeypatch) -> TradeLedger:
+    """An order that has filled in part, of whose rest the broker shows nothing any more."""
+    order: TradeLedger = execute(brief(**(RESTING | {"quantity": Decimal("0.03")})))
+    paper.control.tick("EURUSD", "1.08390", "1.08400", bid_vol="0.01", ask_vol="0.01")
+    paper.quote("EURUSD", "1.08490", "1.08500")
+    watch.look(account_id=account.pk, at=now())
+    order.refresh_from_db()
+    assert (order.status, order.filled_quantity) == (OrderStatus.PARTIALLY_FILLED, Decimal("0.01"))
+    for name in LISTS[request.param]:
+        monkeypatch.setattr(paper.desk._hands.module, name, lambda *_, **__: ())
+    return order
+
+
+def test_the_rest_of_an_order_that_is_nowhere_is_told_and_two_operators_end_it(partial, people):
+    order = search(partial, times=5)
+
+    assert (order.status, order.reserved > 0) == (OrderStatus.PARTIALLY_FILLED, True)
+    assert told() == [TOLD]
+    assert (selectors.unknown_orders(), overview.unknown_orders()[0], order.is_unfound) == ([order], 1, True)
+    assert [each.unknown for each in signals.accounts()] == [1]
+    decisions.decide(decision_id=propose(order, people[0]).pk, approve=True, by=people[1], at=now())
+
+    order.refresh_from_db()
+    assert (order.status, order.filled_quantity, order.reserved) == (OrderStatus.CANCELED, Decimal("0.01"), 0)
+    assert told() == []
+
+
+def test_what_has_filled_in_part_is_not_decided_to_be_rejected(partial, people):
+    order = search(partial, times=5)
+
+    with pytest.raises(Invalid, match="has filled in part"):
+        propose(order, people[0], to=OrderStatus.REJECTED)
+
+
 def test_a_proposal_is_void_once_the_order_is_shown_again(execute, hidden, people):
     order = execute(brief(**RESTING))
     search(order, times=5)
@@ -133,9 +175,9 @@ def test_a_proposal_is_void_once_the_order_is_shown_again(execute, hidden, peopl
     assert (order.status, order.delivery) == (OrderStatus.PENDING, Delivery.ACKED)
 
 
-def propose(order: TradeLedger, by: Any) -> Any:
+def propose(order: TradeLedger, by: Any, *, to: OrderStatus = OrderStatus.CANCELED) -> Any:
     words = "The dealer says that it was dropped."
-    return decisions.propose(order_id=order.pk, to=OrderStatus.CANCELED, evidence=words, by=by, at=now())
+    return decisions.propose(order_id=order.pk, to=to, evidence=words, by=by, at=now())
 
 
 def test_an_order_that_is_found_at_work_is_not_unknown_any_more(execute, paper):

@@ -218,6 +218,18 @@ def test_an_accepted_order_that_waited_too_long_is_rejected(client, paper, setti
     assert paper.deals() == []
 
 
+@pytest.mark.parametrize(("body", "age_s"), [(MARKET, 5), (LIMIT, 30)])
+def test_a_market_order_waits_for_5_seconds_and_one_that_rests_for_30(client, paper, body, age_s):
+    for seconds in (age_s - 3, age_s + 1):
+        order = TradeLedger.objects.get(public_id=place(client, body, prefer="respond-async")["id"])
+        TradeLedger.objects.filter(pk=order.pk).update(created_at=F("created_at") - timedelta(seconds=seconds))
+
+        dispatch.dispatch(order_id=order.pk, at=now())
+
+        order.refresh_from_db()
+        assert (order.attempts, order.reason) == ((1, "") if seconds < age_s else (0, "INTENT_TOO_OLD"))
+
+
 def test_a_stop_after_accepting_and_before_sending_wins(client, paper):
     order = place(client, MARKET, prefer="respond-async")
     control.set_level(

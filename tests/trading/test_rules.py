@@ -1,5 +1,6 @@
 """The arithmetic of orders, by the reference's own examples and by properties."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -83,6 +84,8 @@ def test_without_a_stop_the_loss_is_not_bounded_unless_a_move_is_configured():
         (quote("-1", "1.1"), "QUOTE_NOT_POSITIVE"),
         (quote("NaN", "1.1"), "QUOTE_NOT_POSITIVE"),
         (quote("1.1", "Infinity"), "QUOTE_NOT_POSITIVE"),
+        (replace(quote(), size_least=Decimal(0)), "QUOTE_NOT_POSITIVE"),
+        (replace(quote(), size_least=Decimal("0.01")), ""),
         (quote("1.10001", "1.10000"), "QUOTE_CROSSED"),
         (quote(at=NOON - timedelta(seconds=10)), ""),
         (quote(at=NOON - timedelta(seconds=10, milliseconds=1)), "QUOTE_STALE"),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.db.models import F
 
-from risk.models import UserDailyStats
+from risk.models import RiskAdjustment, UserDailyStats
 from risk.states import LimitKind
 from tests.client import ApiClient
 from tests.trading.conftest import limit
@@ -115,6 +115,34 @@ def test_a_stop_is_tightened_though_the_market_has_left_the_collar(client, paper
 
     assert patch(client, path, stop_loss="1.09400") == (200, "DONE")
     assert working(paper) == (108600, 109400)
+
+
+def test_a_stop_of_an_order_that_is_changed_is_kept_with_what_it_did_to_the_risk(client, paper, path):
+    """R = (1.09500·1.0005 − 1.08600)·1000 + 0.07 of fees = 9.62, and 1.00 more of it for each 0.001."""
+    assert patch(client, path, stop_loss="1.09600") == (200, "DONE")
+    assert patch(client, path, take_profit="1.08100") == (200, "DONE")
+    assert patch(client, path, stop_loss="1.09700", limit_price="1.08700") == (200, "DONE")
+    paper.control.inject("retcode")
+    assert patch(client, path, stop_loss="1.09400") == (200, "REFUSED")
+
+    order = TradeLedger.objects.get()
+    kept = RiskAdjustment.objects.order_by("pk").values_list("kind", "order_id", "before", "after", "reason")
+    assert list(kept) == [
+        ("STOP_CHANGE", order.pk, Decimal("9.62"), Decimal("10.62"), "stop-loss 1.095 → 1.096"),
+        ("STOP_CHANGE", order.pk, Decimal("10.62"), Decimal("10.62"), "stop-loss 1.096 → 1.097"),
+    ]
+
+
+def test_a_lost_change_of_an_order_s_stop_is_kept_once_it_is_found(client, paper, path):
+    paper.control.inject("timeout_after_accept")
+    assert patch(client, path, stop_loss="1.09600") == (202, "UNKNOWN")
+    assert not RiskAdjustment.objects.exists()
+
+    for _ in range(2):
+        for change_id in changes.due():
+            terms.resolve(change_id=change_id)
+
+    assert RiskAdjustment.objects.values_list("before", "after").get() == (Decimal("9.62"), Decimal("10.62"))
 
 
 def test_terms_moved_at_the_terminal_are_not_put_back(client, paper, path):

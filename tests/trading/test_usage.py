@@ -13,7 +13,7 @@ from tests.factories.accounts import UserFactory
 from trading.models import Fill, TradableInstrument, TradeLedger, TradingAccount
 from trading.services import evidence, usage
 from trading.services.facts import Facts
-from trading.states import Side
+from trading.states import OrderType, Side
 from trading.types import OrderIntent, Quote
 
 D = Decimal
@@ -235,6 +235,27 @@ def test_the_same_order_within_the_window_is_a_twin(account, settings):
     assert count(account, same).twins == 1
     settings.DUPLICATE_WINDOW_S = 0
     assert count(account, same).twins == 0
+
+
+def test_orders_that_wait_at_other_prices_are_no_twins(account, settings):
+    settings.DUPLICATE_WINDOW_S = 2
+    stop_limit = {"order_type": "STOP_LIMIT", "stop_price": D("1.09"), "limit_price": D("1.0910")}
+    for kind in (
+        {"order_type": "LIMIT", "limit_price": D("1.0840")}, {"order_type": "STOP", "stop_price": D("1.0840")},
+        stop_limit, {"order_type": "MARKET"},
+    ):  # fmt: skip
+        order(account, **kind)
+
+    def twins(**wanted: Any) -> int:
+        return count(account, OrderIntent("EURUSD", Side.BUY, D(1), **wanted)).twins
+
+    assert twins(order_type=OrderType.LIMIT, limit_price=D("1.08400")) == 1
+    assert twins(order_type=OrderType.LIMIT, limit_price=D("1.0839")) == 0
+    assert twins(order_type=OrderType.STOP, stop_price=D("1.0840")) == 1
+    assert twins(order_type=OrderType.STOP, stop_price=D("1.0841")) == 0
+    assert twins(order_type=OrderType.STOP_LIMIT, stop_price=D("1.0900"), limit_price=D("1.0910")) == 1
+    assert twins(order_type=OrderType.STOP_LIMIT, stop_price=D("1.0900"), limit_price=D("1.0911")) == 0
+    assert twins() == 1
 
 
 def test_failures_are_counted_back_to_the_last_order_that_did_not_fail(account):

@@ -26,9 +26,10 @@ from trading.brokers.mt5 import wire
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import AccountFigures, BrokerPosition, CashMovement, Fill, TradeLedger
-from trading.services import figures, watch
-from trading.states import FillKind, OrderStatus
+from trading.services import figures, fills, watch
+from trading.states import FillKind, OrderStatus, VenueState
 from trading.tasks import watch_account
+from trading.types import OrderReport
 
 __all__ = ["frozen"]
 
@@ -39,6 +40,31 @@ def test_keeps_the_first_equity_of_the_day(paper, account):
     watch.look(account_id=account.pk, at=now())
 
     assert AccountDay.objects.get().equity_start == 100_000
+
+
+@pytest.mark.parametrize(("closed_hours", "is_looked_for"), [(23, True), (25, False)])
+def test_what_was_closed_by_absence_is_looked_for_a_day_long_from_when_it_was_sent(
+    execute, paper, account, monkeypatch, closed_hours, is_looked_for
+):
+    """However long it was unknown before: its deal is dated by then, and the usual look goes back for 26 hours."""
+    paper.control.inject("timeout_before_accept")
+    order = execute()
+    absent = OrderReport(order.client_order_id, VenueState.NEVER_SENT)
+    fills.record(order_id=order.pk, report=absent, at=now())
+    assert TradeLedger.objects.get().reason == "NOT_AT_BROKER"
+    sent_at = now() - timedelta(hours=60)
+    TradeLedger.objects.update(sent_at=sent_at, closed_at=now() - timedelta(hours=closed_hours))
+    real, since = watch.reader.read, []
+
+    def read(broker: Any, **asked: Any) -> Any:
+        since.append(asked["since"])
+        return real(broker, **asked)
+
+    monkeypatch.setattr(watch.reader, "read", read)
+
+    watch.look(account_id=account.pk, at=now())
+
+    assert (since[0] < sent_at) == is_looked_for
 
 
 def test_a_stop_that_was_hit_closes_the_position_and_is_not_a_fill_of_the_order(execute, paper, account):

@@ -15,6 +15,7 @@ from tests.trading.test_lifecycle import fill
 from tests.trading.test_nowhere import search
 from trading.models import TradeLedger
 from trading.services import decisions, fills, resolution
+from trading.services.decisions import NotUndecided
 from trading.states import CancelState, OrderStatus
 
 SPEAKS_FOR_THE_BROKER = True  # its reports are made up: the paper broker has never heard of them
@@ -57,3 +58,24 @@ def test_a_cancel_is_done_where_operators_have_decided_the_end(execute, paper, a
 
     order.refresh_from_db()
     assert (order.status, order.cancel) == (OrderStatus.CANCELED, CancelState.DONE)
+
+
+def test_a_proposal_is_void_once_its_order_has_filled_in_part(execute, paper, account, monkeypatch):
+    """It was about an order of which nobody had seen anything."""
+    for name in ("history_deals_get", "positions_get", "orders_get", "history_orders_get"):
+        monkeypatch.setattr(paper.desk._hands.module, name, lambda *_, **__: ())
+    order = execute(brief(quantity=Decimal("0.03")))
+    search(order, times=4)
+    first, second = (UserFactory.create(role=Role.OPERATOR) for _ in range(2))
+    decision = decisions.propose(
+        order_id=order.pk, to=OrderStatus.REJECTED, evidence="The dealer has refused it.", by=first, at=now()
+    )
+    order.refresh_from_db()
+    part = fill(order, 1, "0.01", venue_order_id=order.venue_order_id)
+    fills.ingest(account=account, reports=[part], at=now())
+
+    with pytest.raises(NotUndecided):
+        decisions.decide(decision_id=decision.pk, approve=True, by=second, at=now())
+
+    order.refresh_from_db()
+    assert (order.status, order.delivery) == (OrderStatus.PARTIALLY_FILLED, "ACKED")

@@ -14,6 +14,7 @@ from nexus.core import statements
 from trading.models import columns
 from trading.models.accounts import TradingAccount
 from trading.states import (
+    CANCEL_TRANSITIONS,
     OPEN_DELIVERIES,
     TRANSITIONS,
     CancelState,
@@ -73,10 +74,11 @@ class OrderQuerySet(models.QuerySet["TradeLedger"]):
         return self.filter(delivery__in=OPEN_DELIVERIES)
 
     def unfound(self) -> "OrderQuerySet":
-        """Orders that nobody can find: the answer was lost, or the broker took them and shows them nowhere."""
+        """Orders that nobody can find: the answer was lost, or the broker took them and shows them nowhere, or no more
+        of them than what has filled.
+        """
         nowhere = models.Q(absent_at__gte=models.F("absent_since") + NOWHERE_FOR)
-        taken = models.Q(delivery=Delivery.ACKED, status=OrderStatus.PENDING)
-        return self.open().filter(models.Q(delivery=Delivery.UNKNOWN) | (taken & nowhere))
+        return self.open().filter(models.Q(delivery=Delivery.UNKNOWN) | models.Q(nowhere, delivery=Delivery.ACKED))
 
     def unresolved(self) -> "OrderQuerySet":
         """Orders of which the broker has something to tell: sent, and not closed."""
@@ -183,7 +185,7 @@ class TradeLedger(models.Model):
     @property
     def is_unfound(self) -> bool:
         """Tell whether nobody can find the order, as `unfound` does."""
-        if self.state != State(OrderStatus.PENDING, Delivery.ACKED):
+        if self.delivery != Delivery.ACKED:
             return self.delivery == Delivery.UNKNOWN
         if self.absent_at is None or self.absent_since is None:
             return False
@@ -232,14 +234,24 @@ class TradeLedger(models.Model):
         facts = dict(facts)
         if to.delivery is Delivery.DONE:
             facts |= {"reserved": Decimal(0), "closed_at": at}
-        if to not in TRANSITIONS[came_from] or not self._compare_and_set(
-            came_from, to, facts, reason, evidence, at, beside
-        ):
+        is_known = to in TRANSITIONS[came_from] and self._may_wish(facts.get("cancel", self.cancel))
+        if not is_known or not self._compare_and_set(came_from, to, facts, reason, evidence, at, beside):
             raise IllegalTransition(f"{self}: {came_from} → {to}")
         self.status, self.delivery = to.status, to.delivery
         for name, fact in facts.items():
             setattr(self, name, fact)
         return self
+
+    def wish(self, to: CancelState) -> None:
+        """Move along the cancel axis, or raise IllegalTransition and change nothing; the same again is no move."""
+        came_from = self.cancel
+        moved = self._may_wish(to) and TradeLedger.objects.filter(pk=self.pk, cancel=came_from).update(cancel=to)
+        if not moved:
+            raise IllegalTransition(f"{self}: cancel {came_from} → {to}")
+        self.cancel = to
+
+    def _may_wish(self, to: str) -> bool:
+        return to == self.cancel or CancelState(to) in CANCEL_TRANSITIONS[CancelState(self.cancel)]
 
     def _compare_and_set(
         self,

@@ -80,7 +80,7 @@ def _claim(*, order_id: int, actor: Actor, reason: str, at: datetime) -> ChangeR
     elif order.cancel in ASKED_FOR and _is_on_its_way(order):
         return None  # the order is asked for
     else:
-        TradeLedger.objects.filter(pk=order.pk).update(cancel=CancelState.REQUESTED)
+        order.wish(CancelState.REQUESTED)
         change = _mark(order, requested_by=actor.id, reason=reason, at=at)
     trail.record(
         action="order.cancel_requested",
@@ -156,13 +156,14 @@ def _claim_again(*, order_id: int, at: datetime) -> ChangeRequest | None:
     tries = order.changes.filter(kind=ChangeKind.CANCEL, answer=ANEW).count()
     if not (is_refused or (last.state in LOST and _is_over(last, tries=tries, clock=clock))):
         return None
-    TradeLedger.objects.filter(pk=order.pk).update(cancel=CancelState.REQUESTED)
+    asked = order.cancel
+    order.wish(CancelState.REQUESTED)
     change = _mark(order, requested_by=last.requested_by, reason=last.reason, at=at)
     trail.record(
         action="order.cancel_requested",
         actor=Actor.system("dispatcher"),
         target=Target("order", str(order.public_id)),
-        detail={"before": str(order.state), "cancel": order.cancel, "reason": last.reason, "again_after": last.answer},
+        detail={"before": str(order.state), "cancel": asked, "reason": last.reason, "again_after": last.answer},
         occurred_at=at,
     )
     return change
@@ -222,7 +223,7 @@ def _settle(
     if not mine.update(state=state, answer=str(answer or "")[:300], settled_at=at, retry_at=retry_at):
         return  # it was given up and asked for anew: what comes now is not the answer that the order waits for
     if order.cancel == CancelState.REQUESTED:
-        TradeLedger.objects.filter(pk=order.pk).update(cancel=cancel)
+        order.wish(cancel)
     trail.record(
         action="order.cancel_answered",
         actor=Actor.system("broker"),

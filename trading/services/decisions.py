@@ -16,6 +16,7 @@ from accounts.types import Principal
 from nexus.alerts.services import alerts
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
+from nexus.core import money
 from nexus.core.errors import Conflict, FieldError, Invalid
 from nexus.idempotency.services import records
 from trading.models import OrderDecision, TradeLedger
@@ -52,6 +53,9 @@ def _propose(*, order_id: int, to: OrderStatus, evidence: str, by: Principal, at
     order = TradeLedger.objects.locked().get(pk=order_id)
     if not order.is_unfound:
         raise NotUndecided(f"The order is {order.public_status}: there is nothing to decide.")
+    if order.filled_quantity and to is OrderStatus.REJECTED:
+        detail = "The order has filled in part: its rest is canceled or expired."
+        raise Invalid(detail, errors=[FieldError("/to", "invalid", detail)])
     if order.decisions.filter(state=DecisionState.PROPOSED).exists():
         raise NotUndecided("A proposal for this order is open already.")
     decision = OrderDecision.objects.create(
@@ -152,7 +156,7 @@ def _payload(decision: OrderDecision, *, order: TradeLedger) -> dict[str, Any]:
         "delivery": "FOUND" if is_found else str(order.delivery),
         "to": str(decision.to),
         "evidence": decision.evidence,
-    }
+    } | ({"filled": money.as_text(order.filled_quantity)} if order.filled_quantity else {})
 
 
 def _is_other(by: Principal | None, decision: OrderDecision) -> bool:

@@ -5,6 +5,7 @@ Limits gate intentions, never facts: whatever a broker has done is booked, howev
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -34,7 +35,6 @@ from trading.states import (
     ChangeState,
     Delivery,
     FillKind,
-    OrderStatus,
     Side,
     VenueState,
 )
@@ -61,19 +61,29 @@ def settle(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLed
     """Book what the broker answered to an order that this process has just sent, as `record` does.
 
     The usual answers, a fill of the whole at a good price or a plain refusal, are one statement that commits by itself;
-    whatever it cannot be sure of is left to `record`, and so is an order that somebody else has moved meanwhile.
+    whatever it cannot be sure of is left to `record`, and so is an order that somebody else has moved meanwhile. What
+    cannot be booked leaves it unknown: a ticket that is another order's acknowledges nothing (move 5).
     """
+    try:
+        return _settle_plain(order, report=report, at=at) or record(order_id=order.pk, report=report, at=at)
+    except IntegrityError as exc:
+        log.exception("trading.order.not_booked", order_id=str(order.public_id))
+        return lose(order_id=order.pk, detail=f"The broker's answer cannot be booked: {exc}", at=at)
+
+
+def _settle_plain(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLedger | None:
+    """Book a usual answer in one statement; None, and nothing is changed, where it is none."""
     fills = [_row(order, fill) for fill in report.fills]
     filled = sum((fill.quantity for fill in fills), start=rules.ZERO)
     to = rules.next_state(
         order.state, reported=report.state, filled=filled, quantity=order.quantity, is_new_fill=bool(fills)
     )
     if to not in (FILLED, REJECTED) or not _is_plain(order, report=report, fills=fills):
-        return record(order_id=order.pk, report=report, at=at)
+        return None
     try:
         transitions.follow(order, to, report=report, standing=fills, at=at, only=fills[0] if fills else None)
     except (IllegalTransition, IntegrityError):
-        return record(order_id=order.pk, report=report, at=at)
+        return None
     for fill in fills:
         settling.count(fill)
     order._prefetched_objects_cache = {"fills": fills}  # type: ignore[attr-defined]  # whoever shows it reads no more
@@ -137,12 +147,17 @@ def _booked(account: TradingAccount, reports: Iterable[FillReport]) -> QuerySet[
 def follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLedger:
     """Book the report's fills and move the order to where they put it. The caller holds the order's lock."""
     assert connection.in_atomic_block
-    own = [fill for fill in report.fills if _belongs(order, fill)]
+    others = _others(order, report.fills)
+    own = [fill for fill in report.fills if _belongs(order, fill) and fill.venue_order_id not in others]
     own += [fill for fill in report.fills if fill.kind is FillKind.BUST and busts.belongs(order, fill, own=own)]
     new, held = _book_own(order, own, alone=len(report.fills) == 1, at=at)
     booked = [fill for fill in own if any(row.venue_fill_id == fill.venue_fill_id for row in new)]
     for stray in busts.last(fill for fill in report.fills if fill not in own):
         _book_other(order.account, stray, at=at)  # it carries our mark and another ticket: a fact all the same
+    if others and not own:
+        return order  # it says nothing of this one
+    if others:
+        report = replace(report, fills=tuple(own))  # no ticket of theirs is this one's
     # Whatever is booked for an order moves it: one that is being sent has none but these.
     fills = new if order.delivery == Delivery.SENDING else selectors.fills_of(order)
     order._prefetched_objects_cache = {"fills": fills}  # type: ignore[attr-defined]  # whoever shows it reads no more
@@ -166,6 +181,15 @@ def follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLed
     _adjust(order, fills=fills, booked=booked, before=before, at=at)
     _warn(order, report=report, fills=fills, has_new=has_new, at=at)
     return order
+
+
+def _others(order: TradeLedger, reports: Iterable[FillReport]) -> set[str]:
+    """Return the tickets of fills that are other orders' of ours: an order without one yet is not given theirs."""
+    if order.venue_order_id:
+        return set()
+    tickets = {fill.venue_order_id for fill in reports} - {""}
+    bound = TradeLedger.objects.filter(account=order.account_id, venue_order_id__in=tickets) if tickets else None
+    return set() if bound is None else {*bound.values_list("venue_order_id", flat=True)}
 
 
 def _belongs(order: TradeLedger, fill: FillReport) -> bool:
@@ -281,7 +305,8 @@ def _await_stops(order: TradeLedger, booked: list[FillReport]) -> None:
 def _adjust(order: TradeLedger, *, fills: list[Fill], booked: list[FillReport], before: Decimal, at: datetime) -> None:
     """Keep how fills changed what the order risks: a part of it filled, or it filled worse than it was judged by."""
     account_id, order_id = order.account_id, order.pk
-    if booked and order.status == OrderStatus.PARTIALLY_FILLED:
+    is_partial = rules.ZERO < order.filled_quantity < order.quantity  # its rest may have ended with the same report
+    if booked and is_partial and before != order.reserved:
         adjustments.record(
             kind=AdjustmentKind.PARTIAL_FILL, account_id=account_id, order_id=order_id, before=before,
             after=order.reserved, reason=f"{money.as_text(order.filled_quantity)} lots are filled", at=at,

@@ -30,7 +30,7 @@ LEFT JOIN (
            count(*) FILTER (WHERE delivery = 'SENDING' AND sent_at < clock_timestamp() - %s::interval) AS late
     FROM trade_ledger CROSS JOIN LATERAL (
         SELECT delivery = 'UNKNOWN'
-            OR delivery = 'ACKED' AND status = 'PENDING' AND absent_at >= absent_since + %s::interval AS is_unfound
+            OR delivery = 'ACKED' AND absent_at >= absent_since + %s::interval AS is_unfound
     ) found WHERE delivery IN ('QUEUED', 'SENDING', 'ACKED', 'UNKNOWN') GROUP BY account_id
 ) open ON open.account_id = account.id
 WHERE account.is_active ORDER BY account.id

@@ -22,8 +22,8 @@ from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
 from nexus.core import money
 from nexus.core.errors import OutcomeUnknown, OutsideError, Refused, Unavailable, Unreachable
-from risk.services import control, stats
-from risk.states import StopLevel
+from risk.services import adjustments, control, stats
+from risk.states import AdjustmentKind, StopLevel
 from risk.types import Context, Verdict
 from trading import rules
 from trading.models import ChangeRequest, TradeLedger
@@ -267,6 +267,8 @@ def _settle(request: ChangeRequest, *, state: ChangeState, answer: OutsideError 
     elif order.delivery != Delivery.DONE and state is not ChangeState.UNKNOWN:
         restopped = Decimal(held.get("restopped") or 0)  # of a change that an earlier version sent, none is known
         reserve(order, risk=Decimal(held["risk"]), restopped=restopped, value=Decimal(held["value"]), **prices)
+    if state is ChangeState.DONE:
+        _keep_stop_change(request, order=order, at=at)
     trail.record(
         action="order.terms_answered",
         actor=Actor.system("broker"),
@@ -276,6 +278,18 @@ def _settle(request: ChangeRequest, *, state: ChangeState, answer: OutsideError 
     )
     request.refresh_from_db()
     return request
+
+
+def _keep_stop_change(request: ChangeRequest, *, order: TradeLedger, at: datetime) -> None:
+    """Keep what another stop-loss has done to what the order may cost."""
+    before, after = request.before, request.after
+    if before["stop_loss"] == after["stop_loss"]:
+        return
+    adjustments.record(
+        kind=AdjustmentKind.STOP_CHANGE, account_id=order.account_id, order_id=order.pk,
+        before=Decimal(before["risk"]), after=Decimal(after["risk"]),
+        reason=f"stop-loss {before['stop_loss'] or 'none'} → {after['stop_loss'] or 'none'}", at=at,
+    )  # fmt: skip
 
 
 def _is_news(request: ChangeRequest, state: ChangeState) -> bool:

@@ -41,6 +41,7 @@ WITH recent AS MATERIALIZED (
     WHERE account_id = %(account)s AND created_at > %(twin)s AND created_at < 'infinity'
       AND value > 0 AND symbol = %(asked_symbol)s AND side = %(asked_side)s
       AND quantity = %(asked_quantity)s AND entry_price IS NOT DISTINCT FROM %(asked_price)s
+      AND limit_price IS NOT DISTINCT FROM %(asked_limit)s AND stop_price IS NOT DISTINCT FROM %(asked_stop)s
 ), ended AS (
     SELECT rejected_by, closed_at FROM trade_ledger
     WHERE user_id = %(user)s AND attempts = 1 AND delivery = 'DONE' AND rejected_by <> 'LOCAL'
@@ -150,6 +151,8 @@ def arguments(
         "asked_side": intent.side.value if intent else "",
         "asked_quantity": intent.quantity if intent else Decimal(0),
         "asked_price": intent.entry_price if intent else None,
+        "asked_limit": intent.limit_price if intent else None,
+        "asked_stop": intent.stop_price if intent else None,
         "failures": settings.COOLDOWN_FAILURES,
         "most": max(RECENT, settings.BURST_ORDERS),
     }

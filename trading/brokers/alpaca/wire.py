@@ -187,9 +187,16 @@ def snapshot(
 def quotes(document: Plain) -> dict[str, Quote]:
     """Read the latest quotes. A side that nobody quotes is zero, as Alpaca says it, and no order passes on it."""
     return {
-        symbol: Quote(symbol, bid=number(entry["bp"]), ask=number(entry["ap"]), at=moment(entry["t"]))
+        symbol: Quote(
+            symbol, bid=number(entry["bp"]), ask=number(entry["ap"]), at=moment(entry["t"]), size_least=_size(entry)
+        )
         for symbol, entry in document["quotes"].items()
     }
+
+
+def _size(entry: Plain) -> Decimal | None:
+    sizes = [optional(entry.get(name)) for name in ("bs", "as")]
+    return min((size for size in sizes if size is not None), default=None)
 
 
 def working_order(entry: Plain, *, venue_order_id: str, tag: int, market_price: Decimal) -> VenueOrder:

@@ -87,6 +87,7 @@ def judge(
         fills=fills,
         stops_missing=lacks_stops,
         stops_unseen=is_unlisted,
+        is_shown=bool(ours) or not fills or state is VenueState.FILLED,  # what has filled says nothing of the rest
     )
 
 

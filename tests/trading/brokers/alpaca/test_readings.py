@@ -33,6 +33,21 @@ def test_quotes_are_the_digits_that_were_sent(broker, emulator):
     }
 
 
+@pytest.mark.parametrize(
+    ("sizes", "least"), [({}, 2), ({"bs": 0}, 0), ({"as": 0}, 0), ({"as": None}, 2), ({"as": None, "bs": None}, None)]
+)
+def test_a_quote_says_how_little_is_offered(broker, emulator, monkeypatch, sizes, least):
+    emulator.books.list_asset("THIN", "99.98", "100.00")
+    told = emulator.quotes
+    monkeypatch.setattr(emulator, "quotes", lambda query: {
+        "quotes": {name: entry | sizes for name, entry in told(query)["quotes"].items()}
+    })  # fmt: skip
+
+    quote = broker.snapshot(symbols=["THIN"]).quotes["THIN"]
+
+    assert (quote.bid, quote.ask, quote.size_least) == (Decimal("99.98"), 100, least)
+
+
 def test_the_account_adds_up(broker, emulator):
     broker.submit(buy(quantity=Decimal("0.37")))
     broker.submit(buy(quantity=Decimal(2)))
