@@ -21,7 +21,7 @@ from tests.model.worst import Rules, Sight, worst
 from trading.brokers import ids
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.case import STOP_LIMITS, STOPS
-from trading.models import ChangeRequest, Fill, SweepRun, TradeLedger
+from trading.models import ChangeRequest, Fill, SweepRun, TradableInstrument, TradeLedger
 from trading.services import headroom, resolution, sweeping
 from trading.services.changes import IN_FLIGHT
 from trading.states import ChangeKind, Delivery, FillKind, SweepState
@@ -233,7 +233,9 @@ class Judged(World):
         return Sight(bid, ask, market.digits, *(market.lot * each for each in usd))
 
     def _counted(self) -> Decimal | None:
-        found = headroom.read(user=self.account.user, account=self.account, symbol="EURUSD", at=now())
+        other = next((symbol for symbol in self.levels if symbol != self.symbol), self.symbol)
+        asked = other if TradableInstrument.objects.filter(account=self.account, symbol=other).exists() else None
+        found = headroom.read(user=self.account.user, account=self.account, symbol=asked, at=now())
         used: Decimal | None = next(each.used for each in found.checks if each.name == "DAILY_LOSS")
         return used
 
