@@ -324,6 +324,40 @@ def test_an_error_of_ours_is_kept_told_and_tried_again(execute, paper, account, 
     assert sweep_now().state == SweepState.PROVEN
 
 
+@pytest.mark.parametrize(
+    ("owner", "name", "is_one"),
+    [
+        (resolution, "resolve", lambda words: TradeLedger.objects.get(pk=words["order_id"]).limit_price is not None),
+        (Mt5Broker, "cancel", bool),
+        (orders, "execute", lambda words: words["intent"].symbol == "XAUUSD"),
+    ],
+    ids=["asking", "canceling", "closing"],
+)  # fmt: skip
+def test_an_error_of_ours_about_one_thing_keeps_no_other_open(client, paper, monkeypatch, owner, name, is_one):
+    paper.quote("XAUUSD", "2400.00", "2400.20")
+    for body in (MARKET, LIMIT, {"symbol": "XAUUSD", "action": "BUY", "quantity": "0.01", "stop_loss": "2380.00"}):
+        place(client, body)
+    flatten()
+    real = getattr(owner, name)
+
+    def fail(*what: Any, **named: Any) -> Any:
+        if is_one(named):
+            raise ZeroDivisionError("a bug")
+        return real(*what, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, fail)
+        swept = sweep_now()
+
+    assert (swept.state, "failed: ZeroDivisionError: a bug" in swept.detail) == (SweepState.RUNNING, True)
+    assert "EURUSD" not in {each["symbol"] for each in paper.truth()["positions"]}, swept.detail
+    for _ in range(3):
+        paper.quote("EURUSD", "1.08490", "1.08500")
+        paper.quote("XAUUSD", "2400.00", "2400.20")
+        swept = sweep_now()
+    assert (swept.state, books(paper)) == (SweepState.PROVEN, (0, 0))
+
+
 def test_what_lasts_wakes_people_until_it_is_proven(execute, paper, account, settings):
     execute()
     flatten()

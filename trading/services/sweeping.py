@@ -149,7 +149,8 @@ def _sweep(this: Round) -> dict[str, Any] | None:
         } | ({"symbol": this.sweep.symbol} if this.sweep.symbol else {})
     for order in working:
         if not this.is_over:
-            _cancel(this, broker, order)
+            with _going_on(this, _word(order)):
+                _cancel(this, broker, order)
     if held:
         _close_all(this, broker, held)
     return None
@@ -204,9 +205,10 @@ def _resolve(this: Round) -> None:
         if is_fresh or this.is_over:
             continue
         before = order.state
-        found = resolution.resolve(order_id=order.pk, at=this.at)
-        if found.state != before:
-            this.done.append(f"found {order}: {found.state}")
+        with _going_on(this, str(order)):
+            found = resolution.resolve(order_id=order.pk, at=this.at)
+            if found.state != before:
+                this.done.append(f"found {order}: {found.state}")
 
 
 def _cancel(this: Round, broker: Broker, working: VenueOrder) -> None:
@@ -254,8 +256,10 @@ def _close_all(this: Round, broker: Broker, held: list[VenuePosition]) -> None:
             fault = instruments.quote_fault(shown.quotes.get(position.symbol), instrument=instrument, at=this.at)
         if fault:
             this.faults.append(f"{_word(position)} cannot be closed now: {fault}.")
-        elif isinstance(instrument, TradableInstrument) and not _close(this, position, instrument=instrument):
-            return
+        elif isinstance(instrument, TradableInstrument):
+            with _going_on(this, _word(position)):
+                if not _close(this, position, instrument=instrument):
+                    return
 
 
 def _left(
@@ -341,6 +345,19 @@ def _word(what: VenueOrder | VenuePosition) -> str:
     number = what.venue_order_id if isinstance(what, VenueOrder) else what.venue_position_id
     kind = "order" if isinstance(what, VenueOrder) else "position"
     return f"{kind} {number} {what.side} {what.quantity.normalize():f} {what.symbol}"
+
+
+@contextmanager
+def _going_on(this: Round, what: str) -> Iterator[None]:
+    """Note an error of ours about one order or position, and go on with the others: it must not keep them open."""
+    try:
+        yield
+    except OutsideError:
+        raise
+    except Exception as exc:
+        connection.close_if_unusable_or_obsolete()
+        log.exception("trading.sweep.stumbled", sweep_id=this.sweep.pk)
+        this.faults.append(f"{what} failed: {type(exc).__name__}: {exc}.")
 
 
 @contextmanager
