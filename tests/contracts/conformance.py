@@ -177,7 +177,7 @@ class _Late(World):
 def _adapter(url: str) -> Mt5Broker:
     settings = {
         "url": url, "token": TOKEN, "login": str(LOGIN), "server": SERVER, "mode": "paper", "tag": str(TAG),
-        "deadline_s": "0.8",
+        "deadline_s": "2.5",
     }  # fmt: skip
     return Mt5Broker(Link("mt5", str(LOGIN), settings | {"fillings": "FOK,IOC"}))
 
