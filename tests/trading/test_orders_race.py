@@ -19,6 +19,12 @@ BODY = (
 RISK = Decimal("5.83")  # of 0.01 lots: ceil_cent((1.08522 − 1.07946)·1000 + 0.07)
 
 
+@pytest.fixture(autouse=True)
+def _patient(settings):
+    """One terminal serves them one after the other, and a slow machine takes its time."""
+    settings.BROKER_DEADLINE_S = settings.SNAPSHOT_AGE_MAX_S = settings.QUOTE_AGE_MAX_S = 60
+
+
 @pytest.mark.parametrize("most", [3 * RISK, 4 * RISK - Decimal("0.01")])
 def test_40_at_once_with_a_daily_loss_for_3(client, trader, paper, most):
     """Never a fourth, by a single cent, and never fewer than fit."""
