@@ -50,6 +50,7 @@ class Action(StrEnum):
     TRADING_RESUME = "TRADING_RESUME"
     ALERT_READ = "ALERT_READ"
     ALERT_ACKNOWLEDGE = "ALERT_ACKNOWLEDGE"
+    SUSPICION_CLEAR = "SUSPICION_CLEAR"
     APPROVAL_READ = "APPROVAL_READ"
     APPROVAL_DECIDE = "APPROVAL_DECIDE"
     AUDIT_READ = "AUDIT_READ"
@@ -133,6 +134,9 @@ MATRIX: Mapping[Action, Rule] = {
     Action.TRADING_RESUME: Rule("Propose to ease a stop, and decide on it", _ALL, _NONE, _NONE, _NONE, step=Step.S0),
     Action.ALERT_READ: Rule("See alerts", _ALL, _ALL, _NONE, _NONE),
     Action.ALERT_ACKNOWLEDGE: Rule("Take an alert in hand", _ALL, _NONE, _NONE, _NONE),
+    Action.SUSPICION_CLEAR: Rule(
+        "Let orders pass that look suspicious, with a reason", _ALL, _NONE, _NONE, _NONE, step=Step.S0
+    ),
     Action.APPROVAL_READ: Rule("See what waits for a second person", _ALL, _ALL, _NONE, _NONE),
     Action.APPROVAL_DECIDE: Rule(
         "Approve or reject what another asked for, cancel what one asked for", _ALL, _NONE, _NONE, _NONE, step=Step.S0

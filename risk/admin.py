@@ -12,6 +12,7 @@ from risk.models import (
     LimitChange,
     RiskAdjustment,
     RiskLimit,
+    SuspicionClearance,
     TradingControl,
     UserDailyStats,
 )
@@ -92,4 +93,14 @@ class RiskAdjustmentAdmin(RecordAdmin):
     list_display = ("kind", "account_id", "order_id", "before", "after", "reason", "created_at")
     list_filter: ClassVar = ["kind"]
     search_fields = ("=order_id", "=account_id")
+    ordering = ("-id",)
+
+
+@admin.register(SuspicionClearance)
+class SuspicionClearanceAdmin(RecordAdmin):
+    """Whose orders were let pass although they look suspicious, how, until when, by whom and why."""
+
+    list_display = ("user", "suspicion", "until", "reason", "cleared_by", "created_at")
+    list_filter: ClassVar = ["suspicion"]
+    list_select_related = ("user", "cleared_by")
     ordering = ("-id",)

@@ -4,7 +4,16 @@ from typing import Any, ClassVar
 
 from django.db import models
 
-from risk.states import AdjustmentKind, ChangeState, ControlScope, LimitKind, LimitScope, StopLevel, Sweep
+from risk.states import (
+    AdjustmentKind,
+    ChangeState,
+    ControlScope,
+    LimitKind,
+    LimitScope,
+    StopLevel,
+    Suspicion,
+    Sweep,
+)
 
 
 class LockingQuerySet(models.QuerySet[Any]):
@@ -171,6 +180,33 @@ class RiskAdjustment(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.before} → {self.after} USD"
+
+
+class SuspicionClearance(models.Model):
+    """An operator's word that orders of a user may look suspicious in one way for a while. It is never changed."""
+
+    user = models.ForeignKey("accounts.User", on_delete=models.PROTECT, related_name="+", db_index=False)
+    suspicion = models.CharField(max_length=24, choices=[(s.value, s.value) for s in Suspicion])
+    until = models.DateTimeField()
+    reason = models.CharField(max_length=500)
+    cleared_by = models.ForeignKey("accounts.User", on_delete=models.PROTECT, related_name="+", db_index=False)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "suspicion_clearance"
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=~models.Q(reason=""), name="suspicion_clearance_has_a_reason"),
+            models.CheckConstraint(
+                condition=~models.Q(cleared_by=models.F("user")), name="suspicion_clearance_not_by_its_user"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(until__gt=models.F("created_at")), name="suspicion_clearance_runs_out"
+            ),
+        ]
+        indexes: ClassVar = [models.Index(fields=["user", "until"], name="suspicion_clearance_in_force")]
+
+    def __str__(self) -> str:
+        return f"{self.suspicion} of user {self.user_id} until {self.until}"
 
 
 class TradingControl(models.Model):

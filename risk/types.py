@@ -166,6 +166,7 @@ class Policy:
     unusual_size_orders: int  # fewer than these are no history
     network_value: Decimal  # USD, from which a trade is large
     reviewed: frozenset[Suspicion]
+    cleared: frozenset[Suspicion] = frozenset()  # of these a person has said that they are the user's own
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,6 +173,21 @@ class AcknowledgeInput(Schema):
     note: str = Field("", max_length=500)
 
 
+class ClearInput(Schema):
+    """Why: what was asked, and of whom."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Reason
+
+
+class ClearedView(Schema):
+    """The alert, and until when orders of its trader may look so."""
+
+    alert: AlertView
+    until: datetime
+
+
 class StatusView(Schema):
     """What is stopped, of what the caller may see, and for operators whether people are told."""
 
@@ -248,6 +263,21 @@ def alerts(request: HttpRequest, wanted: Query[AlertFilter]) -> dict[str, Any]:
 def acknowledge(request: HttpRequest, alert_id: int, body: AcknowledgeInput) -> Any:
     """Take an alert in hand: it is not escalated any more. Operators. The first one who does stays."""
     return notices.acknowledge(alert_id=alert_id, by=_person(request), note=body.note, at=now())
+
+
+@router.post(
+    "/system/alerts/{int:alert_id}/clear",
+    response=ClearedView,
+    operation_id="clear_suspicion",
+    auth=allowed(Action.SUSPICION_CLEAR),
+)
+def clear(request: HttpRequest, alert_id: int, body: ClearInput) -> dict[str, Any]:
+    """Let orders pass for an hour that look suspicious in the way the alert tells; the alert is taken in hand with it.
+
+    Of one trader, where `REVIEWED_SUSPICIONS` refuses such orders; every limit holds as before. Operators.
+    """
+    alert, until = notices.clear(alert_id=alert_id, by=_person(request), note=body.reason, at=now())
+    return {"alert": alert, "until": until}
 
 
 def _person(request: HttpRequest) -> Principal:

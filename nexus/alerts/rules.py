@@ -46,7 +46,8 @@ HAPPENED = frozenset(
         "BREAK_GLASS", "LINK_NOT_DELIVERED", "JOURNAL_CHANGED", "ORDER_NUMBERS_SKIPPED",
     }
 )  # fmt: skip
-FAMILIES: Mapping[str, str] = {"STOP_": "stops", "SUSPICION_": "people"}  # kinds with a name behind it: one section
+SUSPICION = "SUSPICION_"  # and what it is about: orders unlike their trader
+FAMILIES: Mapping[str, str] = {"STOP_": "stops", SUSPICION: "people"}  # kinds with a name behind it: one section
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ INDEX = Runbook("README", "")
 
 def has_happened(kind: str) -> bool:
     """Tell whether an alert of this kind tells of something that does not go on."""
-    return kind in HAPPENED or kind.startswith("SUSPICION_")
+    return kind in HAPPENED or kind.startswith(SUSPICION)
 
 
 def runbook(kind: str) -> Runbook:

@@ -14,17 +14,12 @@ from nexus.alerts.services import telling
 from nexus.console.acts import Act, Done, Plan
 from nexus.console.pages import Page
 from nexus.console.words import stamp
-from nexus.core.errors import Conflict, NotFound
+from nexus.core.errors import NotFound
+from risk.services import clearances
 from trading.services import notices
+from trading.services.notices import AlertTaken
 
 SHOWN = 100
-
-
-class TakenAlready(Conflict):
-    """Somebody else was faster: the first one stays."""
-
-    code = "alert_taken"
-    title = "Somebody has it in hand already"
 
 
 class AlertsPage(Page):
@@ -39,11 +34,14 @@ class AlertsPage(Page):
         alerts = selectors.loudest(limit=SHOWN)
         names = people.names([row.acknowledged_by for row in alerts])
         return {
-            "alerts": [(row, names.get(row.acknowledged_by, row.acknowledged_by)) for row in alerts],
+            "alerts": [
+                (row, names.get(row.acknowledged_by, row.acknowledged_by), notices.clearable(row)) for row in alerts
+            ],
             "dead": selectors.given_up(limit=SHOWN),
             "telling": telling.state(),
             "at": now(),
             "may_take": self.may(Action.ALERT_ACKNOWLEDGE),
+            "may_clear": self.may(Action.SUSPICION_CLEAR),
         }
 
 
@@ -89,5 +87,48 @@ class TakePage(Act):
         at = now()
         row = notices.acknowledge(alert_id=kwargs["alert_id"], by=self.person, note=words["reason"], at=at)
         if row.acknowledged_at != at:
-            raise TakenAlready("Somebody has taken it in hand meanwhile; see below.")
+            raise AlertTaken("Somebody has taken it in hand meanwhile; see below.")
         return Done(gettext("You have %(kind)s in hand.") % {"kind": row.kind}, plan.back)
+
+
+class ClearPage(Act):
+    """Let orders of a trader pass that look suspicious, for an hour: they were refused until a person has looked."""
+
+    action: ClassVar = Action.SUSPICION_CLEAR
+
+    def plan(self, **kwargs: Any) -> Plan:
+        """Show the alert, and what would pass."""
+        row = selectors.alert(kwargs["alert_id"])
+        if row is None:
+            raise NotFound("There is no such alert.")
+        suspicion, trader = notices.held_back(row)
+        return Plan(
+            title=gettext("Let pass: %(kind)s of %(trader)s") % {"kind": suspicion, "trader": trader.email},
+            version=row.acknowledged_by,
+            button=gettext("Let such orders pass"),
+            facts=(
+                (gettext("Trader"), trader.email),
+                (gettext("What"), row.text),
+                (gettext("What to do"), row.runbook),
+                (
+                    gettext("Since"),
+                    gettext("%(at)s UTC, seen %(count)s times") % {"at": stamp(row.opened_at), "count": row.seen_count},
+                ),
+            ),
+            before=gettext("Such orders of this trader are refused until a person has looked."),
+            after=gettext("Such orders of this trader pass for %(minutes)s minutes. Every limit holds as before.")
+            % {"minutes": int(clearances.CLEARED_FOR.total_seconds() // 60)},
+            consequences=(
+                gettext("You have the alert in hand. The next such order opens another, also while they pass."),
+                gettext("Before it runs out, only a stop of the trader takes it back."),
+            ),
+            back=reverse("admin:console_alerts"),
+            barred=gettext("Somebody has it in hand already. The next such order opens another.")
+            if row.acknowledged_at
+            else "",
+        )
+
+    def act(self, words: dict[str, Any], plan: Plan, **kwargs: Any) -> Done:
+        """Let them pass."""
+        _, until = notices.clear(alert_id=kwargs["alert_id"], by=self.person, note=words["reason"], at=now())
+        return Done(gettext("Such orders pass until %(until)s UTC.") % {"until": f"{until:%H:%M}"}, plan.back)

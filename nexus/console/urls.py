@@ -86,6 +86,7 @@ PAGES: tuple[tuple[str, type[Page], str], ...] = (
     ("approvals/<uuid:agreed_id>/send/", links.SendAgainPage, "console_link_send"),
     ("alerts/", alerts.AlertsPage, "console_alerts"),
     ("alerts/<int:alert_id>/take/", alerts.TakePage, "console_take_alert"),
+    ("alerts/<int:alert_id>/let-pass/", alerts.ClearPage, "console_clear_alert"),
     ("charts/", charts.ChartsPage, "console_charts"),
     ("charts/<uuid:account_id>/", charts.AccountPage, "console_account_charts"),
     ("runbooks/", runbooks.RunbooksPage, "console_runbooks"),

@@ -19,7 +19,7 @@ from nexus.console.audit import text_field
 from nexus.console.logins import KINDS
 from nexus.console.pages import Page, SearchPage
 from nexus.core.errors import NotFound
-from risk.services import control
+from risk.services import clearances, control
 from risk.states import ControlScope, StopLevel
 from trading import selectors as trading
 
@@ -85,6 +85,7 @@ class UserPage(Page):
             "has_more_keys": more_keys is not None,
             "accounts": list(trading.accounts_of(self.person).filter(user_id=user.pk)),
             "locks": [(KINDS.get(kind, kind), until) for kind, until in locked.of(user.email, at=at)],
+            "cleared": clearances.in_force(user_id=user.pk, at=at),
             "level": StopLevel(stop.level).name if stop else StopLevel.ACTIVE.name,
             "refused": refused,
             "waiting": [(row, words(row)) for row in people.approvals_of("user", user.public_id, at=at)],

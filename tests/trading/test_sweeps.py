@@ -330,13 +330,15 @@ def test_an_error_of_ours_is_kept_told_and_tried_again(execute, paper, account, 
         (resolution, "resolve", lambda words: TradeLedger.objects.get(pk=words["order_id"]).limit_price is not None),
         (Mt5Broker, "cancel", bool),
         (orders, "execute", lambda words: words["intent"].symbol == "XAUUSD"),
+        (cancels, "request", lambda words: TradeLedger.objects.get(pk=words["order_id"]).delivery == Delivery.QUEUED),
     ],
-    ids=["asking", "canceling", "closing"],
+    ids=["asking", "canceling", "closing", "queue"],
 )  # fmt: skip
 def test_an_error_of_ours_about_one_thing_keeps_no_other_open(client, paper, monkeypatch, owner, name, is_one):
     paper.quote("XAUUSD", "2400.00", "2400.20")
     for body in (MARKET, LIMIT, {"symbol": "XAUUSD", "action": "BUY", "quantity": "0.01", "stop_loss": "2380.00"}):
         place(client, body)
+    place(client, LIMIT, prefer="respond-async")  # nobody has sent it yet
     flatten()
     real = getattr(owner, name)
 

@@ -14,7 +14,7 @@ from nexus.core import money
 from nexus.core.money import CENT
 from risk.rules import amounts, shape
 from risk.rules.limits import plus
-from risk.services import policy, stats
+from risk.services import clearances, policy, stats
 from risk.types import (
     Access,
     Context,
@@ -23,6 +23,7 @@ from risk.types import (
     Figure,
     Freshness,
     Market,
+    Policy,
     Reduction,
     Shape,
     Stop,
@@ -94,12 +95,19 @@ def gather(q: Question) -> tuple[Evidence, Reservation | None]:
         exposure=_exposure(q, known, worst=worst),
         usage=usage_of(known.counts, past=known.history, day=q.day, facts=q.facts),
         limits=known.limits,
-        policy=policy.current(),
+        policy=_policy(q),
         is_reducing=q.reduction is not None,
     )
     if q.reduction is None:
         return evidence, None if isinstance(worst, Unknown) else worst
     return evidence, None if _quote_fault(q) else _no_risk(q)  # what only reduces need not be worth anything in USD
+
+
+def _policy(q: Question) -> Policy:
+    tuned = policy.current()
+    if not tuned.reviewed:
+        return tuned  # as it is by default: nobody can have cleared anything, and no order waits for the answer
+    return replace(tuned, cleared=frozenset(clearances.in_force(user_id=q.user.pk, at=q.at)))
 
 
 def worst_case(q: Question, *, beside: Sequence[TradeLedger]) -> Reservation | Unknown:

@@ -192,7 +192,7 @@ def _missing(sweep: SweepRun, held: list[VenuePosition]) -> list[str]:
 def _cancel_queue(this: Round) -> None:
     """Cancel what has not left us."""
     for order in _open(this.sweep).filter(delivery=Delivery.QUEUED):
-        with _skipping(NotCancelable):
+        with _going_on(this, str(order)), _skipping(NotCancelable):
             cancels.request(order_id=order.pk, actor=sweeps.SWEEPER, reason=this.sweep.reason, at=this.at)
             this.done.append(f"canceled {order} before it was sent")
 

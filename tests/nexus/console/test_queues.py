@@ -10,6 +10,7 @@ from accounts.models import ApprovalRequest, LoginGate, User
 from accounts.services import staffing
 from accounts.states import Role
 from nexus.alerts.models import Alert, Delivery
+from risk.models import SuspicionClearance
 from tests.factories.accounts import UserFactory
 from tests.nexus.console.people import confirm, enter, seen, text
 from tests.threads import together
@@ -129,6 +130,49 @@ def test_of_two_who_take_an_alert_at_once_one_has_it(alert, console, other_conso
     answers = together(2, lambda n: confirm(people[n], path, version="").status_code)
 
     assert sorted(answers) == [302, 409]
+
+
+@pytest.fixture
+def suspicion(floor, settings) -> Alert:
+    """An alert of orders that look suspicious and are refused until somebody has looked."""
+    settings.REVIEWED_SUSPICIONS = ["BURST"]
+    trader = UserFactory.create()
+    return Alert.objects.create(
+        severity="WARNING", kind="SUSPICION_BURST", dedupe_key="y", text="20 orders or more within 10 s.",
+        object_type="user", object_id=str(trader.public_id), last_seen_at=now(), opened_at=now(),
+    )  # fmt: skip
+
+
+def test_what_looks_suspicious_is_let_pass_and_the_trader_s_page_says_so(suspicion, alert, console):
+    path, page = f"/admin/alerts/{suspicion.pk}/let-pass/", console.get("/admin/alerts/").content.decode()
+    assert path in page
+    assert f"/admin/alerts/{alert.pk}/let-pass/" not in page
+    assert "pass for 60 minutes" in text(console.get(path))
+
+    assert confirm(console, path).status_code == 302
+
+    suspicion.refresh_from_db()
+    assert (suspicion.closed_at is None, suspicion.note != "") == (False, True)
+    assert '<span class="mark mark-soon">BURST</span> until' in text(
+        console.get(f"/admin/users/{suspicion.object_id}/")
+    )
+
+
+def test_of_two_who_let_the_same_pass_at_once_one_does(suspicion, console, other_console):
+    path = f"/admin/alerts/{suspicion.pk}/let-pass/"
+    people = (console, other_console)
+
+    answers = together(2, lambda n: confirm(people[n], path, version="").status_code)
+
+    assert (sorted(answers), SuspicionClearance.objects.count()) == ([302, 409], 1)
+
+
+def test_nothing_is_let_pass_where_nothing_is_held_back(suspicion, alert, console, settings):
+    assert console.get(f"/admin/alerts/{alert.pk}/let-pass/").status_code == 409
+    settings.REVIEWED_SUSPICIONS = []
+
+    assert "/let-pass/" not in console.get("/admin/alerts/").content.decode()
+    assert console.get(f"/admin/alerts/{suspicion.pk}/let-pass/").status_code == 409
 
 
 @pytest.fixture

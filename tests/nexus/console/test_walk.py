@@ -25,7 +25,7 @@ from nexus.console import urls
 from nexus.console.acts import Act
 from nexus.core.operator import KeysetChangeList, RecordAdmin
 from reconciliation.models import Review
-from risk.models import ControlRelease, LimitChange, RiskLimit, TradingControl
+from risk.models import ControlRelease, LimitChange, RiskLimit, SuspicionClearance, TradingControl
 from risk.states import ControlScope, StopLevel
 from tests.factories.accounts import UserFactory
 from tests.nexus.console.people import enter, text
@@ -55,7 +55,7 @@ DJANGO_S_OWN = {
 
 
 @pytest.fixture
-def places(operators, execute, reconcile, quiet) -> dict[str, object]:
+def places(operators, execute, reconcile, quiet, settings) -> dict[str, object]:
     """Something of everything that a page can be about."""
     execute()
     reconcile()
@@ -71,9 +71,11 @@ def places(operators, execute, reconcile, quiet) -> dict[str, object]:
     someone = UserFactory.create(role=Role.TRADER)
     agreed = staffing.ask_to_reset_password(public_id=someone.public_id, reason="A test.", by=operators[0], at=now())
     approvals.decide(public_id=agreed.public_id, approve=True, by=operators[1], reason="A test.", at=now())
+    settings.REVIEWED_SUSPICIONS = ["BURST"]
     alert = Alert.objects.create(
-        severity="CRITICAL", kind="X", dedupe_key="x", text="x", opened_at=now(), last_seen_at=now()
-    )
+        severity="CRITICAL", kind="SUSPICION_BURST", dedupe_key="x", text="x", object_id=str(someone.public_id),
+        opened_at=now(), last_seen_at=now(),
+    )  # fmt: skip
     for _ in range(6):
         Client().post(
             "/admin/login/", {"username": "nobody@nexus.example", "password": "wrong-wrong-wrong", "code": "000000"}
@@ -127,6 +129,7 @@ def state():
         *Review.objects.order_by("pk").values_list("state", "owner"),
         *ApprovalRequest.objects.order_by("pk").values_list("kind", "state"),
         *Alert.objects.order_by("pk").values_list("acknowledged_by", flat=True),
+        SuspicionClearance.objects.count(),
         LoginGate.objects.filter(locked_until__gt=now()).count(),
         *TradeLedger.objects.values_list("status", "delivery"),
         *User.objects.order_by("pk").values_list("role", "is_active", "token_version"),
