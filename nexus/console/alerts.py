@@ -15,6 +15,7 @@ from nexus.console.acts import Act, Done, Plan
 from nexus.console.pages import Page
 from nexus.console.words import stamp
 from nexus.core.errors import NotFound
+from nexus.core.sentences import said_on_a_page
 from risk.services import clearances
 from trading.services import notices
 from trading.services.notices import AlertTaken
@@ -62,7 +63,7 @@ class TakePage(Act):
             button=gettext("Take in hand"),
             facts=(
                 (gettext("Severity"), row.severity),
-                (gettext("What"), row.text),
+                (gettext("What"), said_on_a_page(row.text)),
                 (gettext("What to do"), row.runbook),
                 (
                     gettext("Since"),
@@ -108,7 +109,7 @@ class ClearPage(Act):
             button=gettext("Let such orders pass"),
             facts=(
                 (gettext("Trader"), trader.email),
-                (gettext("What"), row.text),
+                (gettext("What"), said_on_a_page(row.text)),
                 (gettext("What to do"), row.runbook),
                 (
                     gettext("Since"),

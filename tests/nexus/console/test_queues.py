@@ -138,7 +138,7 @@ def suspicion(floor, settings) -> Alert:
     settings.REVIEWED_SUSPICIONS = ["BURST"]
     trader = UserFactory.create()
     return Alert.objects.create(
-        severity="WARNING", kind="SUSPICION_BURST", dedupe_key="y", text="20 orders or more within 10 s.",
+        severity="WARNING", kind="SUSPICION_BURST", dedupe_key="y", text="Paper (mt5 5001), EURUSD: 20 orders or more within 10 s.",
         object_type="user", object_id=str(trader.public_id), last_seen_at=now(), opened_at=now(),
     )  # fmt: skip
 
@@ -148,6 +148,7 @@ def test_what_looks_suspicious_is_let_pass_and_the_trader_s_page_says_so(suspici
     assert path in page
     assert f"/admin/alerts/{alert.pk}/let-pass/" not in page
     assert "pass for 60 minutes" in text(console.get(path))
+    assert "20 ordres ou plus en 10 s." in text(console.get(path, headers={"accept-language": "fr"}))
 
     assert confirm(console, path).status_code == 302
 
