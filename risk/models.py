@@ -30,6 +30,9 @@ class UserDailyStats(models.Model):
     user = models.ForeignKey("accounts.User", on_delete=models.PROTECT, related_name="+", db_index=False)
     trading_date = models.DateField(help_text="UTC")
     orders_admitted = models.PositiveIntegerField(default=0)
+    reductions_admitted = models.PositiveIntegerField(
+        default=0, help_text="of the admitted: what only reduces, and counts no value"
+    )
     orders_rejected = models.PositiveIntegerField(default=0)
     value_admitted = models.DecimalField(max_digits=24, decimal_places=8, default=0, help_text="USD")
     quantity_admitted = models.DecimalField(max_digits=20, decimal_places=8, default=0, help_text="lots")

@@ -19,6 +19,7 @@ Day = UserDailyStats  # for those above, who hold the row and never the table
 COUNT: LiteralString = """
 UPDATE user_daily_stats SET
     orders_admitted = orders_admitted + 1,
+    reductions_admitted = reductions_admitted + (%(counted_value)s::numeric = 0)::integer,
     value_admitted = value_admitted + %(counted_value)s,
     quantity_admitted = quantity_admitted + %(counted_quantity)s,
     orders_this_hour = CASE WHEN hour_started_at = clock.hour THEN orders_this_hour + 1 ELSE 1 END,
@@ -28,7 +29,7 @@ WHERE id = %(counted_day)s
 """
 PAST = Part(
     """
-    SELECT coalesce(sum(orders_admitted), 0), coalesce(sum(value_admitted), 0), (
+    SELECT coalesce(sum(orders_admitted - reductions_admitted), 0), coalesce(sum(value_admitted), 0), (
         SELECT coalesce(sum(orders_this_hour), 0) FROM user_daily_stats
         WHERE user_id = %(user)s AND trading_date IN (%(date)s - 1, %(date)s + 1)
           AND hour_started_at = date_trunc('hour', clock_timestamp(), 'UTC')
@@ -48,8 +49,9 @@ STARTS = Part(
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """How many orders a user had admitted in the last 30 days, and their value together; and how many of this hour are
-    on another day's row: those around midnight that were asked for on one side of it and admitted on the other.
+    """How many orders a user had admitted in the last 30 days, without what only reduced, and their value together; and
+    how many of this hour are on another day's row: those around midnight that were asked for on one side of it and
+    admitted on the other.
 
     Units: `value` in USD.
     """

@@ -52,6 +52,19 @@ def test_the_history_is_of_the_30_days_before(user):
     assert (found.orders, found.value) == (5, Decimal(50))
 
 
+def test_what_only_reduces_is_no_part_of_what_is_usual(user):
+    """Each round trip is an order and a close: counted both, the usual size would be half of what it is."""
+    day = stats.lock(user_id=user.pk, trading_date=TODAY)
+    stats.count_admitted(day, value=Decimal(50), quantity=Decimal("0.1"))
+    stats.count_admitted(day, value=Decimal(0), quantity=Decimal(0))
+
+    found = stats.history(user_id=user.pk, trading_date=TODAY + timedelta(days=1))
+
+    assert (found.orders, found.value) == (1, Decimal(50))
+    day.refresh_from_db()
+    assert (day.orders_admitted, day.reductions_admitted) == (2, 1)
+
+
 def test_money_paid_in_is_no_profit_and_money_taken_out_is_no_loss():
     for equity in ("1000", "5"):
         stats.open_day(account_id=1, trading_date=TODAY, currency="USD", equity=Decimal(equity), read_at=NOON)
