@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from django.db.models import F
@@ -15,6 +16,7 @@ from trading.brokers.mt5.adapter import Mt5Broker
 from trading.models import AccountFigures, BrokerPosition, ChangeRequest, TradeLedger, TradingAccount
 from trading.services import changes, lost, orders, resolution, terms
 from trading.states import CancelState
+from trading.types import StopsChange
 
 
 def standing() -> list[str]:
@@ -51,6 +53,33 @@ def test_of_lost_stops_people_are_told_after_a_minute_until_the_broker_shows_the
 
     assert ChangeRequest.objects.get().state == "REFUSED"
     assert standing() == []
+
+
+@pytest.mark.parametrize("is_changed_since", [False, True])
+def test_an_answer_that_comes_after_its_change_was_taken_for_lost_is_believed(
+    client, paper, settings, monkeypatch, is_changed_since
+):
+    """But it takes nothing back that was set since: the terminal has done one after the other."""
+    place(client, MARKET)
+    path = f"/trading/positions/{position_of(client)['id']}"
+    settings.CHANGE_PROOF_S = 0
+    real = Mt5Broker.change_stops
+
+    def slow(broker: Mt5Broker, request: StopsChange) -> None:
+        monkeypatch.setattr(Mt5Broker, "change_stops", real)
+        changes.resolve(change_id=ChangeRequest.objects.get().pk, at=now())
+        assert ChangeRequest.objects.get().state == "REFUSED"
+        real(broker, request)
+        if is_changed_since:
+            assert act(client, path, {"stop_loss": "1.0840"}, method="patch").json()["state"] == "DONE"
+
+    monkeypatch.setattr(Mt5Broker, "change_stops", slow)
+    answer = act(client, path, {"stop_loss": "1.0830"}, method="patch").json()
+
+    assert answer["state"] == "DONE"
+    shown = Decimal("1.0840" if is_changed_since else "1.0830")
+    assert BrokerPosition.objects.get().stop_loss == shown
+    assert {held["sl"] for held in paper.truth()["positions"]} == {int(shown * 100_000)}  # in points
 
 
 def test_a_list_without_the_position_says_nothing_of_its_stops(stops, paper, monkeypatch):

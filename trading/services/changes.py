@@ -323,7 +323,8 @@ def _settle(change: ChangeRequest, *, state: ChangeState, wanted: VenuePosition 
     if change.state not in IN_FLIGHT and (change.state, state) != (ChangeState.REFUSED, ChangeState.DONE):
         return change  # somebody else has found it out meanwhile
     ChangeRequest.objects.filter(pk=change.pk).update(state=state, answer=answer[:300], settled_at=at)
-    if wanted is not None:
+    since = position.changes.filter(kind=ChangeKind.STOPS, state=ChangeState.DONE, pk__gt=change.pk)
+    if wanted is not None and not since.exists():  # what was sent later was done later
         BrokerPosition.objects.filter(pk=position.pk).update(stop_loss=wanted.stop_loss, take_profit=wanted.take_profit)
     if state is ChangeState.DONE:
         adjustments.record(
