@@ -148,6 +148,9 @@ class ChangeState(StrEnum):
     REFUSED = "REFUSED"
 
 
+IN_FLIGHT = (ChangeState.SENDING, ChangeState.UNKNOWN)  # of a change: nobody knows yet what becomes of it
+
+
 class DecisionState(StrEnum):
     """What has become of an operator's proposal about an unknown order."""
 

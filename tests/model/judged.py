@@ -23,8 +23,7 @@ from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.case import STOP_LIMITS, STOPS
 from trading.models import ChangeRequest, Fill, SweepRun, TradableInstrument, TradeLedger
 from trading.services import headroom, resolution, sweeping
-from trading.services.changes import IN_FLIGHT
-from trading.states import ChangeKind, Delivery, FillKind, SweepState
+from trading.states import IN_FLIGHT, ChangeKind, Delivery, FillKind, SweepState
 
 CENTS = Decimal("0.01")
 BETTER = Decimal("0.02")  # more than the prices of `PRICES` are apart

@@ -42,8 +42,7 @@ from trading.brokers.mt5.emulator import constants as mt5
 from trading.brokers.mt5.emulator.books import Plan
 from trading.models import ChangeRequest, Fill, TradeLedger
 from trading.services import cancels, changes, protection, terms, watch
-from trading.services.changes import IN_FLIGHT
-from trading.states import Delivery, OrderType, Side
+from trading.states import IN_FLIGHT, Delivery, OrderType, Side
 
 KINDS_OF_MT5 = {
     OrderType.LIMIT: mt5.ORDER_TYPE_BUY_LIMIT, OrderType.STOP: mt5.ORDER_TYPE_BUY_STOP,

@@ -23,11 +23,10 @@ from nexus.audit.services import trail
 from nexus.audit.types import Actor, ActorType, Target
 from nexus.core import money
 from nexus.core.errors import Conflict, Invalid, OutcomeUnknown, OutsideError, Refused, Unavailable, Unreachable
-from nexus.core.http import TooManyRequests
-from risk.services import adjustments, control, limits, stats
-from risk.states import AdjustmentKind, LimitKind, StopLevel
+from risk.services import adjustments, control, stats
+from risk.states import AdjustmentKind, StopLevel
 from trading import rules, selectors
-from trading.models import BrokerPosition, ChangeRequest, Fill, TradingAccount
+from trading.models import BrokerPosition, ChangeRequest, Fill
 from trading.rules import ZERO
 from trading.services import (
     accounts,
@@ -35,6 +34,7 @@ from trading.services import (
     arming,
     exposure,
     facts,
+    haste,
     identifiers,
     orders,
     resolution,
@@ -42,13 +42,12 @@ from trading.services import (
     triggers,
 )
 from trading.services.facts import Facts, Missing
-from trading.states import ChangeKind, ChangeState, PositionMode, Side
+from trading.states import IN_FLIGHT, ChangeKind, ChangeState, PositionMode, Side
 from trading.types import StopsChange, VenuePosition
 
 log = structlog.get_logger(__name__)
 
 BATCH = 50
-IN_FLIGHT = (ChangeState.SENDING, ChangeState.UNKNOWN)
 UNSENT = "Not sent: "  # how an answer begins that no broker has given: nothing has left us
 PASSING = "Not now: "  # how one begins that says nothing of the change itself: another may be accepted soon
 
@@ -198,28 +197,6 @@ def _only_protects(live: VenuePosition, wanted: VenuePosition) -> bool:
     return before is None or (after > before if live.side is Side.BUY else after < before)
 
 
-def refuse_haste(account: TradingAccount, *, symbol: str, protects: bool = False) -> None:
-    """Answer who changes too often, and send nothing: as many changes in a second as there may be orders. Nobody counts
-    cancels, and what only `protects` is counted by itself. The caller holds the user's day. Raises: TooManyRequests.
-    """
-    since = facts.database_clock() - orders.SECOND
-    recent = ChangeRequest.objects.filter(
-        Q(settled_at__gte=since) | Q(state__in=IN_FLIGHT), Q(order__account=account) | Q(position__account=account),
-        sent_at__gt=since,
-    ).exclude(kind=ChangeKind.CANCEL)  # fmt: skip
-    count = recent.count()
-    if protects:
-        told = recent.filter(kind=ChangeKind.STOPS, extra_risk=0).values_list("before__stop_loss", "after__stop_loss")
-        count = sum(before != after for before, after in told)
-    in_force = limits.in_force(user_id=account.user_id, account_id=account.pk, symbol=symbol)
-    limit = in_force.get(LimitKind.ORDERS_PER_SECOND)
-    if limit is not None and count >= limit.value:
-        detail = f"An account asks for at most {limit.value:f} changes in a second."
-        raise TooManyRequests.until(
-            detail, policy="changes", most=int(limit.value), window=orders.SECOND, wait=orders.SECOND
-        )
-
-
 @transaction.atomic(durable=True)
 def _claim(
     *,
@@ -237,7 +214,7 @@ def _claim(
     account = position.account
     stats.lock(user_id=account.user_id, trading_date=at.date())
     if actor.type is not ActorType.SYSTEM:  # nothing holds up what protects by itself
-        refuse_haste(account, symbol=position.symbol, protects=_only_protects(live, wanted))
+        haste.refuse(account, symbol=position.symbol, protects=_only_protects(live, wanted))
     position = BrokerPosition.objects.select_for_update(no_key=True).get(pk=position.pk)
     in_flight = Q(state__in=IN_FLIGHT)
     unseen = Q(settled_at__gte=read.read_at)  # the broker was read before that change, or during it

@@ -10,15 +10,13 @@ from risk.services.control import Switch
 from risk.states import ControlScope, StopLevel, Sweep
 from trading.models import BrokerPosition, ChangeRequest, OrderQuerySet, TradableInstrument, TradeLedger, TradingAccount
 from trading.services import accounts
-from trading.states import ChangeKind, ChangeState, Delivery
+from trading.states import IN_FLIGHT, ChangeKind, Delivery
 from trading.types import AccountSnapshot, VenueOrder, VenuePosition
 
 # What may still reach the broker, or may have: an order that waits is sent no more once its stop stands, and is shown.
 ON_THE_WAY = (Delivery.QUEUED, Delivery.SENDING, Delivery.UNKNOWN)
 # A cancel whose order has ended is answered by that, whatever became of the request itself.
-UNANSWERED = Q(state__in=(ChangeState.SENDING, ChangeState.UNKNOWN)) & ~Q(
-    kind=ChangeKind.CANCEL, order__delivery=Delivery.DONE
-)
+UNANSWERED = Q(state__in=IN_FLIGHT) & ~Q(kind=ChangeKind.CANCEL, order__delivery=Delivery.DONE)
 LISTED_MAX = 1000
 
 

@@ -24,8 +24,8 @@ from risk.states import AdjustmentKind
 from trading import rules
 from trading.models import BrokerPosition, Fill, TradableInstrument, TradeLedger, TradingAccount
 from trading.services import fills, protection, standing, terms
-from trading.services.changes import IN_FLIGHT, listed_late, stops_of
-from trading.states import ChangeKind, Delivery
+from trading.services.changes import listed_late, stops_of
+from trading.states import IN_FLIGHT, ChangeKind, Delivery
 from trading.types import AccountSnapshot, Quote, VenueOrder, VenuePosition
 
 TERMINAL = Actor.system("terminal")

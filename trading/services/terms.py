@@ -32,6 +32,7 @@ from trading.services import (
     admission,
     arming,
     facts,
+    haste,
     identifiers,
     instruments,
     orders,
@@ -41,10 +42,10 @@ from trading.services import (
     venues,
 )
 from trading.services.cancels import NotCancelable
-from trading.services.changes import IN_FLIGHT, ChangeInFlight, ChangeRefused, listed_late, refuse_haste
+from trading.services.changes import ChangeInFlight, ChangeRefused, listed_late
 from trading.services.evidence import NOBODY, Question
 from trading.services.facts import Facts, Missing
-from trading.states import ChangeKind, ChangeState, Delivery, FillKind, OrderType, Side, TimeInForce
+from trading.states import IN_FLIGHT, ChangeKind, ChangeState, Delivery, FillKind, OrderType, Side, TimeInForce
 from trading.types import OrderChange, OrderIntent, VenueOrder
 
 log = structlog.get_logger(__name__)
@@ -147,7 +148,7 @@ def _claim(*, order_id: int, shown: OrderIntent, question: Question, read: Facts
     at, user = question.at, question.user
     day = stats.lock(user_id=order.user_id, trading_date=at.date())
     _require_working(order)
-    refuse_haste(order.account, symbol=order.symbol)
+    haste.refuse(order.account, symbol=order.symbol)
     in_flight = Q(state__in=IN_FLIGHT)
     unseen = Q(settled_at__gte=read.read_at)  # the broker was read before that change, or during it
     if order.changes.filter(in_flight | unseen, kind=ChangeKind.TERMS).exists():

@@ -138,8 +138,9 @@ def suspicion(floor, settings) -> Alert:
     settings.REVIEWED_SUSPICIONS = ["BURST"]
     trader = UserFactory.create()
     return Alert.objects.create(
-        severity="WARNING", kind="SUSPICION_BURST", dedupe_key="y", text="Paper (mt5 5001), EURUSD: 20 orders or more within 10 s.",
-        object_type="user", object_id=str(trader.public_id), last_seen_at=now(), opened_at=now(),
+        severity="WARNING", kind="SUSPICION_BURST", dedupe_key="y", object_type="user",
+        object_id=str(trader.public_id), text="Paper (mt5 5001), EURUSD: 20 orders or more within 10 s.",
+        last_seen_at=now(), opened_at=now(),
     )  # fmt: skip
 
 
