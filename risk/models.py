@@ -167,8 +167,10 @@ class RiskAdjustment(models.Model):
     kind = models.CharField(max_length=16, choices=[(k.value, k.value) for k in AdjustmentKind])
     account_id = models.BigIntegerField()
     order_id = models.BigIntegerField(null=True, help_text="the key of the order in the ledger, when there is one")
-    before = models.DecimalField(max_digits=24, decimal_places=8, help_text="USD at risk")
-    after = models.DecimalField(max_digits=24, decimal_places=8, help_text="USD at risk")
+    before = models.DecimalField(
+        max_digits=24, decimal_places=8, null=True, help_text="USD at risk; empty where it has no bound, or no price"
+    )
+    after = models.DecimalField(max_digits=24, decimal_places=8, null=True, help_text="the same, afterwards")
     reason = models.CharField(max_length=500)
     created_at = models.DateTimeField()
 

@@ -14,12 +14,14 @@ def record(
     kind: AdjustmentKind,
     account_id: int,
     order_id: int | None,
-    before: Decimal,
-    after: Decimal,
+    before: Decimal | None,
+    after: Decimal | None,
     reason: str,
     at: datetime,
 ) -> None:
-    """Keep one change of risk, in the transaction of what caused it. Units: `before` and `after` in USD."""
+    """Keep one change of risk, in the transaction of what caused it. Units: `before` and `after` in USD, None
+    for what has no bound, or no price to tell it by.
+    """
     assert connection.in_atomic_block
     RiskAdjustment.objects.create(
         kind=kind,

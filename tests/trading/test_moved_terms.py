@@ -80,7 +80,7 @@ def test_without_its_stop_the_configured_move_bounds_it(client, paper, working, 
     assert daily_loss(client)["used"] == "108.47"  # a tenth of 1,084 USD, and the fees
 
 
-def look(account: Any) -> list[tuple[Decimal, Decimal]]:
+def look(account: Any) -> list[tuple[Decimal | None, Decimal | None]]:
     """Look at the account twice, and return what is kept of changed risks: the second look finds nothing new."""
     watch.look(account_id=account.pk, at=now())
     found = list(RiskAdjustment.objects.order_by("pk").values_list("before", "after"))

@@ -84,7 +84,7 @@ def assert_over(order: TradeLedger, *, status: str, cancel: str, account: Any) -
     assert BrokerPosition.objects.get().quantity == Decimal("0.01")
 
 
-def parts() -> list[tuple[Decimal, Decimal]]:
+def parts() -> list[tuple[Decimal | None, Decimal | None]]:
     rows = RiskAdjustment.objects.filter(kind=AdjustmentKind.PARTIAL_FILL).order_by("pk")
     return list(rows.values_list("before", "after"))
 

@@ -283,9 +283,16 @@ def test_a_price_that_jumps_is_not_believed(client, paper):
 
 
 def test_what_changed_the_risk_is_kept(client, paper, account):
+    """3,000 EUR at 1.0849 with a stop at 1.08, which may slip by 0.05 %: (1.0849 - 1.08·0.9995)·3000 = 16.32."""
     place(client, MARKET)
 
     act(client, f"/trading/positions/{position_of(client)['id']}", {"stop_loss": "1.0790"}, method="patch")
 
-    change = RiskAdjustment.objects.get()
-    assert (change.kind, change.before, change.after) == ("STOP_CHANGE", Decimal(0), Decimal("3.00"))
+    held = position_of(client)["id"]
+    act(client, f"/trading/positions/{held}", {"stop_loss": "1.0830"}, method="patch")
+    act(client, f"/trading/positions/{held}", {"take_profit": "1.0990"}, method="patch")  # it bounds no loss
+    kept = RiskAdjustment.objects.order_by("pk").values_list("kind", "before", "after", "reason")
+    assert list(kept) == [
+        ("STOP_CHANGE", Decimal("16.32"), Decimal("19.32"), f"position {held}: stop-loss 1.08 → 1.079"),
+        ("STOP_CHANGE", Decimal("19.32"), Decimal("7.33"), f"position {held}: stop-loss 1.079 → 1.083"),
+    ]

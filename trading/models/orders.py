@@ -307,6 +307,8 @@ class ChangeRequest(models.Model):
     before = models.JSONField(default=dict)
     after = models.JSONField(default=dict)
     extra_risk = columns.money(default=0, help_text="USD, counted until the change is known")
+    risk_before = columns.money(null=True, help_text="USD, of a position; empty where it has no bound, or no price")
+    risk_after = columns.money(null=True, help_text="the same, with the new stops")
     reason = models.CharField(max_length=500, blank=True)
     answer = models.CharField(max_length=300, blank=True, help_text="the venue's own words")
     requested_by = models.CharField(max_length=64)

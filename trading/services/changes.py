@@ -164,6 +164,21 @@ def listed_late(changes: Manager[ChangeRequest], *, kind: ChangeKind, asked_at: 
     return list(changes.filter(kind=kind, state=ChangeState.DONE, settled_at__gte=since).order_by("pk"))
 
 
+def _risks(
+    position: BrokerPosition, *, live: VenuePosition, wanted: VenuePosition, read: Facts
+) -> tuple[Decimal | None, Decimal | None]:
+    """Return what the position can lose with its stops as they are, and with the new ones, in USD; None for what has no
+    bound, or no price to tell it by.
+    """
+    known = read.instruments[(position.account_id, position.symbol)]
+    usd = rules.usd_rate(known.conversion, read.quotes, owed=True)
+    if usd is None:
+        return None, None
+    gap, move = settings.GAP_ALLOWANCE, settings.UNSTOPPED_MOVE
+    risk = partial(rules.open_risk, contract_size=known.contract_size, usd=usd, gap=gap, unstopped_move=move)
+    return risk(live), risk(wanted)
+
+
 def _extra_risk(
     position: BrokerPosition, *, live: VenuePosition, wanted: VenuePosition, read: Facts, at: datetime
 ) -> Decimal:
@@ -173,13 +188,9 @@ def _extra_risk(
     if _only_protects(live, wanted):
         return ZERO
     known = read.instruments[(position.account_id, position.symbol)]
-    usd = rules.usd_rate(known.conversion, read.quotes, owed=True)
-    if usd is None:
+    if rules.usd_rate(known.conversion, read.quotes, owed=True) is None:
         raise ChangeRefused("There is no price to value this position in USD.")
-    gap, move = settings.GAP_ALLOWANCE, settings.UNSTOPPED_MOVE
-    size = known.contract_size
-    after = rules.open_risk(wanted, contract_size=size, usd=usd, gap=gap, unstopped_move=move)
-    before = rules.open_risk(live, contract_size=size, usd=usd, gap=gap, unstopped_move=move)
+    before, after = _risks(position, live=live, wanted=wanted, read=read)
     if after is None:
         raise ChangeRefused("A position may not be left without a stop-loss: its loss would not be bounded.")
     extra = ZERO if before is None else max(ZERO, after - before)  # any bound is less than none
@@ -240,6 +251,7 @@ def _claim(
             f"The wider stop could lose {money.as_text(extra)} USD more: {check.reason}, "
             f"with {money.as_text(check.headroom or ZERO)} USD left."
         )
+    before, after = _risks(position, live=live, wanted=wanted, read=read)
     change = ChangeRequest.objects.create(
         change_id=f"{identifiers.draw()}-S",
         kind=ChangeKind.STOPS,
@@ -248,6 +260,8 @@ def _claim(
         before=stops_of(live),
         after=stops_of(wanted),
         extra_risk=money.ceil_to(extra, money.CENT),
+        risk_before=before and money.ceil_to(before, money.CENT),
+        risk_after=after and money.ceil_to(after, money.CENT),
         reason=reason,
         requested_by=actor.id,
         requested_at=at,
@@ -303,16 +317,12 @@ def _settle(change: ChangeRequest, *, state: ChangeState, wanted: VenuePosition 
     since = position.changes.filter(kind=ChangeKind.STOPS, state=ChangeState.DONE, pk__gt=change.pk)
     if wanted is not None and not since.exists():  # what was sent later was done later
         BrokerPosition.objects.filter(pk=position.pk).update(stop_loss=wanted.stop_loss, take_profit=wanted.take_profit)
-    if state is ChangeState.DONE:
+    old, new = (stops["stop_loss"] or "none" for stops in (change.before, change.after))
+    if state is ChangeState.DONE and old != new:  # a target bounds no loss
         adjustments.record(
-            kind=AdjustmentKind.STOP_CHANGE,
-            account_id=position.account_id,
-            order_id=None,
-            before=ZERO,
-            after=change.extra_risk,
-            reason=f"position {position.public_id}: {change.before} → {change.after}",
-            at=at,
-        )
+            kind=AdjustmentKind.STOP_CHANGE, account_id=position.account_id, order_id=None, before=change.risk_before,
+            after=change.risk_after, reason=f"position {position.public_id}: stop-loss {old} → {new}", at=at,
+        )  # fmt: skip
     trail.record(
         action="position.stops_answered",
         actor=Actor.system("broker"),
