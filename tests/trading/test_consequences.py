@@ -16,16 +16,15 @@ from accounts.states import Role
 from nexus.alerts.models import Alert
 from nexus.core.errors import OutcomeUnknown, Refused, Unreachable
 from nexus.idempotency.models import IdempotencyRecord
-from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
 from risk.models import RiskAdjustment
 from tests.factories.accounts import UserFactory
-from tests.trading.conftest import brief
+from tests.trading.conftest import TESTER, brief
 from tests.trading.test_lifecycle import fill
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.models import BrokerPosition, Fill, TradeLedger
-from trading.services import accounts, decisions, dispatch, facts, fills, orders, resolution, usage, watch
-from trading.states import Delivery, OrderStatus, VenueState
+from trading.services import accounts, cancels, decisions, dispatch, facts, fills, orders, resolution, usage, watch
+from trading.states import CANCELED, CancelState, Delivery, FillKind, OrderStatus, Side, VenueState
 from trading.types import FillReport, OrderReport
 
 SPEAKS_FOR_THE_BROKER = True  # its reports are made up: the paper broker has never heard of them
@@ -311,3 +310,95 @@ def test_an_outcome_has_its_consequences_by_every_way(desk, new_events, name, wa
     order = way(desk, said)
 
     assert told(order, desk, new_events()) == expected(said) | BUT.get(way, lambda _: {})(said)
+
+
+# --- What is over, and fills all the same -------------------------------------------------------------------------
+def refused(desk: Desk) -> TradeLedger:
+    return by_answer(desk, OUTCOMES["rejected"])
+
+
+def absent(desk: Desk) -> TradeLedger:
+    order = desk.place(lost)
+    fills.record(order_id=order.pk, report=OrderReport(order.client_order_id, VenueState.NEVER_SENT), at=now())
+    return order
+
+
+def decided(desk: Desk) -> TradeLedger:
+    return by_operators(desk, OUTCOMES["rejected"])
+
+
+def expired(desk: Desk) -> TradeLedger:
+    return by_search(desk, OUTCOMES["expired"])
+
+
+def canceled_by_us(desk: Desk) -> TradeLedger:
+    order = by_answer(desk, OUTCOMES["working"])
+    desk.patch.setattr(Mt5Broker, "cancel", lambda *_, **__: None)
+    desk.patch.setattr(Mt5Broker, "order_report", lambda *_, **__: OUTCOMES["canceled"].report(order))
+    return cancels.request(order_id=order.pk, actor=TESTER, reason="A test.", at=now())
+
+
+def canceled_before_it_was_sent(desk: Desk) -> TradeLedger:
+    return cancels.request(order_id=desk.accept().pk, actor=TESTER, reason="A test.", at=now())
+
+
+def too_old(desk: Desk) -> TradeLedger:
+    order = desk.accept()
+    TradeLedger.objects.update(created_at=F("created_at") - timedelta(hours=1))
+    dispatch.dispatch(order_id=order.pk, at=now())
+    return order
+
+
+ENDED = [refused, absent, decided, expired, canceled_by_us, canceled_before_it_was_sent, too_old]
+LATE = {"whole": (WHOLE,), "a part": (PART,), "two parts": (PART, ("0.06", "1.08500"))}
+
+
+def reports(order: TradeLedger, *parts: tuple[str, str]) -> tuple[FillReport, ...]:
+    return Said(VenueState.WORKING, parts).fills(order)
+
+
+@pytest.mark.parametrize("is_history", [True, False], ids=["history", "answer"])
+@pytest.mark.parametrize("late", LATE)
+@pytest.mark.parametrize("end", ENDED)
+def test_whatever_has_ended_it_a_late_fill_is_booked_and_told(desk, new_events, end, late, is_history):
+    order = end(desk)
+    order.refresh_from_db()
+    assert (order.delivery, order.reserved) == (Delivery.DONE, 0)
+    cancel = order.cancel
+
+    if is_history:
+        fills.ingest(account=desk.account, reports=reports(order, *LATE[late]), at=now())
+    else:
+        fills.record(order_id=order.pk, report=Said(VenueState.WORKING, LATE[late]).report(order), at=now())
+
+    is_part = late == "a part"
+    filled = D("0.04") if is_part else D("0.1")
+    wanted = expected(Said(VenueState.CANCELED if is_part else VenueState.FILLED, ((str(filled), "1.08500"),)))
+    changed = {
+        "cancel": CancelState.REFUSED if cancel == CancelState.DONE and not is_part else cancel,
+        "filled": (filled, D("1.085"), 0, True),
+        "refused": ("", "LATE_FILL"),
+        "fills": sorted((D(quantity), D(price), 0, 0) for quantity, price in LATE[late]),
+        "adjustments": [],  # it reserved nothing any more
+        "alerts": ["LATE_FILL"],
+    }
+    found = told(order, desk, new_events())
+    moves = found.pop("moves in the audit"), wanted.pop("moves in the audit")  # an end may be told again
+    assert moves[0] >= moves[1]
+    assert found == wanted | changed
+
+
+@pytest.mark.parametrize("end", ENDED)
+def test_whatever_has_ended_it_what_was_taken_back_before_it_was_told_leaves_nothing(desk, end):
+    """One that breaks holds up every later look at its account."""
+    order = end(desk)
+    part = fill(order, 1, *PART, filled_at=now())
+    bust = fill(order, 2, *PART, side=Side.SELL, kind=FillKind.BUST, reverses="1", filled_at=now())
+
+    fills.ingest(account=desk.account, reports=[part, bust], at=now())
+
+    order.refresh_from_db()
+    assert (order.state, order.filled_quantity, order.reserved) == (CANCELED, 0, 0)
+    assert (order.rejected_by, order.late_fill) == ("", False)
+    assert [(each.quantity, each.closed_at is None) for each in BrokerPosition.objects.all()] == [(0, False)]
+    assert [each.kind for each in Alert.objects.filter(closed_at=None)] == ["FILL_TAKEN_BACK"]

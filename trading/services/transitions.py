@@ -100,7 +100,7 @@ def _facts(
         "reserved": rules.reserved_for(order.risk, leaves=leaves, quantity=order.quantity),
         "venue_order_id": order.venue_order_id or ticket,
     }
-    if order.delivery == Delivery.QUEUED:  # a database that was put back has forgotten that it was sent
+    if not order.attempts:  # a database that was put back has forgotten that it was sent
         facts |= {"attempts": 1, "sent_at": order.created_at}
     if order.delivery == Delivery.UNKNOWN and to.delivery is Delivery.ACKED:
         facts |= {"absent_since": None, "absent_at": None}  # it is found, whoever has searched for it in vain
