@@ -402,3 +402,34 @@ def test_whatever_has_ended_it_what_was_taken_back_before_it_was_told_leaves_not
     assert (order.rejected_by, order.late_fill) == ("", False)
     assert [(each.quantity, each.closed_at is None) for each in BrokerPosition.objects.all()] == [(0, False)]
     assert [each.kind for each in Alert.objects.filter(closed_at=None)] == ["FILL_TAKEN_BACK"]
+
+
+# --- What is told out of turn ---------------------------------------------------------------------------------------
+@pytest.mark.parametrize("is_first", [True, False], ids=["older", "newer"])
+@pytest.mark.parametrize("tell", ["search", "history", "one history"])
+def test_a_fill_of_ours_told_after_a_later_one_makes_the_average_that_the_broker_shows(desk, settings, tell, is_first):
+    """0.1 lots at 1.085 and 0.1 at 1.087 are 0.2 at 1.086, of which 0.1 are sold: whoever is told first.
+
+    Takes: `is_first` where the order that buys more is the older one.
+    """
+    settings.MAX_POSITION_SIZE = D(10**6)
+    by_answer(desk, OUTCOMES["filled"])
+    at, sell = now(), brief(side=Side.SELL, stop_loss=D("1.09"), take_profit=None)
+    desk.answers(lambda request: OrderReport(request.client_order_id, VenueState.WORKING))
+    more, less = (desk.execute(each) for each in ((brief(), sell) if is_first else (sell, brief())))
+    more, less = (more, less) if is_first else (less, more)
+    earlier = fill(more, 2, "0.10", "1.08700", venue_order_id="78", filled_at=at)
+    later = fill(less, 3, "0.10", "1.08600", venue_order_id="79", filled_at=at + timedelta(seconds=1))
+
+    if tell == "one history":
+        fills.ingest(account=desk.account, reports=[earlier, later], at=now())
+    else:
+        fills.ingest(account=desk.account, reports=[later], at=now())
+        if tell == "history":
+            fills.ingest(account=desk.account, reports=[earlier], at=now())
+        else:
+            found = OrderReport(more.client_order_id, VenueState.FILLED, venue_order_id="78", fills=(earlier,))
+            fills.record(order_id=more.pk, report=found, at=now())
+
+    held = BrokerPosition.objects.get()
+    assert (held.quantity, held.price_open, held.closed_at) == (D("0.1"), D("1.086"), None)

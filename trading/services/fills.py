@@ -213,7 +213,7 @@ def _book_own(order: TradeLedger, own: list[FillReport], *, alone: bool, at: dat
         booked = _book(order.account_id, report, order=order, at=at)
         if booked is not None:
             new.append(booked.fill)
-            held.append(booked.held)
+            held.append(_after(booked))
             if not alone:
                 settling.hold([held.pop()])
     return new, held
@@ -224,6 +224,11 @@ def _book(account_id: int, report: FillReport, *, order: TradeLedger | None, at:
     if report.kind is FillKind.BUST:
         return busts.book(account_id, report, order=order, at=at)
     return settling.book(account_id, report, order=order, slippage=_slippage(order, report))
+
+
+def _after(booked: Booked) -> Held:
+    """Return what a position is after what was booked, which may be told after what came later."""
+    return booked.held if booked.fill.kind == FillKind.BUST else busts.in_order(booked)
 
 
 def _row(order: TradeLedger, report: FillReport) -> Fill:
@@ -262,7 +267,7 @@ def _book_other(account: TradingAccount, report: FillReport, *, at: datetime) ->
     booked = _book(account.pk, report, order=None, at=at)
     if booked is None:
         return
-    settling.hold([booked.held if report.kind is FillKind.BUST else busts.in_order(booked)])
+    settling.hold([_after(booked)])
     trail.record(
         action="fill.booked_external" if report.kind is FillKind.ORDER else "fill.booked_by_broker",
         actor=transitions.BROKER,
