@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.db.models import F
 from django.utils.timezone import now
 
@@ -22,10 +23,33 @@ from tests.factories.accounts import UserFactory
 from tests.trading.conftest import TESTER, brief
 from tests.trading.test_lifecycle import fill
 from trading.brokers.mt5.adapter import Mt5Broker
-from trading.models import BrokerPosition, Fill, TradeLedger
-from trading.services import accounts, cancels, decisions, dispatch, facts, fills, orders, resolution, usage, watch
-from trading.states import CANCELED, CancelState, Delivery, FillKind, OrderStatus, Side, VenueState
-from trading.types import FillReport, OrderReport
+from trading.models import BrokerPosition, Fill, TradeLedger, TradingAccount
+from trading.services import (
+    accounts,
+    cancels,
+    corrections,
+    decisions,
+    dispatch,
+    facts,
+    fills,
+    orders,
+    resolution,
+    usage,
+    watch,
+)
+from trading.services.corrections import Origin
+from trading.states import (
+    CANCELED,
+    CancelState,
+    CorrectionKind,
+    Delivery,
+    FillKind,
+    OrderStatus,
+    PositionMode,
+    Side,
+    VenueState,
+)
+from trading.types import Difference, FillReport, OrderReport
 
 SPEAKS_FOR_THE_BROKER = True  # its reports are made up: the paper broker has never heard of them
 D = Decimal
@@ -433,3 +457,53 @@ def test_a_fill_of_ours_told_after_a_later_one_makes_the_average_that_the_broker
 
     held = BrokerPosition.objects.get()
     assert (held.quantity, held.price_open, held.closed_at) == (D("0.1"), D("1.086"), None)
+
+
+def by_deal(account: Any, held: BrokerPosition) -> None:
+    order = TradeLedger.objects.get()
+    deal = fill(order, 9, "0.30", "1.09", side=Side.SELL, venue_order_id="99", client_order_id="", filled_at=now())
+    fills.ingest(account=account, reports=[deal], at=now())
+
+
+def by_correction(account: Any, held: BrokerPosition) -> None:
+    TradingAccount.objects.update(mode=PositionMode.NETTING)
+    account.refresh_from_db()
+    difference = Difference(
+        "EURUSD", "EURUSD", held.venue_position_id, quantity=held.quantity, price=held.price_open,
+        venue_quantity=D("-0.2"), venue_price=D("1.09"),
+    )  # fmt: skip
+    origin = Origin(CorrectionKind.AUTOMATIC, "No deal explains it.", TESTER, as_of="9")
+    with transaction.atomic():
+        corrections.restate(account, difference, origin=origin, at=now())
+
+
+@pytest.mark.parametrize("turn", [by_deal, by_correction])
+def test_a_position_that_somebody_has_turned_around_has_no_stops_that_we_know_of(desk, turn):
+    """Those of a long position would hide what a short one can lose."""
+    by_answer(desk, OUTCOMES["filled"])
+
+    turn(desk.account, BrokerPosition.objects.get())
+
+    held = BrokerPosition.objects.get()
+    assert (held.quantity, held.price_open) == (D("-0.2"), D("1.09"))
+    assert (held.stop_loss, held.take_profit) == (None, None)
+
+
+def test_what_a_working_order_reserves_again_is_kept_as_a_change_of_risk(desk):
+    """A part that is filled, half of it taken back, and then the rest."""
+    order = by_answer(desk, OUTCOMES["working"])
+    parts = [fill(order, number, "0.02", filled_at=now()) for number in (1, 2)]
+    busts = [
+        fill(order, number + 2, "0.02", side=Side.SELL, kind=FillKind.BUST, reverses=str(number), filled_at=now())
+        for number in (1, 2)
+    ]
+
+    for told_next in (parts, busts[:1], busts[1:]):
+        fills.ingest(account=desk.account, reports=told_next, at=now())
+
+    kept = RiskAdjustment.objects.order_by("pk").values_list("before", "after", "reason")
+    assert list(kept) == [
+        (R, REST, "0.04 lots are filled"),
+        (REST, D("46.64"), "0.02 lots are filled"),
+        (D("46.64"), R, "0 lots are filled"),
+    ]

@@ -308,10 +308,13 @@ def _await_stops(order: TradeLedger, booked: list[FillReport]) -> None:
 
 
 def _adjust(order: TradeLedger, *, fills: list[Fill], booked: list[FillReport], before: Decimal, at: datetime) -> None:
-    """Keep how fills changed what the order risks: a part of it filled, or it filled worse than it was judged by."""
+    """Keep how fills changed what the order risks: a part of it filled, or was taken back, or it filled worse than it
+    was judged by.
+    """
     account_id, order_id = order.account_id, order.pk
     is_partial = rules.ZERO < order.filled_quantity < order.quantity  # its rest may have ended with the same report
-    if booked and is_partial and before != order.reserved:
+    is_taken_back = not order.filled_quantity and order.delivery != Delivery.DONE
+    if booked and (is_partial or is_taken_back) and before != order.reserved:
         adjustments.record(
             kind=AdjustmentKind.PARTIAL_FILL, account_id=account_id, order_id=order_id, before=before,
             after=order.reserved, reason=f"{money.as_text(order.filled_quantity)} lots are filled", at=at,
