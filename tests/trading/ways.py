@@ -17,7 +17,8 @@ from nexus.alerts.models import Alert
 from nexus.core.errors import OutcomeUnknown, Refused, Unreachable
 from nexus.idempotency.models import IdempotencyRecord
 from nexus.idempotency.services.records import RequestKey
-from risk.models import RiskAdjustment
+from risk.models import RiskAdjustment, TradingControl
+from risk.states import StopLevel
 from tests.factories.accounts import UserFactory
 from tests.trading.conftest import brief
 from tests.trading.test_lifecycle import fill
@@ -52,6 +53,8 @@ class Said:
     state: VenueState
     parts: tuple[tuple[str, str], ...] = ()
     code: str = ""
+    halts: bool = False
+    lacks_stops: bool = False
 
     @property
     def is_over(self) -> bool:
@@ -63,13 +66,14 @@ class Said:
     def report(self, order: Any) -> OrderReport:
         ticket = "" if self.state is VenueState.REJECTED else "77"
         return OrderReport(
-            order.client_order_id, self.state, venue_order_id=ticket, fills=self.fills(order), code=self.code
-        )
+            order.client_order_id, self.state, venue_order_id=ticket, fills=self.fills(order), code=self.code,
+            halts=self.halts, stops_missing=self.lacks_stops,
+        )  # fmt: skip
 
     def answer(self, request: Any) -> OrderReport:
         """Answer whoever sends it: a refusal is an error there."""
         if self.state is VenueState.REJECTED:
-            raise Refused("No money.", code=self.code)
+            raise Refused("No money.", code=self.code, halts=self.halts)
         return self.report(request)
 
 
@@ -230,6 +234,8 @@ OUTCOMES = {
     "expired": Said(VenueState.EXPIRED),
     "expired, a part filled": Said(VenueState.EXPIRED, (PART,)),
     "rejected": Said(VenueState.REJECTED, code="10019"),
+    "rejected for good": Said(VenueState.REJECTED, code="10017", halts=True),
+    "filled without its stop": Said(VenueState.FILLED, (WHOLE,), lacks_stops=True),
 }
 ENDS = (VenueState.CANCELED, VenueState.EXPIRED, VenueState.REJECTED)
 
@@ -265,6 +271,8 @@ def told(order: TradeLedger, desk: Desk, events: list[Any]) -> dict[str, Any]:
         "moves in the audit": sum("before" in each and each.get("after") == str(order.state) for each in details),
         "alerts": alerts(),
         "looks": desk.looks,
+        "stops awaited": any(BrokerPosition.objects.values_list("stops_unseen", flat=True)),
+        "stopped": list(TradingControl.objects.exclude(scope="SYSTEM").values_list("scope", "level")),
         "given back": (counted.undone_quantity, counted.undone_value),
         "failures": counted.failures,
     }
@@ -289,7 +297,7 @@ def expected(said: Said) -> dict[str, Any]:
         "cancel": "NONE",
         "filled": (filled, average, max(D(0), filled - D("0.1")), False),
         "reserved": D(0) if is_over else REST if is_part else R,
-        "refused": ("BROKER", "BROKER_10019") if is_refused else ("", ""),
+        "refused": ("BROKER", f"BROKER_{said.code}") if is_refused else ("", ""),
         "sent": (1, True, is_over),
         "ticket": "" if is_refused else "77",
         "is_unfound": False,
@@ -302,8 +310,15 @@ def expected(said: Said) -> dict[str, Any]:
         "adjustments": [("PARTIAL_FILL", R)] * is_part + [("SLIPPAGE", R)] * len(slipped),
         "key expires": is_over,
         "moves in the audit": 1,
-        "alerts": ["HIGH_SLIPPAGE"] * len(slipped) + ["OVERFILL"] * (filled > D("0.1")),
+        "alerts": sorted(
+            ["HIGH_SLIPPAGE"] * len(slipped)
+            + ["OVERFILL"] * (filled > D("0.1"))
+            + ["ACCOUNT_REFUSED", "TRADING_STOPPED"] * said.halts
+            + ["STOPS_MISSING"] * said.lacks_stops
+        ),
         "looks": ["trading.watch_account"] * len(slipped),
+        "stops awaited": False,
+        "stopped": [("ACCOUNT", StopLevel.REDUCE_ONLY)] * said.halts,
         "given back": (undone, D("10852.20") * undone / D("0.1")),
         "failures": int(is_refused),
     }
@@ -315,5 +330,10 @@ BUT: dict[Callable[[Desk, Said], TradeLedger], Callable[[Said], dict[str, Any]]]
     by_operators: lambda said: {
         "refused": ("BROKER" if said.state is VenueState.REJECTED else "", "DECIDED_BY_OPERATORS"),
         "ticket": "77" if said.parts else "",
+        "alerts": [],
+        "stopped": [],
+        "stops awaited": bool(said.parts),
     },
+    # A history shows no positions: the first list of them tells whether they have their stops.
+    **dict.fromkeys(HEARD, lambda said: {"stops awaited": True} | ({"alerts": []} if said.lacks_stops else {})),
 }
