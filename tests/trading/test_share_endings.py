@@ -51,7 +51,7 @@ def assert_ended(client, placed, *, status, filled):
     order, quantity = TradeLedger.objects.get(), Decimal(4 if filled else 0)
     shown = reread(client, placed)
     assert (shown["status"], shown["delivery"], Decimal(shown["filled_quantity"])) == (status, "DONE", quantity)
-    assert (Decimal(shown["reserved"]), shown["closed_at"] is not None) == (0, True)
+    assert (Decimal(shown["reserved"]), shown["closed_at"] is not None) == (Decimal(0), True)
     assert (order.rejected_by, order.late_fill) == ("BROKER" if status == "REJECTED" else "", False)
     assert IdempotencyRecord.objects.get(object_id=str(order.public_id)).expires_at is not None
     given_back = usage.count(

@@ -216,8 +216,9 @@ def decide(order: TradeLedger, said: Said) -> None:
     decisions.decide(decision_id=decision.pk, approve=True, by=second, at=now())
 
 
-ASKED = [by_answer, by_dispatch, by_late_answer, by_search, by_search_after_a_crash]
-HEARD = [by_history, by_history_before_the_answer, by_reconciliation, by_history_of_what_waits_here]
+Way = Callable[[Desk, Said], TradeLedger]
+ASKED: list[Way] = [by_answer, by_dispatch, by_late_answer, by_search, by_search_after_a_crash]
+HEARD: list[Way] = [by_history, by_history_before_the_answer, by_reconciliation, by_history_of_what_waits_here]
 
 # --- Outcomes ----------------------------------------------------------------------------------------------------
 PART, WHOLE = ("0.04", "1.08500"), ("0.10", "1.08500")
@@ -240,7 +241,7 @@ OUTCOMES = {
 ENDS = (VenueState.CANCELED, VenueState.EXPIRED, VenueState.REJECTED)
 
 
-def ways(said: Said) -> list[Callable[[Desk, Said], TradeLedger]]:
+def ways(said: Said) -> list[Way]:
     return ASKED + (HEARD if said.parts else []) + ([by_operators] if said.state in ENDS else [])
 
 
@@ -325,7 +326,7 @@ def expected(said: Said) -> dict[str, Any]:
 
 
 # Where one way has other consequences, and why.
-BUT: dict[Callable[[Desk, Said], TradeLedger], Callable[[Said], dict[str, Any]]] = {
+BUT: dict[Way, Callable[[Said], dict[str, Any]]] = {
     # It is their word and no broker's: no code, and no ticket where no fill has told one.
     by_operators: lambda said: {
         "refused": ("BROKER" if said.state is VenueState.REJECTED else "", "DECIDED_BY_OPERATORS"),
