@@ -32,6 +32,7 @@ from tests.trading.ways import (
     expected,
     lost,
     told,
+    ways,
 )
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.models import BrokerPosition, ChangeRequest, TradeLedger, TradingAccount
@@ -54,7 +55,7 @@ from trading.states import (
     Side,
     VenueState,
 )
-from trading.types import Difference, FillReport, OrderReport
+from trading.types import Difference, FillReport, OrderIntent, OrderReport
 
 SPEAKS_FOR_THE_BROKER = True  # its reports are made up: the paper broker has never heard of them
 
@@ -71,6 +72,38 @@ def test_an_outcome_has_its_consequences_by_every_way(desk, new_events, name, wa
     order = way(desk, said)
 
     assert told(order, desk, new_events()) == expected(said) | BUT.get(way, lambda _: {})(said)
+
+
+CLOSES = {
+    "closed": (VenueState.FILLED, (WHOLE,)),
+    "a part closed": (VenueState.CANCELED, (PART,)),
+    "not closed": (VenueState.REJECTED, ()),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "way"), [(name, way) for name, (state, parts) in CLOSES.items() for way in ways(Said(state, parts))]
+)
+def test_a_close_has_its_consequences_by_every_way(desk, new_events, name, way):
+    """It reserves nothing, gives nothing back, and no failure of it counts against what is new."""
+    opening = desk.execute(desk.intent)
+    held = BrokerPosition.objects.get()
+    desk.intent = OrderIntent("EURUSD", Side.SELL, D("0.1"), venue_position_id=held.venue_position_id)
+    state, parts = CLOSES[name]
+    said = Said(state, parts, position=held.venue_position_id, code="10019" if not parts else "")
+
+    order = way(desk, said)
+
+    left = D("0.1") - sum((D(quantity) for quantity, _ in parts), start=D(0))
+    wanted = expected(said) | BUT.get(way, lambda _: {})(said)
+    found = told(order, desk, new_events())
+    (position,) = found.pop("positions")
+    assert (opening.status, position[:3]) == ("FILLED", (left, held.price_open, held.stop_loss))
+    assert (position[3] is None) == bool(left)
+    slipped = [(*each[:2], (D("1.0849") - each[1]) / D("1.0849"), each[3]) for each in wanted["fills"]]
+    wanted["fills"] = [(*each[:2], each[2].quantize(D("1E-10")), each[3]) for each in slipped]
+    nothing = {"adjustments": [], "given back": (0, 0), "failures": 0, "stops awaited": False}
+    assert found | {"positions": []} == wanted | nothing | {"positions": []}
 
 
 # --- What is over, and fills all the same -------------------------------------------------------------------------

@@ -55,13 +55,20 @@ class Said:
     code: str = ""
     halts: bool = False
     lacks_stops: bool = False
+    position: str = "77"
 
     @property
     def is_over(self) -> bool:
         return self.state is not VenueState.WORKING
 
     def fills(self, order: Any) -> tuple[FillReport, ...]:
-        return tuple(fill(order, number, *part, filled_at=now()) for number, part in enumerate(self.parts, 1))
+        return tuple(
+            fill(
+                order, number, *part, venue_fill_id=f"{self.position}-{number}", venue_position_id=self.position,
+                filled_at=now(),
+            )
+            for number, part in enumerate(self.parts)
+        )  # fmt: skip
 
     def report(self, order: Any) -> OrderReport:
         ticket = "" if self.state is VenueState.REJECTED else "77"
@@ -82,6 +89,7 @@ class Desk:
 
     def __init__(self, execute: Any, account: Any, trader: Any, patch: pytest.MonkeyPatch) -> None:
         self.execute, self.account, self.trader, self.patch = execute, account, trader, patch
+        self.intent = brief(take_profit=None)
         self.looks: list[str] = []
         patch.setattr(fills, "enqueue", lambda name, **_: self.looks.append(name))
 
@@ -90,14 +98,12 @@ class Desk:
 
     def place(self, submit: Callable[[Any], OrderReport]) -> TradeLedger:
         self.answers(submit)
-        order: TradeLedger = self.execute(brief(take_profit=None))
+        order: TradeLedger = self.execute(self.intent)
         return order
 
     def accept(self) -> TradeLedger:
         key = RequestKey(str(self.trader.public_id), str(self.account.public_id), uuid.uuid4().hex, b"accepted")
-        return orders.accept(
-            user=self.trader, account=self.account, intent=brief(take_profit=None), key=key, at=now()
-        ).order
+        return orders.accept(user=self.trader, account=self.account, intent=self.intent, key=key, at=now()).order
 
     def search(self, order: TradeLedger, said: Said) -> None:
         self.patch.setattr(Mt5Broker, "order_report", lambda *_, **__: said.report(order))
@@ -136,7 +142,7 @@ def by_late_answer(desk: Desk, said: Said) -> TradeLedger:
     """The answer comes when others have held the order for lost already, and have searched for it in vain."""
 
     def submit(request: Any) -> OrderReport:
-        desk.search_in_vain(TradeLedger.objects.get())
+        desk.search_in_vain(TradeLedger.objects.latest("pk"))
         assert Alert.objects.filter(kind="ORDER_UNKNOWN", closed_at=None).exists()
         return said.answer(request)
 
@@ -155,7 +161,7 @@ def by_search_after_a_crash(desk: Desk, said: Said) -> TradeLedger:
 
     with pytest.raises(KeyboardInterrupt):
         desk.place(die)
-    order = TradeLedger.objects.get()
+    order = TradeLedger.objects.latest("pk")
     assert order.delivery == Delivery.SENDING
     desk.search(order, said)
     return order
