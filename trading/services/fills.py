@@ -65,10 +65,15 @@ def settle(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLed
     cannot be booked leaves it unknown: a ticket that is another order's acknowledges nothing (move 5).
     """
     try:
-        return _settle_plain(order, report=report, at=at) or record(order_id=order.pk, report=report, at=at)
+        settled = _settle_plain(order, report=report, at=at) or record(order_id=order.pk, report=report, at=at)
+        detail = "The broker's answer tells of another order's ticket."
     except IntegrityError as exc:
         log.exception("trading.order.not_booked", order_id=str(order.public_id))
-        return lose(order_id=order.pk, detail=f"The broker's answer cannot be booked: {exc}", at=at)
+        detail = f"The broker's answer cannot be booked: {exc}"
+    else:
+        if settled.delivery != Delivery.SENDING:
+            return settled
+    return lose(order_id=order.pk, detail=detail, at=at)
 
 
 def _settle_plain(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLedger | None:

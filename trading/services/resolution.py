@@ -166,6 +166,8 @@ def _ask(order: TradeLedger, *, asked_at: datetime, at: datetime) -> TradeLedger
         return _keep_asking(order_id=order.pk, asked_at=asked_at, at=at)
     settled = fills.record(order_id=order.pk, report=report, at=at)
     triggers.account_refused(order.account, said=report, at=at)
+    if settled.delivery == Delivery.UNKNOWN:  # it tells of another order's ticket, and nothing of this one
+        return _keep_asking(order_id=order.pk, asked_at=asked_at, at=at)
     is_news = not report.is_shown or order.delivery == Delivery.UNKNOWN or settled.absent_since is not None
     if settled.delivery == Delivery.ACKED and is_news:
         _note_taken(order_id=order.pk, is_shown=report.is_shown, asked_at=asked_at, at=at)
