@@ -3,9 +3,10 @@
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from trading.brokers.mt5.emulator import AccountProfile, BrokerProfile, Control, facade, open_broker
 from trading.brokers.mt5.emulator import constants as mt5
+from trading.brokers.mt5.emulator.books import Plan
 from trading.brokers.mt5.gateway.bridge import Bridge
 from trading.brokers.mt5.gateway.config import Config, Limits, TerminalConfig
 from trading.brokers.mt5.gateway.desk import Desk
@@ -40,6 +42,17 @@ class Paper:
     def quote(self, symbol: str, bid: str, ask: str) -> None:
         """Quote a symbol now."""
         self.control.tick(symbol, bid, ask)
+
+    def end_day(self) -> None:
+        """Let the broker's day end, for orders that last no longer: without a midnight to wait for."""
+        broker = self.control._broker
+        with broker.lock:
+            broker.sync()
+            books, soon_us = broker.books[self.login], (broker.now_us // 1000 + 1) * 1000  # days end on a millisecond
+            for order in list(books.working.values()):
+                if order.type_time == mt5.ORDER_TIME_DAY:
+                    broker.carry_out(books, Plan(working=replace(order, expires_us=soon_us)))
+        time.sleep(0.002)
 
     @contextmanager
     def ticking(self) -> Iterator[None]:

@@ -39,7 +39,6 @@ from tests.model.draws import (
 )
 from tests.model.floor import LATE_S, PRICES, Floor, numbers
 from trading.brokers.mt5.emulator import constants as mt5
-from trading.brokers.mt5.emulator.books import Plan
 from trading.models import ChangeRequest, Fill, TradeLedger
 from trading.services import cancels, changes, protection, terms, watch
 from trading.states import IN_FLIGHT, Delivery, OrderType, Side
@@ -245,15 +244,8 @@ class World(Floor):
         self.move_on([price], "0")
 
     def end_day(self) -> None:
-        """Let the broker's day end, for orders that last no longer: without a midnight to wait for."""
-        broker = self.paper.control._broker
-        with broker.lock:
-            broker.sync()
-            books = broker.books[self.paper.login]
-            for order in list(books.working.values()):
-                if order.type_time == mt5.ORDER_TIME_DAY:
-                    broker.carry_out(books, Plan(working=replace(order, expires_us=broker.now_us + 1000)))
-        time.sleep(0.002)
+        """Let the broker's day end, for orders that last no longer."""
+        self.paper.end_day()
 
     def reconcile(self) -> None:
         """Be the reconciliation: it may find what is on its way, and calls nothing of it a difference."""

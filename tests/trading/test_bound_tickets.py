@@ -74,3 +74,32 @@ def test_a_deal_under_another_s_ticket_is_somebody_else_s_and_holds_up_no_other(
     lost.refresh_from_db()
     assert (lost.delivery, lost.venue_order_id) == ("UNKNOWN", "")
     assert Alert.objects.filter(kind="EXTERNAL_FILL").count() == 2
+
+
+@pytest.mark.parametrize("is_lost", [False, True], ids=["answer", "search"])
+def test_an_order_whose_deal_is_told_under_another_s_ticket_is_unknown_and_told(client, paper, monkeypatch, is_lost):
+    """The deal is somebody else's then, and says nothing of this order."""
+    place(client, LIMIT)
+    first = TradeLedger.objects.get()
+    for name in ("submit", "order_report"):
+        real = getattr(Mt5Broker, name)
+
+        def report(self: Mt5Broker, *args: Any, real: Any = real, **words: Any) -> OrderReport:
+            found: OrderReport = real(self, *args, **words)
+            theirs = tuple(replace(each, venue_order_id=first.venue_order_id) for each in found.fills)
+            return replace(found, venue_order_id=first.venue_order_id, fills=theirs)
+
+        monkeypatch.setattr(Mt5Broker, name, report)
+    if is_lost:
+        paper.control.inject("timeout_after_accept")
+
+    answer = place(client, MARKET)
+
+    assert (answer["status"], answer["delivery"], answer["venue_order_id"]) == ("UNKNOWN", "UNKNOWN", "")
+    order = TradeLedger.objects.get(public_id=answer["id"])
+    TradeLedger.objects.filter(pk=order.pk).update(sent_at=F("sent_at") - timedelta(seconds=61))
+    resolution.resolve(order_id=order.pk, at=now())
+    order.refresh_from_db()
+    assert (order.delivery, order.reserved, order.filled_quantity) == ("UNKNOWN", order.risk, 0)
+    assert Fill.objects.get().order is None
+    assert Alert.objects.get(kind="ORDER_UNKNOWN").object_id == str(order.public_id)

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 from django.core.management import call_command
+from django.db import transaction
 from django.db.models import F
 from django.utils.timezone import now
 
@@ -13,13 +14,16 @@ from accounts.states import Role
 from tests.client import ApiClient
 from tests.factories.accounts import UserFactory
 from tests.fakes.paper import LOGIN
+from tests.trading.conftest import TESTER
+from tests.trading.test_nowhere import search
 from tests.trading.test_resolution import age, resolve, tick
 from trading import selectors
 from trading.api import forms
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import CashMovement, Fill, TradeLedger
-from trading.services import facts, history, resolution, watch
-from trading.states import Delivery
+from trading.services import accounts, comparison, corrections, facts, history, resolution, watch
+from trading.services.corrections import Origin
+from trading.states import CorrectionKind, Delivery
 
 
 @pytest.fixture
@@ -117,6 +121,22 @@ def test_one_that_the_broker_dates_a_moment_before_the_sending_keeps_absence_fro
 
     lost.refresh_from_db()
     assert lost.delivery == Delivery.UNKNOWN
+
+
+@pytest.mark.parametrize("kind", [CorrectionKind.AUTOMATIC, CorrectionKind.DECIDED])
+def test_what_our_books_were_moved_to_without_a_deal_may_be_the_order(lost, paper, account, kind):
+    """A position whose deal is not listed: once our books hold it nothing differs, and nothing is explained."""
+    paper.control.manual_trade(LOGIN, "EURUSD", mt5.ORDER_TYPE_BUY, volume(lost))
+    shown = accounts.broker_of(account).snapshot(symbols=[])
+    (difference,) = comparison.differences(account, shown.positions, quiet_since=facts.database_clock())
+    with transaction.atomic():
+        corrections.restate(account, difference, origin=Origin(kind, "No deal explains it.", TESTER, "1"), at=now())
+
+    for _ in range(8):
+        tick(paper)
+        search(lost)
+
+    assert (lost.delivery, lost.reserved) == (Delivery.UNKNOWN, lost.risk)
 
 
 def test_what_the_venue_s_own_clock_wrote_is_kept_with_fills_and_money(execute, paper, account):

@@ -1,13 +1,18 @@
 """New terms whose answer was lost, on an order that fills before anybody has found them."""
 
 from decimal import Decimal
+from typing import Any
 
+import pytest
 from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
-from risk.models import RiskAdjustment
+from nexus.core.errors import Refused
+from risk.models import RiskAdjustment, UserDailyStats
 from risk.states import AdjustmentKind
-from tests.trading.desk import LIMIT, act, place
+from tests.fakes.paper import LOGIN
+from tests.trading.desk import LIMIT, act, ask_about_everything, place
+from trading.brokers.mt5.adapter import Mt5Broker
 from trading.models import ChangeRequest, TradeLedger
 from trading.services import changes, terms, watch
 
@@ -81,3 +86,39 @@ def test_a_stop_of_new_terms_is_no_hand(client, paper, account):
     order = TradeLedger.objects.get(public_id=placed["id"])
     assert order.status == "FILLED"
     assert kinds() == []
+
+
+@pytest.mark.parametrize("is_over", [False, True], ids=["before its end", "after its end"])
+@pytest.mark.parametrize("is_done", [False, True], ids=["refused", "done"])
+def test_an_answer_that_comes_after_the_end_of_its_order_has_the_same_consequences(
+    client, paper, account, monkeypatch, is_done, is_over
+):
+    """What was held for the worse of both terms is given back to the day, and no stop stands that never did."""
+    placed = place(client, FAR)
+    before = TradeLedger.objects.get()
+
+    def end() -> None:
+        (working,) = paper.truth()["working"]
+        paper.control.manual_cancel(LOGIN, working["ticket"])
+        ask_about_everything()
+        assert TradeLedger.objects.get().status == "CANCELED"
+
+    def answer(*_: Any) -> None:
+        if is_over:
+            end()
+        if not is_done:
+            raise Refused("Too late.", code="10013")
+
+    monkeypatch.setattr(Mt5Broker, "change_order", answer)
+    new = {"limit_price": "1.08200", "stop_loss": "1.07000"}
+    act(client, f"/trading/orders/{placed['id']}", new, method="patch")
+    if not is_over:
+        end()
+
+    order, change = TradeLedger.objects.get(), ChangeRequest.objects.get()
+    terms_of = {name: Decimal(change.after[name]) for name in ("limit_price", "stop_loss", "risk", "value")}
+    if not is_done:
+        terms_of = {name: getattr(before, name) for name in terms_of}
+    assert {name: getattr(order, name) for name in terms_of} == terms_of
+    assert (change.state, order.reserved) == ("DONE" if is_done else "REFUSED", 0)
+    assert UserDailyStats.objects.get().value_admitted == order.value

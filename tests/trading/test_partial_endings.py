@@ -17,7 +17,7 @@ from risk.models import RiskAdjustment
 from risk.states import AdjustmentKind
 from tests.client import ApiClient
 from tests.fakes.paper import LOGIN
-from tests.trading.desk import LIMIT, MARKET, act, ask_about_everything, place
+from tests.trading.desk import LIMIT, MARKET, act, ask_about_everything, place, reread
 from trading.models import BrokerPosition, TradeLedger
 from trading.services import usage, watch
 
@@ -55,6 +55,12 @@ def its_time(client: ApiClient, paper: Any) -> None:
         paper.quote("EURUSD", "1.08420", "1.08430")
 
 
+def its_day(client: ApiClient, paper: Any) -> None:
+    """Let the broker's day end."""
+    paper.end_day()
+    assert paper.truth()["working"] == []
+
+
 def by_resolver(account: Any) -> None:
     ask_about_everything()
 
@@ -67,6 +73,7 @@ def by_history(account: Any) -> None:
 ENDS: dict[str, tuple[dict[str, Any], Callable[[ApiClient, Any], None], str, str]] = {
     "our cancel": ({}, our_cancel, "CANCELED", "DONE"),
     "their cancel": ({}, their_cancel, "CANCELED", "NONE"),
+    "DAY": ({"time_in_force": "DAY"}, its_day, "EXPIRED", "NONE"),
     "GTD": ({"time_in_force": "GTD"}, its_time, "EXPIRED", "NONE"),
 }
 
@@ -101,7 +108,7 @@ WAYS = [
 def test_the_rest_of_an_order_ends(client, paper, account, new_events, end, learn, is_at_once):
     """Takes: `is_at_once` where the fill is heard of only when the order is over."""
     terms, happen, status, cancel = ENDS[end]
-    if "time_in_force" in terms:
+    if end == "GTD":
         terms = terms | {"expires_at": (now() + timedelta(seconds=6)).isoformat()}
     placed = place(client, THREE | terms)
     order = TradeLedger.objects.get(public_id=placed["id"])
@@ -134,3 +141,32 @@ def test_the_rest_of_a_market_order_that_takes_what_there_is_ends_with_its_answe
     order = TradeLedger.objects.get(public_id=placed["id"])
     assert_over(order, status="CANCELED", cancel="NONE", account=account)
     assert parts() == [(order.risk, Decimal(0))]
+
+
+def test_an_order_of_a_day_expires_with_it_and_gives_everything_back(client, paper, account, new_events):
+    placed = place(client, THREE | {"time_in_force": "DAY"})
+    assert (placed["time_in_force"], placed["expires_at"], placed["reserved"]) == ("DAY", None, "16.83")
+    watch.look(account_id=account.pk, at=now())  # it rests as we have it
+
+    its_day(client, paper)
+    watch.look(account_id=account.pk, at=now())
+    TradeLedger.objects.update(asked_at=None)
+    ask_about_everything()
+
+    shown = reread(client, placed)
+    assert (shown["status"], shown["delivery"], shown["cancel"], shown["reason"]) == ("EXPIRED", "DONE", "NONE", "")
+    assert (shown["filled_quantity"], shown["reserved"], shown["fills"]) == ("0", "0", [])
+    assert shown["closed_at"] is not None
+    order = TradeLedger.objects.get()
+    assert [each.to for each in order.events.order_by("pk")][-1] == "EXPIRED/DONE"
+    (told,) = [each for each in new_events() if each.action == "order.expired"]
+    assert json.loads(told.canonical)["detail"]["before"] == "PENDING/ACKED"
+    assert IdempotencyRecord.objects.get(object_id=str(order.public_id)).expires_at is not None
+    assert not RiskAdjustment.objects.exists()
+    assert not Alert.objects.exists()
+    counts = usage.count(
+        user_id=account.user_id, account_id=account.pk, account_ids=[account.pk], intent=None, at=now()
+    )
+    assert (counts.undone_quantity, counts.undone_value) == (order.quantity, order.value)
+    refused = act(client, f"/trading/orders/{order.public_id}/cancel")
+    assert (refused.status_code, refused.json()["code"]) == (409, "order_not_cancelable")

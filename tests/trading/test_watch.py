@@ -25,9 +25,9 @@ from trading.brokers.mt5 import client as gateway
 from trading.brokers.mt5 import wire
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
-from trading.models import AccountFigures, BrokerPosition, CashMovement, Fill, TradeLedger
-from trading.services import figures, fills, watch
-from trading.states import FillKind, OrderStatus, VenueState
+from trading.models import AccountFigures, BrokerPosition, CashMovement, Fill, OrderDecision, TradeLedger
+from trading.services import decisions, figures, fills, watch
+from trading.states import Delivery, FillKind, OrderStatus, VenueState
 from trading.tasks import watch_account
 from trading.types import OrderReport
 
@@ -42,18 +42,29 @@ def test_keeps_the_first_equity_of_the_day(paper, account):
     assert AccountDay.objects.get().equity_start == 100_000
 
 
+def by_absence(order: TradeLedger, people: Any) -> None:
+    fills.record(order_id=order.pk, report=OrderReport(order.client_order_id, VenueState.NEVER_SENT), at=now())
+
+
+def by_operators(order: TradeLedger, people: Any) -> None:
+    words = "The dealer says that it was dropped."
+    decision = decisions.propose(order_id=order.pk, to=OrderStatus.CANCELED, evidence=words, by=people[0], at=now())
+    decisions.decide(decision_id=decision.pk, approve=True, by=people[1], at=now())
+
+
+@pytest.mark.parametrize("close", [by_absence, by_operators])
 @pytest.mark.parametrize(("closed_hours", "is_looked_for"), [(23, True), (25, False)])
-def test_what_was_closed_by_absence_is_looked_for_a_day_long_from_when_it_was_sent(
-    execute, paper, account, monkeypatch, closed_hours, is_looked_for
+def test_what_was_closed_without_a_word_of_the_broker_is_looked_for_a_day_long_from_when_it_was_sent(
+    execute, paper, account, people, monkeypatch, close, closed_hours, is_looked_for
 ):
     """However long it was unknown before: its deal is dated by then, and the usual look goes back for 26 hours."""
     paper.control.inject("timeout_before_accept")
     order = execute()
-    absent = OrderReport(order.client_order_id, VenueState.NEVER_SENT)
-    fills.record(order_id=order.pk, report=absent, at=now())
-    assert TradeLedger.objects.get().reason == "NOT_AT_BROKER"
-    sent_at = now() - timedelta(hours=60)
-    TradeLedger.objects.update(sent_at=sent_at, closed_at=now() - timedelta(hours=closed_hours))
+    close(order, people)
+    assert TradeLedger.objects.get().delivery == Delivery.DONE
+    sent_at, closed_at = now() - timedelta(hours=60), now() - timedelta(hours=closed_hours)
+    TradeLedger.objects.update(sent_at=sent_at, closed_at=closed_at)
+    OrderDecision.objects.update(decided_at=closed_at)
     real, since = watch.reader.read, []
 
     def read(broker: Any, **asked: Any) -> Any:

@@ -32,6 +32,7 @@ from trading.selectors.orders import (
     orders_of,
     standing,
     unexplained_fills,
+    unexplained_moves,
     unknown_orders,
     with_public_status,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "standing",
     "symbols_met",
     "unexplained_fills",
+    "unexplained_moves",
     "unknown_orders",
     "with_figures",
     "with_public_status",

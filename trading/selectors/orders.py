@@ -9,7 +9,7 @@ from django.db.models import Q, QuerySet
 from accounts.types import Principal
 from nexus.core import statements
 from nexus.core.errors import NotFound
-from trading.models import ChangeRequest, Fill, OrderQuerySet, TradeLedger, TradingAccount
+from trading.models import BookCorrection, ChangeRequest, Fill, OrderQuerySet, TradeLedger, TradingAccount
 from trading.selectors.accounts import READS_ALL, accounts_of
 from trading.states import Delivery, FillKind
 from trading.types import FillReport
@@ -91,6 +91,14 @@ def unexplained_fills(order: TradeLedger) -> QuerySet[Fill]:
     return Fill.objects.filter(
         account_id=order.account_id, symbol=order.symbol, order=None, kind=FillKind.ORDER, filled_at__gte=order.sent_at
     )
+
+
+def unexplained_moves(order: TradeLedger) -> QuerySet[BookCorrection]:
+    """Return what our books were moved by without a deal, on the order's instrument and account since it was sent."""
+    rows = BookCorrection.objects.filter(
+        account_id=order.account_id, symbol=order.symbol, created_at__gte=order.sent_at
+    )
+    return rows.exclude(quantity=0)
 
 
 def look_alikes(orders: Iterable[TradeLedger]) -> dict[int, list[Fill]]:

@@ -162,7 +162,8 @@ def _after(difference: Difference, row: BrokerPosition, *, at: datetime) -> Held
     """Return what a position of the key is once it is corrected."""
     if row.venue_position_id == difference.venue_position_id and difference.venue_quantity:
         assert difference.venue_price is not None
-        return Held(row.pk, difference.venue_quantity, difference.venue_price, None)
+        is_turned = row.quantity * difference.venue_quantity < 0  # its stops were those of the other side
+        return Held(row.pk, difference.venue_quantity, difference.venue_price, None, is_turned)
     return Held(row.pk, rules.ZERO, row.price_open, row.closed_at or at)
 
 

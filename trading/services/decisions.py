@@ -113,6 +113,7 @@ class _Decision:
         decision = _locked(request)
         _settle(decision, DecisionState.APPLIED, by=by, at=at)
         order, to = decision.order, OrderStatus(decision.to)
+        moved = {"before": str(order.state), "filled_quantity": order.filled_quantity}
         rejected = {"rejected_by": RejectedBy.BROKER} if to is OrderStatus.REJECTED else {}
         order.move(
             ENDS[to],
@@ -123,7 +124,7 @@ class _Decision:
         )
         records.close(object_id=str(order.public_id), at=at)
         alerts.close_alert(dedupe_key=f"order-unknown:{order.public_id}", at=at)
-        _note("order.decision_applied", decision, order=order, by=by, at=at)
+        _note("order.decision_applied", decision, order=order, by=by, at=at, **moved)
         return Executed(decision)
 
     def close(self, request: Request, *, state: ApprovalState, by: Principal | None, reason: str, at: datetime) -> None:
@@ -168,7 +169,9 @@ def _settle(decision: OrderDecision, to: DecisionState, *, by: Principal | None,
     decision.save(update_fields=["state", "decided_by", "decided_at"])
 
 
-def _note(action: str, decision: OrderDecision, *, order: TradeLedger, by: Principal, at: datetime) -> None:
+def _note(
+    action: str, decision: OrderDecision, *, order: TradeLedger, by: Principal, at: datetime, **beside: object
+) -> None:
     trail.record(
         action=action,
         actor=Actor.user(by.public_id),
@@ -178,6 +181,7 @@ def _note(action: str, decision: OrderDecision, *, order: TradeLedger, by: Princ
             "to": decision.to,
             "evidence": decision.evidence,
             "after": str(order.state),
+            **beside,
         },
         occurred_at=at,
     )

@@ -65,10 +65,15 @@ def settle(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLed
     cannot be booked leaves it unknown: a ticket that is another order's acknowledges nothing (move 5).
     """
     try:
-        return _settle_plain(order, report=report, at=at) or record(order_id=order.pk, report=report, at=at)
+        settled = _settle_plain(order, report=report, at=at) or record(order_id=order.pk, report=report, at=at)
+        detail = "The broker's answer tells of another order's ticket."
     except IntegrityError as exc:
         log.exception("trading.order.not_booked", order_id=str(order.public_id))
-        return lose(order_id=order.pk, detail=f"The broker's answer cannot be booked: {exc}", at=at)
+        detail = f"The broker's answer cannot be booked: {exc}"
+    else:
+        if settled.delivery != Delivery.SENDING:
+            return settled
+    return lose(order_id=order.pk, detail=detail, at=at)
 
 
 def _settle_plain(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLedger | None:
@@ -213,7 +218,7 @@ def _book_own(order: TradeLedger, own: list[FillReport], *, alone: bool, at: dat
         booked = _book(order.account_id, report, order=order, at=at)
         if booked is not None:
             new.append(booked.fill)
-            held.append(booked.held)
+            held.append(_after(booked))
             if not alone:
                 settling.hold([held.pop()])
     return new, held
@@ -224,6 +229,11 @@ def _book(account_id: int, report: FillReport, *, order: TradeLedger | None, at:
     if report.kind is FillKind.BUST:
         return busts.book(account_id, report, order=order, at=at)
     return settling.book(account_id, report, order=order, slippage=_slippage(order, report))
+
+
+def _after(booked: Booked) -> Held:
+    """Return what a position is after what was booked, which may be told after what came later."""
+    return booked.held if booked.fill.kind == FillKind.BUST else busts.in_order(booked)
 
 
 def _row(order: TradeLedger, report: FillReport) -> Fill:
@@ -262,7 +272,7 @@ def _book_other(account: TradingAccount, report: FillReport, *, at: datetime) ->
     booked = _book(account.pk, report, order=None, at=at)
     if booked is None:
         return
-    settling.hold([booked.held if report.kind is FillKind.BUST else busts.in_order(booked)])
+    settling.hold([_after(booked)])
     trail.record(
         action="fill.booked_external" if report.kind is FillKind.ORDER else "fill.booked_by_broker",
         actor=transitions.BROKER,
@@ -303,10 +313,13 @@ def _await_stops(order: TradeLedger, booked: list[FillReport]) -> None:
 
 
 def _adjust(order: TradeLedger, *, fills: list[Fill], booked: list[FillReport], before: Decimal, at: datetime) -> None:
-    """Keep how fills changed what the order risks: a part of it filled, or it filled worse than it was judged by."""
+    """Keep how fills changed what the order risks: a part of it filled, or was taken back, or it filled worse than it
+    was judged by.
+    """
     account_id, order_id = order.account_id, order.pk
     is_partial = rules.ZERO < order.filled_quantity < order.quantity  # its rest may have ended with the same report
-    if booked and is_partial and before != order.reserved:
+    is_taken_back = not order.filled_quantity and order.delivery != Delivery.DONE
+    if booked and (is_partial or is_taken_back) and before != order.reserved:
         adjustments.record(
             kind=AdjustmentKind.PARTIAL_FILL, account_id=account_id, order_id=order_id, before=before,
             after=order.reserved, reason=f"{money.as_text(order.filled_quantity)} lots are filled", at=at,

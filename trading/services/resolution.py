@@ -166,6 +166,8 @@ def _ask(order: TradeLedger, *, asked_at: datetime, at: datetime) -> TradeLedger
         return _keep_asking(order_id=order.pk, asked_at=asked_at, at=at)
     settled = fills.record(order_id=order.pk, report=report, at=at)
     triggers.account_refused(order.account, said=report, at=at)
+    if settled.delivery == Delivery.UNKNOWN:  # it tells of another order's ticket, and nothing of this one
+        return _keep_asking(order_id=order.pk, asked_at=asked_at, at=at)
     is_news = not report.is_shown or order.delivery == Delivery.UNKNOWN or settled.absent_since is not None
     if settled.delivery == Delivery.ACKED and is_news:
         _note_taken(order_id=order.pk, is_shown=report.is_shown, asked_at=asked_at, at=at)
@@ -251,10 +253,16 @@ def _note_absence(*, order_id: int, asked_at: datetime, is_moved: bool, at: date
         return order  # it was taken: that it is not to be seen proves nothing
     assert order.absent_since is not None
     is_too_early = age < LAST_ABSENCE or asked_at - order.absent_since < ABSENCE_GAP
-    if is_too_early or is_moved or selectors.unexplained_fills(order).exists() or selectors.look_alikes([order]):
+    if is_too_early or is_moved or _is_unexplained(order):
         return order
     words = f"No trace in any search, all complete, from {order.absent_since} to {asked_at}."
     return fills.follow(order, report=OrderReport(order.client_order_id, VenueState.NEVER_SENT, reason=words), at=at)
+
+
+def _is_unexplained(order: TradeLedger) -> bool:
+    """Tell whether the books hold something of its instrument that may be the order: booked, or moved to by hand."""
+    unexplained = selectors.unexplained_fills(order).exists() or selectors.unexplained_moves(order).exists()
+    return unexplained or bool(selectors.look_alikes([order]))
 
 
 def _count_absence(order: TradeLedger, *, asked_at: datetime, at: datetime) -> None:

@@ -251,8 +251,13 @@ def _send(request: ChangeRequest, *, order: TradeLedger, wanted: OrderIntent, se
 
 
 @transaction.atomic(durable=True)
-def _settle(request: ChangeRequest, *, state: ChangeState, answer: OutsideError | None) -> ChangeRequest:
-    """Keep the answer: the new terms hold, or the old ones do, or nobody knows and the worse stays reserved."""
+def _settle(
+    request: ChangeRequest, *, state: ChangeState, answer: OutsideError | None, is_known: bool = True
+) -> ChangeRequest:
+    """Keep the answer: the new terms hold, or the old ones do, or nobody knows and the worse stays reserved.
+
+    Takes: `is_known`, False where the order has ended, and nobody will ever know.
+    """
     assert request.order is not None
     at = facts.database_clock()
     order = TradeLedger.objects.locked().get(pk=request.order.pk)
@@ -263,9 +268,7 @@ def _settle(request: ChangeRequest, *, state: ChangeState, answer: OutsideError 
     held = request.after if state is ChangeState.DONE else request.before
     prices = {name: None if held[name] is None else Decimal(held[name]) for name in PRICES}
     prices["stop_price"] = prices["stop_price"] or order.stop_price  # a trigger that was touched stays written
-    if order.delivery == Delivery.DONE and state is ChangeState.DONE:
-        TradeLedger.objects.filter(pk=order.pk).update(**prices)  # it reserves nothing any more
-    elif order.delivery != Delivery.DONE and state is not ChangeState.UNKNOWN:
+    if state is not ChangeState.UNKNOWN and is_known:  # of an order that has ended, its day and its stop are at stake
         restopped = Decimal(held.get("restopped") or 0)  # of a change that an earlier version sent, none is known
         reserve(order, risk=Decimal(held["risk"]), restopped=restopped, value=Decimal(held["value"]), **prices)
     if state is ChangeState.DONE:
@@ -337,9 +340,10 @@ def _settle_ended(request: ChangeRequest, *, order: TradeLedger) -> None:
         _settle(request, state=ChangeState.DONE, answer=None)
         return
     words = "The order has ended, and nobody knows whether it had the new terms by then."
-    if _has_filled(order, beyond=new, within=old):
+    is_known = _has_filled(order, beyond=new, within=old)
+    if is_known:
         words = "The order has filled at a price that the new terms rule out."
-    _settle(request, state=ChangeState.REFUSED, answer=Refused(words))
+    _settle(request, state=ChangeState.REFUSED, answer=Refused(words), is_known=is_known)
 
 
 def _has_filled(order: TradeLedger, *, beyond: str | None, within: str | None) -> bool:

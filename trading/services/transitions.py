@@ -100,14 +100,20 @@ def _facts(
         "reserved": rules.reserved_for(order.risk, leaves=leaves, quantity=order.quantity),
         "venue_order_id": order.venue_order_id or ticket,
     }
+    if not order.attempts:  # a database that was put back has forgotten that it was sent
+        facts |= {"attempts": 1, "sent_at": order.created_at}
+    if order.delivery == Delivery.UNKNOWN and to.delivery is Delivery.ACKED:
+        facts |= {"absent_since": None, "absent_at": None}  # it is found, whoever has searched for it in vain
     if to.status is OrderStatus.REJECTED:
         facts |= {
             "rejected_by": RejectedBy.LOCAL if report.is_local else RejectedBy.BROKER,
             "reason": _reason(report, to=to),
             "reason_detail": report.reason[:300],
         }
+    elif order.rejected_by:  # it was executed all the same, also where that was taken back before anybody heard of it
+        facts |= {"rejected_by": "", "reason": ""}
     if order.delivery == Delivery.DONE and is_late:
-        facts |= {"late_fill": True, "rejected_by": "", "reason": "LATE_FILL"}
+        facts |= {"late_fill": True, "reason": "LATE_FILL"}
     facts |= cancel_ended(order, to)
     if to.status is OrderStatus.FILLED and order.cancel == CancelState.DONE:
         facts["cancel"] = CancelState.REFUSED  # late, and filled wins over canceled all the same

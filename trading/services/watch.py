@@ -51,10 +51,14 @@ SLOW_S = 2.0
 ASIDE_THREADS = 16
 NEWEST = 100  # of the fills that were booked last, one is as new as any: what is told late stands among them alone
 
-# The reason is written out, so that the index of these orders (`order_absent`) is found by a plan for any value.
+# Orders that were closed without a word of their broker. The reason is written out, so that the index of these orders
+# (`order_absent`) is found by a plan for any value.
 ABSENT = """
 SELECT sent_at FROM trade_ledger
-WHERE account_id = %s AND reason = 'NOT_AT_BROKER' AND closed_at >= %s AND sent_at IS NOT NULL
+WHERE account_id = %(account)s AND reason = 'NOT_AT_BROKER' AND closed_at >= %(since)s AND sent_at IS NOT NULL
+UNION ALL
+SELECT sent_at FROM order_decision JOIN trade_ledger ON trade_ledger.id = order_decision.order_id
+WHERE account_id = %(account)s AND order_decision.state = 'APPLIED' AND decided_at >= %(since)s AND sent_at IS NOT NULL
 """
 
 
@@ -210,8 +214,11 @@ def _book_fills(account: TradingAccount, reports: Sequence[FillReport], *, at: d
 
 
 def _watch_list(account: TradingAccount, *, at: datetime) -> list[datetime]:
-    """Return when orders were sent that were closed by absence: late deals of theirs are looked for a day long."""
-    return [sent_at for (sent_at,) in statements.fetch(ABSENT, [account.pk, at - WATCHED])]
+    """Return when orders were sent that were closed by absence, or by operators: late deals of theirs are looked for a
+    day long.
+    """
+    given = {"account": account.pk, "since": at - WATCHED}
+    return [sent_at for (sent_at,) in statements.fetch(ABSENT, given)]
 
 
 @transaction.atomic(durable=True)
