@@ -216,6 +216,7 @@ def test_whatever_has_ended_it_a_late_fill_is_booked_and_told(desk, new_events, 
         "fills": sorted((D(quantity), D(price), 0, 0) for quantity, price in LATE[late]),
         "adjustments": [],  # it reserved nothing any more
         "alerts": ["LATE_FILL"],
+        "stops awaited": is_history,  # which shows no positions
     }
     found = told(order, desk, new_events())
     moves = found.pop("moves in the audit"), wanted.pop("moves in the audit")  # an end may be told again
