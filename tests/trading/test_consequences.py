@@ -1,5 +1,6 @@
 """What has become of an order has the same consequences, by whatever way it becomes known: a matrix of both."""
 
+import contextlib
 from datetime import timedelta
 from typing import Any
 
@@ -72,6 +73,46 @@ def test_an_outcome_has_its_consequences_by_every_way(desk, new_events, name, wa
     order = way(desk, said)
 
     assert told(order, desk, new_events()) == expected(said) | BUT.get(way, lambda _: {})(said)
+
+
+def broken(_: Any) -> OrderReport:
+    raise ZeroDivisionError("a defect of ours")
+
+
+def under_another_s_ticket(request: Any) -> OrderReport:
+    return OUTCOMES["filled"].report(request)
+
+
+def died(_: Any) -> OrderReport:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("is_queued", [False, True], ids=["sent at once", "dispatched"])
+@pytest.mark.parametrize("submit", [lost, broken, under_another_s_ticket, died])
+def test_whatever_has_lost_an_answer_the_order_is_unknown_and_told(desk, new_events, submit, is_queued):
+    by_answer(desk, OUTCOMES["canceled"])  # it has the ticket
+    with contextlib.suppress(KeyboardInterrupt):
+        if is_queued:
+            order = desk.accept()
+            desk.answers(submit)
+            dispatch.dispatch(order_id=order.pk, at=now())
+        else:
+            desk.place(submit)
+    order = TradeLedger.objects.latest("pk")
+    assert [each["order"] for each in coverage.in_flight(ControlScope.SYSTEM, "")] == [str(order.public_id)]
+    desk.search_in_vain(order)
+
+    found = told(order, desk, new_events())
+    is_strange = submit is under_another_s_ticket  # the deal is somebody else's
+    assert bool(found.pop("positions")) == is_strange
+    found.pop("given back")
+    nothing = {"filled": (0, None, 0, False), "fills": [], "ticket": "", "stops awaited": False, "stopped": []}
+    assert found == nothing | {
+        "state": "PENDING/UNKNOWN", "cancel": "NONE", "reserved": R, "refused": ("", ""), "sent": (1, True, False),
+        "is_unfound": True, "is_asked_for": True, "adjustments": [], "key expires": False, "moves in the audit": 1,
+        "alerts": ["EXTERNAL_FILL"] * is_strange + ["ORDER_UNKNOWN"], "looks": [], "failures": 0,
+    }  # fmt: skip
+    assert order.events.latest("pk").reason == "OUTCOME_UNKNOWN"
 
 
 CLOSES = {
@@ -175,6 +216,7 @@ def test_whatever_has_ended_it_a_late_fill_is_booked_and_told(desk, new_events, 
         "fills": sorted((D(quantity), D(price), 0, 0) for quantity, price in LATE[late]),
         "adjustments": [],  # it reserved nothing any more
         "alerts": ["LATE_FILL"],
+        "stops awaited": is_history,  # which shows no positions
     }
     found = told(order, desk, new_events())
     moves = found.pop("moves in the audit"), wanted.pop("moves in the audit")  # an end may be told again
