@@ -13,7 +13,7 @@ from risk.states import AdjustmentKind
 from tests.fakes.paper import LOGIN
 from tests.trading.desk import LIMIT, act, ask_about_everything, place
 from trading.brokers.mt5.adapter import Mt5Broker
-from trading.models import ChangeRequest, TradeLedger
+from trading.models import BrokerPosition, ChangeRequest, TradeLedger
 from trading.services import changes, terms, watch
 
 FAR = LIMIT | {"limit_price": "1.08100", "stop_loss": "1.07500"}
@@ -74,18 +74,44 @@ def test_a_fill_that_new_terms_rule_out_says_that_they_never_came(client, paper,
     assert change.answer == "The order has filled at a price that the new terms rule out."
 
 
-def test_a_stop_of_new_terms_is_no_hand(client, paper, account):
+@pytest.mark.parametrize(
+    ("fault", "asked", "stands"),
+    [
+        ("timeout_after_accept", "1.07000", "1.07000"),
+        ("timeout_before_accept", "1.07000", "1.07500"),
+        ("timeout_after_accept", "1.07800", "1.07800"),
+        ("timeout_before_accept", "1.07800", "1.07500"),
+    ],
+)
+def test_a_stop_of_an_order_with_either_terms_is_no_hand(client, paper, account, new_events, fault, asked, stands):
     placed = place(client, FAR)
-    paper.control.inject("timeout_after_accept")
-    act(client, f"/trading/orders/{placed['id']}", {"stop_loss": "1.07000"}, method="patch")
+    paper.control.inject(fault)
+    act(client, f"/trading/orders/{placed['id']}", {"stop_loss": asked}, method="patch")
     paper.quote("EURUSD", "1.08080", "1.08090")
     watch.look(account_id=account.pk, at=now())
     for change_id in changes.due():
         terms.resolve(change_id=change_id)
     watch.look(account_id=account.pk, at=now())
-    order = TradeLedger.objects.get(public_id=placed["id"])
-    assert order.status == "FILLED"
+
+    assert TradeLedger.objects.get(public_id=placed["id"]).status == "FILLED"
+    assert BrokerPosition.objects.get().stop_loss == Decimal(stands)
     assert kinds() == []
+    assert not RiskAdjustment.objects.filter(kind=AdjustmentKind.EXTERNAL).exists()
+    assert "position.stops_moved" not in {event.action for event in new_events()}
+
+
+def test_a_stop_moved_by_hand_to_where_old_terms_had_it_is_told(client, paper, account):
+    placed = place(client, FAR)
+    act(client, f"/trading/orders/{placed['id']}", {"stop_loss": "1.07800"}, method="patch")
+    paper.quote("EURUSD", "1.08080", "1.08090")
+    for _ in range(2):
+        watch.look(account_id=account.pk, at=now())
+    (held,) = paper.truth()["positions"]
+    paper.control.manual_modify(LOGIN, held["ticket"], sl="1.07500", tp="1.09000")
+
+    watch.look(account_id=account.pk, at=now())
+
+    assert (kinds(), BrokerPosition.objects.get().stop_loss) == (["TERMS_MOVED"], Decimal("1.07500"))
 
 
 @pytest.mark.parametrize("is_over", [False, True], ids=["before its end", "after its end"])

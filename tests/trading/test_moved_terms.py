@@ -1,5 +1,6 @@
 """What somebody moves by hand at the terminal is counted anew, kept, and people are told where it may cost more."""
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -15,7 +16,7 @@ from tests.trading.desk import LIMIT, MARKET, act, place, position_of
 from tests.trading.test_exposure import daily_loss
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BrokerPosition, ChangeRequest, TradeLedger
-from trading.services import changes, watch
+from trading.services import changes, facts, watch
 
 # R = (1.08400 − 1.07900·0.9995)·1000 + 0.07 of fees, rounded up.
 R = "5.61"
@@ -266,3 +267,18 @@ def test_a_stop_that_is_moved_further_still_is_told_anew(paper, account, held):
     assert len(told()) == 2
     (standing,) = Alert.objects.filter(kind="TERMS_MOVED", closed_at__isnull=True)
     assert (standing.seen_count, standing.text) == (1, told()[1])
+
+
+def test_a_stop_moved_back_by_hand_to_where_its_order_had_it_is_told(client, paper, account, monkeypatch):
+    """It was tightened since: that the order has brought it once says nothing of who has set it now."""
+    place(client, MARKET)
+    act(client, f"/trading/positions/{position_of(client)['id']}", {"stop_loss": "1.0830"}, method="patch")
+    monkeypatch.setattr(facts, "LISTED_WITHIN", timedelta(0))  # as if that were long ago
+    watch.look(account_id=account.pk, at=now())
+    (held,) = paper.truth()["positions"]
+    paper.control.manual_modify(LOGIN, held["ticket"], sl=MARKET["stop_loss"])
+
+    watch.look(account_id=account.pk, at=now())
+
+    assert len(told()) == 1
+    assert BrokerPosition.objects.get().stop_loss == Decimal(MARKET["stop_loss"])

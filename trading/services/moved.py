@@ -22,13 +22,13 @@ from nexus.core.money import CENT
 from risk.services import adjustments
 from risk.states import AdjustmentKind
 from trading import rules
-from trading.models import BrokerPosition, Fill, TradableInstrument, TradeLedger, TradingAccount
+from trading.models import BrokerPosition, ChangeRequest, Fill, TradableInstrument, TradeLedger, TradingAccount
 from trading.services import fills, protection, standing, terms
 from trading.services.changes import listed_late, stops_of
-from trading.states import IN_FLIGHT, ChangeKind, Delivery
+from trading.states import IN_FLIGHT, ChangeKind, ChangeState, Delivery
 from trading.types import AccountSnapshot, Quote, VenueOrder, VenuePosition
 
-TERMINAL = Actor.system("terminal")
+TERMINAL, BROKER = Actor.system("terminal"), Actor.system("broker")
 KIND = "TERMS_MOVED"
 AGAIN = Decimal("1.1")  # an order without its stop is kept anew when it may cost so much more: rates move all the time
 
@@ -108,6 +108,9 @@ def _keep_position(
     BrokerPosition.objects.filter(pk=position.pk).update(**after)
     target = Target("position", str(position.public_id))
     detail = {"before": before, "after": after}
+    if now <= was and _is_of_an_order(held, ours):
+        trail.record(action="position.stops_shown", actor=BROKER, target=target, detail=detail, occurred_at=at)
+        return
     trail.record(action="position.stops_moved", actor=TERMINAL, target=target, detail=detail, occurred_at=at)
     is_strange = position.stop_loss is None and not ours  # somebody else's, seen for the first time
     if position.stop_loss == held.stop_loss or is_strange:
@@ -116,9 +119,9 @@ def _keep_position(
     adjustments.record(
         kind=AdjustmentKind.EXTERNAL, account_id=account.pk, order_id=None, before=was, after=now, reason=words, at=at
     )
-    if now > was and held.stop_loss not in {
-        order.stop_loss for order in ours
-    }:  # an order that added has brought its own
+    last = position.changes.filter(kind=ChangeKind.STOPS, state=ChangeState.DONE).order_by("pk").last()
+    added = asked if last is None else asked.filter(fills__booked_at__gt=last.settled_at)
+    if now > was and not added.filter(stop_loss=held.stop_loss).exists():  # an order that added has brought its own
         _tell(account, f"the position {position}", target=target, before=was, after=now, at=at)
 
 
@@ -126,6 +129,15 @@ def _is_bare(position: BrokerPosition, held: VenuePosition, *, order: TradeLedge
     """Tell whether a position lacks what its order asked for and nobody here has taken away since."""
     kept = {"stop_loss": position.stop_loss, "take_profit": position.take_profit}
     return any(kept[name] is not None for name in protection.missing(order, held))
+
+
+def _is_of_an_order(held: VenuePosition, orders: list[TradeLedger]) -> bool:
+    """Tell whether a position stands with the stops of an order whose new terms were lost: our books took the worse of
+    the old and the new when it filled, and it shows now which it had.
+    """
+    stops = stops_of(held).items()
+    asked = ChangeRequest.objects.filter(order__in=orders, kind=ChangeKind.TERMS)
+    return any(stops <= terms.items() for each in asked for terms in (each.before, each.after))
 
 
 def _open_risk(held: VenuePosition, stop: Decimal | None, *, known: TradableInstrument, usd: Decimal) -> Decimal:
