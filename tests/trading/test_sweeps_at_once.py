@@ -55,11 +55,11 @@ def test_one_account_is_swept_by_one_at_a_time(busy, monkeypatch):
     real = sweeping._resolve
     found: list[SweepRun | None] = []
 
-    def resolve(this: Any) -> None:
+    def resolve(this: Any, **known: Any) -> None:
         if not found:
             with ThreadPoolExecutor(1) as other:
                 found.append(other.submit(_elsewhere, second.pk).result())
-        real(this)
+        real(this, **known)
 
     monkeypatch.setattr(sweeping, "_resolve", resolve)
 

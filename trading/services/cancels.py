@@ -49,11 +49,19 @@ def request(*, order_id: int, actor: Actor, reason: str, at: datetime) -> TradeL
 
     Raises: NotCancelable.
     """
+    ask(order_id=order_id, actor=actor, reason=reason, at=at)
+    return resolution.resolve(order_id=order_id, at=at)
+
+
+def ask(*, order_id: int, actor: Actor, reason: str, at: datetime) -> None:
+    """Ask the broker to cancel what is left of an order, and leave it to others to find out what became of it.
+
+    Raises: NotCancelable.
+    """
     assert not connection.in_atomic_block
     change = _claim(order_id=order_id, actor=actor, reason=reason, at=at)
     if change is not None:
         _send(change)
-    return resolution.resolve(order_id=order_id, at=at)
 
 
 @transaction.atomic(durable=True)

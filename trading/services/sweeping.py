@@ -6,7 +6,7 @@ is done again from its beginning.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -16,9 +16,10 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import F
 
 from nexus.core import money, statements
-from nexus.core.errors import NexusError, OutcomeUnknown, OutsideError, Refused
+from nexus.core.errors import NexusError, OutsideError
 from nexus.core.logs import correlated
 from nexus.idempotency.services import records
 from nexus.idempotency.services.records import RequestKey
@@ -48,7 +49,7 @@ log = structlog.get_logger(__name__)
 
 SWEEP_LOCK = 0x53574550  # the space of advisory locks whose second number is an account
 ROUNDS_AT_ONCE = 4
-ROUND_S_MAX = 20.0  # then what is left waits for the next round, so that others have their turn
+PART_S_MAX = 8.0  # of each part of a round: then what is left waits for the next, so that others have their turn
 BY_SWEEP = Context(is_sweep=True, process="sweep")
 # Refusals for going too fast. By our own limit, the next round goes on; by the broker, each position is tried once.
 PACED = ("ORDERS_PER_SECOND",)
@@ -62,6 +63,7 @@ class Round:
     def __init__(self, sweep: SweepRun, *, at: datetime) -> None:
         self.sweep = sweep
         self._at, self._began = at, time.monotonic()
+        self._part_began = self._began
         self.done: list[str] = []
         self.faults: list[str] = []
         self.left: dict[str, Any] = {}
@@ -71,10 +73,14 @@ class Round:
         """Return the time now, by the clock that the round was given."""
         return self._at + timedelta(seconds=time.monotonic() - self._began)
 
+    def begin(self) -> None:
+        """Begin a part of the round, with time of its own: what hangs in one takes none from the others."""
+        self._part_began = time.monotonic()
+
     @property
     def is_over(self) -> bool:
-        """Tell whether the round has had its time."""
-        return time.monotonic() - self._began > ROUND_S_MAX
+        """Tell whether the part has had its time."""
+        return time.monotonic() - self._part_began > PART_S_MAX
 
 
 def run(*, sweep_id: int, at: datetime) -> SweepRun | None:
@@ -122,20 +128,21 @@ def _round(sweep: SweepRun, *, at: datetime) -> bool:
 
 
 def _sweep(this: Round) -> dict[str, Any] | None:
-    """Cancel the queue, ask about what is on its way, look at the broker, act; or return the proof."""
+    """Cancel the queue and what works, ask about what is on its way, look at the broker, close; or return the proof."""
     broker = accounts.broker_of(this.sweep.account)
     _cancel_queue(this)
-    _resolve(this)
     unsettled = _unsettled(this)
     snapshot = broker.snapshot(symbols=[])
     working, held = _covered(this.sweep, snapshot)
-    unshown = _unshown(this.sweep, held, at=this.at)
-    this.left = {
-        "orders": [_word(order) for order in working],
-        "positions": [_word(position) for position in held],
-        "on_the_way": unsettled,
-        "unshown": unshown,
-    }
+    this.left = _named(working, held, on_the_way=unsettled, unshown=[])
+    if working or unsettled:
+        asked = _cancel_all(this, broker, working)
+        _resolve(this, resting={each.venue_order_id for each in working} - asked)
+        unsettled = _unsettled(this)
+        snapshot = broker.snapshot(symbols=[])
+        working, held = _covered(this.sweep, snapshot)
+    unshown = _unshown(this, held)
+    this.left = _named(working, held, on_the_way=unsettled, unshown=unshown)
     is_empty = not working and not held and not unshown and not unsettled and not _unsettled(this)
     if is_empty and snapshot.hides_something:
         this.faults.append(facts.HIDES)
@@ -147,13 +154,13 @@ def _sweep(this: Round) -> dict[str, Any] | None:
             "balance": money.as_text(snapshot.balance),
             "equity": money.as_text(snapshot.equity),
         } | ({"symbol": this.sweep.symbol} if this.sweep.symbol else {})
-    for order in working:
-        if not this.is_over:
-            with _going_on(this, _word(order)):
-                _cancel(this, broker, order)
     if held:
         _close_all(this, broker, held)
     return None
+
+
+def _named(working: list[VenueOrder], held: list[VenuePosition], **beside: list[str]) -> dict[str, Any]:
+    return {"orders": [*map(_word, working)], "positions": [*map(_word, held)], **beside}
 
 
 def _open(sweep: SweepRun) -> OrderQuerySet:
@@ -170,15 +177,16 @@ def _covered(sweep: SweepRun, snapshot: AccountSnapshot) -> tuple[list[VenueOrde
     return coverage.left(snapshot, kind=Sweep(sweep.kind), symbol=sweep.symbol)
 
 
-def _unshown(sweep: SweepRun, held: list[VenuePosition], *, at: datetime) -> list[str]:
+def _unshown(this: Round, held: list[VenuePosition]) -> list[str]:
     """Name the positions that our books hold and the broker does not show, to a sweep that flattens.
 
     A list that lags behind is no proof; where the position has gone, its deal says so, and is looked for here.
     """
-    if sweep.kind != Sweep.FLATTEN or not _missing(sweep, held):
+    if this.sweep.kind != Sweep.FLATTEN or not (missing := _missing(this.sweep, held)):
         return []
-    watch.look(account_id=sweep.account_id, at=at)
-    return _missing(sweep, held)
+    with _going_on(this, ", ".join(missing)):
+        watch.look(account_id=this.sweep.account_id, at=this.at)
+    return _missing(this.sweep, held)
 
 
 def _missing(sweep: SweepRun, held: list[VenuePosition]) -> list[str]:
@@ -197,12 +205,30 @@ def _cancel_queue(this: Round) -> None:
             this.done.append(f"canceled {order} before it was sent")
 
 
-def _resolve(this: Round) -> None:
-    """Ask what has become of what was sent, but not of what another process is sending just now."""
+def _cancel_all(this: Round, broker: Broker, working: list[VenueOrder]) -> set[str]:
+    """Cancel what works; return the numbers of what was asked for. Each round begins elsewhere, as one may hang."""
+    this.begin()
+    first = this.sweep.rounds % len(working) if working else 0
+    asked = set()
+    for order in working[first:] + working[:first]:
+        if not this.is_over:
+            asked.add(order.venue_order_id)
+            with _going_on(this, _word(order)):
+                _cancel(this, broker, order)
+    return asked
+
+
+def _resolve(this: Round, *, resting: Collection[str]) -> None:
+    """Ask what has become of what was sent, the longest unasked first, when every cancel is out: a history may hang.
+    Not asked about is what another process is sending just now, and what is `resting` by its number at the broker.
+    """
+    this.begin()
     lease = facts.database_clock() - timedelta(seconds=settings.SENDING_LEASE_S)
-    for order in _open(this.sweep).exclude(delivery=Delivery.QUEUED):
+    sent = _open(this.sweep).exclude(delivery=Delivery.QUEUED)
+    for order in sent.order_by(F("asked_at").asc(nulls_first=True), "pk"):
         is_fresh = order.delivery == Delivery.SENDING and order.sent_at is not None and order.sent_at > lease
-        if is_fresh or this.is_over:
+        rests = order.delivery == Delivery.ACKED and order.venue_order_id in resting
+        if is_fresh or rests or this.is_over:
             continue
         before = order.state
         with _going_on(this, str(order)):
@@ -212,30 +238,34 @@ def _resolve(this: Round) -> None:
 
 
 def _cancel(this: Round, broker: Broker, working: VenueOrder) -> None:
-    """Cancel what works at the broker: ours by its own protocol, what is not ours or got stuck by a request of ours."""
+    """Ask to cancel what works at the broker: ours by its own protocol, what is not ours or got stuck by a request of
+    ours. The next look shows what became of it.
+    """
     ours = _open(this.sweep).filter(venue_order_id=working.venue_order_id).first()
     if ours is not None and ours.cancel in (CancelState.NONE, CancelState.REFUSED):
         with _skipping(NotCancelable):
-            found = cancels.request(order_id=ours.pk, actor=sweeps.SWEEPER, reason=this.sweep.reason, at=this.at)
-            if found.delivery == Delivery.DONE:
-                this.done.append(f"canceled {ours}: {found.state}")
-                return
-            this.faults.append(f"{ours} still works; its cancel is {found.cancel}.")
+            cancels.ask(order_id=ours.pk, actor=sweeps.SWEEPER, reason=this.sweep.reason, at=this.at)
+            ours.refresh_from_db()
+            if ours.cancel == CancelState.REQUESTED:
+                this.done.append(f"asked to cancel {ours}")
+            else:
+                this.faults.append(f"{ours} still works; its cancel is {ours.cancel}.")
         return
     cancel_id = f"sweep-{this.sweep.pk}-{this.sweep.rounds}-{working.venue_order_id}"[:64]
     _note(this, "sweep.cancel_sent", {"cancel_id": cancel_id, "order": _word(working)})
+    answer = "accepted"
     try:
         broker.cancel(cancel_id=cancel_id, venue_order_id=working.venue_order_id)
-    except (Refused, OutcomeUnknown) as exc:
-        this.faults.append(f"{_word(working)} is not canceled: {exc}")
-        _note(this, "sweep.cancel_answered", {"cancel_id": cancel_id, "answer": str(exc)})
-    else:
         this.done.append(f"asked to cancel {_word(working)}")
-        _note(this, "sweep.cancel_answered", {"cancel_id": cancel_id, "answer": "accepted"})
+    except OutsideError as exc:
+        answer = str(exc)
+        this.faults.append(f"{_word(working)} is not canceled: {answer}")
+    _note(this, "sweep.cancel_answered", {"cancel_id": cancel_id, "answer": answer})
 
 
 def _close_all(this: Round, broker: Broker, held: list[VenuePosition]) -> None:
     """Close each position by an order of its own, once: never again while one is on its way or unknown."""
+    this.begin()
     known = {name: _instrument(this, broker, name) for name in sorted({position.symbol for position in held})}
     asked_at = facts.database_clock()
     shown = broker.snapshot(symbols=[name for name, found in known.items() if isinstance(found, TradableInstrument)])
@@ -349,11 +379,11 @@ def _word(what: VenueOrder | VenuePosition) -> str:
 
 @contextmanager
 def _going_on(this: Round, what: str) -> Iterator[None]:
-    """Note an error of ours about one order or position, and go on with the others: it must not keep them open."""
+    """Note what failed about one order or position, and go on with the others: it must not keep them open."""
     try:
         yield
-    except OutsideError:
-        raise
+    except OutsideError as exc:
+        this.faults.append(f"{what}: {exc}")
     except Exception as exc:
         connection.close_if_unusable_or_obsolete()
         log.exception("trading.sweep.stumbled", sweep_id=this.sweep.pk)
