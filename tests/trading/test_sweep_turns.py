@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nexus.core.errors import OutcomeUnknown, Unreachable
+from nexus.core.errors import OutcomeUnknown, Unavailable, Unreachable
 from tests.fakes.paper import LOGIN
 from tests.trading.conftest import brief
 from tests.trading.desk import LIMIT, place
@@ -15,7 +15,7 @@ from tests.trading.sweeps import books, flatten, sweep_now
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import SweepRun, TradeLedger
-from trading.services import sweeping, watch
+from trading.services import instruments, sweeping, watch
 from trading.states import CancelState, Delivery, OrderStatus, SweepState
 
 BRIEF_S = 0.05
@@ -136,3 +136,23 @@ def test_a_cancel_that_never_reaches_the_broker_keeps_no_position_open(execute, 
     assert books(paper) == (1, 0), swept.detail
     assert (swept.state, "is not canceled: not now" in swept.detail) == (SweepState.RUNNING, True)
     assert sweep_now().state == SweepState.PROVEN
+
+
+def test_terms_that_hang_keep_no_other_instrument_open(execute, paper, account, monkeypatch, hurried):
+    execute(brief())
+    paper.quote("USDJPY", "150.000", "150.010")
+    paper.control.manual_trade(LOGIN, "USDJPY", mt5.ORDER_TYPE_BUY, "0.1", sl="149")
+    real = instruments.get
+
+    def get(*, symbol: str, **where: Any) -> Any:
+        if symbol == "USDJPY":
+            time.sleep(2 * BRIEF_S)
+            raise Unavailable("not now")
+        return real(symbol=symbol, **where)
+
+    monkeypatch.setattr(instruments, "get", get)
+    flatten()
+
+    swept = sweep_now()
+
+    assert [held["symbol"] for held in paper.truth()["positions"]] == ["USDJPY"], swept.detail

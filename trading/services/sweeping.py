@@ -265,10 +265,10 @@ def _cancel(this: Round, broker: Broker, working: VenueOrder) -> None:
 
 def _close_all(this: Round, broker: Broker, held: list[VenuePosition]) -> None:
     """Close each position by an order of its own, once: never again while one is on its way or unknown."""
-    this.begin()
     known = {name: _instrument(this, broker, name) for name in sorted({position.symbol for position in held})}
     asked_at = facts.database_clock()
     shown = broker.snapshot(symbols=[name for name, found in known.items() if isinstance(found, TradableInstrument)])
+    this.begin()
     for position in _left(this, held, shown, asked_at=asked_at):
         if this.is_over:
             this.faults.append("The rest waits for the next round.")
