@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from nexus.core.errors import Unreachable
 from tests.trading.conftest import brief
 from tests.trading.desk import MARKET, act, place, position_of
 from tests.trading.sweeps import flatten, sweep_now
@@ -82,3 +83,28 @@ def test_a_price_that_cannot_be_keeps_nothing_else_open(client, paper, monkeypat
         assert "QUOTE_MISSING" in left.detail
 
     assert sweep_now(left).state == "PROVEN"
+
+
+def test_what_has_no_terms_yet_keeps_nothing_else_open_and_nothing_new_is_admitted_beside_it(
+    client, paper, execute, monkeypatch
+):
+    """The broker answers, but not about an instrument that nobody here has met."""
+    paper.quote("XAUUSD", "1900.00", "1900.10")
+    place(client, MARKET)
+    paper.control.manual_trade(paper.login, "XAUUSD", mt5.ORDER_TYPE_BUY, "0.01", sl="1890")
+    real = Mt5Broker.instrument
+
+    def instrument(self: Mt5Broker, *, symbol: str) -> Any:
+        if symbol == "XAUUSD":
+            raise Unreachable("not now")
+        return real(self, symbol=symbol)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Mt5Broker, "instrument", instrument)
+        assert daily_loss(client)["reason"] == "INSTRUMENT_UNKNOWN"
+        assert execute(brief(quantity=Decimal("0.01"))).reason == "INSTRUMENT_UNKNOWN"
+        closed = act(client, f"/trading/positions/{position_of(client)['id']}/close").json()
+
+    assert closed["status"] == "FILLED"
+    assert [each["symbol"] for each in paper.truth()["positions"]] == ["XAUUSD"]
+    assert execute(brief(quantity=Decimal("0.01"))).status == "FILLED"

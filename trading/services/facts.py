@@ -10,7 +10,7 @@ from typing import LiteralString
 from django.db import connection
 
 from nexus.core import statements
-from nexus.core.errors import Invalid, OutsideError, Unavailable, Unreachable
+from nexus.core.errors import Invalid, OutsideError, Unavailable
 from nexus.idempotency.services import records
 from trading.brokers import registry
 from trading.brokers.base import Broker
@@ -304,10 +304,8 @@ def _read_account(
     for name in sorted(strangers):
         try:
             met[name] = instruments.get(account=account, broker=broker, symbol=name, at=at)
-        except Invalid:
+        except (Invalid, Unavailable):
             continue  # without its terms nothing is opened beside it, and what closes another position goes on
-        except Unavailable as exc:
-            raise Unreachable(f"A position in {name} cannot be valued: {exc}") from exc
     names = sorted(symbols | _conversions(account, met.values()))
     beside = sorted(({each.row.symbol for each in missed} & met.keys() | floating) - set(names))
     try:
