@@ -17,10 +17,11 @@ from nexus.local.folder import ROOT, Folder
 from nexus.local.processes import Child, ChildFailed, Supervisor
 
 HOST = "127.0.0.1"
-# Each thread has a connection to the database; unless it is told, the server makes five hundred of them. Without the
-# last timeout, one stop in ninety never ends.
+# Each thread has a connection to the database; unless it is told, the server makes five hundred of them. There are two
+# more than may wait for brokers (BROKER_WAITS_MAX): a stop is heard while they hang. Without the last timeout, one
+# stop in ninety never ends.
 WEB_FLAGS = (
-    "--interface", "wsgi", "--workers", "2", "--blocking-threads", "8", "--blocking-threads-idle-timeout", "600",
+    "--interface", "wsgi", "--workers", "2", "--blocking-threads", "10", "--blocking-threads-idle-timeout", "600",
     "--respawn-failed-workers", "--workers-kill-timeout", "5", "--no-ws",
 )  # fmt: skip
 WORKER_PROCESSES = 2

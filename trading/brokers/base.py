@@ -56,6 +56,7 @@ __all__ = [
     "VenuePosition",
     "VenueState",
     "answering",
+    "at_once",
     "is_patient",
     "patiently",
     "require_in_time",
@@ -65,16 +66,21 @@ __all__ = [
 
 _answer_by: ContextVar[float] = ContextVar("answer_by", default=math.inf)  # by this process's steady clock
 _patient: ContextVar[bool] = ContextVar("patient", default=False)
+_at_once: ContextVar[int | None] = ContextVar("at_once", default=None)
 
 
 @contextmanager
-def answering(*, within_s: float) -> Iterator[None]:
-    """Let all that is read inside be over within this time: somebody waits for an answer. What is sent has its own."""
-    token = _answer_by.set(time.monotonic() + within_s)
+def answering(*, within_s: float, at_once: int | None = None) -> Iterator[None]:
+    """Let all that is read inside be over within this time: somebody waits for an answer. What is sent has its own.
+
+    Takes: how many such requests of this process may wait for brokers at once (`waits.py`), if not as outside.
+    """
+    tokens = _answer_by.set(time.monotonic() + within_s), _at_once.set(at_once or _at_once.get())
     try:
         yield
     finally:
-        _answer_by.reset(token)
+        _answer_by.reset(tokens[0])
+        _at_once.reset(tokens[1])
 
 
 @contextmanager
@@ -95,6 +101,11 @@ def patiently(*, within_s: float) -> Iterator[None]:
     finally:
         _answer_by.reset(tokens[0])
         _patient.reset(tokens[1])
+
+
+def at_once() -> int | None:
+    """Return how many requests of this process may wait for brokers at once; None where nobody waits for an answer."""
+    return _at_once.get()
 
 
 def is_patient() -> bool:

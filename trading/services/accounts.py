@@ -52,8 +52,10 @@ class WrongKind(Conflict):
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Let all that a door reads at brokers be over in time for its answer, however many accounts are read."""
-    with base.answering(within_s=settings.BROKER_DEADLINE_S):
+    """Let all that a door reads at brokers be over in time for its answer, however many accounts are read; and let
+    doors that wait for brokers leave room for those that do not.
+    """
+    with base.answering(within_s=settings.BROKER_DEADLINE_S, at_once=settings.BROKER_WAITS_MAX):
         yield
 
 

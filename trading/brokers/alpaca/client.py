@@ -24,6 +24,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from nexus.core.errors import OutcomeUnknown, Refused, Unreachable
+from trading.brokers import waits
 from trading.brokers.alpaca import outcomes
 from trading.brokers.alpaca.outcomes import Answer, Duplicate, Outcome, Purpose, Says, Silence
 from trading.brokers.alpaca.profile import Profile
@@ -57,7 +58,12 @@ class _Session(requests.Session):
         """Make one request, once. Raises: Answered for whatever is no success, or a library's error; Unreachable when
         there is no time for a reading.
         """
-        within_s = time_left(self._deadline_s) if method.upper() == "GET" else self._deadline_s
+        is_reading = method.upper() == "GET"
+        with waits.reading() if is_reading else waits.sending():
+            within_s = time_left(self._deadline_s) if is_reading else self._deadline_s
+            return self._request(method, url, *args, within_s=within_s, **kwargs)
+
+    def _request(self, method: str, url: str | bytes, *args: Any, within_s: float, **kwargs: Any) -> requests.Response:
         until = time.monotonic() + within_s
         rules: dict[str, Any] = {"timeout": within_s, "stream": True, "allow_redirects": False}
         response = super().request(method, url, *args, **(kwargs | rules))

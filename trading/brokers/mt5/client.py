@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from nexus.core.errors import OutcomeUnknown, Unreachable
+from trading.brokers import waits
 from trading.brokers.base import is_patient, time_left
 
 POOL_MAX = 16
@@ -105,6 +106,10 @@ class GatewayClient:
             self._asking_silent.release()
 
     def _read(self, path: str, body: Any, correlation_id: str, urgency: str) -> Any:
+        with waits.reading():
+            return self._read_now(path, body, correlation_id, urgency)
+
+    def _read_now(self, path: str, body: Any, correlation_id: str, urgency: str) -> Any:
         within_s = time_left(self._deadline_s)
         began = time.monotonic()
         try:
@@ -122,6 +127,10 @@ class GatewayClient:
 
     def send(self, path: str, body: Any, *, correlation_id: str) -> Any:
         """Post an order. Raises: Unreachable when it certainly was not sent, OutcomeUnknown for all else."""
+        with waits.sending():
+            return self._send(path, body, correlation_id)
+
+    def _send(self, path: str, body: Any, correlation_id: str) -> Any:
         try:
             connection = self._connection(self._deadline_s)
         except OSError as exc:

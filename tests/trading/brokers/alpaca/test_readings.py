@@ -13,6 +13,7 @@ from nexus.core.errors import Refused, Unreachable
 from tests.trading.brokers.alpaca import world
 from tests.trading.brokers.alpaca.emulator import KEY, SECRET, Books, Fault
 from tests.trading.brokers.alpaca.world import buy
+from trading.brokers import base, waits
 from trading.brokers.alpaca import listings, session
 from trading.brokers.alpaca.adapter import AlpacaBroker
 from trading.brokers.base import CashKind, OrderType, PositionMode, Side, TimeInForce, VenueState
@@ -309,3 +310,15 @@ def test_nexus_runs_without_the_package():
 def test_an_emulator_with_another_number_is_another_account():
     with world.brokers(Books(number="PA3OTHER0001")) as (broker, _):
         assert broker.snapshot(symbols=[]).account == "PA3OTHER0001"
+
+
+def test_requests_that_wait_for_brokers_that_hang_are_counted_here_too(broker, emulator, monkeypatch):
+    """A close has one place more."""
+    monkeypatch.setattr(waits, "_began", {-1: 0.0})  # one has waited for ever
+
+    with base.answering(within_s=5, at_once=1):
+        with pytest.raises(Unreachable, match="too many requests wait"):
+            broker.snapshot(symbols=[])
+        with base.patiently(within_s=5):
+            assert broker.submit(buy()).state == VenueState.FILLED
+    broker.snapshot(symbols=[])
