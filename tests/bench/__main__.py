@@ -25,7 +25,7 @@ def main(chosen: str) -> int:
         print(f"{time.monotonic() - begun:6.1f} s  {text}", flush=True)
 
     seconds = float(os.environ.get("BENCH_SECONDS") or 5)
-    with stage.opened(with_gateways=bool(wanted & {"api", "dashboards"})) as opened:
+    with stage.opened(with_gateways=bool(wanted & {"api", "stop", "dashboards"})) as opened:
         say(f"The stage stands: PostgreSQL {stage.durability(opened.database)}; {os.cpu_count()} processors, shared.")
         clones = _clones(opened, wanted)
         run = Run(opened, seconds, clones, say=say)

@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,12 +16,15 @@ from tests.bench.parts import EXECUTE, Run, bodies_of
 CLIENTS = 64
 PROCESSES = 4
 STOPS_A_SECOND = 20
+HANGING_STOPS = 20
+HANGING_STOP_S = 2.0  # about what each takes with its pauses, so that the load lasts
+FROZEN_S = 2.0  # until every thread that can has met a gateway that hangs
 TIMEOUT_S = 300.0
 
 
 def measure(run: Run) -> None:
     """Measure stops by the service, amid 64 database connections that all place orders, and amid 64 clients of the web
-    server, which has fewer; then through the web server itself.
+    server, which has fewer; then through the web server itself, while brokers answer and while every one hangs.
     """
     stops = max(20, round(STOPS_A_SECOND * run.seconds))
     with _submitters(run):
@@ -31,18 +36,35 @@ def measure(run: Run) -> None:
     token = run.stage.people["operator"]["token"]
     with _clients(run, seconds=max(5.0, stops * 0.35)):
         _note(run, "stop_request", "_64", _stop(run, "request", str(stops), str(run.stage.port), token))
+    if run.stage.people["behind"]:
+        with _clients(run, seconds=HANGING_STOPS * HANGING_STOP_S, kind="behind"), _frozen(run):
+            found = _stop(run, "request", str(HANGING_STOPS), str(run.stage.port), token)
+        _note(run, "stop_request_hanging", "_64", found)
 
 
 @contextlib.contextmanager
-def _clients(run: Run, *, seconds: float) -> Iterator[None]:
+def _clients(run: Run, *, seconds: float, kind: str = "direct") -> Iterator[None]:
     """Keep 64 clients busy at the public door."""
     with ThreadPoolExecutor(1) as pool:
         loading = pool.submit(
-            run.stage.load, path=EXECUTE, bodies=bodies_of("direct", run.stage), clients=CLIENTS,
-            tokens=run.stage.tokens("direct"), seconds=seconds, expect='"status":',
+            run.stage.load, path=EXECUTE, bodies=bodies_of(kind, run.stage), clients=CLIENTS,
+            tokens=run.stage.tokens(kind), seconds=seconds, expect='"status":',
         )  # fmt: skip
         yield
         loading.result()
+
+
+@contextlib.contextmanager
+def _frozen(run: Run) -> Iterator[None]:
+    """Freeze every gateway at once, in the midst of their orders."""
+    (gateways,) = (child.process for child in run.stage.supervisor.children if child.name == "gateways")
+    time.sleep(FROZEN_S)
+    gateways.send_signal(signal.SIGSTOP)
+    try:
+        time.sleep(FROZEN_S)
+        yield
+    finally:
+        gateways.send_signal(signal.SIGCONT)
 
 
 @contextlib.contextmanager
