@@ -12,6 +12,7 @@ from trading.brokers.mt5 import wire
 
 NOT_FOUND = frozenset({1, -1, -4})  # with these the terminal says that a symbol does not exist
 WINDOW_PAD_S = 26 * 3600  # covers every server zone without knowing it
+UNIT_MAX = 64  # calls that the gateway takes as one unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,14 @@ def select_call(symbol: str) -> dict[str, Any]:
 def quote_calls(symbols: Sequence[str]) -> list[dict[str, Any]]:
     """Describe the two calls that quote each symbol."""
     return [each for symbol in symbols for each in (select_call(symbol), call("symbol_info_tick", symbol))]
+
+
+def pieces(symbols: Sequence[str], *, room: int = UNIT_MAX) -> Iterator[Sequence[str]]:
+    """Cut a list of symbols so that the quotes of each piece fit into one unit. Takes: `room` that the first one has."""
+    first = room // 2
+    yield symbols[:first]
+    for begin in range(first, len(symbols), UNIT_MAX // 2):
+        yield symbols[begin : begin + UNIT_MAX // 2]
 
 
 def terms_calls(symbol: str) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ import ssl
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -124,6 +124,13 @@ class Session:
                 log.warning("mt5.quote.unusable", symbol=symbol, error=str(exc))
         return quotes
 
+    def priced(self, pieces: Iterable[Sequence[str]]) -> dict[str, Quote]:
+        """Read the prices that there are of symbols, each piece of them as one unit. Raises: as `quotes`."""
+        found = {}
+        for piece in pieces:
+            found |= self.quotes(piece, self.batch(readings.quote_calls(piece)), first=0)
+        return found
+
     def held(self, venue_position_id: str, listing: Sequence[wire.Plain]) -> Held:
         """Find a position in a listing by its identifier. Raises: Refused when it is not open."""
         for entry in listing:
@@ -164,8 +171,9 @@ class Session:
         started = time.monotonic()
         if self.clock.is_known() or not symbols or started - self._clock_tried_at < CLOCK_RETRY_S:
             return
+        watched = next(readings.pieces(symbols))  # one that moves is enough
         while True:
-            self.batch(readings.quote_calls(symbols))
+            self.batch(readings.quote_calls(watched))
             if self.clock.is_known():
                 return
             if time.monotonic() - started > CLOCK_WAIT_S:
