@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.utils.timezone import now
 
 from tests.fakes.paper import Paper
 from tests.trading.sweeps import books, flatten, sweep_now
@@ -44,6 +45,18 @@ def test_the_prices_of_many_are_read_with_the_account(paper, account):
     shown = broker.snapshot(symbols=NAMES, margin=question)
 
     assert (set(shown.quotes), shown.margin_asked is not None) == (set(NAMES), True)
+
+
+def test_the_prices_of_many_are_told_as_news(paper, account):
+    broker = accounts.broker_of(account)
+    first = broker.news(symbols=NAMES, since=now())
+    for name in NAMES:
+        paper.quote(name, "1.08491", "1.08501")
+
+    second = broker.news(symbols=NAMES, since=now(), mark=first.mark)
+
+    assert (set(first.quotes), set(second.quotes)) == (set(NAMES), set(NAMES))
+    assert {each.bid for each in second.quotes.values()} == {Decimal("1.08491")}
 
 
 def test_what_is_held_in_many_instruments_is_closed_by_a_sweep(paper, account):
