@@ -44,6 +44,11 @@ def call(
     return {"function": function, "args": list(args), "kwargs": kwargs, "where": dict(where or {})}
 
 
+def are_history(calls: Sequence[dict[str, Any]]) -> bool:
+    """Tell whether some calls read history, which may take long and hold the terminal."""
+    return any(each["function"].startswith("history_") for each in calls)
+
+
 def select_call(symbol: str) -> dict[str, Any]:
     """Describe the call that puts a symbol into the Market Watch: a terminal that was restarted has forgotten it."""
     return call("symbol_select", symbol, True)  # noqa: FBT003 - the terminal's own argument

@@ -1,0 +1,89 @@
+"""What is read to take risk away waits behind no history, and for no gateway that was silent about something else."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Any
+
+from nexus.core.errors import Unreachable
+from tests.trading.conftest import brief
+from tests.trading.desk import LIMIT, place
+from tests.trading.sweeps import books, flatten, sweep_now
+from trading.brokers.mt5 import readings
+from trading.brokers.mt5.adapter import Mt5Broker
+from trading.services import accounts
+from trading.states import Delivery, SweepState
+
+
+def waiting(paper: Any, count: int) -> None:
+    """Wait until so many units stand before the terminal."""
+    worker = paper.worker
+    while worker.waiting() < count:
+        time.sleep(0.005)
+
+
+def read_beside_histories(paper: Any, account: Any, ask: Callable[[Mt5Broker], Any]) -> list[str]:
+    """Let three listings of history and then `ask` wait for the terminal; return which calls it made, in their order."""
+    broker: Any = accounts.broker_of(account)
+    real, gate, made = paper.desk._make, threading.Event(), list[str]()
+
+    def make(calls: Sequence[Any]) -> Any:
+        gate.wait(5)
+        made.extend(call.function for call in calls)
+        return real(calls)
+
+    paper.desk._make = make
+    try:
+        history = [readings.call("history_deals_total", 1, 2)]
+        asking = [threading.Thread(target=broker._session.batch, args=[history]) for _ in range(4)]
+        asking.append(threading.Thread(target=ask, args=[broker]))
+        for number, each in enumerate(asking):
+            each.start()
+            waiting(paper, number)  # the first is at the terminal
+        gate.set()
+        for each in asking:
+            each.join()
+    finally:
+        paper.desk._make = real
+    return made
+
+
+def test_what_a_close_is_judged_by_waits_behind_no_history(paper, account):
+    def ask(broker: Mt5Broker) -> None:
+        with accounts.patience():
+            broker.snapshot(symbols=["EURUSD"])
+
+    made = read_beside_histories(paper, account, ask)
+
+    assert made.index("positions_get") < [number for number, name in enumerate(made) if name.startswith("history")][1]
+
+
+def test_a_history_is_never_urgent(paper, account):
+    def ask(broker: Any) -> None:
+        with accounts.patience():
+            broker._session.batch([readings.call("history_deals_get", 1, 2)])
+
+    made = read_beside_histories(paper, account, ask)
+
+    assert "history_deals_total" not in made[made.index("history_deals_get") :]
+
+
+def test_a_search_that_makes_the_gateway_silent_keeps_nothing_open(client, execute, account, paper, monkeypatch):
+    """As a history does that is too long for the line: for two seconds nobody asks that gateway for anything."""
+    place(client, LIMIT)
+    execute(brief(quantity=Decimal("0.02")))
+    paper.control.inject("timeout_before_accept")
+    lost = execute(brief(quantity=Decimal("0.01")))
+    assert lost.delivery == Delivery.UNKNOWN, lost.reason
+    flatten()
+
+    def hang(self: Any, **_: Any) -> None:
+        self._session._client._silent_until = time.monotonic() + 2
+        raise Unreachable("the deadline has passed in the middle of the answer")
+
+    monkeypatch.setattr(Mt5Broker, "order_report", hang)
+
+    swept = sweep_now()
+
+    assert (books(paper), swept.state) == ((0, 0), SweepState.RUNNING), swept.detail
