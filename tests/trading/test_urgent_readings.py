@@ -3,16 +3,21 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
 from nexus.core.errors import Unreachable
 from tests.trading.conftest import brief
-from tests.trading.desk import LIMIT, place
+from tests.trading.desk import LIMIT, MARKET, act, place, position_of
 from tests.trading.sweeps import books, flatten, sweep_now
+from trading.brokers import base
 from trading.brokers.mt5 import readings
 from trading.brokers.mt5.adapter import Mt5Broker
-from trading.services import accounts
+from trading.brokers.mt5.emulator import constants as mt5
+from trading.services import accounts, facts
 from trading.states import Delivery, SweepState
 
 
@@ -87,3 +92,49 @@ def test_a_search_that_makes_the_gateway_silent_keeps_nothing_open(client, execu
     swept = sweep_now()
 
     assert (books(paper), swept.state) == ((0, 0), SweepState.RUNNING), swept.detail
+
+
+@pytest.fixture
+def hanging(settings: Any) -> Callable[..., Any]:
+    """Something that is asked, and does not answer for as long as anybody waits."""
+    settings.BROKER_DEADLINE_S = 2
+
+    def hang(*_: Any, **__: Any) -> Any:
+        time.sleep(base.time_left(settings.BROKER_DEADLINE_S))
+        raise Unreachable("the deadline has passed")
+
+    return hang
+
+
+def test_terms_that_hang_hold_up_no_close_of_another_instrument(client, paper, monkeypatch, hanging):
+    place(client, MARKET)
+    path = f"/trading/positions/{position_of(client)['id']}/close"
+    paper.quote("XAUUSD", "1900.00", "1900.10")
+    paper.control.manual_trade(paper.login, "XAUUSD", mt5.ORDER_TYPE_BUY, "0.01", sl="1890")
+    real = Mt5Broker.instrument
+
+    def instrument(self: Mt5Broker, *, symbol: str) -> Any:
+        return hanging() if symbol == "XAUUSD" else real(self, symbol=symbol)
+
+    monkeypatch.setattr(Mt5Broker, "instrument", instrument)
+
+    closed = act(client, path).json()
+
+    assert (closed["status"], closed["reason"]) == ("FILLED", "")
+
+
+def test_a_history_that_hangs_holds_up_no_close_beside_what_was_closed_unseen(client, paper, monkeypatch, hanging):
+    """What was paid in meanwhile is asked for there: it tells what was lost, and a close asks nobody for room."""
+    monkeypatch.setattr(facts, "LISTED_WITHIN", timedelta(0))  # what has filled is listed by now
+    place(client, MARKET)
+    held = position_of(client)
+    place(client, MARKET)
+    unseen = next(
+        each["ticket"] for each in paper.truth()["positions"] if str(each["identifier"]) != held["venue_position_id"]
+    )
+    paper.control.manual_close(paper.login, unseen)
+    monkeypatch.setattr(Mt5Broker, "cash_since", hanging)
+
+    closed = act(client, f"/trading/positions/{held['id']}/close").json()
+
+    assert (closed["status"], closed["reason"]) == ("FILLED", "")
