@@ -8,8 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.utils.timezone import now
 
-from nexus.core.errors import Unreachable
+from nexus.core.errors import Unavailable, Unreachable
 from tests.trading.conftest import brief
 from tests.trading.desk import LIMIT, MARKET, act, place, position_of
 from tests.trading.sweeps import books, flatten, sweep_now
@@ -17,6 +18,7 @@ from trading.brokers import base
 from trading.brokers.mt5 import readings
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
+from trading.models import TradableInstrument
 from trading.services import accounts, facts
 from trading.states import Delivery, SweepState
 
@@ -138,3 +140,29 @@ def test_a_history_that_hangs_holds_up_no_close_beside_what_was_closed_unseen(cl
     closed = act(client, f"/trading/positions/{held['id']}/close").json()
 
     assert (closed["status"], closed["reason"]) == ("FILLED", "")
+
+
+@pytest.mark.parametrize("way", ["hand", "sweep"])
+@pytest.mark.parametrize("is_hanging", [False, True])
+def test_terms_of_yesterday_close_where_those_of_now_cannot_be_had(
+    client, execute, paper, monkeypatch, hanging, way, is_hanging
+):
+    """Whoever builds the order reads what it needs, and the broker refuses what does not keep its rules of now."""
+    place(client, MARKET)
+    path = f"/trading/positions/{position_of(client)['id']}/close"
+    TradableInstrument.objects.update(read_at=now() - timedelta(days=1))
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise Unreachable("not now")
+
+    monkeypatch.setattr(Mt5Broker, "instrument", hanging if is_hanging else fail)
+
+    if way == "hand":
+        answer = act(client, path)
+        assert (answer.status_code, answer.json().get("status")) == (201, "FILLED"), answer.json()
+    else:
+        flatten()
+        assert sweep_now().state == SweepState.PROVEN
+    assert books(paper) == (0, 0)
+    with pytest.raises(Unavailable):  # nothing is opened by them
+        execute()

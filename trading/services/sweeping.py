@@ -321,7 +321,7 @@ def _left(
 def _instrument(this: Round, broker: Broker, symbol: str) -> TradableInstrument | str:
     """Read one instrument, or say why it cannot be: it must not keep the positions in others open."""
     try:
-        return instruments.get(account=this.sweep.account, broker=broker, symbol=symbol, at=this.at)
+        return instruments.get(account=this.sweep.account, broker=broker, symbol=symbol, at=this.at, reduces=True)
     except NexusError as exc:
         return exc.detail.rstrip(".")
 
