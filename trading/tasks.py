@@ -1,7 +1,11 @@
 """The clock's door: lost orders are asked for, and accounts are looked at."""
 
+from collections.abc import Callable
+from contextlib import ExitStack
+
 import structlog
 from celery import shared_task
+from django.db import connection
 
 from nexus.core.jobs import enqueue
 from trading.services import (
@@ -27,16 +31,29 @@ SWEEP_EXPIRES_S = 10  # the next sweep hands it out again
 
 @shared_task(name="trading.resolve_orders", soft_time_limit=20)
 def resolve_orders(**_future: object) -> None:
-    """Hand out every order and change that has to be asked about, each as a job of its own."""
-    for order_id in resolution.due():
-        enqueue("trading.resolve_order", expires_s=SWEEP_EXPIRES_S, order_id=order_id)
-    for order_id in cancels.due():
-        enqueue("trading.cancel_again", expires_s=SWEEP_EXPIRES_S, order_id=order_id)
-    for change_id in changes.due():
-        enqueue("trading.resolve_change", expires_s=SWEEP_EXPIRES_S, change_id=change_id)
-    for order_id in protection.due():
-        enqueue("trading.protect_order", expires_s=SWEEP_EXPIRES_S, order_id=order_id)
-    lost.tell(at=now())
+    """Hand out every order and change that has to be asked about, each as a job of its own. An error about one kind
+    keeps no other from its turn, and is raised when all have had theirs.
+    """
+    kinds = (
+        ("trading.resolve_order", "order_id", resolution.due),
+        ("trading.cancel_again", "order_id", cancels.due),
+        ("trading.resolve_change", "change_id", changes.due),
+        ("trading.protect_order", "order_id", protection.due),
+    )
+    with ExitStack() as turns:  # each is taken whatever those before it raise, the newest first
+        turns.callback(lambda: lost.tell(at=now()))
+        for name, key, due in reversed(kinds):
+            turns.callback(_hand_out, name, key, due)
+
+
+def _hand_out(name: str, key: str, due: Callable[[], list[int]]) -> None:
+    try:
+        found = due()
+    except Exception:
+        connection.close_if_unusable_or_obsolete()
+        raise
+    for each in found:
+        enqueue(name, expires_s=SWEEP_EXPIRES_S, **{key: each})
 
 
 @shared_task(name="trading.resolve_change", soft_time_limit=60)

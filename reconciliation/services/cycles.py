@@ -36,6 +36,7 @@ FULL_EVERY = timedelta(hours=24)
 FULL_RETRY = timedelta(hours=1)
 ASKED_MAX = 10  # orders a run; the rest is asked about in the next
 ASK_PAUSE_S = 0.1
+ASK_S_MAX = 15.0  # then the rest waits for the next run too: searches may hang, and a run has a minute
 
 log = structlog.get_logger(__name__)
 
@@ -139,11 +140,20 @@ def _read(account: Account, *, at: datetime) -> tuple[Reading, datetime | None]:
 
 
 def _resolve(account: Account, *, at: datetime) -> None:
-    """Ask the broker about orders that are not closed, a few a run."""
+    """Ask the broker about orders that are not closed, a few a run. One that nobody finds, be it by an error of ours,
+    stays as it is, and the account is compared all the same.
+    """
+    began = time.monotonic()
     for number, order_id in enumerate(resolution.due_of(account.pk)[:ASKED_MAX]):
         if number:
+            if time.monotonic() - began > ASK_S_MAX:
+                return
             time.sleep(ASK_PAUSE_S)
-        resolution.resolve(order_id=order_id, at=at)
+        try:
+            resolution.resolve(order_id=order_id, at=at)
+        except Exception:
+            connection.close_if_unusable_or_obsolete()
+            log.exception("reconciliation.order.not_asked_for", account_id=account.pk, order_id=order_id)
 
 
 def _shown(reading: Reading) -> Shown:

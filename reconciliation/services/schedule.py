@@ -33,7 +33,11 @@ def hand_out(*, at: datetime) -> list[int]:
     due, missed = _take(at=at)
     for account_id in missed:
         _miss(account_id, at=at)
-    _tell_stale(at=at)
+    try:
+        _tell_stale(at=at)
+    except Exception:  # the slots are taken: what is not handed out now counts as missed
+        connection.close_if_unusable_or_obsolete()
+        log.exception("reconciliation.stale.not_told")
     return due
 
 

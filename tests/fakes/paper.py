@@ -36,6 +36,7 @@ class Paper:
     control: Control
     journal: Journal
     desk: Desk
+    worker: Worker
     login: int = LOGIN
     restart: Callable[[], None] = lambda: None  # the gateway, as a new process would go on with its journal
 
@@ -115,13 +116,15 @@ def paper(
     running = _serve(terminal, Control(broker), folder / "journal.db")
     journal, desk = running.journal, running.desk
     desk.reconciled(desk.run, desk.generation)  # as the control plane does before anything is sent
-    found = Paper(f"http://127.0.0.1:{running.server.server_port}", Control(broker), journal, desk, login)
+    found = Paper(
+        f"http://127.0.0.1:{running.server.server_port}", Control(broker), journal, desk, running.worker, login
+    )
 
     def restart() -> None:
         nonlocal running
         running.close()
         running = _serve(terminal, found.control, folder / "journal.db", port=running.server.server_port)
-        found.journal, found.desk = running.journal, running.desk
+        found.journal, found.desk, found.worker = running.journal, running.desk, running.worker
 
     found.restart = restart
     try:

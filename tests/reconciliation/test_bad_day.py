@@ -24,7 +24,7 @@ from trading.brokers import registry
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BookCorrection, BrokerPosition, CashMovement, Fill, TradeLedger, TradingAccount
-from trading.services import closes, facts
+from trading.services import closes, facts, resolution
 from trading.states import FillKind
 
 FOUND = ("entry", "key", "action", "risk_impact")
@@ -201,6 +201,23 @@ def test_an_order_whose_comment_and_answer_were_lost_is_found(execute, paper, ac
     assert (order.status, order.filled_quantity) == ("FILLED", Decimal("0.1"))
     assert found() == []
     replay()
+
+
+def test_an_error_about_one_order_keeps_no_account_from_being_compared(execute, paper, account, reconcile, monkeypatch):
+    """It would be stopped, and its books known to nobody, for as long as that one order is."""
+    paper.control.inject("timeout_before_accept")
+    order = execute()
+    assert order.delivery == "UNKNOWN"
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resolution, "_ask", fail)
+        assert reconcile().status == "CLEAN"
+
+    order.refresh_from_db()
+    assert order.delivery == "UNKNOWN"
 
 
 def test_a_history_that_is_late_is_waited_for_while_the_position_is_new(

@@ -124,6 +124,17 @@ def test_an_error_about_one_account_costs_no_other_its_slot(account, reconcile, 
     assert sorted(Cycle.objects.values_list("failures", flat=True)) == [0, 1, 1]
 
 
+def test_people_who_cannot_be_told_cost_nobody_a_slot(account, monkeypatch):
+    """The slots are taken by then: what is not handed out now counts as missed."""
+
+    def fail(**_: Any) -> None:
+        raise OperationalError("canceling statement due to lock timeout")
+
+    monkeypatch.setattr(schedule, "_tell_stale", fail)
+
+    assert schedule.hand_out(at=now()) == [account.pk]
+
+
 def test_people_are_told_of_an_account_that_nobody_reconciles_until_somebody_does(account, reconcile):
     late = now() + timedelta(seconds=181)
     TradingAccount.objects.update(created_at=now() - timedelta(hours=1))

@@ -4,8 +4,10 @@ import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.db.models import F
 from django.utils.timezone import now
 
@@ -14,7 +16,7 @@ from tests.trading.desk import LIMIT, MARKET, act, place, position_of
 from trading import tasks
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.models import AccountFigures, BrokerPosition, ChangeRequest, TradeLedger, TradingAccount
-from trading.services import changes, lost, orders, resolution, terms
+from trading.services import cancels, changes, lost, orders, protection, resolution, terms
 from trading.states import CancelState
 from trading.types import StopsChange
 
@@ -182,6 +184,24 @@ def test_a_cancel_that_the_broker_took_and_does_not_carry_out_is_told(client, pa
     assert standing() == []
 
 
+@pytest.mark.parametrize("broken", [resolution, cancels, changes, protection])
+def test_an_error_about_one_kind_keeps_no_other_from_being_asked_about(stops, monkeypatch, broken):
+    looked, told = [], []
+    kinds = (resolution, cancels, changes, protection)
+
+    def fail() -> Any:
+        raise OperationalError("canceling statement due to statement timeout")
+
+    for kind in kinds:
+        monkeypatch.setattr(kind, "due", fail if kind is broken else lambda kind=kind: looked.append(kind) or [])
+    monkeypatch.setattr(lost, "tell", lambda **_: told.append(True))
+
+    with pytest.raises(OperationalError):
+        tasks.resolve_orders()
+
+    assert (looked, told) == ([kind for kind in kinds if kind is not broken], [True])
+
+
 @pytest.fixture
 def many(account) -> Iterator[list[ChangeRequest]]:
     """Three lost changes of one account, and after them one of another. Nobody has ever traded what they are of."""
@@ -212,12 +232,20 @@ def test_every_account_has_its_turn_before_the_second_of_any(many, monkeypatch):
     assert changes.due() == [first, others]
 
 
+def test_many_accounts_whose_brokers_do_not_answer_keep_no_other_from_its_turn(many, account, monkeypatch):
+    monkeypatch.setattr(changes, "BATCH", 1)
+    since = now() - timedelta(minutes=1)
+    AccountFigures.objects.create(account=account, failing_since=since, read_at=since)
+
+    assert changes.due() == [many[3].pk, many[0].pk]
+
+
 def test_of_an_account_whose_broker_does_not_answer_one_is_asked_about(many, account):
     """Each would wait for its whole deadline, before the looks at all other accounts."""
     since = now() - timedelta(minutes=1)
     AccountFigures.objects.create(account=account, failing_since=since, read_at=since)
 
-    assert changes.due() == [many[0].pk, many[3].pk]
+    assert sorted(changes.due()) == [many[0].pk, many[3].pk]
 
 
 @pytest.mark.parametrize("what", ["stops", "terms"])

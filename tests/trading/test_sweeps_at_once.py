@@ -17,7 +17,7 @@ from tests.fakes import paper as paper_broker
 from tests.threads import together
 from tests.trading.sweeps import books, flatten, sweep_now
 from trading.models import SweepRun, TradeLedger, TradingAccount
-from trading.services import sweepers, sweeping
+from trading.services import sweepers, sweeping, sweeps
 from trading.states import SweepState
 
 
@@ -84,6 +84,18 @@ def test_another_account_of_the_same_user_that_hangs_holds_up_no_close(execute, 
 
     assert sweep_now().state == SweepState.PROVEN
     assert books(paper) == (0, 0)
+
+
+def test_a_venue_that_hangs_holds_up_no_account_of_another(busy, account, monkeypatch, settings):
+    """Neither has an address of its own: it is the one of the settings."""
+    settings.SWEEP_THREADS_A_GATEWAY = 1
+    TradingAccount.objects.filter(pk=frozen_account("", number=1).pk).update(venue="alpaca")
+    flatten()
+    monkeypatch.setattr(sweepers, "_busy", {})
+
+    taken = sweepers._take(sweeps.due())
+
+    assert sorted(taken) == sorted(SweepRun.objects.values_list("pk", flat=True))
 
 
 def test_a_gateway_that_hangs_holds_up_nobody_else(busy, paper, frozen, settings):

@@ -84,9 +84,11 @@ def answering(*, within_s: float, at_once: int | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def sharing() -> Iterator[None]:
-    """Leave half of the time that is left to those who are asked afterwards: one that hangs hides no other."""
-    with answering(within_s=(_answer_by.get() - time.monotonic()) / 2):
+def sharing(*, most_s: float = math.inf) -> Iterator[None]:
+    """Leave half of the time that is left to those who are asked afterwards: one that hangs hides no other. Takes: how
+    long it may be at most.
+    """
+    with answering(within_s=min(most_s, (_answer_by.get() - time.monotonic()) / 2)):
         yield
 
 

@@ -337,7 +337,8 @@ def _settle(change: ChangeRequest, *, state: ChangeState, wanted: VenuePosition 
 def due() -> list[int]:
     """Return changes whose answer was lost, or whose process is gone; a cancel is found with its order.
 
-    Every account has its turn before the second of any, and one whose broker does not answer has no second.
+    Every account has its turn before the second of any, and one whose broker does not answer has no second. However
+    many of those there are, they take no turn from the others.
     """
     clock = facts.database_clock()
     lost = Q(state=ChangeState.UNKNOWN) | Q(
@@ -345,12 +346,16 @@ def due() -> list[int]:
     )
     rows = ChangeRequest.objects.filter(lost).exclude(kind=ChangeKind.CANCEL).order_by("pk")
     of = Coalesce("order__account_id", "position__account_id")
-    silent, turns, found = set(resolution.silent(clock)), Counter[int](), []
+    silent, turns = set(resolution.silent(clock)), Counter[int]()
+    answering: list[tuple[int, int]] = []
+    waiting: list[int] = []
     for pk, account_id in rows.values_list("pk", of):
         turns[account_id] += 1
-        if turns[account_id] == 1 or account_id not in silent:
-            found.append((turns[account_id], pk))
-    return [pk for _, pk in sorted(found)[:BATCH]]
+        if account_id not in silent:
+            answering.append((turns[account_id], pk))
+        elif turns[account_id] == 1:
+            waiting.append(pk)
+    return [*(pk for _, pk in sorted(answering)[:BATCH]), *waiting[:BATCH]]
 
 
 def resolve(*, change_id: int, at: datetime) -> None:

@@ -12,7 +12,7 @@ from django.db import connection
 from nexus.core import statements
 from nexus.core.errors import Invalid, OutsideError, Unavailable
 from nexus.idempotency.services import records
-from trading.brokers import registry
+from trading.brokers import base, registry
 from trading.brokers.base import Broker
 from trading.models import CashMovement, TradableInstrument, TradingAccount
 from trading.rules import ZERO
@@ -303,7 +303,8 @@ def _read_account(
         return AccountFacts(account, snapshot, stops=stops, unpriced=unpriced), met
     for name in sorted(strangers):
         try:
-            met[name] = instruments.get(account=account, broker=broker, symbol=name, at=at)
+            with base.sharing():
+                met[name] = instruments.get(account=account, broker=broker, symbol=name, at=at)
         except (Invalid, Unavailable):
             continue  # without its terms nothing is opened beside it, and what closes another position goes on
     names = sorted(symbols | _conversions(account, met.values()))
@@ -326,7 +327,8 @@ def _paid_in(account: TradingAccount, broker: Broker, *, clock: datetime) -> Dec
     if account.venue in registry.RESULTS_UNTOLD:
         return ZERO
     try:
-        told = [each for each in broker.cash_since(clock - UNTOLD_WITHIN) if each.kind in PAID]
+        with base.sharing():  # what closes asks nobody what was lost, and reads the account after this
+            told = [each for each in broker.cash_since(clock - UNTOLD_WITHIN) if each.kind in PAID]
     except OutsideError:
         return None
     known = CashMovement.objects.filter(account=account, venue_cash_id__in=[each.venue_cash_id for each in told])

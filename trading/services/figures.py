@@ -153,13 +153,8 @@ def judge(account: TradingAccount, row: AccountFigures, *, at: datetime) -> tupl
     Returns: what its owner has lost today, and the limit that it was held against, if any.
     """
     scope, key = ControlScope.ACCOUNT, str(account.pk)
-    if row.equity is None or row.equity <= 0:
-        shown = "no number" if row.equity is None else f"{money.as_text(row.equity)} {row.currency}"
-        words = f"The equity of {account} is {shown}: it must be above zero."
-        triggers.pull(Trigger.EQUITY_UNUSABLE, scope=scope, key=key, reason=words, at=at)
-    else:
-        triggers.passed((Trigger.EQUITY_UNUSABLE, scope, key), at=at)
-    _judge_margin(account, row, at=at)
+    _judge_equity(account, row.equity, currency=row.currency, at=at)
+    _judge_margin(account, row.margin_level, at=at)
     limit = limits.in_force(user_id=account.user_id, account_id=account.pk, symbol="").get(LimitKind.DAILY_LOSS)
     lost = loss_of(account.user_id, at=at)
     if limit is not None and lost >= limit.value:
@@ -168,6 +163,12 @@ def judge(account: TradingAccount, row: AccountFigures, *, at: datetime) -> tupl
         user = (Trigger.DAILY_LOSS, ControlScope.USER, str(account.user_id))
         triggers.passed((Trigger.DAILY_LOSS, scope, key), *([] if _has_own(limit) else [user]), at=at)
     return lost, limit
+
+
+def judge_shown(account: TradingAccount, snapshot: AccountSnapshot, *, at: datetime) -> None:
+    """Pull the triggers for which what an account shows is enough: nobody knows what was paid in, or lost."""
+    _judge_equity(account, _finite(snapshot.equity), currency=snapshot.currency, at=at)
+    _judge_margin(account, _margin_level(snapshot), at=at)
 
 
 def loss_of(user_id: int, *, at: datetime) -> Decimal:
@@ -207,8 +208,18 @@ def _has_own(limit: Limit | None) -> bool:
     return limit is not None and limit.scope is LimitScope.ACCOUNT
 
 
-def _judge_margin(account: TradingAccount, row: AccountFigures, *, at: datetime) -> None:
-    level, dedupe_key = row.margin_level, _margin_key(account.pk)
+def _judge_equity(account: TradingAccount, equity: Decimal | None, *, currency: str, at: datetime) -> None:
+    scope, key = ControlScope.ACCOUNT, str(account.pk)
+    if equity is None or equity <= 0:
+        shown = "no number" if equity is None else f"{money.as_text(equity)} {currency}"
+        words = f"The equity of {account} is {shown}: it must be above zero."
+        triggers.pull(Trigger.EQUITY_UNUSABLE, scope=scope, key=key, reason=words, at=at)
+    else:
+        triggers.passed((Trigger.EQUITY_UNUSABLE, scope, key), at=at)
+
+
+def _judge_margin(account: TradingAccount, level: Decimal | None, *, at: datetime) -> None:
+    dedupe_key = _margin_key(account.pk)
     is_low = level is not None and level < settings.MARGIN_LEVEL_ALARM
     with transaction.atomic(durable=True):
         if not is_low:

@@ -1,6 +1,7 @@
 """Instruments as venues define them, read once and kept."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -12,6 +13,7 @@ from django.conf import settings
 from nexus.core import money
 from nexus.core.errors import FieldError, Invalid, OutsideError, Refused, Unavailable
 from trading import rules
+from trading.brokers import base
 from trading.brokers.base import Broker
 from trading.models import TradableInstrument, TradingAccount
 from trading.types import Conversion, Quote
@@ -19,6 +21,7 @@ from trading.types import Conversion, Quote
 log = structlog.get_logger(__name__)
 
 KEPT = timedelta(hours=1)
+RENEWED_S_MAX = 2.0  # then a close goes on with what is known
 PRICE_KEPT = timedelta(seconds=5)
 PRICE_STEP = Decimal("1E-10")
 # Whoever renews the instrument just now holds up no order: the price is noted with the next one.
@@ -39,29 +42,45 @@ class NoConversion(Refused):
     """Nothing at the venue turns this currency into USD, so nothing in it can be judged."""
 
 
-def get(*, account: TradingAccount, broker: Broker, symbol: str, at: datetime) -> TradableInstrument:
+def get(
+    *, account: TradingAccount, broker: Broker, symbol: str, at: datetime, reduces: bool = False
+) -> TradableInstrument:
     """Return the instrument, reading it from the venue when we do not know it or know it from too long ago.
 
-    Raises: UnknownSymbol; Unavailable when it has to be read and the broker cannot be asked.
+    Takes: `reduces`, as `fresh`. Raises: UnknownSymbol; Unavailable when it has to be read and the broker cannot be
+    asked.
     """
     known = TradableInstrument.objects.filter(account=account, symbol=symbol).first()
-    return fresh(known, account=account, broker=broker, symbol=symbol, at=at)
+    return fresh(known, account=account, broker=broker, symbol=symbol, at=at, reduces=reduces)
 
 
 def fresh(
-    known: TradableInstrument | None, *, account: TradingAccount, broker: Broker, symbol: str, at: datetime
+    known: TradableInstrument | None,
+    *,
+    account: TradingAccount,
+    broker: Broker,
+    symbol: str,
+    at: datetime,
+    reduces: bool = False,
 ) -> TradableInstrument:
-    """Return the instrument as known, or as `get` does when that will not do."""
+    """Return the instrument as known, or as `get` does when that will not do. Takes: `reduces`, whether it is to take
+    risk away: then what is known from too long ago will do where the broker cannot be asked, which judges by its own.
+    """
     if known is not None and at - known.read_at < KEPT:
         return known
+    old = known if reduces else None
     try:
-        return _read(account=account, broker=broker, symbol=symbol, at=at)
+        with base.sharing(most_s=RENEWED_S_MAX) if old else nullcontext():
+            return _read(account=account, broker=broker, symbol=symbol, at=at)
     except NoConversion as exc:
         raise Invalid(str(exc), errors=[FieldError("/symbol", "no_conversion", str(exc))]) from exc
     except Refused as exc:
         detail = f"{symbol} is not an instrument of this account."
         raise UnknownSymbol(detail, errors=[FieldError("/symbol", "unknown", detail)]) from exc
     except OutsideError as exc:
+        if old is not None:
+            log.warning("trading.instrument.not_renewed", account_id=account.pk, symbol=symbol, error=str(exc))
+            return old
         raise Unavailable(
             "The broker cannot be asked about this symbol now. Nothing was sent.", headers={"Retry-After": "5"}
         ) from exc

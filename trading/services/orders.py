@@ -140,7 +140,9 @@ def _take(
     if context.process or intent.is_reducing:
         owned = facts.only(owned, account)  # another account's broker does not hold up what is to be closed here
     known = owned.instruments.get((account.pk, intent.symbol))
-    instrument = instruments.fresh(known, account=account, broker=broker, symbol=intent.symbol, at=at)
+    instrument = instruments.fresh(
+        known, account=account, broker=broker, symbol=intent.symbol, at=at, reduces=intent.is_reducing
+    )
     owned.instruments[(account.pk, intent.symbol)] = instrument
     shapes.refuse_misshapen(intent, instrument=instrument.as_instrument(), at=at)
     asked = venues.questions(intent, instrument=instrument)

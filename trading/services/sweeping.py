@@ -86,11 +86,12 @@ class Round:
 def run(*, sweep_id: int, at: datetime) -> SweepRun | None:
     """Sweep one account until nothing moves it on for now. None when somebody else is at it.
 
-    Whatever fails is kept in the row, told to people when it lasts, and tried again.
+    Whatever fails is kept in the row, told to people when it lasts, and tried again. A gateway that was silent a moment
+    ago, to whatever was asked there, is asked all the same.
     """
     assert not connection.in_atomic_block
     sweep = SweepRun.objects.select_related("account__user").get(pk=sweep_id)
-    with statements.alone(SWEEP_LOCK, sweep.account_id) as is_mine, correlated():
+    with statements.alone(SWEEP_LOCK, sweep.account_id) as is_mine, correlated(), accounts.patience():
         if not is_mine:
             return None
         for _ in range(ROUNDS_AT_ONCE):
@@ -320,7 +321,7 @@ def _left(
 def _instrument(this: Round, broker: Broker, symbol: str) -> TradableInstrument | str:
     """Read one instrument, or say why it cannot be: it must not keep the positions in others open."""
     try:
-        return instruments.get(account=this.sweep.account, broker=broker, symbol=symbol, at=this.at)
+        return instruments.get(account=this.sweep.account, broker=broker, symbol=symbol, at=this.at, reduces=True)
     except NexusError as exc:
         return exc.detail.rstrip(".")
 

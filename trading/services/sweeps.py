@@ -84,9 +84,12 @@ def _symbol(switch: Switch) -> str:
 
 
 def due() -> list[tuple[int, str]]:
-    """Return the sweeps that wait for a round, those that get on first, each with the gateway that it asks."""
+    """Return the sweeps that wait for a round, those that get on first, each with the gateway that it asks: the one of
+    its venue in the settings, where its account names none.
+    """
     rows = SweepRun.objects.filter(state=SweepState.RUNNING, due_at__lte=CLOCK).order_by("failures", "due_at", "pk")
-    return list(rows.values_list("pk", "account__gateway_url"))
+    asked = rows.values_list("pk", "account__gateway_url", "account__venue")
+    return [(pk, gateway or venue) for pk, gateway, venue in asked]
 
 
 def overdue(before: datetime) -> int:

@@ -124,7 +124,8 @@ def look(*, account_id: int, at: datetime) -> int:
     Of its history only what is new since the last look of this process is read, and once a minute all of a day. Where
     money has moved meanwhile it is looked at again: what is lost is a difference of the equity and of what was paid in,
     and both have to be of one moment. A broker that cannot be asked changes nothing but what is known of it: the next
-    look sees what this one missed. What our own books say of trouble is looked at all the same. A look compares
+    look sees what this one missed. Where the history alone fails, what needs none of it is done: margin, equity, and
+    the sweep of what stands again. What our own books say of trouble is looked at all the same. A look compares
     nothing, so it is no sight: only a complete reconciliation says that the account is known.
     """
     account = TradingAccount.objects.get(pk=account_id)
@@ -135,6 +136,8 @@ def look(*, account_id: int, at: datetime) -> int:
     newest = max(known.order_by("-booked_at").values_list("filled_at", flat=True)[:NEWEST], default=None)
     since = min([newest or account.created_at, *_watch_list(account, at=at)]) - OVERLAP
     new_fills = 0
+    snapshot: AccountSnapshot | None = None
+    unbooked: Exception | None = None
     try:
         broker = accounts.broker_of(account)
         for _ in range(LOOKS):
@@ -143,22 +146,35 @@ def look(*, account_id: int, at: datetime) -> int:
             news = reader.read(broker, symbols=[], since=min(since, at - CASH_WINDOW), clock=clock)
             _outrun(snapshot, news.fills, at=at)
             has_moved = _book_cash(account, _since_we_began(account, news.cash), at=at)
-            new_fills += _book_fills(account, news.fills, at=at)
+            try:
+                new_fills, unbooked = new_fills + _book_fills(account, news.fills, at=at), None
+            except Exception as exc:  # an error of ours: what is lost is known without them, as what was paid in is
+                connection.close_if_unusable_or_obsolete()
+                unbooked = exc
             if selectors.are_booked(account, (each for each in news.fills if each.filled_at >= begins_at(account))):
                 reader.keep(broker, news, clock=clock)
             # An equity from before a deposit, held against a day that has it, would be a loss of its size.
             if not has_moved and starts == stats.equity_at_start(account_ids=[account.pk], trading_date=at.date()):
                 break
-    except OutsideError as exc:
+    except Exception as exc:
+        connection.close_if_unusable_or_obsolete()
+        if snapshot is not None:  # its history cannot be read, or not be booked: the rest of it is shown
+            figures.judge_shown(account, snapshot, at=at)
+            sweeps.renew(account, snapshot, read_at=clock, at=at)
+        if not isinstance(exc, OutsideError):
+            raise
         log.warning("trading.account.not_read", account_id=account_id, error=str(exc))
         figures.note_failure(account, fault=str(exc), clock=clock, at=at)
         return new_fills
+    assert snapshot is not None
     _open_day(account, snapshot, read_at=clock, at=at)
     resolution.note_resting(account, snapshot, clock=clock)
     sweeps.renew(account, snapshot, read_at=clock, at=at)
     row = figures.note(account, snapshot, starts=starts, read_at=clock, at=at)
     lost, limit = figures.judge(account, row, at=at)
     moved.note(account, snapshot, read_at=clock, at=at)
+    if unbooked is not None:
+        raise unbooked
     figures.note_whole(row, at=at)
     # Last of all: nothing that protects waits for a chart, or for the terms by which the next look values what is held.
     readings.keep(row, lost=lost, limit=limit, at=at)

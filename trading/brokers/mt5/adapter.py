@@ -67,14 +67,18 @@ class Mt5Broker:
         """Read the account, its positions and orders and the quotes of `symbols` as one unit, with what is asked.
 
         Nobody of ours calls in between, and the market goes on: orders are read before positions, so that what fills
-        meanwhile is seen as working, as held or as both, and never as neither.
+        meanwhile is seen as working, as held or as both, and never as neither. Quotes for which the unit has no room
+        are read in units of their own.
         """
         session = self._session
         session.learn_clock(symbols)
         names = ("account_info", "terminal_info", "orders_get", "positions_get")
-        asked = readings.questions(margin, profit, ticks={name: 5 + 2 * place for place, name in enumerate(symbols)})
+        beside = {question.symbol for question in (margin, profit) if question is not None}
+        room = readings.UNIT_MAX - len(names) - 2
+        quoted, *more = readings.pieces(sorted(symbols, key=lambda name: name not in beside), room=room)
+        asked = readings.questions(margin, profit, ticks={name: 5 + 2 * place for place, name in enumerate(quoted)})
         began = time.monotonic()
-        batch = session.batch([*map(readings.call, names), *readings.quote_calls(symbols), *asked.values()])
+        batch = session.batch([*map(readings.call, names), *readings.quote_calls(quoted), *asked.values()])
         with readings.reading():
             readings.require_connected(batch.result(1))
             self._require_mode(batch.result(0))
@@ -85,7 +89,7 @@ class Mt5Broker:
                 batch.result(0),
                 positions=positions,
                 orders=session.working(batch.result(2)),
-                quotes=session.quotes(symbols, batch, first=4),
+                quotes=session.quotes(quoted, batch, first=len(names)) | session.priced(more),
                 name=self._profile.account,
                 pause_s=batch.pause_s,
                 remembers=batch.runs,

@@ -12,6 +12,7 @@ from trading.brokers.mt5 import wire
 
 NOT_FOUND = frozenset({1, -1, -4})  # with these the terminal says that a symbol does not exist
 WINDOW_PAD_S = 26 * 3600  # covers every server zone without knowing it
+UNIT_MAX = 64  # calls that the gateway takes as one unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,11 @@ def call(
     return {"function": function, "args": list(args), "kwargs": kwargs, "where": dict(where or {})}
 
 
+def are_history(calls: Sequence[dict[str, Any]]) -> bool:
+    """Tell whether some calls read history, which may take long and hold the terminal."""
+    return any(each["function"].startswith("history_") for each in calls)
+
+
 def select_call(symbol: str) -> dict[str, Any]:
     """Describe the call that puts a symbol into the Market Watch: a terminal that was restarted has forgotten it."""
     return call("symbol_select", symbol, True)  # noqa: FBT003 - the terminal's own argument
@@ -51,6 +57,14 @@ def select_call(symbol: str) -> dict[str, Any]:
 def quote_calls(symbols: Sequence[str]) -> list[dict[str, Any]]:
     """Describe the two calls that quote each symbol."""
     return [each for symbol in symbols for each in (select_call(symbol), call("symbol_info_tick", symbol))]
+
+
+def pieces(symbols: Sequence[str], *, room: int = UNIT_MAX) -> Iterator[Sequence[str]]:
+    """Cut a list of symbols so that the quotes of each piece fit into one unit. Takes: `room` that the first one has."""
+    first = room // 2
+    yield symbols[:first]
+    for begin in range(first, len(symbols), UNIT_MAX // 2):
+        yield symbols[begin : begin + UNIT_MAX // 2]
 
 
 def terms_calls(symbol: str) -> list[dict[str, Any]]:

@@ -5,14 +5,14 @@ import ssl
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 import structlog
 
 from nexus.core.errors import Refused, Unreachable
-from trading.brokers.base import Link, OrderType, Quote, VenueOrder
+from trading.brokers.base import Link, OrderType, Quote, VenueOrder, is_patient
 from trading.brokers.mt5 import client, readings, wire
 from trading.brokers.mt5.client import GatewayClient
 from trading.brokers.mt5.orders import Held
@@ -51,9 +51,11 @@ class Session:
     def batch(self, calls: Sequence[dict[str, Any]], *, urgency: str = "") -> readings.Batch:
         """Make the calls as one unit.
 
-        Takes: `urgency`, SEND or CLOSE when an order waits for them, QUOTE when nothing does.
-        Raises: Unreachable, also when another account answers.
+        Takes: `urgency`, SEND or CLOSE when an order waits for them, QUOTE when nothing does. What is read to take risk
+        away is a CLOSE by itself, unless it is history. Raises: Unreachable, also when another account answers.
         """
+        if not urgency and is_patient() and not readings.are_history(calls):
+            urgency = "CLOSE"
         document = self._client.read("/v1/batch", list(calls), correlation_id=_correlation_id(), urgency=urgency)
         with readings.reading():
             if document["login"] is None:
@@ -124,6 +126,13 @@ class Session:
                 log.warning("mt5.quote.unusable", symbol=symbol, error=str(exc))
         return quotes
 
+    def priced(self, pieces: Iterable[Sequence[str]]) -> dict[str, Quote]:
+        """Read the prices that there are of symbols, each piece of them as one unit. Raises: as `quotes`."""
+        found = {}
+        for piece in pieces:
+            found |= self.quotes(piece, self.batch(readings.quote_calls(piece)), first=0)
+        return found
+
     def held(self, venue_position_id: str, listing: Sequence[wire.Plain]) -> Held:
         """Find a position in a listing by its identifier. Raises: Refused when it is not open."""
         for entry in listing:
@@ -164,8 +173,9 @@ class Session:
         started = time.monotonic()
         if self.clock.is_known() or not symbols or started - self._clock_tried_at < CLOCK_RETRY_S:
             return
+        watched = next(readings.pieces(symbols))  # one that moves is enough
         while True:
-            self.batch(readings.quote_calls(symbols))
+            self.batch(readings.quote_calls(watched))
             if self.clock.is_known():
                 return
             if time.monotonic() - started > CLOCK_WAIT_S:
