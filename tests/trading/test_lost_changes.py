@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -189,11 +190,14 @@ def test_an_error_about_one_kind_keeps_no_other_from_being_asked_about(stops, mo
     looked, told = [], []
     kinds = (resolution, cancels, changes, protection)
 
-    def fail() -> Any:
-        raise OperationalError("canceling statement due to statement timeout")
+    def due(kind: Any) -> list[int]:
+        if kind is broken:
+            raise OperationalError("canceling statement due to statement timeout")
+        looked.append(kind)
+        return []
 
     for kind in kinds:
-        monkeypatch.setattr(kind, "due", fail if kind is broken else lambda kind=kind: looked.append(kind) or [])
+        monkeypatch.setattr(kind, "due", partial(due, kind))
     monkeypatch.setattr(lost, "tell", lambda **_: told.append(True))
 
     with pytest.raises(OperationalError):
