@@ -31,7 +31,7 @@ def waiting(paper: Any, count: int) -> None:
 
 
 def read_beside_histories(paper: Any, account: Any, ask: Callable[[Mt5Broker], Any]) -> list[str]:
-    """Let three listings of history and then `ask` wait for the terminal; return which calls it made, in their order."""
+    """Let four listings of history and then `ask` wait for the terminal; return the calls that were made, in order."""
     broker: Any = accounts.broker_of(account)
     real, gate, made = paper.desk._make, threading.Event(), list[str]()
 

@@ -4,6 +4,7 @@ Source: execution reference §10. Widening a stop is an exposure increase and pa
 refused unless a configured move bounds the loss. No emergency stop holds back a stop-loss that is set or tightened.
 """
 
+import secrets
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -337,8 +338,8 @@ def _settle(change: ChangeRequest, *, state: ChangeState, wanted: VenuePosition 
 def due() -> list[int]:
     """Return changes whose answer was lost, or whose process is gone; a cancel is found with its order.
 
-    Every account has its turn before the second of any, and one whose broker does not answer has no second. However
-    many of those there are, they take no turn from the others.
+    Every account has its turn before the second of any, and one whose broker does not answer has no second: which of
+    its changes has that turn is drawn by lot. However many of those there are, they take no turn from the others.
     """
     clock = facts.database_clock()
     lost = Q(state=ChangeState.UNKNOWN) | Q(
@@ -348,14 +349,15 @@ def due() -> list[int]:
     of = Coalesce("order__account_id", "position__account_id")
     silent, turns = set(resolution.silent(clock)), Counter[int]()
     answering: list[tuple[int, int]] = []
-    waiting: list[int] = []
+    waiting: dict[int, list[int]] = {}
     for pk, account_id in rows.values_list("pk", of):
         turns[account_id] += 1
         if account_id not in silent:
             answering.append((turns[account_id], pk))
-        elif turns[account_id] == 1:
-            waiting.append(pk)
-    return [*(pk for _, pk in sorted(answering)[:BATCH]), *waiting[:BATCH]]
+        else:
+            waiting.setdefault(account_id, []).append(pk)
+    drawn = [secrets.choice(each) for each in waiting.values()]
+    return [*(pk for _, pk in sorted(answering)[:BATCH]), *drawn[:BATCH]]
 
 
 def resolve(*, change_id: int, at: datetime) -> None:

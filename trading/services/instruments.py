@@ -1,5 +1,6 @@
 """Instruments as venues define them, read once and kept."""
 
+import secrets
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -95,7 +96,8 @@ def renew(account: TradingAccount, broker: Broker, *, symbols: Iterable[str], at
     known = TradableInstrument.objects.filter(account=account, symbol__in=wanted)
     read_at = dict(known.values_list("symbol", "read_at"))
     unmet = sorted(wanted - set(read_at))
-    turn = [unmet[int(at.timestamp()) % len(unmet)]] if unmet else []  # one that cannot be read holds up no other
+    # One that cannot be read holds up no other: by lot, as looks come in step with any count.
+    turn = [secrets.choice(unmet)] if unmet else []
     old = [name for name in sorted(read_at, key=read_at.__getitem__) if read_at[name] <= at - KEPT]
     for symbol in (*turn, *old[:1]):
         try:

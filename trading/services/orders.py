@@ -228,26 +228,13 @@ def _draft(question: Question, *, public_id: uuid.UUID, name: str) -> TradeLedge
     intent = question.intent
     order = statements.drafted(
         TradeLedger,
-        public_id=public_id,
-        account_id=question.account.pk,
-        user_id=question.user.pk,
-        client_order_id=name,
-        symbol=intent.symbol,
-        side=intent.side,
-        quantity=intent.quantity,
-        entry_price=intent.entry_price,
-        stop_loss=intent.stop_loss,
-        take_profit=intent.take_profit,
-        order_type=intent.order_type,
-        limit_price=intent.limit_price,
-        stop_price=intent.stop_price,
-        time_in_force=intent.time_in_force or "",
-        expires_at=intent.expires_at,
-        venue_position_id=intent.venue_position_id,
-        other_position_id=intent.other_position_id,
-        created_at=question.at,
-        correlation_id=correlation_id(),
-    )
+        public_id=public_id, account_id=question.account.pk, user_id=question.user.pk, client_order_id=name,
+        symbol=intent.symbol, side=intent.side, quantity=intent.quantity, entry_price=intent.entry_price,
+        stop_loss=intent.stop_loss, take_profit=intent.take_profit, order_type=intent.order_type,
+        limit_price=intent.limit_price, stop_price=intent.stop_price, time_in_force=intent.time_in_force or "",
+        expires_at=intent.expires_at, venue_position_id=intent.venue_position_id,
+        other_position_id=intent.other_position_id, created_at=question.at, correlation_id=correlation_id(),
+    )  # fmt: skip
     order.account = question.account
     return order
 

@@ -148,7 +148,7 @@ def look(*, account_id: int, at: datetime) -> int:
             has_moved = _book_cash(account, _since_we_began(account, news.cash), at=at)
             try:
                 new_fills, unbooked = new_fills + _book_fills(account, news.fills, at=at), None
-            except Exception as exc:  # an error of ours: what is lost is known without them, as what was paid in is
+            except Exception as exc:  # noqa: BLE001 - raised below: what is lost is known without them
                 connection.close_if_unusable_or_obsolete()
                 unbooked = exc
             if selectors.are_booked(account, (each for each in news.fills if each.filled_at >= begins_at(account))):

@@ -60,7 +60,7 @@ def quote_calls(symbols: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def pieces(symbols: Sequence[str], *, room: int = UNIT_MAX) -> Iterator[Sequence[str]]:
-    """Cut a list of symbols so that the quotes of each piece fit into one unit. Takes: `room` that the first one has."""
+    """Cut symbols into pieces whose quotes fit into one unit each. Takes: the `room` that the first of them has."""
     first = room // 2
     yield symbols[:first]
     for begin in range(first, len(symbols), UNIT_MAX // 2):

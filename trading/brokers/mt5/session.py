@@ -128,7 +128,7 @@ class Session:
 
     def priced(self, pieces: Iterable[Sequence[str]]) -> dict[str, Quote]:
         """Read the prices that there are of symbols, each piece of them as one unit. Raises: as `quotes`."""
-        found = {}
+        found: dict[str, Quote] = {}
         for piece in pieces:
             found |= self.quotes(piece, self.batch(readings.quote_calls(piece)), first=0)
         return found
