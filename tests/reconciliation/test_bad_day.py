@@ -25,7 +25,7 @@ from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BookCorrection, BrokerPosition, CashMovement, Fill, TradeLedger, TradingAccount
 from trading.services import closes, facts, resolution
-from trading.states import FillKind
+from trading.states import FillKind, OrderType
 
 FOUND = ("entry", "key", "action", "risk_impact")
 
@@ -220,6 +220,17 @@ def test_an_error_about_one_order_keeps_no_account_from_being_compared(execute, 
     assert order.delivery == "UNKNOWN"
 
 
+def test_searches_that_hang_leave_a_run_time_to_compare(execute, paper, account, reconcile, monkeypatch):
+    for _ in range(3):
+        assert execute(brief(order_type=OrderType.LIMIT, limit_price=Decimal("1.08000"))).delivery == "ACKED"
+    monkeypatch.setattr(cycles, "ASK_S_MAX", 0)
+    asked: list[int] = []
+    monkeypatch.setattr(resolution, "resolve", lambda *, order_id, **_: asked.append(order_id))
+
+    assert reconcile().status == "CLEAN"
+    assert len(asked) == 1
+
+
 def test_a_history_that_is_late_is_waited_for_while_the_position_is_new(
     paper, account, reconcile, replay, a_week_later
 ):
@@ -408,7 +419,7 @@ def test_the_whole_history_is_read_once_a_day_and_left_for_an_hour_when_it_canno
     paper, account, reconcile, monkeypatch
 ):
     TradingAccount.objects.update(created_at=now() - timedelta(days=9))
-    asked = []
+    asked: list[int] = []
     real = snapshots.read
 
     def read(of: Any, *, since: Any) -> Any:
