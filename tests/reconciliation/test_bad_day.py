@@ -221,8 +221,13 @@ def test_an_error_about_one_order_keeps_no_account_from_being_compared(execute, 
 
 
 def test_searches_that_hang_leave_a_run_time_to_compare(execute, paper, account, reconcile, monkeypatch):
-    for _ in range(3):
-        assert execute(brief(order_type=OrderType.LIMIT, limit_price=Decimal("1.08000"))).delivery == "ACKED"
+    for lots in ("0.01", "0.02", "0.03"):
+        waiting = brief(
+            order_type=OrderType.LIMIT, limit_price=Decimal("1.08000"), entry_price=None, quantity=Decimal(lots),
+            stop_loss=Decimal("1.07500"),
+        )  # fmt: skip
+        order = execute(waiting)
+        assert order.delivery == "ACKED", order.reason
     monkeypatch.setattr(cycles, "ASK_S_MAX", 0)
     asked: list[int] = []
     monkeypatch.setattr(resolution, "resolve", lambda *, order_id, **_: asked.append(order_id))
