@@ -25,7 +25,7 @@ from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
 from trading.models import BookCorrection, BrokerPosition, CashMovement, Fill, TradeLedger, TradingAccount
 from trading.services import closes, facts, resolution
-from trading.states import FillKind, OrderType
+from trading.states import FillKind, OrderType, TimeInForce
 
 FOUND = ("entry", "key", "action", "risk_impact")
 
@@ -224,7 +224,7 @@ def test_searches_that_hang_leave_a_run_time_to_compare(execute, paper, account,
     for lots in ("0.01", "0.02", "0.03"):
         waiting = brief(
             order_type=OrderType.LIMIT, limit_price=Decimal("1.08000"), entry_price=None, quantity=Decimal(lots),
-            stop_loss=Decimal("1.07500"),
+            time_in_force=TimeInForce.GTC, stop_loss=Decimal("1.07500"),
         )  # fmt: skip
         order = execute(waiting)
         assert order.delivery == "ACKED", order.reason
