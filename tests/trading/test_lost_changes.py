@@ -13,6 +13,7 @@ from django.db.models import F
 from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
+from risk.models import RiskAdjustment
 from tests.trading.desk import LIMIT, MARKET, act, place, position_of
 from trading import tasks
 from trading.brokers.mt5.adapter import Mt5Broker
@@ -95,6 +96,18 @@ def test_a_list_without_the_position_says_nothing_of_its_stops(stops, paper, mon
     monkeypatch.undo()
     changes.resolve(change_id=stops.pk, at=now())
     assert ChangeRequest.objects.get().state == "REFUSED"
+
+
+def test_of_a_position_that_is_closed_nobody_knows_what_its_stops_were(stops, client):
+    """It may have gone with the old ones: nothing says that what it could lose was another."""
+    assert act(client, f"/trading/positions/{position_of(client)['id']}/close").json()["status"] == "FILLED"
+
+    changes.resolve(change_id=stops.pk, at=now())
+
+    stops.refresh_from_db()
+    assert (stops.state, stops.answer) == ("REFUSED", changes.ENDED)
+    assert not RiskAdjustment.objects.exists()
+    assert standing() == []
 
 
 def test_what_nobody_settled_because_its_process_is_gone_is_lost_too(stops):

@@ -50,6 +50,7 @@ log = structlog.get_logger(__name__)
 
 BATCH = 50
 UNSENT = "Not sent: "  # how an answer begins that no broker has given: nothing has left us
+ENDED = "The position is closed, and nobody knows whether it had the new stops by then."
 PASSING = "Not now: "  # how one begins that says nothing of the change itself: another may be accepted soon
 
 
@@ -378,7 +379,9 @@ def resolve(*, change_id: int, at: datetime) -> None:
     late = [each.before for each in listed_late(position.changes, kind=ChangeKind.STOPS, asked_at=asked_at)]
     if held is not None and stops_of(held) == change.after in late:
         return  # it may be shown as before our last change: a list that is late proves nothing
-    if held is None or stops_of(held) == change.after:
+    if held is None:
+        _settle(change, state=ChangeState.REFUSED, wanted=None, answer=ENDED)
+    elif stops_of(held) == change.after:
         _settle(change, state=ChangeState.DONE, wanted=held, answer="")
     elif _is_old(change):  # whoever has set others since: a request that was on its way would have arrived before
         which = "the old stops" if stops_of(held) == change.before else "stops that are neither the old nor the new"
