@@ -423,9 +423,7 @@ MARKET_TTL_S = env.integer("MARKET_TTL_S", 5, least=1)  # how old an accepted ma
 PENDING_TTL_S = env.integer("PENDING_TTL_S", 30, least=1)
 CHANGE_PROOF_S = env.integer("CHANGE_PROOF_S", 180, least=60)  # how long a lost change may still arrive
 BROKER_DEADLINE_S = env.integer("BROKER_DEADLINE_S", 5, least=1)  # of a call, and of all that a door reads
-BROKER_WAITS_MAX = env.integer(
-    "BROKER_WAITS_MAX", 8, least=1
-)  # requests of one web process, two fewer than its threads
+BROKER_WAITS_MAX = env.integer("BROKER_WAITS_MAX", 8, least=1)  # of one web process: two fewer than its threads
 BROKER_TAG = env.integer("BROKER_TAG", 1, least=1, most=2047)  # unique an installation: in each order's id
 MT5_GATEWAY_URL = env.text("MT5_GATEWAY_URL", "")
 GATEWAY_TOKEN = env.secret("GATEWAY_TOKEN") if MT5_GATEWAY_URL else ""

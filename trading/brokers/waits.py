@@ -14,9 +14,7 @@ from contextlib import contextmanager
 from nexus.core.errors import Unreachable
 from trading.brokers import base
 
-SLOW_S = (
-    2.0  # whoever has waited for so long may wait for a broker that hangs: in a wild market, an answer takes a second
-)
+SLOW_S = 2.0  # who has waited for so long may wait for one that hangs: in a wild market, an answer takes a second
 POLL_S = 0.05
 
 _began: dict[int, float] = {}  # when each wait began, by this process's steady clock
