@@ -9,7 +9,9 @@ from django.db.models import F
 from django.utils.timezone import now
 
 from nexus.audit.types import Actor
+from nexus.core.errors import Unreachable
 from tests.trading.desk import LIMIT, act, place
+from trading.brokers.mt5.adapter import Mt5Broker
 from trading.models import AccountFigures, ChangeRequest, TradeLedger
 from trading.services import cancels, facts
 from trading.states import CancelState, ChangeState, OrderStatus
@@ -167,4 +169,62 @@ def test_a_lost_cancel_waits_for_a_broker_that_does_not_answer(client, paper, pa
     long_ago = facts.database_clock() - timedelta(minutes=5)
     AccountFigures.objects.create(account=order.account, failing_since=long_ago, read_at=long_ago)
 
+    assert cancels.due() == []
+
+
+def unreachable(*_: Any, **__: Any) -> None:
+    raise Unreachable("the gateway is starting")
+
+
+def test_a_cancel_that_never_left_us_is_sent_anew_as_soon_as_the_broker_answers(client, paper, path, monkeypatch):
+    with monkeypatch.context() as gone:
+        gone.setattr(Mt5Broker, "cancel", unreachable)
+        answer = act(client, path).json()
+    order = TradeLedger.objects.get()
+    assert (answer["status"], answer["cancel"], cancels.due()) == ("PENDING", "REQUESTED", [])
+    after(monkeypatch, 2)
+    long_ago = facts.database_clock() - timedelta(minutes=5)
+    silent = AccountFigures.objects.create(account=order.account, failing_since=long_ago, read_at=long_ago)
+    assert cancels.due() == []
+    silent.delete()
+
+    assert cancels.due() == [order.pk]
+    cancels.again(order_id=order.pk, at=now())
+
+    order.refresh_from_db()
+    assert (order.status, order.cancel) == (OrderStatus.CANCELED, CancelState.DONE)
+    assert (states(), cancels.due()) == ([ChangeState.REFUSED, ChangeState.DONE], [])
+
+
+def test_whoever_asks_again_for_what_never_left_us_does_not_wait(client, paper, path, monkeypatch):
+    with monkeypatch.context() as gone:
+        gone.setattr(Mt5Broker, "cancel", unreachable)
+        act(client, path)
+
+    assert act(client, path).json()["status"] == "CANCELED"
+
+
+def test_one_that_never_leaves_us_is_refused_in_the_end(client, paper, path, monkeypatch):
+    monkeypatch.setattr(Mt5Broker, "cancel", unreachable)
+    act(client, path)
+    order = TradeLedger.objects.get()
+    for pause_s in cancels.PAUSES_S:
+        assert TradeLedger.objects.get().cancel == CancelState.REQUESTED
+        after(monkeypatch, pause_s)
+        cancels.again(order_id=order.pk, at=now())
+
+    assert TradeLedger.objects.get().cancel == CancelState.REFUSED
+    assert cancels.due() == []
+
+
+def test_a_refusal_whose_pause_is_over_is_not_handed_out_beside_a_newer_cancel(client, paper, path, monkeypatch):
+    paper.control.inject("too_many")
+    act(client, path)
+    after(monkeypatch, 2)
+    assert cancels.due() == [TradeLedger.objects.get().pk]
+    with monkeypatch.context() as taken:  # and not carried out
+        taken.setattr(Mt5Broker, "cancel", lambda *_, **__: None)
+        cancels.again(order_id=TradeLedger.objects.get().pk, at=now())
+
+    assert states() == [ChangeState.REFUSED, ChangeState.DONE]
     assert cancels.due() == []

@@ -2,8 +2,9 @@
 
 Source: execution reference §2, cancel axis. "Too late" and "not found" prove neither that the order lives nor that
 it is dead: the order is asked for. MetaTrader reference §8: what the broker refuses for the moment alone (too many
-requests, frozen) is asked for anew after 1, 5 and 30 seconds, each time by a request of its own. So is what was lost,
-by an answer that did not come or a process that died, while the order works: a second cancel can cancel nothing else.
+requests, frozen), or what has not left us, is asked for anew after 1, 5 and 30 seconds, each time by a request of its
+own. So is what was lost, by an answer that did not come or a process that died, while the order works: a second cancel
+can cancel nothing else. Nothing is asked for anew of a broker that does not answer.
 """
 
 from datetime import datetime, timedelta
@@ -11,15 +12,16 @@ from datetime import datetime, timedelta
 import structlog
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models import Count, Exists, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 
 from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
-from nexus.core.errors import Conflict, OutcomeUnknown, OutsideError, Refused, Unreachable
+from nexus.core.errors import Conflict, OutcomeUnknown, Refused, Unreachable
 from nexus.idempotency.services import records
 from trading.models import ChangeRequest, TradeLedger
 from trading.services import accounts, facts, identifiers, resolution, triggers
+from trading.services.changes import UNSENT
 from trading.states import CANCELED, CancelState, ChangeKind, ChangeState, Delivery
 
 log = structlog.get_logger(__name__)
@@ -35,6 +37,7 @@ TRIES = (
     ChangeRequest.objects.filter(order=OuterRef("order"), kind=ChangeKind.CANCEL, answer=ANEW)
     .values("order").annotate(count=Count("pk")).values("count")
 )  # fmt: skip
+NEWER = ChangeRequest.objects.filter(order=OuterRef("order"), kind=ChangeKind.CANCEL, pk__gt=OuterRef("pk"))
 BATCH = 50
 
 
@@ -53,15 +56,17 @@ def request(*, order_id: int, actor: Actor, reason: str, at: datetime) -> TradeL
     return resolution.resolve(order_id=order_id, at=at)
 
 
-def ask(*, order_id: int, actor: Actor, reason: str, at: datetime) -> None:
+def ask(*, order_id: int, actor: Actor, reason: str, at: datetime) -> ChangeRequest | None:
     """Ask the broker to cancel what is left of an order, and leave it to others to find out what became of it.
 
-    Raises: NotCancelable.
+    Returns the request as answered; None where none was needed. Raises: NotCancelable.
     """
     assert not connection.in_atomic_block
     change = _claim(order_id=order_id, actor=actor, reason=reason, at=at)
     if change is not None:
         _send(change)
+        change.refresh_from_db()
+    return change
 
 
 @transaction.atomic(durable=True)
@@ -119,14 +124,13 @@ def _mark(order: TradeLedger, *, requested_by: str, reason: str, at: datetime) -
 
 
 def due() -> list[int]:
-    """Return orders whose cancel was refused for the moment or lost, and whose pause is over. What was lost waits for a
-    broker that answers.
-    """
+    """Return orders whose last cancel was refused for the moment, was not sent or was lost, and whose pause is over."""
     clock = facts.database_clock()
     cancels = ChangeRequest.objects.filter(kind=ChangeKind.CANCEL, order__in=TradeLedger.objects.open().filter(WANTED))
+    cancels = cancels.exclude(order__account__in=resolution.silent(clock)).exclude(Exists(NEWER))
     refused = cancels.filter(state=ChangeState.REFUSED, retry_at__lte=clock, order__cancel=CancelState.REQUESTED)
     lost = cancels.filter(state__in=LOST, sent_at__lt=clock - _lease())
-    lost = lost.exclude(order__account__in=resolution.silent(clock)).annotate(tries=Coalesce(Subquery(TRIES), 0))
+    lost = lost.annotate(tries=Coalesce(Subquery(TRIES), 0))
     over = [each.pk for each in lost.filter(tries__lt=LOST_TRIES) if _is_over(each, tries=each.tries, clock=clock)]
     rows = cancels.filter(Q(pk__in=refused.values("pk")) | Q(pk__in=over)).order_by("order_id")
     return list(rows.values_list("order_id", flat=True).distinct()[:BATCH])
@@ -141,8 +145,8 @@ def _lease() -> timedelta:
 
 
 def again(*, order_id: int, at: datetime) -> None:
-    """Send a cancel anew that was refused for the moment or lost, when it is due and the order still works. Safe to
-    repeat.
+    """Send a cancel anew that was refused for the moment, never left us or was lost, when it is due and the order still
+    works. Safe to repeat.
     """
     assert not connection.in_atomic_block
     if ChangeRequest.objects.filter(order_id=order_id, kind=ChangeKind.CANCEL, state__in=LOST).exists():
@@ -183,7 +187,8 @@ def _is_on_its_way(order: TradeLedger) -> bool:
     The broker knows the order by its own number, so a second cancel finds it or does not.
     """
     sent_since = facts.database_clock() - _lease()
-    return order.changes.filter(kind=ChangeKind.CANCEL, sent_at__gt=sent_since).exists()
+    asked = order.changes.filter(kind=ChangeKind.CANCEL, sent_at__gt=sent_since)
+    return asked.exclude(state=ChangeState.REFUSED, answer__startswith=UNSENT).exists()
 
 
 def _send(change: ChangeRequest) -> None:
@@ -193,24 +198,26 @@ def _send(change: ChangeRequest) -> None:
         broker = accounts.broker_of(order.account)
         broker.cancel(cancel_id=change.change_id, venue_order_id=order.venue_order_id)
     except OutcomeUnknown as exc:
-        _settle(change, state=ChangeState.UNKNOWN, cancel=CancelState.UNKNOWN, answer=exc)
+        _settle(change, state=ChangeState.UNKNOWN, cancel=CancelState.UNKNOWN, answer=str(exc))
     except (Refused, Unreachable) as exc:
         pause_s = _pause_s(change, exc)
         cancel = CancelState.REFUSED if pause_s is None else CancelState.REQUESTED
-        _settle(change, state=ChangeState.REFUSED, cancel=cancel, answer=exc, pause_s=pause_s)
+        said = f"{UNSENT if isinstance(exc, Unreachable) else ''}{exc}"
+        _settle(change, state=ChangeState.REFUSED, cancel=cancel, answer=said, pause_s=pause_s)
         triggers.account_refused(order.account, said=exc, at=change.sent_at)
     else:
-        _settle(change, state=ChangeState.DONE, cancel=CancelState.REQUESTED, answer=None)
+        _settle(change, state=ChangeState.DONE, cancel=CancelState.REQUESTED, answer="")
 
 
-def _pause_s(change: ChangeRequest, answer: OutsideError) -> float | None:
+def _pause_s(change: ChangeRequest, answer: Refused | Unreachable) -> float | None:
     """Return how long to wait before the cancel is sent anew; None when it is refused for good, or often enough."""
-    if not isinstance(answer, Refused) or answer.retry_s is None:
+    asked_s = 0 if isinstance(answer, Unreachable) else answer.retry_s  # for what has not left us nobody asks for time
+    if asked_s is None:
         return None
     earlier = ChangeRequest.objects.filter(
         order=change.order, kind=ChangeKind.CANCEL, retry_at__isnull=False, sent_at__gt=change.sent_at - ONE_WISH
     ).count()
-    return max(PAUSES_S[earlier], answer.retry_s) if earlier < len(PAUSES_S) else None
+    return max(PAUSES_S[earlier], asked_s) if earlier < len(PAUSES_S) else None
 
 
 @transaction.atomic(durable=True)
@@ -219,7 +226,7 @@ def _settle(
     *,
     state: ChangeState,
     cancel: CancelState,
-    answer: OutsideError | None,
+    answer: str,
     pause_s: float | None = None,
 ) -> None:
     """Keep what the broker answered. It says nothing of the order yet."""
@@ -228,7 +235,7 @@ def _settle(
     order = TradeLedger.objects.locked().get(pk=change.order.pk)
     retry_at = None if pause_s is None else at + timedelta(seconds=pause_s)
     mine = ChangeRequest.objects.filter(pk=change.pk, state=ChangeState.SENDING)
-    if not mine.update(state=state, answer=str(answer or "")[:300], settled_at=at, retry_at=retry_at):
+    if not mine.update(state=state, answer=answer[:300], settled_at=at, retry_at=retry_at):
         return  # it was given up and asked for anew: what comes now is not the answer that the order waits for
     if order.cancel == CancelState.REQUESTED:
         order.wish(cancel)
@@ -239,7 +246,7 @@ def _settle(
         detail={
             "change_id": change.change_id,
             "state": state,
-            "answer": str(answer or ""),
+            "answer": answer,
             "again_at": retry_at.isoformat() if retry_at else "",
         },
         occurred_at=at,

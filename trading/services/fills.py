@@ -168,9 +168,9 @@ def follow(order: TradeLedger, *, report: OrderReport, at: datetime) -> TradeLed
     order._prefetched_objects_cache = {"fills": fills}  # type: ignore[attr-defined]  # whoever shows it reads no more
     standing = selectors.standing(order, fills)
     filled = sum((fill.quantity for fill in standing), start=rules.ZERO)
-    to = rules.next_state(
-        order.state, reported=report.state, filled=filled, quantity=order.quantity, is_new_fill=bool(booked)
-    )
+    is_all = report.state is VenueState.FILLED and bool(order.other_position_id and filled)
+    ends = VenueState.CANCELED if is_all else report.state  # it is one deal of each position: what is left of it stays
+    to = rules.next_state(order.state, reported=ends, filled=filled, quantity=order.quantity, is_new_fill=bool(booked))
     if to is None:
         if held:
             settling.hold(held)

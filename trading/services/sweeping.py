@@ -42,7 +42,7 @@ from trading.services import (
     watch,
 )  # fmt: skip
 from trading.services.cancels import NotCancelable
-from trading.states import CancelState, Delivery, Side, SweepState
+from trading.states import CancelState, ChangeState, Delivery, Side, SweepState
 from trading.types import AccountSnapshot, OrderIntent, VenueOrder, VenuePosition
 
 log = structlog.get_logger(__name__)
@@ -245,12 +245,11 @@ def _cancel(this: Round, broker: Broker, working: VenueOrder) -> None:
     ours = _open(this.sweep).filter(venue_order_id=working.venue_order_id).first()
     if ours is not None and ours.cancel in (CancelState.NONE, CancelState.REFUSED):
         with _skipping(NotCancelable):
-            cancels.ask(order_id=ours.pk, actor=sweeps.SWEEPER, reason=this.sweep.reason, at=this.at)
-            ours.refresh_from_db()
-            if ours.cancel == CancelState.REQUESTED:
+            asked = cancels.ask(order_id=ours.pk, actor=sweeps.SWEEPER, reason=this.sweep.reason, at=this.at)
+            if asked is None or asked.state == ChangeState.DONE:
                 this.done.append(f"asked to cancel {ours}")
             else:
-                this.faults.append(f"{ours} still works; its cancel is {ours.cancel}.")
+                this.faults.append(f"{ours} still works; its cancel is {asked.state}. {asked.answer}".rstrip())
         return
     cancel_id = f"sweep-{this.sweep.pk}-{this.sweep.rounds}-{working.venue_order_id}"[:64]
     _note(this, "sweep.cancel_sent", {"cancel_id": cancel_id, "order": _word(working)})
