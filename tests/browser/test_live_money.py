@@ -1,10 +1,11 @@
 """Real money, from the first login to the last refusal: HTTPS, an account that says it is real, and its trader."""
 
 import re
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from tests.browser import live_stage
 from tests.browser.conftest import opening
@@ -23,6 +24,13 @@ WORDS = {
         "at_market": "Clôturer au marché", "disarm": "Désarmer", "disarmed": "Le compte est désarmé",
     },
 }  # fmt: skip
+KEEP_SOURCES = """window.heardFrom = [];
+window.EventSource = class extends EventSource {
+  constructor(...given) { super(...given); heardFrom.push(this); }
+};"""
+# Another process may notice first that the sessions have ended: the page that is being left hears so.
+TELL_OVER = """addEventListener("beforeunload", () =>
+  setTimeout(() => heardFrom.at(-1).dispatchEvent(new MessageEvent("over")), 300))"""
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +154,7 @@ def first_day(mine: Tab, live: Stage, mark: str) -> list[str]:
     Returns the recovery codes.
     """
     page, who = mine.page, live.people["trader"]
+    page.add_init_script(KEEP_SOURCES)
     mine.go("/login")
     page.fill("input[name=email]", who["email"])
     page.fill("input[name=password]", who["password"])
@@ -162,12 +171,21 @@ def first_day(mine: Tab, live: Stage, mark: str) -> list[str]:
     expect(page.locator(".qr svg")).to_be_visible()
     live.seeds["trader"] = page.inner_text(".secret").replace(" ", "")
     page.fill("input[name=code]", live.code("trader"))
+    page.route("**/second-factor/confirm", late)
+    page.evaluate(TELL_OVER)  # the codes are shown once: nothing takes their page away
     page.click("form[action='/security/second-factor/confirm'] button")
     expect(page.locator(".codes li")).to_have_count(10)
     recovery = page.locator(".codes li").all_inner_texts()
     mine.follow("form[action='/logout'] button")
     mine.log_in()
     return recovery
+
+
+def late(route: Route) -> None:
+    """Pass an answer on a while after it was made."""
+    answer = route.fetch()
+    time.sleep(2)
+    route.fulfill(response=answer)
 
 
 def ticket(mine: Tab, language: str) -> None:

@@ -109,6 +109,7 @@
 
   // A request that is given up because a newer one replaces it, or because the page is left, is no error.
   let isLeaving = false;
+  let isSpared = false;
   addEventListener("beforeunload", () => (isLeaving = true));
   addEventListener("pageshow", () => (isLeaving = false));
   const quietly = (handler) => {
@@ -162,6 +163,11 @@
     });
     source.addEventListener("over", () => {
       source.close(); // or it would come back, and be told the same again
+      if (isLeaving && !isSpared) {
+        isSpared = true; // a page may be on its way that is shown once, as recovery codes are: it is not taken away
+        setTimeout(open, OVER_MS);
+        return;
+      }
       const last = Number(sessionStorage.getItem("over"));
       sessionStorage.setItem("over", Date.now());
       if (Date.now() - last < OVER_MS) {

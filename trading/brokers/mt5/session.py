@@ -76,7 +76,7 @@ class Session:
     def compared(self, what: str, batch: readings.Batch) -> None:
         """Note that the books were read, and tell a gateway that started a worker once all of them were.
 
-        Reconciliation reads the account and the fills; until it has, such a gateway sends nothing.
+        Reconciliation reads the account and the fills; until it has, such a gateway sends closes and cancels alone.
         """
         if batch.unreconciled is None:
             return

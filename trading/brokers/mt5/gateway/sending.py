@@ -45,8 +45,8 @@ class Sender:
         record = self._journal.find(intent_id)
         if record is None or record.state is not State.RECEIVED or record.request is None:
             return as_dict(record, self._journal, now=self._desk.now())
-        if self._desk.must_reconcile:
-            raise TerminalDown("a worker was started: the books must be compared before anything is sent")
+        if self._desk.must_reconcile and ends(record.request) is None:
+            raise TerminalDown("a worker was started: the books must be compared before anything new is sent")
         refusal = self._why_not(record.request)
         if refusal:
             logs.write("gateway.intent.refused", correlation_id=correlation_id, intent_id=intent_id, **refusal)

@@ -143,7 +143,7 @@ class Gateway:
             "worker_generation": ("Which worker in a row serves the terminal.", desk.generation),
             "waiting": ("Units that wait for the terminal.", worker.waiting()),
             "stalled": ("Whether nothing is sent because a call does not end.", bool(watch and watch.is_stalled())),
-            "reconcile_first": ("Whether nothing is sent before the books were read.", desk.must_reconcile),
+            "reconcile_first": ("Whether nothing new is sent before the books were read.", desk.must_reconcile),
             "pause_seconds": ("How long nothing is sent since the broker asked for less.", desk.throttle.left_s()),
             "intents_calling": ("Trade requests whose outcome nobody knows.", self._journal.calling()),
             "tick_age_seconds": (
