@@ -13,9 +13,10 @@ from risk.models import TradingControl
 from risk.states import ControlScope, StopLevel
 from tests import stops
 from tests.trading.conftest import brief
+from tests.trading.rounds import rounds
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.brokers.mt5.emulator import constants as mt5
-from trading.models import BrokerPosition, ChangeRequest, TradeLedger
+from trading.models import AccountFigures, BrokerPosition, ChangeRequest, TradeLedger
 from trading.services import protection, triggers
 from trading.states import ChangeState, OrderStatus, Side
 
@@ -260,3 +261,13 @@ def test_a_change_that_is_not_valid_as_such_is_told_to_people(account):
     alert = Alert.objects.get()
     assert (alert.kind, alert.severity, alert.closed_at) == ("REQUEST_NOT_VALID", "WARNING", None)
     assert "Invalid stops (10016)" in alert.text
+
+
+def test_a_broker_that_does_not_answer_is_asked_in_one_of_three_rounds(execute, paper, account, monkeypatch):
+    """What is asked there keeps a worker for its whole deadline."""
+    order = bare(execute, paper)
+    assert rounds(monkeypatch, protection.due) == [[order.pk]] * 3
+    since = now() - timedelta(minutes=1)
+    AccountFigures.objects.update_or_create(account=account, defaults={"failing_since": since, "read_at": since})
+
+    assert sorted(rounds(monkeypatch, protection.due)) == [[], [], [order.pk]]

@@ -339,8 +339,8 @@ def _settle(change: ChangeRequest, *, state: ChangeState, wanted: VenuePosition 
 def due() -> list[int]:
     """Return changes whose answer was lost, or whose process is gone; a cancel is found with its order.
 
-    Every account has its turn before the second of any, and one whose broker does not answer has no second: which of
-    its changes has that turn is drawn by lot. However many of those there are, they take no turn from the others.
+    Every account has its turn before the second of any. One whose broker does not answer has no second, and none in
+    most rounds, and which of its changes has it is drawn by lot: they take no turn from the others.
     """
     clock = facts.database_clock()
     lost = Q(state=ChangeState.UNKNOWN) | Q(
@@ -357,7 +357,7 @@ def due() -> list[int]:
             answering.append((turns[account_id], pk))
         else:
             waiting.setdefault(account_id, []).append(pk)
-    drawn = [secrets.choice(each) for each in waiting.values()]
+    drawn = [secrets.choice(each) for of, each in waiting.items() if resolution.has_turn(of, clock=clock)]
     return [*(pk for _, pk in sorted(answering)[:BATCH]), *drawn[:BATCH]]
 
 

@@ -19,7 +19,7 @@ from risk.states import ControlScope, Trigger
 from risk.types import Context
 from trading.models import BrokerPosition, ChangeRequest, TradeLedger
 from trading.rules import ZERO
-from trading.services import accounts, changes, closes, triggers
+from trading.services import accounts, changes, closes, facts, resolution, triggers
 from trading.states import ChangeKind, ChangeState, OrderStatus
 from trading.types import VenuePosition
 
@@ -33,9 +33,15 @@ BY_PROTECTION = Context(process=PROTECTION.id)
 
 
 def due() -> list[int]:
-    """Return the orders whose positions are said to stand without their stops."""
-    about = alerts.open_about(kind=KIND)
-    return list(TradeLedger.objects.filter(public_id__in=about).order_by("pk").values_list("pk", flat=True))
+    """Return the orders whose positions are said to stand without their stops; where no broker answers, in its turn."""
+    clock = facts.database_clock()
+    silent = set(resolution.silent(clock))
+    orders = TradeLedger.objects.filter(public_id__in=alerts.open_about(kind=KIND)).order_by("pk")
+    return [
+        pk
+        for pk, account_id in orders.values_list("pk", "account_id")
+        if account_id not in silent or resolution.has_turn(account_id, clock=clock)
+    ]
 
 
 def protect(*, order_id: int, at: datetime) -> None:

@@ -34,6 +34,7 @@ ALERT_AFTER = timedelta(seconds=60)
 SILENT_FOR = timedelta(seconds=10)  # two looks that failed: the account's broker does not answer
 STILL_WORKS = "ORDER_STILL_WORKS"
 ENDED_BEFORE = timedelta(seconds=60)  # what has ended since may be listed a moment longer
+ROUND_S, TURNS = 5, 3  # of questions: a broker that does not answer is asked in one of so many; looks find it answering
 LISTED_FOR = timedelta(seconds=6)  # a listing speaks for a resting order until the next look at its account
 
 
@@ -41,7 +42,7 @@ def due() -> list[int]:
     """Return orders to ask about: lost, or acknowledged and not closed, or marked by a process that is gone.
 
     What a listing has just shown to rest as we have it (`note_resting`) need not be asked about one by one. Of an
-    account whose broker does not answer it is one order: each would wait for as long, before the looks at all others.
+    account whose broker does not answer it is one order, in its turn: each would wait for as long, before all others.
     """
     clock = facts.database_clock()
     abandoned = clock - timedelta(seconds=settings.SENDING_LEASE_S)
@@ -49,11 +50,20 @@ def due() -> list[int]:
     wanted = Q(delivery__in=[Delivery.UNKNOWN, Delivery.ACKED]) | Q(delivery=Delivery.SENDING, sent_at__lt=abandoned)
     wanted &= ~is_listed
     at_silent = Q(account__in=silent(clock))
-    longest_unasked = (F("asked_at").asc(nulls_first=True), "pk")
     orders = TradeLedger.objects.filter(wanted)
+    longest_unasked = (F("asked_at").asc(nulls_first=True), "pk")
+    answering = orders.exclude(at_silent).order_by(*longest_unasked).values_list("pk", flat=True)
     ones = orders.filter(at_silent).order_by("account", *longest_unasked).distinct("account")
-    found = (orders.exclude(at_silent), orders.filter(pk__in=ones.values("pk")))
-    return [pk for each in found for pk in each.order_by(*longest_unasked).values_list("pk", flat=True)[:BATCH]]
+    in_turn = [pk for pk, account_id in ones.values_list("pk", "account_id") if has_turn(account_id, clock=clock)]
+    hanging = TradeLedger.objects.filter(pk__in=in_turn).order_by(*longest_unasked).values_list("pk", flat=True)
+    return [*answering[:BATCH], *hanging[:BATCH]]
+
+
+def has_turn(account_id: int, *, clock: datetime) -> bool:
+    """Tell whether an account whose broker does not answer is asked in this round. Whatever is asked there keeps a
+    worker for its whole deadline; a few such accounts would leave no worker to those that answer.
+    """
+    return int(clock.timestamp() / ROUND_S) % TURNS == account_id % TURNS
 
 
 def silent(clock: datetime) -> QuerySet[AccountFigures, int]:
