@@ -78,7 +78,7 @@ class Desk:
     def stand(self, **asked: Any) -> None:
         """Let something stand that can be changed, and note what it counts."""
         self.paper.quote("EURUSD", *QUOTE)
-        self.flights.clear()
+        self.flights = []
         self.make(**asked)
         self.since, self.adjusted = invariants.newest_event(), RiskAdjustment.objects.count()
         self.base = (D(0), D(0))
@@ -103,7 +103,8 @@ class Desk:
         if self.latest().state not in IN_FLIGHT:
             return
         listed = [each["delivery"] in IN_FLIGHT for each in coverage.in_flight(ControlScope.ACCOUNT, self.account.pk)]
-        self.flights.append((*self.counted(), listed, self.again()))
+        seen = (*self.counted(), listed, self.again())
+        self.flights += [seen] if seen not in self.flights else []
 
     def search(self) -> None:
         """Look for it when it would have arrived for long; people are told of it meanwhile, as long as nobody knows."""
@@ -156,12 +157,11 @@ class Desk:
         watch.look(account_id=self.account.pk, at=now())
         events = [json.loads(each.canonical) for each in Event.objects.filter(pk__gt=self.since).order_by("pk")]
         answers = [each["detail"] for each in events if each["action"] == f"{self.action}_answered"]
-        meanwhile = set(map(str, self.flights))
         found = {
             "state": change.state,
             "answer": change.answer,
             "settled": change.settled_at is not None,
-            "while it was on its way": self.flights[0] if len(meanwhile) == 1 else meanwhile,
+            "while it was on its way": self.flights,
             "stands": self.stands(),
             "at the broker": self.shown(),
             "counted": self.counted(),
@@ -217,7 +217,9 @@ class StopsDesk(Desk):
         return self.row.stop_loss, self.row.take_profit
 
     def shown(self) -> Any:
-        held = [each for each in self.paper.truth()["positions"] if str(each["identifier"]) == self.row.venue_position_id]
+        held = [
+            each for each in self.paper.truth()["positions"] if str(each["identifier"]) == self.row.venue_position_id
+        ]
         return [(D(each["sl"]) / 100_000 or None, D(each["tp"]) / 100_000 or None) for each in held]
 
 

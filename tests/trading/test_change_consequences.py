@@ -24,14 +24,15 @@ from tests.trading.change_ways import (
     by_the_second_search,
 )
 
+Outcome = tuple[dict[str, Any], dict[str, Any]]  # what stands, and what is asked for
 STOOD: dict[str, Any] = {"stop_loss": D("1.0800"), "take_profit": D("1.0900")}
 BARE: dict[str, Any] = {"stop_loss": None, "take_profit": None}
-STOPS = {
-    "tighter": (STOOD, {"stop_loss": D("1.0830")}),
-    "wider": (STOOD, {"stop_loss": D("1.0750")}),
+STOPS: dict[str, Outcome] = {
+    "tighter": (STOOD, {"stop_loss": D("1.0840")}),
+    "wider": (STOOD, {"stop_loss": D("1.0760")}),
     "the first": (BARE, {"stop_loss": D("1.0800")}),
     "a target": (STOOD, {"take_profit": D("1.0950")}),
-    "both": (STOOD, {"stop_loss": D("1.0750"), "take_profit": D("1.0950")}),
+    "both": (STOOD, {"stop_loss": D("1.0760"), "take_profit": D("1.0950")}),
     "no target": (STOOD, {"take_profit": None}),
     "no stop": (STOOD, {"stop_loss": None}),
 }
@@ -54,16 +55,23 @@ def risk(stop: Decimal | None) -> Decimal:
     return money.ceil_to(lost * 10_000, money.CENT)
 
 
-def of_stops(stood: dict[str, Any], wanted: dict[str, Any], end: End) -> dict[str, Any]:
-    """Return what comes of a change of stops, whoever tells."""
+def flights(extra: Decimal, shown: Decimal, value: Decimal = D(0)) -> list[Any]:
+    """Return what counts while nobody knows: what it adds, also where the broker shows it already."""
+    seen = [(each, value, [True], "change_in_flight") for each in (extra, extra + shown)]
+    return seen[: 2 if shown else 1]
+
+
+def of_stops(stood: dict[str, Any], wanted: dict[str, Any], end: End, *, is_shown: bool) -> dict[str, Any]:
+    """Return what comes of a change of stops, whoever tells. Takes: `is_shown` before anybody knows of it."""
     after = stood | wanted if end.is_done else stood
     before_risk, asked_risk = (risk(each["stop_loss"]) for each in (stood, stood | wanted))
+    shows = asked_risk - before_risk if is_shown else D(0)
     is_restopped = end.is_done and after["stop_loss"] != stood["stop_loss"]
     return {
         "state": "DONE" if end.is_done else "REFUSED",
         "answer": f"{end.begins}{end.error or ''}",
         "settled": True,
-        "while it was on its way": (max(D(0), asked_risk - before_risk), 0, [True], "change_in_flight"),
+        "while it was on its way": flights(max(D(0), asked_risk - before_risk), shows),
         "stands": (after["stop_loss"], after["take_profit"]),
         "at the broker": [(after["stop_loss"], after["take_profit"])],
         "counted": (risk(after["stop_loss"]) - before_risk, 0),
@@ -81,7 +89,19 @@ def of_stops(stood: dict[str, Any], wanted: dict[str, Any], end: End) -> dict[st
 
 # Where one way has other consequences, and why.
 def but(desk: Desk, way: Way, end: End) -> dict[str, Any]:
-    return {}
+    told: dict[str, Any] = {}
+    is_lost = way not in (by_answer, by_answer_after_a_search, by_search_before_the_answer)
+    if is_lost and not end.is_done:
+        told["answer"] = OLD[desk.kind]  # what the broker said of it, nobody has heard
+    if way in (by_search, by_the_second_search):
+        told["answered"] = ["UNKNOWN", "DONE" if end.is_done else "REFUSED"]  # that its answer was lost is told too
+    if way is by_answer_after_a_search:
+        told["answered"] = ["REFUSED", "DONE" if end.is_done else "REFUSED"]  # and so is what the search has found
+    return told
+
+
+def arrived_unheard(way: Way, end: End) -> bool:
+    return end.is_done and way not in (by_answer, by_answer_after_a_search)
 
 
 @pytest.mark.parametrize("end", [DONE, REFUSED], ids=["done", "refused"])
@@ -91,7 +111,8 @@ def test_a_change_of_stops_has_its_consequences_by_every_way(stops, way, end):
     for name, (stood, asked) in STOPS.items():
         stops.stand(**stood)
         way(stops, asked, end)
-        found[name] = stops.told()
-        wanted[name] = of_stops(stood, asked, end) | but(stops, way, end)
+        found |= {f"{name}: {key}": value for key, value in stops.told().items()}
+        comes = of_stops(stood, asked, end, is_shown=arrived_unheard(way, end)) | but(stops, way, end)
+        wanted |= {f"{name}: {key}": value for key, value in comes.items()}
 
     assert found == wanted
