@@ -24,7 +24,7 @@ from tests.fakes.paper import Paper
 from tests.trading.conftest import TESTER, brief
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.models import BrokerPosition, ChangeRequest, TradeLedger
-from trading.services import accounts, changes, coverage, facts, headroom, lost, terms, watch
+from trading.services import accounts, cancels, changes, coverage, facts, headroom, lost, terms, watch
 from trading.states import IN_FLIGHT, ChangeKind, OrderType, TimeInForce
 from trading.types import AccountSnapshot
 
@@ -233,6 +233,8 @@ class TermsDesk(Desk):
         order = self.execute(replace(brief(), entry_price=None, time_in_force=TimeInForce.GTC, **(usual | asked)))
         assert order.delivery == "ACKED", order.reason
         self.pk = order.pk
+        if order.order_type == OrderType.STOP_LIMIT:  # its trigger is touched: at the broker it is a limit order now
+            self.paper.quote("EURUSD", "1.08590", "1.08600")
 
     @property
     def row(self) -> TradeLedger:
@@ -248,7 +250,13 @@ class TermsDesk(Desk):
         terms.resolve(change_id=change_id)
 
     def next(self) -> Prices:
-        return {"take_profit": D("1.0950")}
+        return {"take_profit": D("1.0960")}
+
+    def told(self) -> dict[str, Any]:
+        """Return all that has come of it, and what its order gives back when it is canceled."""
+        found = super().told()
+        cancels.request(order_id=self.pk, actor=TESTER, reason="A test.", at=now())
+        return found | {"canceled": self.counted()}
 
     def stands(self) -> Any:
         row = self.row
