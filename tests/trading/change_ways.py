@@ -255,8 +255,11 @@ class TermsDesk(Desk):
     def told(self) -> dict[str, Any]:
         """Return all that has come of it, and what its order gives back when it is canceled."""
         found = super().told()
-        cancels.request(order_id=self.pk, actor=TESTER, reason="A test.", at=now())
+        self.cancel()
         return found | {"canceled": self.counted()}
+
+    def cancel(self) -> None:
+        cancels.request(order_id=self.pk, actor=TESTER, reason="A test.", at=now())
 
     def stands(self) -> Any:
         row = self.row
