@@ -279,7 +279,7 @@ def test_the_end_of_an_order_leaves_what_became_of_its_terms(desk, way, end, how
     found = Desk.told(desk)
     order = desk.row
     is_done = end.is_done and way is not ended_before_a_search
-    is_unknown = way is ended_before_a_search or (way is ended_and_searched_before_the_answer and not end.is_done)
+    is_unknown = way is ended_before_a_search
     assert (found["state"], found["listed"], found["is asked for"]) == ("DONE" if is_done else "REFUSED", 0, False)
     assert (found["alerts"], found["moved"]) == ([], ["position.stops_shown"] if len(found["moved"]) else [])
     assert found["the next"] == "order_not_changeable"
