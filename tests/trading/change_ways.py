@@ -16,6 +16,7 @@ from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
 from nexus.audit.models import Event
+from nexus.audit.types import Actor
 from nexus.core.errors import NexusError, OutcomeUnknown, OutsideError, Refused, Unreachable
 from risk.models import RiskAdjustment, TradingControl
 from risk.states import ControlScope
@@ -205,7 +206,8 @@ class StopsDesk(Desk):
         return ChangeRequest.objects.filter(position=self.pk)
 
     def request(self, wanted: Prices) -> None:
-        changes.change_stops(position_id=self.pk, stops=wanted, actor=TESTER, reason="A test.", at=now())
+        trader = Actor.user(self.trader.public_id)
+        changes.change_stops(position_id=self.pk, stops=wanted, actor=trader, reason="A test.", at=now())
 
     def resolve(self, change_id: int) -> None:
         changes.resolve(change_id=change_id, at=now())

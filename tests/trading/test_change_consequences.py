@@ -1,6 +1,8 @@
 """What has become of a change has the same consequences, by whatever way it becomes known: a matrix of both."""
 
+from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -26,7 +28,9 @@ from tests.trading.change_ways import (
     by_search_before_the_answer,
     by_search_before_the_answer_is_lost,
     by_the_second_search,
+    lose,
 )
+from trading.services import haste
 from trading.states import ChangeKind, OrderType
 
 Outcome = tuple[dict[str, Any], dict[str, Any]]  # what stands, and what is asked for
@@ -166,11 +170,16 @@ def of_terms(outcome: Outcome, old: tuple[str, str], new: tuple[str, str], end: 
     }
 
 
+def some[T](outcomes: dict[str, T], end: End) -> dict[str, T]:
+    """Return those that are worth the time: of what was not done, one that is wider, and the last."""
+    return outcomes if end.is_done else {name: outcomes[name] for name in ("wider, and a target", [*outcomes][-1])}
+
+
 @pytest.mark.parametrize("desk", [StopsDesk], indirect=True)
 @pytest.mark.parametrize(("way", "end"), MATRIX)
 def test_a_change_of_stops_has_its_consequences_by_every_way(desk, way, end):
     found, wanted = {}, {}
-    for name, (stood, asked) in STOPS.items():
+    for name, (stood, asked) in some(STOPS, end).items():
         desk.stand(**stood)
         way(desk, asked, end)
         found |= {f"{name}: {key}": value for key, value in desk.told().items()}
@@ -184,7 +193,7 @@ def test_a_change_of_stops_has_its_consequences_by_every_way(desk, way, end):
 @pytest.mark.parametrize(("way", "end"), MATRIX)
 def test_a_change_of_terms_has_its_consequences_by_every_way(desk, way, end):
     found, wanted = {}, {}
-    for name, (outcome, old, new) in TERMS.items():
+    for name, (outcome, old, new) in some(TERMS, end).items():
         desk.stand(**outcome[0])
         way(desk, outcome[1], end)
         found |= {f"{name}: {key}": value for key, value in desk.told().items()}
@@ -211,3 +220,17 @@ def test_whatever_was_said_that_is_no_yes_what_stood_stands(desk, way, ends):
         if end is FOR_GOOD and way is not by_search:
             wanted |= {"alerts": ["TRADING_STOPPED"], "stopped": ["ACCOUNT"]}
         assert desk.told() == wanted
+
+
+@pytest.mark.parametrize("is_lost", [False, True], ids=["heard", "lost"])
+@pytest.mark.parametrize("end", [DONE, NOT_SENT], ids=["done", "not sent"])
+@pytest.mark.parametrize("desk", [StopsDesk, TermsDesk], indirect=True)
+def test_a_change_counts_in_its_second_whatever_is_heard_of_it(desk, end, is_lost, settings, monkeypatch):
+    monkeypatch.setattr(haste, "SECOND", timedelta(minutes=1))
+    outcome = STOPS["tighter"] if desk.kind == ChangeKind.STOPS else TERMS["nearer"][0]
+    desk.stand(**outcome[0])
+
+    desk.ask(outcome[1], partial(lose, end) if is_lost else end.answer)
+
+    settings.ORDERS_PER_SECOND = D(1)
+    assert desk.again() == "rate_limited"
