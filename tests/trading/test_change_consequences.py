@@ -170,7 +170,7 @@ def of_terms(outcome: Outcome, old: tuple[str, str], new: tuple[str, str], end: 
     }
 
 
-def some[T](outcomes: dict[str, T], end: End) -> dict[str, T]:
+def some(outcomes: dict[str, Any], end: End) -> dict[str, Any]:
     """Return those that are worth the time: of what was not done, one that is wider, and the last."""
     return outcomes if end.is_done else {name: outcomes[name] for name in ("wider, and a target", [*outcomes][-1])}
 
