@@ -3,6 +3,7 @@ of a working order's terms.
 """
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -11,7 +12,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import pytest
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
@@ -65,7 +66,7 @@ NOT_SENT = End(Unreachable("The gateway is away."), changes.UNSENT)
 FOR_GOOD = End(Refused("Trading is disabled.", code="10017", halts=True))
 
 
-class Desk:
+class Desk(ABC):
     """Whoever asks for a change and hears of it, over a broker that is real enough to show what became of it."""
 
     kind: ClassVar[ChangeKind]
@@ -179,13 +180,25 @@ class Desk:
         }
         return found | {"the next": self.again()}
 
-    # What each kind does in its own way.
+    @abstractmethod
     def make(self, **asked: Any) -> None: ...
-    def changes(self) -> Any: ...
+
+    @abstractmethod
+    def changes(self) -> QuerySet[ChangeRequest]: ...
+
+    @abstractmethod
     def request(self, wanted: Prices) -> None: ...
+
+    @abstractmethod
     def resolve(self, change_id: int) -> None: ...
+
+    @abstractmethod
     def next(self) -> Prices: ...
+
+    @abstractmethod
     def stands(self) -> Any: ...
+
+    @abstractmethod
     def shown(self) -> Any: ...
 
 
@@ -202,7 +215,7 @@ class StopsDesk(Desk):
     def row(self) -> BrokerPosition:
         return BrokerPosition.objects.get(pk=self.pk)
 
-    def changes(self) -> Any:
+    def changes(self) -> QuerySet[ChangeRequest]:
         return ChangeRequest.objects.filter(position=self.pk)
 
     def request(self, wanted: Prices) -> None:
@@ -231,7 +244,7 @@ class TermsDesk(Desk):
     kind, sends, action = ChangeKind.TERMS, "change_order", "order.terms"
 
     def make(self, **asked: Any) -> None:
-        usual = {"order_type": OrderType.LIMIT, "limit_price": D("1.0840"), "stop_loss": D("1.0790")}
+        usual: dict[str, Any] = {"order_type": OrderType.LIMIT, "limit_price": D("1.0840"), "stop_loss": D("1.0790")}
         order = self.execute(replace(brief(), entry_price=None, time_in_force=TimeInForce.GTC, **(usual | asked)))
         assert order.delivery == "ACKED", order.reason
         self.pk = order.pk
@@ -242,7 +255,7 @@ class TermsDesk(Desk):
     def row(self) -> TradeLedger:
         return TradeLedger.objects.get(pk=self.pk)
 
-    def changes(self) -> Any:
+    def changes(self) -> QuerySet[ChangeRequest]:
         return ChangeRequest.objects.filter(order=self.pk)
 
     def request(self, wanted: Prices) -> None:

@@ -180,7 +180,8 @@ def some(outcomes: dict[str, Any], way: Way, end: End) -> dict[str, Any]:
 @pytest.mark.parametrize("desk", [StopsDesk], indirect=True)
 @pytest.mark.parametrize(("way", "end"), MATRIX)
 def test_a_change_of_stops_has_its_consequences_by_every_way(desk, way, end):
-    found, wanted = {}, {}
+    found: dict[str, Any] = {}
+    wanted: dict[str, Any] = {}
     for name, (stood, asked) in some(STOPS, way, end).items():
         desk.stand(**stood)
         way(desk, asked, end)
@@ -194,7 +195,8 @@ def test_a_change_of_stops_has_its_consequences_by_every_way(desk, way, end):
 @pytest.mark.parametrize("desk", [TermsDesk], indirect=True)
 @pytest.mark.parametrize(("way", "end"), MATRIX)
 def test_a_change_of_terms_has_its_consequences_by_every_way(desk, way, end):
-    found, wanted = {}, {}
+    found: dict[str, Any] = {}
+    wanted: dict[str, Any] = {}
     for name, (outcome, old, new) in some(TERMS, way, end).items():
         desk.stand(**outcome[0])
         way(desk, outcome[1], end)

@@ -15,7 +15,6 @@ from trading.services import changes, watch
 from trading.states import OrderType
 
 WANTED = {"stop_loss": D("1.0760")}  # of a position that has its stop at 1.0800, or of an order with it at 1.0790
-HAND = {"sl": "1.07700", "tp": "1.09000"}
 OTHERS = {
     "STOPS": changes.OTHERS,
     "TERMS": "The order shows terms that are neither the old nor the new.",
@@ -46,8 +45,8 @@ def ticket(desk: Desk) -> int:
 
 
 def move(desk: Desk) -> None:
-    price = {} if isinstance(desk, StopsDesk) else {"price": "1.08400"}
-    desk.paper.control.manual_modify(LOGIN, ticket(desk), **HAND, **price)
+    price = "0" if isinstance(desk, StopsDesk) else "1.08400"
+    desk.paper.control.manual_modify(LOGIN, ticket(desk), sl="1.07700", tp="1.09000", price=price)
 
 
 # --- By a hand at the terminal -----------------------------------------------------------------------------------
