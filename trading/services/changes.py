@@ -50,7 +50,10 @@ log = structlog.get_logger(__name__)
 
 BATCH = 50
 UNSENT = "Not sent: "  # how an answer begins that no broker has given: nothing has left us
+OLD = "The position shows the old stops."
+OTHERS = "The position shows stops that are neither the old nor the new."
 ENDED = "The position is closed, and nobody knows whether it had the new stops by then."
+FOUND = (OLD, OTHERS, ENDED)  # what searches say: a refusal that the broker itself is heard to say takes their place
 PASSING = "Not now: "  # how one begins that says nothing of the change itself: another may be accepted soon
 
 
@@ -313,7 +316,9 @@ def _settle(change: ChangeRequest, *, state: ChangeState, wanted: VenuePosition 
     at = facts.database_clock()
     position = BrokerPosition.objects.select_for_update(no_key=True).get(pk=change.position.pk)
     change.refresh_from_db()
-    if change.state not in IN_FLIGHT and (change.state, state) != (ChangeState.REFUSED, ChangeState.DONE):
+    is_said = state is ChangeState.REFUSED and change.answer in FOUND and answer not in FOUND
+    is_known = change.state not in IN_FLIGHT and (change.state, state) != (ChangeState.REFUSED, ChangeState.DONE)
+    if is_known and not is_said:
         return change  # somebody else has found it out meanwhile
     ChangeRequest.objects.filter(pk=change.pk).update(state=state, answer=answer[:300], settled_at=at)
     since = position.changes.filter(kind=ChangeKind.STOPS, state=ChangeState.DONE, pk__gt=change.pk)
@@ -383,14 +388,9 @@ def resolve(*, change_id: int, at: datetime) -> None:
         _settle(change, state=ChangeState.REFUSED, wanted=None, answer=ENDED)
     elif stops_of(held) == change.after:
         _settle(change, state=ChangeState.DONE, wanted=held, answer="")
-    elif _is_old(change):  # whoever has set others since: a request that was on its way would have arrived before
-        which = "the old stops" if stops_of(held) == change.before else "stops that are neither the old nor the new"
-        _settle(change, state=ChangeState.REFUSED, wanted=None, answer=f"The position shows {which}.")
-
-
-def _is_old(change: ChangeRequest) -> bool:
-    """Tell whether a request that is on its way would have arrived by now."""
-    return (facts.database_clock() - change.sent_at).total_seconds() > settings.CHANGE_PROOF_S
+    elif (facts.database_clock() - change.sent_at).total_seconds() > settings.CHANGE_PROOF_S:
+        found = OLD if stops_of(held) == change.before else OTHERS  # set since: ours would have arrived before
+        _settle(change, state=ChangeState.REFUSED, wanted=None, answer=found)
 
 
 def stops_of(position: VenuePosition) -> dict[str, str | None]:

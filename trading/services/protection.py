@@ -78,6 +78,12 @@ def protect(*, order_id: int, at: datetime) -> None:
 
 
 def _mend(order: TradeLedger, held: VenuePosition, *, at: datetime) -> None:
+    """Set what is missing, or close what was not given it twice.
+
+    A try whose answer was lost counts too, once the list shows, minutes later, that nothing was set: the position has
+    no bound for as long, whoever is to blame, and people are told of it all that time. But only a refusal that the
+    broker is heard to say stops its instrument.
+    """
     ours = BrokerPosition.objects.get(account=order.account, venue_position_id=held.venue_position_id)
     refused = ChangeRequest.objects.filter(
         position=ours, kind=ChangeKind.STOPS, state=ChangeState.REFUSED, requested_by=PROTECTION.id,
@@ -91,7 +97,7 @@ def _mend(order: TradeLedger, held: VenuePosition, *, at: datetime) -> None:
         position_id=ours.pk, stops=stops, actor=PROTECTION, at=at,
         reason=f"Order {order.client_order_id} asked for them.",
     )  # fmt: skip
-    is_answer = not change.answer.startswith((changes.UNSENT, changes.PASSING))
+    is_answer = not change.answer.startswith((changes.UNSENT, changes.PASSING, *changes.FOUND))
     if "stop_loss" in stops and change.state == ChangeState.REFUSED and is_answer:
         words = f"The broker refused the stop-loss of a position in {order.symbol} on {order.account}: {change.answer}."
         triggers.pull(

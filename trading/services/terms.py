@@ -51,6 +51,7 @@ from trading.types import OrderChange, OrderIntent, VenueOrder
 log = structlog.get_logger(__name__)
 
 PRICES = ("limit_price", "stop_price", "stop_loss", "take_profit")
+ENDED = "The order has ended, and nobody knows whether it had the new terms by then."
 
 
 class NotChangeable(NotCancelable):
@@ -262,13 +263,15 @@ def _settle(
     at = facts.database_clock()
     order = TradeLedger.objects.locked().get(pk=request.order.pk)
     request.refresh_from_db()
-    if request.state not in IN_FLIGHT and not _is_news(request, state):
-        return request  # somebody else has found it out meanwhile, and it may have been changed again since
+    if request.state not in IN_FLIGHT and not (is_known and _is_news(request, state)):
+        return request  # somebody else has found it out meanwhile
     ChangeRequest.objects.filter(pk=request.pk).update(state=state, answer=str(answer or "")[:300], settled_at=at)
     held = request.after if state is ChangeState.DONE else request.before
     prices = {name: None if held[name] is None else Decimal(held[name]) for name in PRICES}
     prices["stop_price"] = prices["stop_price"] or order.stop_price  # a trigger that was touched stays written
-    if state is not ChangeState.UNKNOWN and is_known:  # of an order that has ended, its day and its stop are at stake
+    since = order.changes.filter(kind=ChangeKind.TERMS, pk__gt=request.pk).exclude(state=ChangeState.REFUSED)
+    holds = state is not ChangeState.UNKNOWN and is_known and not since.exists()  # what was sent later was done later
+    if holds:  # of an order that has ended, its day and its stop are at stake
         restopped = Decimal(held.get("restopped") or 0)  # of a change that an earlier version sent, none is known
         reserve(order, risk=Decimal(held["risk"]), restopped=restopped, value=Decimal(held["value"]), **prices)
     if state is ChangeState.DONE:
@@ -297,10 +300,9 @@ def _keep_stop_change(request: ChangeRequest, *, order: TradeLedger, at: datetim
 
 
 def _is_news(request: ChangeRequest, state: ChangeState) -> bool:
-    """Tell whether an answer says otherwise than the search that has settled its request, and nothing came after it."""
-    assert request.order is not None
-    later = request.order.changes.filter(kind=ChangeKind.TERMS, pk__gt=request.pk)
-    return state is ChangeState.DONE and request.state == ChangeState.REFUSED and not later.exists()
+    """Tell whether an answer says otherwise than the search that has settled its request, or what nobody knew."""
+    says_more = state is ChangeState.DONE or (state is ChangeState.REFUSED and request.answer == ENDED)
+    return says_more and request.state == ChangeState.REFUSED
 
 
 def resolve(*, change_id: int) -> None:
@@ -339,10 +341,8 @@ def _settle_ended(request: ChangeRequest, *, order: TradeLedger) -> None:
     if _has_filled(order, beyond=old, within=new):
         _settle(request, state=ChangeState.DONE, answer=None)
         return
-    words = "The order has ended, and nobody knows whether it had the new terms by then."
     is_known = _has_filled(order, beyond=new, within=old)
-    if is_known:
-        words = "The order has filled at a price that the new terms rule out."
+    words = "The order has filled at a price that the new terms rule out." if is_known else ENDED
     _settle(request, state=ChangeState.REFUSED, answer=Refused(words), is_known=is_known)
 
 
