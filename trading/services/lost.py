@@ -45,5 +45,10 @@ def tell(*, at: datetime) -> None:
         alerts.close_alerts(dedupe_keys=known, at=at)
 
 
+def end(change: ChangeRequest, *, at: datetime) -> None:
+    """End what was told of a change whose outcome is known, in the caller's transaction."""
+    alerts.close_alert(dedupe_key=_key(str(change.public_id)), at=at)
+
+
 def _key(name: str) -> str:
     return f"change-unknown:{name}"
