@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 
@@ -58,7 +59,7 @@ def _propose(*, change_id: int, to: ChangeState, evidence: str, by: Principal, a
     if not EVIDENCE_LENGTH_MIN <= len(evidence.strip()) <= EVIDENCE_LENGTH_MAX:
         words = f"what shows it, in {EVIDENCE_LENGTH_MIN} to {EVIDENCE_LENGTH_MAX} characters"
         raise Invalid("Say what shows it.", errors=[FieldError("/evidence", "required", words)])
-    if _of(change).account.user_id == by.pk:
+    if of(change).account.user_id == by.pk:
         raise SecondPersonNeeded("The account is yours. Another operator asks for it.")
     if not is_unanswered(change):
         raise ChangeNotUndecided(f"It is {change.state}, or its order has ended: there is nothing to decide.")
@@ -81,7 +82,7 @@ def decide(
 ) -> ChangeDecision:
     """Apply or refuse a proposal, as a second person. Raises: SecondPersonNeeded, ChangeNotUndecided."""
     decision = ChangeDecision.objects.get(pk=decision_id)
-    public_id = approvals.about(kind=KIND, object_id=decision_id)
+    public_id = approval_of(decision)
     if decision.state != DecisionState.PROPOSED or public_id is None:
         raise ChangeNotUndecided(f"The proposal is {decision.state} already.")
     try:
@@ -98,6 +99,23 @@ def is_unanswered(change: ChangeRequest) -> bool:
     return ChangeRequest.objects.filter(coverage.UNANSWERED, pk=change.pk).exists()
 
 
+def of(change: ChangeRequest) -> TradeLedger | BrokerPosition:
+    """Return the order or the position that a change is of."""
+    changed = change.order or change.position
+    assert changed is not None
+    return changed
+
+
+def proposal(change: ChangeRequest) -> ChangeDecision | None:
+    """Return what is proposed of a change and not decided yet."""
+    return next((each for each in change.decisions.all() if each.state == DecisionState.PROPOSED), None)
+
+
+def approval_of(decision: ChangeDecision) -> UUID | None:
+    """Return the request by which a second person decides a proposal."""
+    return approvals.about(kind=KIND, object_id=decision.pk)
+
+
 class _Decision:
     """How a proposal about a lost change is looked at and done."""
 
@@ -109,7 +127,7 @@ class _Decision:
 
     def examine(self, request: Request, *, by: Principal, at: datetime) -> None:
         """Refuse whose account it is: what counts of it changes what may be done there. Raises: SecondPersonNeeded."""
-        if _of(_locked(request).change).account.user_id == by.pk:
+        if of(_locked(request).change).account.user_id == by.pk:
             raise SecondPersonNeeded("The account is yours. Another operator decides it.")
 
     def execute(self, request: Request, *, by: Principal, reason: str, at: datetime) -> Executed:
@@ -147,13 +165,13 @@ def _locked_change(change_id: int) -> ChangeRequest:
     """Lock the order or the position that a change is of, under which it is settled, and read it then."""
     named = ChangeRequest.objects.values_list("order_id", "position_id")
     order_id, position_id = named.get(pk=change_id)
-    of: TradeLedger | BrokerPosition
+    locked: TradeLedger | BrokerPosition
     if order_id is not None:
-        of = TradeLedger.objects.locked().get(pk=order_id)
+        locked = TradeLedger.objects.locked().get(pk=order_id)
     else:
-        of = BrokerPosition.objects.select_for_update(no_key=True).get(pk=position_id)
+        locked = BrokerPosition.objects.select_for_update(no_key=True).get(pk=position_id)
     change = ChangeRequest.objects.get(pk=change_id)
-    change.order, change.position = (of, None) if isinstance(of, TradeLedger) else (None, of)
+    change.order, change.position = (locked, None) if isinstance(locked, TradeLedger) else (None, locked)
     return change
 
 
@@ -166,22 +184,16 @@ def _locked(request: Request) -> ChangeDecision:
     return decision
 
 
-def _of(change: ChangeRequest) -> TradeLedger | BrokerPosition:
-    of = change.order or change.position
-    assert of is not None
-    return of
-
-
 def _payload(decision: ChangeDecision) -> dict[str, Any]:
     """Say what is decided of what. Whether the answer was lost, or a process died, is the same."""
     change = decision.change
-    of = _of(change)
+    whole = of(change)
     return {
         "change": str(change.public_id),
         "kind": change.kind,
-        "account": str(of.account),
-        "order" if change.order else "position": str(of.public_id),
-        "what": str(of),
+        "account": str(whole.account),
+        "order" if change.order else "position": str(whole.public_id),
+        "what": str(whole),
         "before": change.before,
         "after": change.after,
         "to": decision.to,
@@ -200,7 +212,7 @@ def _note(action: str, decision: ChangeDecision, *, by: Principal, at: datetime)
     trail.record(
         action=action,
         actor=Actor.user(by.public_id),
-        target=Target(target, str(_of(change).public_id)),
+        target=Target(target, str(of(change).public_id)),
         detail={
             "decision_id": decision.pk, "change_id": change.change_id, "kind": change.kind, "to": decision.to,
             "evidence": decision.evidence,

@@ -45,6 +45,15 @@ def tell(*, at: datetime) -> None:
         alerts.close_alerts(dedupe_keys=known, at=at)
 
 
+def undecided() -> list[ChangeRequest]:
+    """Return the changes that people are told of and that nobody has answered, the oldest first, with what is proposed
+    of them.
+    """
+    late = facts.database_clock() - TOLD_AFTER
+    rows = ChangeRequest.objects.filter(coverage.UNANSWERED, sent_at__lt=late).order_by("sent_at", "pk")
+    return list(rows.select_related("order__account", "position__account").prefetch_related("decisions")[:TOLD_MAX])
+
+
 def end(change: ChangeRequest, *, at: datetime) -> None:
     """End what was told of a change whose outcome is known, in the caller's transaction."""
     alerts.close_alert(dedupe_key=_key(str(change.public_id)), at=at)
