@@ -61,12 +61,8 @@ def _propose(*, change_id: int, to: ChangeState, evidence: str, by: Principal, a
         raise Invalid("Say what shows it.", errors=[FieldError("/evidence", "required", words)])
     if of(change).account.user_id == by.pk:
         raise SecondPersonNeeded("The account is yours. Another operator asks for it.")
-    if not is_unanswered(change):
-        raise ChangeNotUndecided(f"It is {change.state}, or its order has ended: there is nothing to decide.")
-    if change.sent_at >= facts.database_clock() - lost.TOLD_AFTER:
-        raise ChangeNotUndecided("It was sent less than a minute ago. Wait: the broker is being asked.")
-    if change.decisions.filter(state=DecisionState.PROPOSED).exists():
-        raise ChangeNotUndecided("A proposal for this change is open already.")
+    if barred := obstacle(change):
+        raise ChangeNotUndecided(barred)
     decision = ChangeDecision.objects.create(
         change=change, to=to, evidence=evidence, state=DecisionState.PROPOSED, proposed_by=str(by.public_id),
         proposed_at=at,
@@ -92,6 +88,15 @@ def decide(
     except ApprovalClosed as exc:
         raise ChangeNotUndecided(exc.detail) from exc
     return ChangeDecision.objects.get(pk=decision_id)
+
+
+def obstacle(change: ChangeRequest) -> str:
+    """Return why nothing can be proposed of a change now, if anything: it is known, or not lost, or asked for."""
+    if not is_unanswered(change):
+        return "The change is answered, or its order has ended: there is nothing to decide."
+    if change.sent_at >= facts.database_clock() - lost.TOLD_AFTER:
+        return "It was sent less than a minute ago. Wait: the broker is being asked."
+    return "A proposal for this change is open already." if proposal(change) else ""
 
 
 def is_unanswered(change: ChangeRequest) -> bool:
