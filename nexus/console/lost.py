@@ -12,6 +12,7 @@ from accounts import selectors as people
 from accounts.rules import Action
 from nexus.console.acts import Act, ActForm, Done, Plan
 from nexus.console.words import stamp
+from nexus.core import sentences
 from trading import selectors
 from trading.services import change_decisions
 from trading.states import ChangeKind, ChangeState
@@ -46,6 +47,7 @@ class DecidePage(Act):
         of = change_decisions.of(change)
         is_cancel = change.kind == ChangeKind.CANCEL
         proposal = change_decisions.proposal(change)
+        barred = change_decisions.obstacle(change)
         said = [(gettext("Proposed"), f"{proposal.to}: {proposal.evidence}")] if proposal else []
         asked = people.names([change.requested_by]).get(change.requested_by, change.requested_by)
         return Plan(
@@ -72,7 +74,7 @@ class DecidePage(Act):
             ),
             back=reverse("admin:console_unknown"),
             is_grave=True,
-            barred=change_decisions.obstacle(change),
+            barred=sentences.said(barred) or barred,
             more={"is_cancel": is_cancel},
         )
 
