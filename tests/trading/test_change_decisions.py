@@ -24,7 +24,7 @@ from tests.threads import together
 from tests.trading import releases
 from tests.trading.desk import LIMIT, MARKET, act, place, position_of
 from trading.models import BrokerPosition, ChangeDecision, ChangeRequest, TradeLedger, TradingAccount
-from trading.services import change_decisions, changes, lost, resolution
+from trading.services import change_decisions, changes, lost, resolution, settlements
 from trading.services.change_decisions import ChangeNotUndecided
 from trading.services.putting_aside import NotChangeable
 from trading.states import CancelState, ChangeState, DecisionState
@@ -92,7 +92,7 @@ def reserved() -> tuple[Decimal, Decimal, Decimal, Decimal]:
 def test_stops_are_decided_either_way_as_the_broker_would_have_answered(lose, people, new_events, to, stands):
     change = settled(lose("STOPS", arrives=to is DONE), to, people)
 
-    assert (change.state, change.answer) == (to, change_decisions.ANSWER)
+    assert (change.state, change.answer) == (to, settlements.DECIDED)
     assert BrokerPosition.objects.get().stop_loss == Decimal(stands)
     assert adjusted() == ([(change.risk_before, change.risk_after)] if to is DONE else [])
     assert told() == []

@@ -17,7 +17,7 @@ from tests.trading.desk import LIMIT, MARKET, act, place, position_of
 from tests.trading.test_change_decisions import adjusted, decide, lose, propose, reserved, settled
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.models import BrokerPosition, ChangeDecision, ChangeRequest, TradeLedger
-from trading.services import change_decisions, changes, resolution, terms, watch
+from trading.services import changes, resolution, settlements, terms, watch
 from trading.services.change_decisions import ChangeNotUndecided
 from trading.states import ChangeState
 
@@ -30,7 +30,6 @@ DONE, REFUSED = ChangeState.DONE, ChangeState.REFUSED
 def test_a_broker_that_comes_back_and_shows_other_stops_is_believed(lose, people, account, settings, to, arrives):
     change = settled(lose("STOPS", arrives=arrives), to, people)
     changes.resolve(change_id=change.pk, at=now())  # nobody asks for it any more
-    ChangeRequest.objects.update(settled_at=F("settled_at") - timedelta(minutes=1))
 
     watch.look(account_id=account.pk, at=now())
 
@@ -43,7 +42,6 @@ def test_a_broker_that_comes_back_and_shows_other_stops_is_believed(lose, people
 @pytest.mark.parametrize(("to", "arrives"), [(DONE, False), (REFUSED, True)])
 def test_a_broker_that_comes_back_and_shows_other_terms_is_believed(lose, people, account, to, arrives):
     change = settled(lose("TERMS", arrives=arrives), to, people)
-    ChangeRequest.objects.update(settled_at=F("settled_at") - timedelta(minutes=1))
 
     watch.look(account_id=account.pk, at=now())
 
@@ -161,7 +159,7 @@ def test_at_the_same_instant_the_broker_s_word_stands_and_all_is_settled_once(
     change.refresh_from_db()
     assert ChangeDecision.objects.get().state == decided
     # Where the decision was first and the search began after it, nobody asked: the next look shows it.
-    is_searched = change.answer != change_decisions.ANSWER
+    is_searched = change.answer != settlements.DECIDED
     assert change.state == (DONE if arrives else REFUSED) or not is_searched
     count = {DONE: 1}.get(ChangeState(change.state), 0)
     assert len(adjusted()) in ({count} if decided == "STALE" else {count, 2})

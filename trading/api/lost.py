@@ -20,7 +20,7 @@ from trading.services import change_decisions, lost
 from trading.states import ChangeState
 
 
-class DecisionForm(StrictSerializer):
+class OutcomeForm(StrictSerializer):
     """What became of the change, and what shows it."""
 
     to = serializers.ChoiceField(
@@ -95,12 +95,12 @@ class Decide(APIView):
     actions: ClassVar = {"POST": Action.APPROVAL_DECIDE}
 
     @extend_schema(
-        operation_id="lost_change_decide", request=DecisionForm, responses={202: ProposalView},
+        operation_id="lost_change_decide", request=OutcomeForm, responses={202: ProposalView},
         summary="Propose what became of a lost change",
     )  # fmt: skip
     def post(self, request: Request, change_id: uuid.UUID) -> Response:
         """Propose it; nothing is done until a second operator agrees at `/approvals`."""
-        form = DecisionForm(data=request.data)
+        form = OutcomeForm(data=request.data)
         form.is_valid(raise_exception=True)
         person, asked = cast("Principal", request.user), form.validated_data
         change = selectors.change_of(person, public_id=change_id)

@@ -31,7 +31,6 @@ ENDS: Mapping[str, tuple[ChangeState, ...]] = MappingProxyType({
 })  # fmt: skip
 EVIDENCE_LENGTH_MIN, EVIDENCE_LENGTH_MAX = 10, 2000
 KIND = "CHANGE_DECISION"
-ANSWER = "Two operators have decided it: the broker could not be asked."
 
 
 class ChangeNotUndecided(Conflict):
@@ -142,11 +141,11 @@ class _Decision:
         _close(decision, DecisionState.APPLIED, by=by, at=at)
         match ChangeKind(change.kind):
             case ChangeKind.STOPS:
-                settlements.settle_stops(change, state=to, answer=ANSWER, by=actor)
+                settlements.settle_stops(change, state=to, answer=settlements.DECIDED, by=actor)
             case ChangeKind.TERMS:
-                settlements.settle_terms(change, state=to, answer=ANSWER, by=actor)
+                settlements.settle_terms(change, state=to, answer=settlements.DECIDED, by=actor)
             case ChangeKind.CANCEL:
-                settlements.give_up_cancel(change, answer=ANSWER, by=actor)
+                settlements.give_up_cancel(change, answer=settlements.DECIDED, by=actor)
         lost.end(change, at=at)
         _note("change.decision_applied", decision, by=by, at=at)
         return Executed(decision)
@@ -168,15 +167,14 @@ DECISION = _Decision()
 
 def _locked_change(change_id: int) -> ChangeRequest:
     """Lock the order or the position that a change is of, under which it is settled, and read it then."""
-    named = ChangeRequest.objects.values_list("order_id", "position_id")
-    order_id, position_id = named.get(pk=change_id)
-    locked: TradeLedger | BrokerPosition
-    if order_id is not None:
-        locked = TradeLedger.objects.locked().get(pk=order_id)
-    else:
-        locked = BrokerPosition.objects.select_for_update(no_key=True).get(pk=position_id)
+    before = ChangeRequest.objects.get(pk=change_id)
+    order, position = before.order, before.position
+    if order is not None:
+        order = TradeLedger.objects.locked().get(pk=order.pk)
+    if position is not None:
+        position = BrokerPosition.objects.select_for_update(no_key=True).get(pk=position.pk)
     change = ChangeRequest.objects.get(pk=change_id)
-    change.order, change.position = (locked, None) if isinstance(locked, TradeLedger) else (None, locked)
+    change.order, change.position = order, position
     return change
 
 

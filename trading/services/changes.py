@@ -162,9 +162,12 @@ def _nearest(position: BrokerPosition, held: VenuePosition, *, since: datetime) 
 
 
 def listed_late(changes: Manager[ChangeRequest], *, kind: ChangeKind, asked_at: datetime) -> list[ChangeRequest]:
-    """Return the changes that are done, and that a list asked for then may not show yet, the newest last."""
+    """Return the changes that are done, and that a list asked for then may not show yet, the newest last. One that
+    operators have decided was sent long before: whatever a list shows is the truth of it.
+    """
     since = asked_at - facts.LISTED_WITHIN
-    return list(changes.filter(kind=kind, state=ChangeState.DONE, settled_at__gte=since).order_by("pk"))
+    done = changes.filter(kind=kind, state=ChangeState.DONE, settled_at__gte=since)
+    return list(done.exclude(answer=settlements.DECIDED).order_by("pk"))
 
 
 def _risks(

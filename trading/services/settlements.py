@@ -21,6 +21,7 @@ from trading.services import facts
 from trading.states import IN_FLIGHT, CancelState, ChangeKind, ChangeState, DecisionState
 
 BROKER = Actor.system("broker")
+DECIDED = "Two operators have decided it: the broker could not be asked."  # the answer, where no broker gave one
 STOPS = ("stop_loss", "take_profit")
 PRICES = ("limit_price", "stop_price", "stop_loss", "take_profit")
 
