@@ -9,6 +9,7 @@ from django.db.models import F
 from django.utils.timezone import now
 
 from nexus.alerts.models import Alert
+from nexus.audit.types import Actor
 from nexus.core.errors import Refused
 from risk.models import RiskAdjustment
 from risk.states import AdjustmentKind
@@ -17,9 +18,9 @@ from tests.trading.desk import LIMIT, MARKET, act, place, position_of
 from tests.trading.test_change_decisions import adjusted, decide, lose, propose, reserved, settled
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.models import BrokerPosition, ChangeDecision, ChangeRequest, TradeLedger
-from trading.services import changes, resolution, settlements, terms, watch
+from trading.services import cancels, changes, resolution, settlements, terms, watch
 from trading.services.change_decisions import ChangeNotUndecided
-from trading.states import ChangeState
+from trading.states import CancelState, ChangeState
 
 __all__ = ["lose"]
 
@@ -112,6 +113,61 @@ def test_an_answer_about_terms_that_comes_after_all_is_believed(client, late, to
     assert (order.limit_price, order.stop_loss) == (Decimal(held["limit_price"]), Decimal(held["stop_loss"]))
     assert reserved() == (Decimal(held["risk"]),) * 2 + (Decimal(held["value"]),) * 2
     assert len(adjusted()) == {(DONE, DONE): 1, (DONE, REFUSED): 2, (REFUSED, DONE): 1}.get((to, state), 0)
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_cancel_that_was_given_up_while_it_was_on_its_way_ends_its_order_if_it_arrives(
+    client, monkeypatch, people, arrives
+):
+    order, real = place(client, LIMIT), Mt5Broker.cancel
+
+    def slow(broker: Mt5Broker, **what: Any) -> None:
+        ChangeRequest.objects.update(sent_at=F("sent_at") - timedelta(seconds=65))
+        settled(ChangeRequest.objects.get(), REFUSED, people)
+        if not arrives:
+            raise SAYS_NO
+        real(broker, **what)
+
+    monkeypatch.setattr(Mt5Broker, "cancel", slow)
+    answer = act(client, f"/trading/orders/{order['id']}/cancel").json()
+
+    row = TradeLedger.objects.get()
+    assert answer["status"] == row.status == ("CANCELED" if arrives else "PENDING")
+    assert (row.cancel, ChangeRequest.objects.get().state) == (CancelState.REFUSED, REFUSED)
+
+
+@pytest.mark.parametrize("round_", range(3))
+@pytest.mark.parametrize("other", ["ended", "sent anew"])
+def test_a_cancel_is_given_up_at_the_very_instant_in_which_its_order_ends_or_it_is_sent_anew(
+    lose, people, paper, other, round_
+):
+    change = lose("CANCEL")
+    decision = propose(change, REFUSED, people[0])
+    order = TradeLedger.objects.get()
+    if other == "ended":
+        (ticket,) = (each["ticket"] for each in paper.truth()["working"])
+        paper.control.manual_cancel(paper.login, ticket)
+
+    def do(number: int) -> str:
+        if number == 0 and other == "ended":
+            resolution.resolve(order_id=order.pk, at=now())
+        elif number == 0:
+            cancels.request(order_id=order.pk, actor=Actor.system("tests"), reason="Again.", at=now())
+        else:
+            try:
+                return decide(decision, people[1]).state
+            except ChangeNotUndecided:
+                return "STALE"
+        return ""
+
+    _, decided = together(2, do)
+
+    order.refresh_from_db()
+    change.refresh_from_db()
+    assert (order.status, order.delivery, order.reserved) == ("CANCELED", "DONE", 0)
+    assert ChangeDecision.objects.get().state == decided
+    assert change.state == REFUSED or other == "ended"
+    assert order.cancel == (CancelState.REFUSED if decided == "APPLIED" and other == "ended" else CancelState.DONE)
 
 
 def test_a_position_that_is_gone_says_nothing_against_a_decision(lose, client, people, monkeypatch):
