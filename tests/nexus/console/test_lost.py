@@ -1,5 +1,6 @@
 """Lost changes at the console: the queue, what one operator proposes and another agrees to."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -46,6 +47,8 @@ def approve(console):
 
 
 def test_two_operators_decide_lost_stops(stops, console, other_console):
+    home = text(console.get("/admin/"))
+    assert re.search(r"Lost changes</a>.{0,200}?>1<", home), home
     page = text(console.get(QUEUE))
     assert f'href="{at(stops)}"' in page
     assert "STOPS: BUY 0.03 EURUSD" in page
