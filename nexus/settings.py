@@ -222,6 +222,7 @@ SPECTACULAR_SETTINGS = {
         "ApprovalStateEnum": "accounts.states.ApprovalState",
         "ApprovalVerdictEnum": "accounts.states.ApprovalVerdict",
         "ReviewDecisionEnum": "reconciliation.states.Decision",
+        "ChangeStateEnum": "trading.states.ChangeState",
     },
 }
 SESSION_COOKIE_AGE = 8 * 3600

@@ -17,6 +17,7 @@ from trading.models import (
     BookCorrection,
     BrokerPosition,
     CashMovement,
+    ChangeDecision,
     ChangeRequest,
     Fill,
     OrderDecision,
@@ -102,6 +103,16 @@ class OrderDecisionAdmin(RecordAdmin):
     list_display = ("order", "to", "state", "evidence", "proposed_by", "proposed_at", "decided_by", "decided_at")
     list_filter: ClassVar = ["state"]
     list_select_related = ("order",)
+    ordering = ("-id",)
+
+
+@admin.register(ChangeDecision)
+class ChangeDecisionAdmin(RecordAdmin):
+    """What operators have decided of changes whose answer was lost."""
+
+    list_display = ("change", "to", "state", "evidence", "proposed_by", "proposed_at", "decided_by", "decided_at")
+    list_filter: ClassVar = ["state"]
+    list_select_related = ("change",)
     ordering = ("-id",)
 
 

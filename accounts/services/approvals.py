@@ -38,6 +38,7 @@ KINDS = {  # name → dotted path: accounts stands below whoever has something t
     "LIMIT_RAISE": "trading.services.raises.RAISE",
     "CONTROL_RELEASE": "trading.services.resuming.RELEASE",
     "ORDER_DECISION": "trading.services.decisions.DECISION",
+    "CHANGE_DECISION": "trading.services.change_decisions.DECISION",
     "ACCOUNT_PUT_ASIDE": "reconciliation.services.putting_aside.PUT_ASIDE",
     "ACCOUNT_TAKE_UP": "reconciliation.services.putting_aside.TAKE_UP",
     "REVIEW_DECISION": "reconciliation.services.decisions.AGREED",

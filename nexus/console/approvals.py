@@ -24,6 +24,7 @@ from nexus.core.errors import NotFound
 from reconciliation.services import decisions as review_decisions
 from risk.services import changes, releases
 from risk.states import LimitScope
+from trading.services import change_decisions
 
 SHOWN = 100
 WORDS = {
@@ -36,6 +37,7 @@ WORDS = {
     "LIMIT_RAISE": _("Raise a limit"),
     "CONTROL_RELEASE": _("Ease a stop"),
     "ORDER_DECISION": _("Say how an unknown order has ended"),
+    "CHANGE_DECISION": _("Say what became of a lost change"),
     "ACCOUNT_PUT_ASIDE": _("Put an account aside"),
     "ACCOUNT_TAKE_UP": _("Take an account up again"),
     "REVIEW_DECISION": _("Decide a large difference"),
@@ -220,6 +222,8 @@ def place_of(row: Request) -> str:
         return reverse("admin:console_user", args=[row.object_id])
     if row.object_type == "trading_account":
         return reverse("admin:console_account", args=[row.object_id])
+    if row.kind == change_decisions.KIND:
+        return reverse("admin:console_decide_change", args=[row.payload["change"]])
     order = row.payload.get("order") if row.kind == "ORDER_DECISION" else None
     return reverse("admin:console_order", args=[order]) if order else ""
 

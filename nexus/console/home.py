@@ -20,7 +20,7 @@ from nexus.audit.services import looking
 from nexus.console import audit
 from nexus.console.pages import Page
 from reconciliation import selectors as reconciliation
-from trading.services import overview, signals
+from trading.services import lost, overview, signals
 
 ALERTS_SHOWN, DENIED_SHOWN = 10, 8
 
@@ -99,6 +99,7 @@ def queues(*, at: datetime) -> Sequence[Queue]:
     oldest_sent = at - timedelta(seconds=float(outbox.oldest_s)) if outbox.orders else None
     rows: list[tuple[str, str, tuple[int, datetime | None], timedelta, timedelta]] = [
         (gettext("Unknown orders"), "admin:console_unknown", overview.unknown_orders(), minute, 5 * minute),
+        (gettext("Lost changes"), "admin:console_unknown", lost.waiting(), 5 * minute, hour),
         (
             gettext("Reconciliation reviews"),
             "admin:console_reviews",

@@ -14,14 +14,14 @@ from nexus.console.acts import Act, ActForm, Done, Plan
 from nexus.console.pages import Page
 from nexus.console.words import stamp, usd
 from trading import selectors
-from trading.services import decisions, history
+from trading.services import change_decisions, decisions, history, lost
 from trading.states import OrderStatus
 
 SHOWN = 100
 
 
 class UnknownPage(Page):
-    """Orders that nobody can find, the oldest first; of the same age the largest."""
+    """Orders that nobody can find, the oldest first, of the same age the largest; and changes whose answer was lost."""
 
     action: ClassVar = Action.ORDER_READ
     template = "console/unknown.html"
@@ -37,6 +37,7 @@ class UnknownPage(Page):
             "rows": [(order, _proposal(order), alike.get(order.pk, [])) for order in shown],
             "count": len(rows),
             "at": now(),
+            "changes": [(row, change_decisions.of(row), change_decisions.proposal(row)) for row in lost.undecided()],
             "may_propose": self.may(Action.APPROVAL_DECIDE),
         }
 

@@ -19,7 +19,7 @@ from tests.trading.rounds import rounds
 from trading import tasks
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.models import AccountFigures, BrokerPosition, ChangeRequest, TradeLedger, TradingAccount
-from trading.services import cancels, changes, lost, orders, protection, resolution, terms
+from trading.services import cancels, changes, lost, orders, protection, resolution, settlements, terms
 from trading.states import CancelState
 from trading.types import StopsChange
 
@@ -106,7 +106,7 @@ def test_of_a_position_that_is_closed_nobody_knows_what_its_stops_were(stops, cl
     changes.resolve(change_id=stops.pk, at=now())
 
     stops.refresh_from_db()
-    assert (stops.state, stops.answer) == ("REFUSED", changes.ENDED)
+    assert (stops.state, stops.answer) == ("REFUSED", settlements.CLOSED)
     assert not RiskAdjustment.objects.exists()
     assert standing() == []
 

@@ -11,12 +11,12 @@ from tests.fakes.paper import LOGIN
 from tests.trading.change_ways import DONE, REFUSED, D, Desk, End, Send, StopsDesk, TermsDesk, lose
 from tests.trading.desk import ask_about_everything
 from trading.models import BrokerPosition
-from trading.services import changes, watch
+from trading.services import settlements, watch
 from trading.states import OrderType
 
 WANTED = {"stop_loss": D("1.0760")}  # of a position that has its stop at 1.0800, or of an order with it at 1.0790
 OTHERS = {
-    "STOPS": changes.OTHERS,
+    "STOPS": settlements.OTHERS,
     "TERMS": "The order shows terms that are neither the old nor the new.",
 }
 
@@ -161,7 +161,7 @@ def test_of_a_position_that_has_ended_nobody_knows_and_nothing_is_left_of_it(des
     found = desk.told()
 
     wanted = {
-        "state": "REFUSED", "answer": changes.ENDED, "answered": ["UNKNOWN", "REFUSED"], "adjustments": [],
+        "state": "REFUSED", "answer": settlements.CLOSED, "answered": ["UNKNOWN", "REFUSED"], "adjustments": [],
         "alerts": ["EXTERNAL_FILL"] * (how == "closed by a hand"), "listed": 0, "is asked for": False, "moved": [],
         "stopped": [], "the next": "change_refused",
         "at the broker": [],

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from trading.api import arming, limits, views
+from trading.api import arming, limits, lost, views
 
 urlpatterns = [
     path("execute", views.Execute.as_view(), name="execute"),
@@ -13,7 +13,9 @@ urlpatterns = [
     path("positions/<uuid:position_id>/close", views.PositionClose.as_view(), name="position-close"),
     path("orders/<uuid:order_id>", views.OrderTerms.as_view(), name="order-terms"),
     path("orders/<uuid:order_id>/cancel", views.OrderCancel.as_view(), name="order-cancel"),
+    path("changes/lost", lost.Lost.as_view(), name="lost-changes"),
     path("changes/<uuid:change_id>", views.Change.as_view(), name="change"),
+    path("changes/<uuid:change_id>/decide", lost.Decide.as_view(), name="change-decide"),
     path("accounts", views.Accounts.as_view(), name="accounts"),
     path("accounts/<uuid:account_id>/arm", arming.Arm.as_view(), name="account-arm"),
     path("accounts/<uuid:account_id>/disarm", arming.Disarm.as_view(), name="account-disarm"),

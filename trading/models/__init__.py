@@ -3,6 +3,7 @@
 from trading.models.accounts import TradableInstrument, TradingAccount
 from trading.models.control import AccountFigures, AccountReading, SweepRun
 from trading.models.corrections import BookCorrection
+from trading.models.decisions import ChangeDecision
 from trading.models.fills import BrokerPosition, CashMovement, Fill
 from trading.models.orders import (
     Beside,
@@ -21,6 +22,7 @@ __all__ = [
     "BookCorrection",
     "BrokerPosition",
     "CashMovement",
+    "ChangeDecision",
     "ChangeRequest",
     "Fill",
     "IllegalTransition",

@@ -24,8 +24,8 @@ from nexus.audit.services import trail
 from nexus.audit.types import Actor, ActorType, Target
 from nexus.core import money
 from nexus.core.errors import Conflict, Invalid, OutcomeUnknown, OutsideError, Refused, Unavailable, Unreachable
-from risk.services import adjustments, control, stats
-from risk.states import AdjustmentKind, StopLevel
+from risk.services import control, stats
+from risk.states import StopLevel
 from trading import rules, selectors
 from trading.models import BrokerPosition, ChangeRequest, Fill
 from trading.rules import ZERO
@@ -39,6 +39,7 @@ from trading.services import (
     identifiers,
     orders,
     resolution,
+    settlements,
     standing,
     triggers,
 )
@@ -50,10 +51,6 @@ log = structlog.get_logger(__name__)
 
 BATCH = 50
 UNSENT = "Not sent: "  # how an answer begins that no broker has given: nothing has left us
-OLD = "The position shows the old stops."
-OTHERS = "The position shows stops that are neither the old nor the new."
-ENDED = "The position is closed, and nobody knows whether it had the new stops by then."
-FOUND = (OLD, OTHERS, ENDED)  # what searches say: a refusal that the broker itself is heard to say takes their place
 PASSING = "Not now: "  # how one begins that says nothing of the change itself: another may be accepted soon
 
 
@@ -164,9 +161,12 @@ def _nearest(position: BrokerPosition, held: VenuePosition, *, since: datetime) 
 
 
 def listed_late(changes: Manager[ChangeRequest], *, kind: ChangeKind, asked_at: datetime) -> list[ChangeRequest]:
-    """Return the changes that are done, and that a list asked for then may not show yet, the newest last."""
+    """Return the changes that are done, and that a list asked for then may not show yet, the newest last. One that
+    operators have decided was sent long before: whatever a list shows is the truth of it.
+    """
     since = asked_at - facts.LISTED_WITHIN
-    return list(changes.filter(kind=kind, state=ChangeState.DONE, settled_at__gte=since).order_by("pk"))
+    done = changes.filter(kind=kind, state=ChangeState.DONE, settled_at__gte=since)
+    return list(done.exclude(answer=settlements.DECIDED).order_by("pk"))
 
 
 def _risks(
@@ -295,12 +295,12 @@ def _send(change: ChangeRequest, *, position: BrokerPosition, wanted: VenuePosit
         with accounts.patience():
             accounts.broker_of(position.account).change_stops(request)
     except OutcomeUnknown as exc:
-        return _settle(change, state=ChangeState.UNKNOWN, wanted=None, answer=str(exc))
+        return _settle(change, state=ChangeState.UNKNOWN, answer=str(exc))
     except (Refused, Unreachable) as exc:
-        settled = _settle(change, state=ChangeState.REFUSED, wanted=None, answer=_begin(exc) + str(exc))
+        settled = _settle(change, state=ChangeState.REFUSED, answer=_begin(exc) + str(exc))
         triggers.account_refused(position.account, said=exc, at=change.sent_at)
         return settled
-    return _settle(change, state=ChangeState.DONE, wanted=wanted, answer="")
+    return _settle(change, state=ChangeState.DONE, answer="")
 
 
 def _begin(answer: Refused | Unreachable) -> str:
@@ -311,34 +311,8 @@ def _begin(answer: Refused | Unreachable) -> str:
 
 
 @transaction.atomic(durable=True)
-def _settle(change: ChangeRequest, *, state: ChangeState, wanted: VenuePosition | None, answer: str) -> ChangeRequest:
-    assert change.position is not None
-    at = facts.database_clock()
-    position = BrokerPosition.objects.select_for_update(no_key=True).get(pk=change.position.pk)
-    change.refresh_from_db()
-    is_said = state is ChangeState.REFUSED and change.answer in FOUND and answer not in FOUND
-    is_known = change.state not in IN_FLIGHT and (change.state, state) != (ChangeState.REFUSED, ChangeState.DONE)
-    if is_known and not is_said:
-        return change  # somebody else has found it out meanwhile
-    ChangeRequest.objects.filter(pk=change.pk).update(state=state, answer=answer[:300], settled_at=at)
-    since = position.changes.filter(kind=ChangeKind.STOPS, state=ChangeState.DONE, pk__gt=change.pk)
-    if wanted is not None and not since.exists():  # what was sent later was done later
-        BrokerPosition.objects.filter(pk=position.pk).update(stop_loss=wanted.stop_loss, take_profit=wanted.take_profit)
-    old, new = (stops["stop_loss"] or "none" for stops in (change.before, change.after))
-    if state is ChangeState.DONE and old != new:  # a target bounds no loss
-        adjustments.record(
-            kind=AdjustmentKind.STOP_CHANGE, account_id=position.account_id, order_id=None, before=change.risk_before,
-            after=change.risk_after, reason=f"position {position.public_id}: stop-loss {old} → {new}", at=at,
-        )  # fmt: skip
-    trail.record(
-        action="position.stops_answered",
-        actor=Actor.system("broker"),
-        target=Target("position", str(position.public_id)),
-        detail={"change_id": change.change_id, "state": state, "answer": answer},
-        occurred_at=at,
-    )
-    change.refresh_from_db()
-    return change
+def _settle(change: ChangeRequest, *, state: ChangeState, answer: str, is_known: bool = True) -> ChangeRequest:
+    return settlements.settle_stops(change, state=state, answer=answer, is_known=is_known)
 
 
 def due() -> list[int]:
@@ -385,12 +359,14 @@ def resolve(*, change_id: int, at: datetime) -> None:
     if held is not None and stops_of(held) == change.after in late:
         return  # it may be shown as before our last change: a list that is late proves nothing
     if held is None:
-        _settle(change, state=ChangeState.REFUSED, wanted=None, answer=ENDED)
+        _settle(change, state=ChangeState.REFUSED, answer=settlements.CLOSED, is_known=False)
     elif stops_of(held) == change.after:
-        _settle(change, state=ChangeState.DONE, wanted=held, answer="")
+        _settle(change, state=ChangeState.DONE, answer="")
     elif (facts.database_clock() - change.sent_at).total_seconds() > settings.CHANGE_PROOF_S:
-        found = OLD if stops_of(held) == change.before else OTHERS  # set since: ours would have arrived before
-        _settle(change, state=ChangeState.REFUSED, wanted=None, answer=found)
+        is_old = stops_of(held) == change.before  # else set since: ours would have arrived before
+        _settle(
+            change, state=ChangeState.REFUSED, answer=settlements.OLD if is_old else settlements.OTHERS, is_known=is_old
+        )
 
 
 def stops_of(position: VenuePosition) -> dict[str, str | None]:

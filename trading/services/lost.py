@@ -5,7 +5,8 @@ cancels that the broker took and does not carry out.
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Count, Min, Q, QuerySet
+from django.db.models.functions import Now
 
 from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
@@ -43,6 +44,29 @@ def tell(*, at: datetime) -> None:
     known = [_key(name) for name in alerts.open_about(kind=KIND) if name not in found]
     if known:
         alerts.close_alerts(dedupe_keys=known, at=at)
+
+
+def undecided() -> list[ChangeRequest]:
+    """Return the changes that people are told of and that nobody has answered, the oldest first, with what is proposed
+    of them.
+    """
+    rows = _undecided().select_related("order__account", "position__account").prefetch_related("decisions")
+    return list(rows.order_by("sent_at", "pk")[:TOLD_MAX])
+
+
+def waiting() -> tuple[int, datetime | None]:
+    """Return how many there are of those, and when the oldest was sent."""
+    found = _undecided().aggregate(count=Count("pk"), oldest=Min("sent_at"))
+    return found["count"], found["oldest"]
+
+
+def _undecided() -> QuerySet[ChangeRequest]:
+    return ChangeRequest.objects.filter(coverage.UNANSWERED, sent_at__lt=Now() - TOLD_AFTER)
+
+
+def end(change: ChangeRequest, *, at: datetime) -> None:
+    """End what was told of a change whose outcome is known, in the caller's transaction."""
+    alerts.close_alert(dedupe_key=_key(str(change.public_id)), at=at)
 
 
 def _key(name: str) -> str:

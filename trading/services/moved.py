@@ -23,7 +23,7 @@ from risk.services import adjustments
 from risk.states import AdjustmentKind
 from trading import rules
 from trading.models import BrokerPosition, ChangeRequest, Fill, TradableInstrument, TradeLedger, TradingAccount
-from trading.services import fills, protection, standing, terms
+from trading.services import fills, protection, settlements, standing, terms
 from trading.services.changes import listed_late, stops_of
 from trading.states import IN_FLIGHT, ChangeKind, ChangeState, Delivery
 from trading.types import AccountSnapshot, Quote, VenueOrder, VenuePosition
@@ -178,7 +178,7 @@ def _keep_order(
     risk = max(order.risk, now.risk + order.restopped)
     if prices == before and risk < order.risk * AGAIN:
         return  # its stop is gone, and that is kept
-    terms.reserve(order, risk=risk, restopped=order.restopped, value=max(order.value, now.value), **prices)
+    settlements.reserve(order, risk=risk, restopped=order.restopped, value=max(order.value, now.value), **prices)
     target = Target("order", str(order.public_id))
     stands = {"limit_price": asked.limit_price, "stop_price": asked.stop_price, "stop_loss": asked.stop_loss}
     detail = {"before": before, "after": stands | {"take_profit": asked.take_profit}, "risk": risk}

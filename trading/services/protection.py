@@ -19,7 +19,7 @@ from risk.states import ControlScope, Trigger
 from risk.types import Context
 from trading.models import BrokerPosition, ChangeRequest, TradeLedger
 from trading.rules import ZERO
-from trading.services import accounts, changes, closes, facts, resolution, triggers
+from trading.services import accounts, changes, closes, facts, resolution, settlements, triggers
 from trading.states import ChangeKind, ChangeState, OrderStatus
 from trading.types import VenuePosition
 
@@ -97,7 +97,7 @@ def _mend(order: TradeLedger, held: VenuePosition, *, at: datetime) -> None:
         position_id=ours.pk, stops=stops, actor=PROTECTION, at=at,
         reason=f"Order {order.client_order_id} asked for them.",
     )  # fmt: skip
-    is_answer = not change.answer.startswith((changes.UNSENT, changes.PASSING, *changes.FOUND))
+    is_answer = not change.answer.startswith((changes.UNSENT, changes.PASSING, *settlements.FOUND))
     if "stop_loss" in stops and change.state == ChangeState.REFUSED and is_answer:
         words = f"The broker refused the stop-loss of a position in {order.symbol} on {order.account}: {change.answer}."
         triggers.pull(

@@ -22,8 +22,8 @@ from nexus.audit.services import trail
 from nexus.audit.types import Actor, Target
 from nexus.core import money
 from nexus.core.errors import OutcomeUnknown, OutsideError, Refused, Unavailable, Unreachable
-from risk.services import adjustments, control, stats
-from risk.states import AdjustmentKind, StopLevel
+from risk.services import control, stats
+from risk.states import StopLevel
 from risk.types import Context, Verdict
 from trading import rules
 from trading.models import ChangeRequest, TradeLedger
@@ -36,6 +36,7 @@ from trading.services import (
     identifiers,
     instruments,
     orders,
+    settlements,
     shapes,
     standing,
     triggers,
@@ -45,13 +46,11 @@ from trading.services.cancels import NotCancelable
 from trading.services.changes import ChangeInFlight, ChangeRefused, listed_late
 from trading.services.evidence import NOBODY, Question
 from trading.services.facts import Facts, Missing
+from trading.services.settlements import ENDED, PRICES
 from trading.states import IN_FLIGHT, ChangeKind, ChangeState, Delivery, FillKind, OrderType, Side, TimeInForce
 from trading.types import OrderChange, OrderIntent, VenueOrder
 
 log = structlog.get_logger(__name__)
-
-PRICES = ("limit_price", "stop_price", "stop_loss", "take_profit")
-ENDED = "The order has ended, and nobody knows whether it had the new terms by then."
 
 
 class NotChangeable(NotCancelable):
@@ -159,7 +158,7 @@ def _claim(*, order_id: int, shown: OrderIntent, question: Question, read: Facts
         raise ChangeRefused(_words(judgement.verdict))
     after = judgement.reservation
     before = _before(order, shown, question=question, read=read)
-    reserve(
+    settlements.reserve(
         order,
         risk=max(order.risk, after.risk),
         restopped=min(order.restopped, after.restopped),  # the less of it is that, the more is the order's own
@@ -217,17 +216,6 @@ def _words(verdict: Verdict) -> str:
     return f"The new terms are refused: {failed.reason}{f' ({told})' if told else ''}. {failed.detail}".rstrip()
 
 
-def reserve(order: TradeLedger, *, risk: Decimal, restopped: Decimal, value: Decimal, **facts_beside: Any) -> None:
-    """Write what the order may cost and is worth, and keep the day on which it was admitted in step with it."""
-    reserved = rules.reserved_for(risk, leaves=order.leaves, quantity=order.quantity)
-    TradeLedger.objects.filter(pk=order.pk).update(
-        risk=risk, restopped=restopped, reserved=reserved, value=value, **facts_beside
-    )
-    if value != order.value:
-        admitted_on = order.created_at.date()
-        stats.count_changed(user_id=order.user_id, trading_date=admitted_on, value=value - order.value)
-
-
 def _send(request: ChangeRequest, *, order: TradeLedger, wanted: OrderIntent, send_by_s: float) -> ChangeRequest:
     change_of = OrderChange(
         change_id=request.change_id,
@@ -255,54 +243,7 @@ def _send(request: ChangeRequest, *, order: TradeLedger, wanted: OrderIntent, se
 def _settle(
     request: ChangeRequest, *, state: ChangeState, answer: OutsideError | None, is_known: bool = True
 ) -> ChangeRequest:
-    """Keep the answer: the new terms hold, or the old ones do, or nobody knows and the worse stays reserved.
-
-    Takes: `is_known`, False where the order has ended, and nobody will ever know.
-    """
-    assert request.order is not None
-    at = facts.database_clock()
-    order = TradeLedger.objects.locked().get(pk=request.order.pk)
-    request.refresh_from_db()
-    if request.state not in IN_FLIGHT and not (is_known and _is_news(request, state)):
-        return request  # somebody else has found it out meanwhile
-    ChangeRequest.objects.filter(pk=request.pk).update(state=state, answer=str(answer or "")[:300], settled_at=at)
-    held = request.after if state is ChangeState.DONE else request.before
-    prices = {name: None if held[name] is None else Decimal(held[name]) for name in PRICES}
-    prices["stop_price"] = prices["stop_price"] or order.stop_price  # a trigger that was touched stays written
-    since = order.changes.filter(kind=ChangeKind.TERMS, pk__gt=request.pk).exclude(state=ChangeState.REFUSED)
-    holds = state is not ChangeState.UNKNOWN and is_known and not since.exists()  # what was sent later was done later
-    if holds:  # of an order that has ended, its day and its stop are at stake
-        restopped = Decimal(held.get("restopped") or 0)  # of a change that an earlier version sent, none is known
-        reserve(order, risk=Decimal(held["risk"]), restopped=restopped, value=Decimal(held["value"]), **prices)
-    if state is ChangeState.DONE:
-        _keep_stop_change(request, order=order, at=at)
-    trail.record(
-        action="order.terms_answered",
-        actor=Actor.system("broker"),
-        target=Target("order", str(order.public_id)),
-        detail={"change_id": request.change_id, "state": state, "answer": str(answer or "")},
-        occurred_at=at,
-    )
-    request.refresh_from_db()
-    return request
-
-
-def _keep_stop_change(request: ChangeRequest, *, order: TradeLedger, at: datetime) -> None:
-    """Keep what another stop-loss has done to what the order may cost."""
-    before, after = request.before, request.after
-    if before["stop_loss"] == after["stop_loss"]:
-        return
-    adjustments.record(
-        kind=AdjustmentKind.STOP_CHANGE, account_id=order.account_id, order_id=order.pk,
-        before=Decimal(before["risk"]), after=Decimal(after["risk"]),
-        reason=f"stop-loss {before['stop_loss'] or 'none'} → {after['stop_loss'] or 'none'}", at=at,
-    )  # fmt: skip
-
-
-def _is_news(request: ChangeRequest, state: ChangeState) -> bool:
-    """Tell whether an answer says otherwise than the search that has settled its request, or what nobody knew."""
-    says_more = state is ChangeState.DONE or (state is ChangeState.REFUSED and request.answer == ENDED)
-    return says_more and request.state == ChangeState.REFUSED
+    return settlements.settle_terms(request, state=state, answer=str(answer or ""), is_known=is_known)
 
 
 def resolve(*, change_id: int) -> None:

@@ -89,7 +89,7 @@ def test_the_front_page_takes_few_statements(console, account, django_assert_max
         stop(scope=ControlScope.INSTRUMENT, key=f"SYM{number}")
     console.get("/admin/")
 
-    with django_assert_max_num_queries(32):
+    with django_assert_max_num_queries(33):
         console.get("/admin/")
 
 

@@ -32,7 +32,7 @@ from tests.nexus.console.people import enter, text
 from tests.reconciliation.conftest import a_week_later, paper, quiet, reconcile
 from tests.reconciliation.test_acting import shift_average
 from tests.stops import stop
-from trading.models import TradeLedger, TradingAccount
+from trading.models import BrokerPosition, ChangeDecision, ChangeRequest, TradeLedger, TradingAccount
 from trading.services import resuming
 
 __all__ = ["a_week_later", "paper", "quiet", "reconcile"]
@@ -86,8 +86,14 @@ def places(operators, execute, reconcile, quiet, settings) -> dict[str, object]:
         key_id="k" * 16, secret_sha256=b"0" * 32, user=someone, name="bot", mode="paper", scopes=["orders:read"],
         created_at=now(),
     )  # fmt: skip
+    change = ChangeRequest.objects.create(
+        change_id="lost-S", kind="STOPS", state="UNKNOWN", position=BrokerPosition.objects.get(),
+        before={"stop_loss": "1.08"}, after={"stop_loss": "1.07"}, requested_by="tests", requested_at=now(),
+        sent_at=now() - timedelta(hours=1),
+    )  # fmt: skip
     return {
         "scope": "PLATFORM",
+        "change_id": change.public_id,
         "kind": "DAILY_LOSS",
         "user_id": someone.public_id,
         "key_id": key.public_id,
@@ -132,6 +138,8 @@ def state():
         SuspicionClearance.objects.count(),
         LoginGate.objects.filter(locked_until__gt=now()).count(),
         *TradeLedger.objects.values_list("status", "delivery"),
+        *ChangeRequest.objects.order_by("pk").values_list("state", flat=True),
+        ChangeDecision.objects.count(),
         *User.objects.order_by("pk").values_list("role", "is_active", "token_version"),
         *ApiKey.objects.order_by("pk").values_list("revoked_at", flat=True),
         *RiskLimit.objects.order_by("pk").values_list("value", "ended_at"),
@@ -183,6 +191,7 @@ def test_no_act_is_done_without_a_reason_or_on_another_version(places, desk):
         "level": "ACTIVE",
         "sweep": "NONE",
         "to": "REJECTED",
+        "outcome": "REFUSED",
         "role": "BOT",
         "email": "a@b.example",
     }
@@ -266,6 +275,7 @@ def test_a_fresh_code_is_asked_for_by_one_function_where_the_matrix_wants_one(pl
             "version": found[1] or "",
             "level": "ACTIVE",
             "to": "REJECTED",
+            "outcome": "REFUSED",
             "role": "BOT",
             "email": "a@b.example",
         }
