@@ -8,12 +8,13 @@ from django.conf import settings
 from django.db.models import F
 from django.utils.timezone import now
 
+from nexus.alerts.models import Alert
 from nexus.audit.types import Actor
 from nexus.core.errors import Unreachable
 from tests.trading.desk import LIMIT, act, place
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.models import AccountFigures, ChangeRequest, TradeLedger
-from trading.services import cancels, facts
+from trading.services import cancels, facts, lost
 from trading.states import CancelState, ChangeState, OrderStatus
 
 
@@ -186,10 +187,15 @@ def test_a_cancel_that_never_left_us_is_sent_anew_as_soon_as_the_broker_answers(
     long_ago = facts.database_clock() - timedelta(minutes=5)
     silent = AccountFigures.objects.create(account=order.account, failing_since=long_ago, read_at=long_ago)
     assert cancels.due() == []
+    ChangeRequest.objects.update(sent_at=F("sent_at") - timedelta(seconds=70))
+    lost.tell(at=now())
+    assert "has not taken a CANCEL request" in Alert.objects.get(kind="CHANGE_UNKNOWN", closed_at=None).text
     silent.delete()
 
     assert cancels.due() == [order.pk]
     cancels.again(order_id=order.pk, at=now())
+    lost.tell(at=now())
+    assert not Alert.objects.filter(kind="CHANGE_UNKNOWN", closed_at=None).exists()
 
     order.refresh_from_db()
     assert (order.status, order.cancel) == (OrderStatus.CANCELED, CancelState.DONE)

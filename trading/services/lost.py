@@ -1,17 +1,17 @@
 """Telling people of changes and cancels whose answer was lost, for as long as nobody knows what became of them; and of
-cancels that the broker took and does not carry out.
+cancels that the broker took and does not carry out, or that wait for a broker to take them.
 """
 
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Count, Min, Q, QuerySet
+from django.db.models import Count, Exists, Min, Q, QuerySet
 from django.db.models.functions import Now
 
 from nexus.alerts.services import alerts
 from nexus.alerts.states import Severity
-from trading.models import ChangeRequest
-from trading.services import coverage, facts
+from trading.models import BrokerPosition, ChangeRequest, TradeLedger
+from trading.services import cancels, coverage, facts
 from trading.states import CancelState, ChangeKind, ChangeState, Delivery
 
 KIND = "CHANGE_UNKNOWN"
@@ -19,6 +19,10 @@ TOLD_AFTER = timedelta(seconds=60)  # as of an order that nobody can find
 TAKEN_AND_LEFT = Q(
     kind=ChangeKind.CANCEL, state=ChangeState.DONE, order__delivery=Delivery.ACKED, order__cancel=CancelState.REQUESTED
 )
+WAITS = Q(
+    kind=ChangeKind.CANCEL, state=ChangeState.REFUSED, retry_at__isnull=False, order__delivery=Delivery.ACKED,
+    order__cancel=CancelState.REQUESTED,
+)  # fmt: skip
 TOLD_MAX = 100  # at once: whoever is told of so many needs no more of them
 
 
@@ -26,7 +30,8 @@ TOLD_MAX = 100  # at once: whoever is told of so many needs no more of them
 def tell(*, at: datetime) -> None:
     """Alert people to every change that nobody has answered for a minute, and end what is answered by now."""
     late = facts.database_clock() - TOLD_AFTER
-    rows = ChangeRequest.objects.filter(coverage.UNANSWERED | TAKEN_AND_LEFT, sent_at__lt=late).order_by("pk")
+    told = coverage.UNANSWERED | TAKEN_AND_LEFT | WAITS & ~Q(Exists(cancels.NEWER))
+    rows = ChangeRequest.objects.filter(told, sent_at__lt=late).order_by("pk")
     found = {str(row.public_id): row for row in rows.select_related("order__account", "position__account")[:TOLD_MAX]}
     for name, row in found.items():
         of = row.order or row.position
@@ -35,8 +40,7 @@ def tell(*, at: datetime) -> None:
             severity=Severity.WARNING,
             kind=KIND,
             dedupe_key=_key(name),
-            text=f"{of.account}: nobody knows what became of a {row.kind} request for {of}. Until it is known,"
-            " the worse of what was and what was asked for counts.",
+            text=_words(row, of=of),
             object_type="change",
             object_id=name,
             at=at,
@@ -44,6 +48,15 @@ def tell(*, at: datetime) -> None:
     known = [_key(name) for name in alerts.open_about(kind=KIND) if name not in found]
     if known:
         alerts.close_alerts(dedupe_keys=known, at=at)
+
+
+def _words(row: ChangeRequest, *, of: TradeLedger | BrokerPosition) -> str:
+    if row.state == ChangeState.REFUSED:
+        return f"{of.account}: the broker has not taken a {row.kind} request for {of}. It is sent anew when it answers."
+    return (
+        f"{of.account}: nobody knows what became of a {row.kind} request for {of}. Until it is known,"
+        " the worse of what was and what was asked for counts."
+    )
 
 
 def undecided() -> list[ChangeRequest]:
