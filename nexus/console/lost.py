@@ -12,7 +12,7 @@ from accounts import selectors as people
 from accounts.rules import Action
 from nexus.console.acts import Act, ActForm, Done, Plan
 from nexus.console.words import stamp
-from nexus.core import sentences
+from nexus.core import figures, sentences
 from trading import selectors
 from trading.services import change_decisions
 from trading.states import ChangeKind, ChangeState
@@ -21,6 +21,10 @@ OUTCOMES = {
     ChangeState.DONE.value: _("DONE: the new ones hold"),
     ChangeState.REFUSED.value: _("REFUSED: the old ones hold"),
 }
+PRICES = {
+    "limit_price": _("Limit price"), "stop_price": _("Trigger price"), "stop_loss": _("Stop-loss"),
+    "take_profit": _("Target"),
+}  # fmt: skip
 GIVEN_UP = _("REFUSED: it is given up, and the order works on")
 
 
@@ -96,5 +100,6 @@ class DecidePage(Act):
 
 
 def _written(terms: dict[str, Any]) -> str:
-    named = (f"{name.replace('_', ' ')} {'–' if value is None else value}" for name, value in terms.items())
-    return ", ".join(named) or "–"
+    """Write the prices of stops or terms. Of a cancel there are none."""
+    named = [f"{label} {figures.exact(terms[name])}" for name, label in PRICES.items() if name in terms]
+    return ", ".join(named) or figures.NOTHING

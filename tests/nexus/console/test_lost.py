@@ -53,8 +53,8 @@ def test_two_operators_decide_lost_stops(stops, console, other_console):
     assert f'href="{at(stops)}"' in page
     assert "STOPS: BUY 0.03 EURUSD" in page
     plan = text(console.get(at(stops)))
-    assert "stop loss 1.08" in plan
-    assert "stop loss 1.079" in plan
+    assert "Stop-loss 1.08," in plan
+    assert "Stop-loss 1.079," in plan
 
     assert confirm(console, at(stops), outcome="REFUSED", reason=SAID).status_code == 302
 
