@@ -1,11 +1,10 @@
 """Real money, from the first login to the last refusal: HTTPS, an account that says it is real, and its trader."""
 
 import re
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser import live_stage
 from tests.browser.conftest import opening
@@ -29,8 +28,10 @@ window.EventSource = class extends EventSource {
   constructor(...given) { super(...given); heardFrom.push(this); }
 };"""
 # Another process may notice first that the sessions have ended: the page that is being left hears so.
-TELL_OVER = """addEventListener("beforeunload", () =>
-  setTimeout(() => heardFrom.at(-1).dispatchEvent(new MessageEvent("over")), 300))"""
+TELL_OVER = """addEventListener("beforeunload", () => setTimeout(() => {
+  heardFrom.at(-1).dispatchEvent(new MessageEvent("over"));
+  console.debug("told");
+}, 100))"""
 
 
 @pytest.fixture(scope="module")
@@ -171,8 +172,7 @@ def first_day(mine: Tab, live: Stage, mark: str) -> list[str]:
     expect(page.locator(".qr svg")).to_be_visible()
     live.seeds["trader"] = page.inner_text(".secret").replace(" ", "")
     page.fill("input[name=code]", live.code("trader"))
-    page.route("**/second-factor/confirm", late)
-    page.evaluate(TELL_OVER)  # the codes are shown once: nothing takes their page away
+    hold_until_told(page)  # the codes are shown once: nothing takes their page away
     page.click("form[action='/security/second-factor/confirm'] button")
     expect(page.locator(".codes li")).to_have_count(10)
     recovery = page.locator(".codes li").all_inner_texts()
@@ -181,11 +181,19 @@ def first_day(mine: Tab, live: Stage, mark: str) -> list[str]:
     return recovery
 
 
-def late(route: Route) -> None:
-    """Pass an answer on a while after it was made."""
-    answer = route.fetch()
-    time.sleep(2)
-    route.fulfill(response=answer)
+def hold_until_told(page: Page) -> None:
+    """Keep the answer back until the page that is being left has heard that its session is over."""
+    told: list[str] = []
+    page.on("console", lambda said: told.append(said.text))
+    page.evaluate(TELL_OVER)
+
+    def late(route: Route) -> None:
+        answer = route.fetch()
+        if not told:
+            page.wait_for_event("console")
+        route.fulfill(response=answer)
+
+    page.route("**/second-factor/confirm", late)
 
 
 def ticket(mine: Tab, language: str) -> None:
