@@ -11,9 +11,11 @@ from django.utils.timezone import now
 from nexus.core.errors import OutcomeUnknown, OutsideError, Refused, Unreachable
 from risk.models import TradingControl
 from risk.states import ControlScope
+from tests.trading.test_change_decisions import settled
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.models import ChangeRequest, TradeLedger
-from trading.services import changes, protection
+from trading.services import changes, protection, settlements
+from trading.states import ChangeState
 
 PROVEN = timedelta(seconds=200)
 
@@ -73,6 +75,27 @@ def test_only_a_broker_that_refuses_a_stop_loss_stops_its_instrument_whenever_it
     is_lost = isinstance(answer, OutcomeUnknown)
     assert said.state == ("UNKNOWN" if is_lost and not is_late else "REFUSED")
     assert said.answer.endswith("The position shows the old stops." if is_lost and is_late else str(answer))
+
+
+@pytest.mark.parametrize(("answer", "is_refusal"), [
+    (Refused("The stops are not valid.", code="10016"), True), (Unreachable("The gateway is away."), False),
+    (OutcomeUnknown("No answer."), False),
+])  # fmt: skip
+def test_what_two_operators_have_decided_is_no_word_of_the_broker(bare, people, monkeypatch, answer, is_refusal):
+    """Its process was frozen meanwhile; what the broker says after all is kept, and counts."""
+
+    def decided() -> None:
+        ChangeRequest.objects.update(sent_at=F("sent_at") - timedelta(seconds=65))
+        settled(ChangeRequest.objects.get(), ChangeState.REFUSED, people)
+
+    answers(monkeypatch, answer, before=decided)
+
+    protect(bare)
+
+    assert is_stopped() == is_refusal
+    said = ChangeRequest.objects.get()
+    heard = settlements.DECIDED if isinstance(answer, OutcomeUnknown) else str(answer)
+    assert (said.state, said.answer.endswith(heard)) == ("REFUSED", True)
 
 
 def test_what_never_left_us_is_no_refusal_however_late_that_is_heard(bare, paper, monkeypatch):

@@ -97,7 +97,7 @@ def _mend(order: TradeLedger, held: VenuePosition, *, at: datetime) -> None:
         position_id=ours.pk, stops=stops, actor=PROTECTION, at=at,
         reason=f"Order {order.client_order_id} asked for them.",
     )  # fmt: skip
-    is_answer = not change.answer.startswith((changes.UNSENT, changes.PASSING, *settlements.FOUND))
+    is_answer = not change.answer.startswith((changes.UNSENT, changes.PASSING, *settlements.UNHEARD))
     if "stop_loss" in stops and change.state == ChangeState.REFUSED and is_answer:
         words = f"The broker refused the stop-loss of a position in {order.symbol} on {order.account}: {change.answer}."
         triggers.pull(

@@ -25,7 +25,8 @@ DECIDED = "Two operators have decided it: the broker could not be asked."  # the
 OLD = "The position shows the old stops."
 OTHERS = "The position shows stops that are neither the old nor the new."
 CLOSED = "The position is closed, and nobody knows whether it had the new stops by then."
-FOUND = (OLD, OTHERS, CLOSED)  # what searches say: a refusal that the broker itself is heard to say takes their place
+FOUND = (OLD, OTHERS, CLOSED)  # what searches say
+UNHEARD = (*FOUND, DECIDED)  # a refusal that the broker itself is heard to say takes their place
 ENDED = "The order has ended, and nobody knows whether it had the new terms by then."
 STOPS = ("stop_loss", "take_profit")
 PRICES = ("limit_price", "stop_price", "stop_loss", "take_profit")
@@ -45,7 +46,7 @@ def settle_stops(
     change.refresh_from_db()
     takes_back = is_known and _takes_back(change, state)
     is_late = (change.state, state) == (ChangeState.REFUSED, ChangeState.DONE)
-    is_said = state is ChangeState.REFUSED and change.answer in FOUND and answer not in FOUND
+    is_said = state is ChangeState.REFUSED and change.answer in UNHEARD and answer not in UNHEARD
     if change.state not in IN_FLIGHT and not (is_late or is_said or takes_back):
         return change  # somebody else has found it out meanwhile
     ChangeRequest.objects.filter(pk=change.pk).update(state=state, answer=answer[:300], settled_at=at)
