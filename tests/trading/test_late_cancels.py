@@ -234,3 +234,15 @@ def test_a_refusal_whose_pause_is_over_is_not_handed_out_beside_a_newer_cancel(c
 
     assert states() == [ChangeState.REFUSED, ChangeState.DONE]
     assert cancels.due() == []
+
+
+def test_a_refusal_for_the_moment_is_sent_anew_also_where_the_looks_fail(client, paper, path, monkeypatch):
+    """The broker has answered it: a look fails also where a history alone cannot be read."""
+    paper.control.inject("too_many")
+    act(client, path)
+    order = TradeLedger.objects.get()
+    after(monkeypatch, 2)
+    long_ago = facts.database_clock() - timedelta(minutes=5)
+    AccountFigures.objects.create(account=order.account, failing_since=long_ago, read_at=long_ago)
+
+    assert cancels.due() == [order.pk]

@@ -4,7 +4,7 @@ Source: execution reference §2, cancel axis. "Too late" and "not found" prove n
 it is dead: the order is asked for. MetaTrader reference §8: what the broker refuses for the moment alone (too many
 requests, frozen), or what has not left us, is asked for anew after 1, 5 and 30 seconds, each time by a request of its
 own. So is what was lost, by an answer that did not come or a process that died, while the order works: a second cancel
-can cancel nothing else. Nothing is asked for anew of a broker that does not answer.
+can cancel nothing else. What was lost or has not left us waits for a broker that answers.
 """
 
 from datetime import datetime, timedelta
@@ -124,10 +124,13 @@ def _mark(order: TradeLedger, *, requested_by: str, reason: str, at: datetime) -
 
 
 def due() -> list[int]:
-    """Return orders whose last cancel was refused for the moment, was not sent or was lost, and whose pause is over."""
+    """Return orders whose last cancel was refused for the moment, was not sent or was lost, and whose pause is over.
+    Where looks fail only what the broker itself has answered is sent anew.
+    """
     clock = facts.database_clock()
     cancels = ChangeRequest.objects.filter(kind=ChangeKind.CANCEL, order__in=TradeLedger.objects.open().filter(WANTED))
-    cancels = cancels.exclude(order__account__in=resolution.silent(clock)).exclude(Exists(NEWER))
+    is_heard = Q(state=ChangeState.REFUSED) & ~Q(answer__startswith=UNSENT)
+    cancels = cancels.filter(is_heard | ~Q(order__account__in=resolution.silent(clock))).exclude(Exists(NEWER))
     refused = cancels.filter(state=ChangeState.REFUSED, retry_at__lte=clock, order__cancel=CancelState.REQUESTED)
     lost = cancels.filter(state__in=LOST, sent_at__lt=clock - _lease())
     lost = lost.annotate(tries=Coalesce(Subquery(TRIES), 0))
