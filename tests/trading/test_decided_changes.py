@@ -97,6 +97,26 @@ def test_an_answer_about_stops_that_comes_after_all_is_believed(client, late, to
     assert adjusted() == ([once, back] if (to, state) == (DONE, REFUSED) else [once] if state is DONE else [])
 
 
+def test_a_refusal_takes_nothing_back_that_was_set_anew_since(client, people, monkeypatch):
+    place(client, MARKET)
+    path = f"/trading/positions/{position_of(client)['id']}"
+    real = Mt5Broker.change_stops
+
+    def slow(_broker: Mt5Broker, _request: Any) -> None:
+        ChangeRequest.objects.update(sent_at=F("sent_at") - timedelta(seconds=65))
+        settled(ChangeRequest.objects.get(), DONE, people)
+        monkeypatch.setattr(Mt5Broker, "change_stops", real)
+        assert act(client, path, {"stop_loss": "1.0790"}, method="patch").json()["state"] == DONE
+        raise SAYS_NO
+
+    monkeypatch.setattr(Mt5Broker, "change_stops", slow)
+
+    assert act(client, path, {"stop_loss": "1.0790"}, method="patch").json()["state"] == REFUSED
+
+    once, again = ((each.risk_before, each.risk_after) for each in ChangeRequest.objects.order_by("pk"))
+    assert (adjusted(), BrokerPosition.objects.get().stop_loss) == ([once, again], Decimal("1.0790"))
+
+
 @pytest.mark.parametrize(("to", "answer", "state"), [
     (DONE, None, DONE), (DONE, SAYS_NO, REFUSED), (REFUSED, None, DONE), (REFUSED, SAYS_NO, REFUSED),
 ])  # fmt: skip

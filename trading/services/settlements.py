@@ -50,15 +50,14 @@ def settle_stops(
     if change.state not in IN_FLIGHT and not (is_late or is_said or takes_back):
         return change  # somebody else has found it out meanwhile
     ChangeRequest.objects.filter(pk=change.pk).update(state=state, answer=answer[:300], settled_at=at)
-    since = position.changes.filter(kind=ChangeKind.STOPS, state=ChangeState.DONE, pk__gt=change.pk)
-    held = _prices(change.before if takes_back else change.after, names=STOPS)
+    is_followed = position.changes.filter(kind=ChangeKind.STOPS, state=ChangeState.DONE, pk__gt=change.pk).exists()
     stands = {name: getattr(position, name) for name in STOPS}
-    if state is ChangeState.DONE or (
-        takes_back and stands == _prices(change.after, names=STOPS)
-    ):  # else seen by a look
-        if not since.exists():  # what was sent later was done later
+    is_back = takes_back and not is_followed and stands == _prices(change.after, names=STOPS)  # else seen by a look
+    if state is ChangeState.DONE or is_back:
+        if not is_followed:  # what was sent later was done later
+            held = _prices(change.before if is_back else change.after, names=STOPS)
             BrokerPosition.objects.filter(pk=position.pk).update(**held)
-        _keep_risk_of_stops(change, position=position, is_back=takes_back, at=at)
+        _keep_risk_of_stops(change, position=position, is_back=is_back, at=at)
     trail.record(
         action="position.stops_answered",
         actor=by,
