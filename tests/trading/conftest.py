@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db.models import F
 from django.utils import timezone
 from django.utils.timezone import now
 
@@ -25,13 +26,13 @@ from tests.factories.accounts import UserFactory
 from tests.fakes import paper as paper_broker
 from tests.fakes.paper import LOGIN, Paper
 from tests.stops import stop
-from tests.trading.desk import LIMIT, MARKET, place
+from tests.trading.desk import LIMIT, MARKET, act, place, position_of
 from tests.trading.sweeps import books
 from trading.brokers import registry
 from trading.brokers.mt5 import session
 from trading.brokers.mt5.emulator import constants as mt5
-from trading.models import TradeLedger, TradingAccount
-from trading.services import accounts, orders
+from trading.models import ChangeRequest, TradeLedger, TradingAccount
+from trading.services import accounts, lost, orders
 from trading.states import Side
 from trading.types import OrderIntent
 
@@ -197,3 +198,26 @@ def halted(people, account) -> Any:
     stop()
     stops.reconciled(account)
     return account
+
+
+@pytest.fixture
+def lose(client: ApiClient, paper: Paper) -> Callable[..., ChangeRequest]:
+    """Lose the answer to a change of a kind; it has arrived or has not. People have been told of it."""
+
+    def lose(kind: str, *, arrives: bool = False) -> ChangeRequest:
+        placed = place(client, MARKET if kind == "STOPS" else LIMIT)
+        paper.control.inject("timeout_after_accept" if arrives else "timeout_before_accept")
+        if kind == "STOPS":
+            act(client, f"/trading/positions/{position_of(client)['id']}", {"stop_loss": "1.0790"}, method="patch")
+        elif kind == "TERMS":
+            wanted = {"limit_price": "1.08300", "stop_loss": "1.07700"}
+            act(client, f"/trading/orders/{placed['id']}", wanted, method="patch")
+        else:
+            act(client, f"/trading/orders/{placed['id']}/cancel")
+        ChangeRequest.objects.update(sent_at=F("sent_at") - timedelta(seconds=65))
+        lost.tell(at=now())
+        change = ChangeRequest.objects.get()
+        assert (change.kind, change.state) == (kind, "UNKNOWN")
+        return change
+
+    return lose

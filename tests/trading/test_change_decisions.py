@@ -1,13 +1,11 @@
 """What two operators decide of a change whose answer was lost, at a broker that cannot be asked any more."""
 
-from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.db import IntegrityError
-from django.db.models import F
 from django.utils.timezone import now
 
 from accounts.models import ApprovalRequest, User
@@ -22,7 +20,7 @@ from tests import stops
 from tests.stops import stop
 from tests.threads import together
 from tests.trading import releases
-from tests.trading.desk import LIMIT, MARKET, act, place, position_of
+from tests.trading.desk import act
 from trading.models import BrokerPosition, ChangeDecision, ChangeRequest, TradeLedger, TradingAccount
 from trading.services import change_decisions, changes, lost, resolution, settlements
 from trading.services.change_decisions import ChangeNotUndecided
@@ -32,30 +30,6 @@ from trading.states import CancelState, ChangeState, DecisionState
 DONE, REFUSED = ChangeState.DONE, ChangeState.REFUSED
 SAID = "Their desk says so on the phone, Ms Adams, 14:05."
 NOWHERE = "http://127.0.0.1:9"
-Lose = Callable[..., ChangeRequest]
-
-
-@pytest.fixture
-def lose(client, paper) -> Lose:
-    """Lose the answer to a change of a kind; it has arrived or has not. People have been told of it."""
-
-    def lose(kind: str, *, arrives: bool = False) -> ChangeRequest:
-        placed = place(client, MARKET if kind == "STOPS" else LIMIT)
-        paper.control.inject("timeout_after_accept" if arrives else "timeout_before_accept")
-        if kind == "STOPS":
-            act(client, f"/trading/positions/{position_of(client)['id']}", {"stop_loss": "1.0790"}, method="patch")
-        elif kind == "TERMS":
-            wanted = {"limit_price": "1.08300", "stop_loss": "1.07700"}
-            act(client, f"/trading/orders/{placed['id']}", wanted, method="patch")
-        else:
-            act(client, f"/trading/orders/{placed['id']}/cancel")
-        ChangeRequest.objects.update(sent_at=F("sent_at") - timedelta(seconds=65))
-        lost.tell(at=now())
-        change = ChangeRequest.objects.get()
-        assert (change.kind, change.state) == (kind, "UNKNOWN")
-        return change
-
-    return lose
 
 
 def propose(change: ChangeRequest, to: ChangeState, by: User, *, evidence: str = SAID) -> ChangeDecision:

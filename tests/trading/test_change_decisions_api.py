@@ -8,7 +8,7 @@ import pytest
 from accounts.states import Role
 from tests.client import ApiClient
 from tests.factories.accounts import UserFactory
-from tests.trading.test_change_decisions import SAID, lose  # noqa: F401  # the fixture
+from tests.trading.test_change_decisions import SAID
 from trading.models import ChangeDecision, ChangeRequest
 
 QUEUE = "/trading/changes/lost"
@@ -23,7 +23,7 @@ def decide(of: ChangeRequest) -> str:
 
 
 @pytest.mark.parametrize("kind", ["STOPS", "TERMS", "CANCEL"])
-def test_one_sees_it_and_proposes_another_agrees_and_it_is_over(lose, account, kind):  # noqa: F811
+def test_one_sees_it_and_proposes_another_agrees_and_it_is_over(lose, account, kind):
     change, first, second = lose(kind), client_of(), client_of()
 
     (item,) = first.get(QUEUE).json()["items"]
@@ -46,7 +46,7 @@ def test_one_sees_it_and_proposes_another_agrees_and_it_is_over(lose, account, k
     assert change.state == "REFUSED"
 
 
-def test_who_proposes_does_not_agree(lose):  # noqa: F811
+def test_who_proposes_does_not_agree(lose):
     change, first = lose("STOPS"), client_of()
     asked = first.post(decide(change), {"to": "DONE", "evidence": SAID}).json()["approval"]
 
@@ -63,7 +63,7 @@ def test_who_proposes_does_not_agree(lose):  # noqa: F811
     ({"to": "DONE", "evidence": "The desk\u0000says so."}, ["/evidence"]), ({"to": None, "evidence": SAID}, ["/to"]),
     ({"to": "DONE", "evidence": SAID, "by": "me"}, ["/by"]),
 ])  # fmt: skip
-def test_what_is_wrong_is_named_and_nothing_changes(lose, body, pointers):  # noqa: F811
+def test_what_is_wrong_is_named_and_nothing_changes(lose, body, pointers):
     answer = client_of().post(decide(lose("STOPS")), body)
 
     assert answer.status_code == 400, answer.json()
@@ -71,14 +71,14 @@ def test_what_is_wrong_is_named_and_nothing_changes(lose, body, pointers):  # no
     assert not ChangeDecision.objects.exists()
 
 
-def test_a_cancel_is_never_decided_to_be_done(lose):  # noqa: F811
+def test_a_cancel_is_never_decided_to_be_done(lose):
     answer = client_of().post(decide(lose("CANCEL")), {"to": "DONE", "evidence": SAID})
 
     assert answer.status_code == 422
     assert [each["pointer"] for each in answer.json()["errors"]] == ["/to"]
 
 
-def test_a_second_proposal_and_one_about_what_is_known_are_refused_by_their_code(lose):  # noqa: F811
+def test_a_second_proposal_and_one_about_what_is_known_are_refused_by_their_code(lose):
     change, operator = lose("STOPS"), client_of()
     body = {"to": "DONE", "evidence": SAID}
     assert operator.post(decide(change), body).status_code == 202
@@ -91,7 +91,7 @@ def test_a_second_proposal_and_one_about_what_is_known_are_refused_by_their_code
 
 
 @pytest.mark.parametrize("role", [Role.TRADER, Role.BOT, Role.COMPLIANCE])
-def test_nobody_else_proposes_and_only_compliance_reads(lose, client, role):  # noqa: F811
+def test_nobody_else_proposes_and_only_compliance_reads(lose, client, role):
     change, other = lose("STOPS"), client if role is Role.TRADER else client_of(role)
 
     said: Any = other.post(decide(change), {"to": "DONE", "evidence": SAID})

@@ -15,14 +15,12 @@ from risk.models import RiskAdjustment
 from risk.states import AdjustmentKind
 from tests.threads import together
 from tests.trading.desk import LIMIT, MARKET, act, place, position_of
-from tests.trading.test_change_decisions import adjusted, decide, lose, propose, reserved, settled
+from tests.trading.test_change_decisions import adjusted, decide, propose, reserved, settled
 from trading.brokers.mt5.adapter import Mt5Broker
 from trading.models import BrokerPosition, ChangeDecision, ChangeRequest, TradeLedger
 from trading.services import cancels, changes, resolution, settlements, terms, watch
 from trading.services.change_decisions import ChangeNotUndecided
 from trading.states import CancelState, ChangeState
-
-__all__ = ["lose"]
 
 DONE, REFUSED = ChangeState.DONE, ChangeState.REFUSED
 
