@@ -271,6 +271,32 @@ def test_a_fill_of_ours_told_after_a_later_one_makes_the_average_that_the_broker
     assert (held.quantity, held.price_open, held.closed_at) == (D("0.1"), D("1.086"), None)
 
 
+@pytest.mark.parametrize("is_unseen", [False, True], ids=["seen", "unlisted"])
+def test_an_answer_heard_after_a_later_order_s_makes_the_average_that_the_broker_shows(desk, settings, is_unseen):
+    """The same of two orders that are on their way at once: what was executed last is answered first."""
+    settings.MAX_POSITION_SIZE = D(10**6)
+    by_answer(desk, OUTCOMES["filled"])
+    at, sell = now(), brief(side=Side.SELL, stop_loss=D("1.09"), take_profit=None)
+
+    def submit(request: Any) -> OrderReport:
+        is_more = request.side is Side.BUY
+        if is_more:
+            assert desk.execute(sell).status == "FILLED"
+        price, later = ("1.08700", timedelta(0)) if is_more else ("1.08600", timedelta(seconds=1))
+        ticket = "78" if is_more else "79"
+        deal = fill(request, int(ticket), "0.10", price, venue_order_id=ticket, filled_at=at + later)
+        return OrderReport(
+            request.client_order_id, VenueState.FILLED, venue_order_id=ticket, fills=(deal,), stops_unseen=is_unseen
+        )
+
+    desk.answers(submit)
+    desk.execute(brief())
+
+    held = BrokerPosition.objects.get()
+    assert (held.quantity, held.price_open, held.closed_at) == (D("0.1"), D("1.086"), None)
+    assert held.stops_unseen is is_unseen
+
+
 def by_deal(account: Any, held: BrokerPosition) -> None:
     order = TradeLedger.objects.get()
     deal = fill(order, 9, "0.30", "1.09", side=Side.SELL, venue_order_id="99", client_order_id="", filled_at=now())

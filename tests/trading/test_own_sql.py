@@ -114,6 +114,19 @@ def test_an_order_leaves_the_rows_that_the_orm_would_leave(execute, monkeypatch,
     assert bool(ours["price"]) == (ours["order"]["status"] == "FILLED")
 
 
+def test_an_order_whose_position_is_listed_late_leaves_the_rows_that_the_orm_would_leave(execute, paper, monkeypatch):
+    broker = paper.control._broker
+    broker.profile = replace(broker.profile, positions_delay_ms=1000)
+
+    ours = story(execute(small()))
+    TradableInstrument.objects.update(last_mid=None, last_mid_at=None)
+    use_twins(monkeypatch)
+    theirs = story(execute(small()))
+
+    assert ours == theirs
+    assert ours["position"]["stops_unseen"] is True
+
+
 def test_whoever_renews_an_instrument_holds_up_no_order(execute, account):
     execute(small())
     TradableInstrument.objects.update(last_mid=1, last_mid_at=now() - timedelta(minutes=1))

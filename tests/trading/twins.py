@@ -102,8 +102,8 @@ def compare_and_set(
     OrderEvent.objects.create(
         order=order, came_from=str(came_from), to=str(to), reason=reason, evidence=dict(evidence), at=at
     )
-    only: Fill | None = beside["only"]
-    if only is not None:
+    if beside["only"] is not None:
+        only, stops_unseen = beside["only"]
         only.order, only.booked_at = order, database_clock()
         only.save(force_insert=True)
         signed = only.quantity * Side(only.side).direction
@@ -121,6 +121,7 @@ def compare_and_set(
             position.stop_loss, position.take_profit = order.stop_loss, order.take_profit
         position.quantity, position.price_open = after.quantity, money.half_even_to(after.price, PRICE_STEP)
         position.closed_at = only.filled_at if after.quantity == 0 else None
+        position.stops_unseen |= stops_unseen and after.quantity * signed > 0
         position.save()
     for held in beside["held"]:
         BrokerPosition.objects.filter(pk=held.position_id).update(

@@ -42,7 +42,7 @@ MOVE: LiteralString = """
 WITH moved AS (
     UPDATE trade_ledger SET status = %(to_status)s, delivery = %(to_delivery)s{facts}
     WHERE id = %(order)s AND status = %(from_status)s AND delivery = %(from_delivery)s
-    RETURNING id, stop_loss, take_profit
+    RETURNING id, stop_loss, take_profit, sent_at
 ), told AS (
     INSERT INTO order_event (order_id, came_from, "to", reason, evidence, at)
     SELECT id, %(came_from)s, %(to)s, %(event_reason)s, %(evidence)s, %(event_at)s FROM moved

@@ -85,8 +85,9 @@ def _settle_plain(order: TradeLedger, *, report: OrderReport, at: datetime) -> T
     )
     if to not in (FILLED, REJECTED) or not _is_plain(order, report=report, fills=fills):
         return None
+    only = settling.Only(fills[0], report.stops_unseen and _wants_stops(order)) if fills else None
     try:
-        transitions.follow(order, to, report=report, standing=fills, at=at, only=fills[0] if fills else None)
+        transitions.follow(order, to, report=report, standing=fills, at=at, only=only)
     except (IllegalTransition, IntegrityError):
         return None
     for fill in fills:
@@ -99,8 +100,7 @@ def _is_plain(order: TradeLedger, *, report: OrderReport, fills: list[Fill]) -> 
     """Tell whether an answer asks for nothing but the move: no other fill, no warning, no adjustment."""
     slipped = any(fill.slippage is not None and fill.slippage > settings.SLIPPAGE_THRESHOLD for fill in fills)
     is_own = all(fill.kind == FillKind.ORDER and fill.quantity == order.quantity for fill in fills)
-    is_bare = report.stops_missing or (report.stops_unseen and _wants_stops(order))
-    is_told = slipped or is_bare or report.halts or report.is_defect
+    is_told = slipped or report.stops_missing or report.halts or report.is_defect
     return (
         order.state == SENDING and not order.other_position_id and len(fills) <= 1 and is_own and not is_told
         and not connection.in_atomic_block

@@ -8,7 +8,8 @@ key's keeping. It reads nothing but the rows it changes, all of which are locked
 
 The usual end of an order, one fill of the whole, is that statement alone, and no transaction around it: the move
 compares the order with what it was sent as, and takes its lock; the fill and the position follow from the move. The
-position's arithmetic is `position_price` then (migration 0007), which a test holds to `rules.apply_fill`.
+position's arithmetic is `position_price` then (migration 0007), which a test holds to `rules.apply_fill`; where a fill
+that was executed later is booked already, the statement fails as a whole (migration 0028).
 
 The ORM's way of the same steps is kept in tests/trading/twins.py, and a test holds the two to the same rows.
 """
@@ -17,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 
 from django.db import connection
 
@@ -43,12 +44,15 @@ ONLY: LiteralString = """
     RETURNING order_id
 ), taken AS (
     INSERT INTO broker_positions AS held (public_id, account_id, venue_position_id, symbol, quantity, price_open,
-                                          stop_loss, take_profit, opened_at)
+                                          stop_loss, take_profit, opened_at, stops_unseen)
     SELECT gen_random_uuid(), %(fill_account_id)s, %(fill_venue_position_id)s, %(fill_symbol)s, %(fill_signed)s,
-           %(fill_price)s, moved.stop_loss, moved.take_profit, %(fill_filled_at)s FROM booked, moved
+           %(fill_price)s, moved.stop_loss, moved.take_profit, %(fill_filled_at)s, %(stops_unseen)s FROM booked, moved
     ON CONFLICT (account_id, venue_position_id) DO UPDATE SET
         quantity = held.quantity + excluded.quantity,
-        price_open = position_price(held.quantity, held.price_open, excluded.quantity, excluded.price_open),
+        price_open = position_price_in_turn(held.quantity, held.price_open, excluded.quantity, excluded.price_open,
+            held.account_id, held.venue_position_id, excluded.opened_at, (SELECT sent_at FROM moved)),
+        stops_unseen = held.stops_unseen OR
+            (excluded.stops_unseen AND excluded.quantity * (held.quantity + excluded.quantity) > 0),
         closed_at = CASE WHEN held.quantity + excluded.quantity = 0 THEN excluded.opened_at END,
         opened_at = CASE WHEN held.closed_at IS NULL THEN held.opened_at ELSE excluded.opened_at END,
         stop_loss = CASE WHEN held.closed_at IS NULL AND held.quantity * (held.quantity + excluded.quantity) >= 0
@@ -90,6 +94,13 @@ class Booked:
 
     fill: Fill
     held: Held
+
+
+class Only(NamedTuple):
+    """The one fill of an order, to be booked with its move; `stops_unseen` as in `BrokerPosition`."""
+
+    fill: Fill
+    stops_unseen: bool
 
 
 def row_of(account_id: int, report: FillReport, *, order: TradeLedger | None, slippage: Decimal | None) -> Fill:
@@ -143,7 +154,7 @@ def hold(held: Iterable[Held]) -> None:
 
 
 def beside(
-    *, held: Iterable[Held], event: Mapping[str, Any], closing: Mapping[str, Any], only: Fill | None = None
+    *, held: Iterable[Held], event: Mapping[str, Any], closing: Mapping[str, Any], only: Only | None = None
 ) -> Beside:
     """Return what `TradeLedger.move` writes in its own statement, and only when the order moves.
 
@@ -161,10 +172,11 @@ def beside(
     )
 
 
-def _values(only: Fill) -> Mapping[str, Any]:
-    """Return the columns of a fill, by name, and its quantity with its sign."""
-    row = {f"fill_{name}": value for name, value in statements.inserted(Fill, only).items() if name not in _OWN}
-    return row | {"fill_signed": only.quantity * Side(only.side).direction}
+def _values(only: Only) -> Mapping[str, Any]:
+    """Return the columns of a fill, by name, its quantity with its sign, and whether its stops are still to be seen."""
+    fill = only.fill
+    row = {f"fill_{name}": value for name, value in statements.inserted(Fill, fill).items() if name not in _OWN}
+    return row | {"fill_signed": fill.quantity * Side(fill.side).direction, "stops_unseen": only.stops_unseen}
 
 
 def _arrays(held: Iterable[Held]) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from nexus.idempotency.services import records
 from trading import rules
 from trading.models import Fill, TradeLedger
 from trading.services import settling
-from trading.services.settling import Held
+from trading.services.settling import Held, Only
 from trading.states import UNKNOWN, CancelState, Delivery, OrderStatus, RejectedBy, State, VenueState
 from trading.types import OrderReport
 
@@ -30,7 +30,7 @@ def follow(
     is_late: bool = False,
     why: str = "",
     held: Sequence[Held] = (),
-    only: Fill | None = None,
+    only: Only | None = None,
 ) -> None:
     """Move an order to where a report puts it, with the sums of its fills. Takes: as `move`; the fills `standing`."""
     move(
@@ -54,7 +54,7 @@ def move(
     at: datetime,
     facts: Mapping[str, Any] = MappingProxyType({}),
     held: Sequence[Held] = (),
-    only: Fill | None = None,
+    only: Only | None = None,
 ) -> None:
     """Move an order, and write its audit event and all that goes with it in the same statement.
 
