@@ -41,8 +41,9 @@ JOURNAL_AGE_MIN_S = 5
 # Nor can one by which the account was not reached yet: for so long some process may have gone on sending by the other.
 MOVED_MIN_S = 60
 # An order is sent into the market that it was judged by, when that was read this short a time ago: the terminal holds
-# the price to its deviation. A symbol's own rules change by the day; a broker refuses what no longer keeps them.
-QUOTE_KEPT_S = 0.25
+# the price to its deviation. A price read anew is one more request where all wait already, and as old on arrival.
+# A symbol's own rules change by the day; a broker refuses what no longer keeps them.
+QUOTE_KEPT_S = 1.0
 TERMS_KEPT_S = 60.0
 
 _INTENT = re.compile(r"[A-Za-z0-9_-]{1,64}")  # what the gateway's journal takes for a name

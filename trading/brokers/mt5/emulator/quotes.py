@@ -18,6 +18,7 @@ WAVES = ((8, 1), (64, 3), (512, 8), (4_096, 23), (32_768, 64))  # ticks between 
 SHARES = sum(share for _, share in WAVES) + 4  # the rest belongs to the gaps
 CALM_SLOTS = 1_024  # a period this long is quiet or fast as a whole
 GENERATED_LEVELS = 3
+KEPT = 1_024  # ticks that are made and asked for again and again: the newest of each symbol at every call
 SURE_SLOT = 4  # every 4th slot has its tick, also in quiet periods: no open market looks like a dead one
 
 
@@ -49,6 +50,7 @@ class GeneratedQuotes:
         self._instruments, self._zone, self._interval_ms = instruments, zone, interval_ms
         self._lots = lots
         self._keys = {name: _key(seed, name) for name in instruments}
+        self._made: dict[tuple[str, int], Tick | None] = {}
 
     def at(self, symbol: str, time_ms: int) -> Tick | None:
         """Return the newest tick whose time is not after `time_ms`."""
@@ -83,6 +85,15 @@ class GeneratedQuotes:
 
     def _tick(self, instrument: Instrument, number: int) -> Tick | None:
         """Return the tick of a slot, or None if the slot is silent or the market closed."""
+        name = (instrument.name, number)
+        try:
+            return self._made[name]
+        except KeyError:
+            if len(self._made) >= KEPT:
+                self._made.clear()
+            return self._made.setdefault(name, self._make(instrument, number))
+
+    def _make(self, instrument: Instrument, number: int) -> Tick | None:
         key = self._keys[instrument.name]
         luck = splitmix64(key ^ (number & MASK))
         time_ms = number * self._interval_ms + luck % self._interval_ms

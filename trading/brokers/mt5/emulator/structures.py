@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 KINDS: dict[str, type] = {"i": int, "f": float, "s": str, "b": bool}
+_PLAIN = frozenset(KINDS.values())
 
 
 class Structure(tuple[Any, ...]):
@@ -16,8 +17,12 @@ class Structure(tuple[Any, ...]):
     __module__ = "builtins"  # as the original says of itself; this is why pickling fails
     __slots__ = ()
     FIELDS: ClassVar[dict[str, type]] = {}
+    KINDS: ClassVar[tuple[type, ...]] = ()  # of the fields, and what they are where nothing is said
+    EMPTY: ClassVar[tuple[object, ...]] = ()
 
     def __init_subclass__(cls) -> None:
+        cls.KINDS = tuple(cls.FIELDS.values())
+        cls.EMPTY = tuple(kind() if kind in _PLAIN else None for kind in cls.KINDS)
         for index, name in enumerate(cls.FIELDS):
             setattr(cls, name, property(operator.itemgetter(index)))
 
@@ -39,13 +44,12 @@ S = TypeVar("S", bound=Structure)
 
 def build(kind: type[S], values: Mapping[str, object]) -> S:
     """Build a structure from named values; fields not named are zero, empty or false."""
-    unknown = values.keys() - kind.FIELDS.keys()
-    if unknown:
+    if unknown := values.keys() - kind.FIELDS.keys():
         raise AssertionError(f"{kind.__name__} has no {sorted(unknown)}")
-    row = tuple(values.get(name, declared() if declared in _PLAIN else None) for name, declared in kind.FIELDS.items())
-    for (name, declared), value in zip(kind.FIELDS.items(), row, strict=True):
-        if type(value) is not declared:
-            raise AssertionError(f"{kind.__name__}.{name} is {value!r}, not {declared.__name__}")
+    row = tuple(map(values.get, kind.FIELDS, kind.EMPTY))
+    if tuple(map(type, row)) != kind.KINDS:
+        name, value = next((n, v) for (n, each), v in zip(kind.FIELDS.items(), row, strict=True) if type(v) is not each)
+        raise AssertionError(f"{kind.__name__}.{name} is {value!r}, not {kind.FIELDS[name].__name__}")
     return kind(row)
 
 
@@ -161,6 +165,3 @@ class SymbolInfo(Structure):
         " basis:s category:s currency_base:s currency_profit:s currency_margin:s bank:s description:s exchange:s"
         " formula:s isin:s name:s page:s path:s"
     )
-
-
-_PLAIN = frozenset(KINDS.values())
