@@ -131,7 +131,7 @@ class Mt5Broker:
             pair = [venue_position_id, other_position_id]
             batch = self._session.batch([readings.call("positions_get", where={"identifier": list[object](pair)})])
             with readings.reading():
-                first, second = (self._session.held(name, batch.result(0)) for name in pair)
+                first, second = (self._session.held(name, batch, place=0) for name in pair)
                 symbol = self._terms(first.position.symbol)
                 return changes.close_by(client_order_id, first, second, terms=symbol)
 
@@ -166,7 +166,7 @@ class Mt5Broker:
             )
             with readings.reading():
                 readings.require_selected(change.symbol, batch.answers[0])
-                held = self._session.held(change.venue_position_id, batch.result(2))
+                held = self._session.held(change.venue_position_id, batch, place=2)
                 return changes.stops(change, held, terms=Terms.of_symbol(batch.result(1)))
 
         self._change(change.change_id, build, send_by_s=change.send_by_s)
@@ -252,7 +252,7 @@ class Mt5Broker:
         batch = self._session.batch(calls, urgency="CLOSE" if order.venue_position_id else "SEND")
         with readings.reading():
             quote = self._session.quote(order.symbol, batch, first=0)
-            held = self._session.held(order.venue_position_id, batch.result(3)) if order.venue_position_id else None
+            held = self._session.held(order.venue_position_id, batch, place=3) if order.venue_position_id else None
             terms = Terms.of_symbol(batch.result(2))
             self._known_terms[order.symbol] = (began, terms)
             return orders.market(order, terms=terms, quote=quote, policy=self._profile.fillings, held=held)

@@ -133,12 +133,18 @@ class Session:
             found |= self.quotes(piece, self.batch(readings.quote_calls(piece)), first=0)
         return found
 
-    def held(self, venue_position_id: str, listing: Sequence[wire.Plain]) -> Held:
-        """Find a position in a listing by its identifier. Raises: Refused when it is not open."""
-        for entry in listing:
+    def held(self, venue_position_id: str, batch: readings.Batch, *, place: int) -> Held:
+        """Find a position by its identifier in the listing at a place of a batch.
+
+        A worker that was just started may list none yet: that one is missing there says nothing before its books were
+        read. Raises: Refused when it is not open, Unreachable when that is not known.
+        """
+        for entry in batch.result(place):
             position = wire.position(entry, zone=self.clock, tag=self.profile.tag)
             if position.venue_position_id == venue_position_id:
                 return Held(wire.integer(entry["ticket"]), position)
+        if batch.unreconciled is not None:
+            raise Unreachable(f"the terminal was just started and does not list the position {venue_position_id} yet")
         raise Refused(f"the position {venue_position_id} is not open", code="POSITION_NOT_OPEN")
 
     def working(self, listing: Sequence[wire.Plain]) -> tuple[VenueOrder, ...]:

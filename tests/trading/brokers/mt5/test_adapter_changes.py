@@ -11,6 +11,7 @@ from nexus.core.errors import Refused, Unreachable
 from tests.trading.brokers.mt5.fake_terminal import SERVER_OFFSET_S
 from tests.trading.brokers.mt5.gateway_in_thread import LIMITS, gateway
 from trading.brokers.base import OrderChange, OrderType, Side, StopsChange, TimeInForce, VenueState
+from trading.brokers.mt5.gateway.desk import Desk
 from trading.brokers.mt5.session import Session
 
 _names = count(1)
@@ -57,6 +58,22 @@ def test_never_opens_anything_with_a_close(broker, terminal, opened, closing, ch
         broker.submit(closing(**({"position_id": position_id} | _named(changes))))
     assert refused.value.code == code
     assert len(terminal.sent) == 1
+
+
+def test_a_position_that_is_not_listed_right_after_a_start_is_not_said_to_be_closed(
+    broker, terminal, opened, closing, monkeypatch
+):
+    """A terminal that was just started lists its positions when its server has told it: it knows of none until then."""
+    position_id = opened()
+    monkeypatch.setattr(Desk, "must_reconcile", property(lambda _: True))
+    listed = terminal.positions[:]
+    terminal.positions.clear()
+
+    with pytest.raises(Unreachable, match="does not list"):
+        broker.submit(closing(position_id=position_id))
+
+    terminal.positions.extend(listed)
+    assert broker.submit(closing(position_id=position_id)).state is VenueState.FILLED
 
 
 def _named(changes):
