@@ -99,7 +99,8 @@ def _settle_plain(order: TradeLedger, *, report: OrderReport, at: datetime) -> T
 def _is_plain(order: TradeLedger, *, report: OrderReport, fills: list[Fill]) -> bool:
     """Tell whether an answer asks for nothing but the move: no other fill, no warning, no adjustment."""
     slipped = any(fill.slippage is not None and fill.slippage > settings.SLIPPAGE_THRESHOLD for fill in fills)
-    is_own = all(fill.kind == FillKind.ORDER and fill.quantity == order.quantity for fill in fills)
+    whole = (FillKind.ORDER, order.side, order.quantity)
+    is_own = all((fill.kind, fill.side, fill.quantity) == whole for fill in fills)
     is_told = slipped or report.stops_missing or report.halts or report.is_defect
     return (
         order.state == SENDING and not order.other_position_id and len(fills) <= 1 and is_own and not is_told

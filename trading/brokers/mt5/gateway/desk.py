@@ -2,6 +2,7 @@
 
 import contextlib
 import secrets
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -201,7 +202,12 @@ class Desk:
             return
         assert self.clock.offset_s is not None
         self._noted = (self.clock.offset_s, now)
-        if self._journal.note_offset(self.clock.offset_s, at=now):
+        try:
+            has_changed = self._journal.note_offset(self.clock.offset_s, at=now)
+        except sqlite3.Error as exc:  # who reads hears what was read all the same
+            logs.write("gateway.journal.not_written", level="warning", what="offset", problem=repr(exc))
+            return
+        if has_changed:
             self.meter.count("clock_changes_total")
             logs.write("gateway.clock.changed", level="warning", offset_s=self.clock.offset_s)
 

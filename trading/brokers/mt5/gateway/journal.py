@@ -107,6 +107,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
+        self.trouble = ""
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = FULL")
@@ -129,9 +130,17 @@ class Journal:
             self._database.close()
 
     def beat(self) -> None:
-        """Note that time has passed: an older copy of this file that is put back one day shows that it is older."""
+        """Note that time has passed: an older copy of this file that is put back one day shows that it is older.
+
+        What keeps it from being written is in `trouble` until the next beat. Raises: sqlite3.Error.
+        """
         with self._lock:
-            self._database.execute("UPDATE runs SET beats = beats + 1 WHERE run = ?", (self._run,))
+            try:
+                self._database.execute("UPDATE runs SET beats = beats + 1 WHERE run = ?", (self._run,))
+            except sqlite3.Error as exc:
+                self.trouble = str(exc)
+                raise
+            self.trouble = ""
             self._runs = {**self._runs, self._run: self._runs[self._run] + 1}
 
     def runs(self) -> dict[str, int]:

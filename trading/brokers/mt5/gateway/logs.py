@@ -1,5 +1,6 @@
 """One JSON line on standard output for everything worth knowing, and in a file where one is wanted; never a secret."""
 
+import contextlib
 import datetime as dt
 import json
 import sys
@@ -32,7 +33,7 @@ def write(event: str, *, correlation_id: str = "", **fields: object) -> None:
     if correlation_id:
         line["correlation_id"] = correlation_id
     text = json.dumps(line, default=str)
-    with _lock:
+    with _lock, contextlib.suppress(OSError):  # a full disk or a closed window ends no gateway; the file has the line
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
     for file in _files:

@@ -70,11 +70,14 @@ def _serve(config: Config, worker_command: Sequence[str]) -> int:
         forget_at = beat_at = time.monotonic()
         while not asked_to_stop.wait(SIGNAL_POLL_S):  # Windows delivers no signal to a wait without an end
             if time.monotonic() >= beat_at:
-                _beat(journal)
+                with _lasting("beat"):
+                    journal.beat()
                 beat_at = time.monotonic() + BEAT_EVERY_S
             if time.monotonic() >= forget_at:
-                forgotten = journal.forget(done_before=time.time() - 86_400 * config.journal_days)
-                forget_at = time.monotonic() + (0 if forgotten else FORGET_EVERY_S)
+                forget_at = time.monotonic() + FORGET_EVERY_S
+                with _lasting("forgetting"):
+                    forgotten = journal.forget(done_before=time.time() - 86_400 * config.journal_days)
+                    forget_at -= FORGET_EVERY_S if forgotten else 0
         server.shutdown()
         server.server_close()
     finally:
@@ -88,12 +91,13 @@ def _serve(config: Config, worker_command: Sequence[str]) -> int:
     return 0 if has_stopped else 1
 
 
-def _beat(journal: Journal) -> None:
-    """Let the journal's time go on. A disk that takes no more refuses orders, and hides no account."""
+@contextmanager
+def _lasting(what: str) -> Iterator[None]:
+    """Go on although the journal cannot be written: a disk that takes no more refuses orders, and hides no account."""
     try:
-        journal.beat()
+        yield
     except sqlite3.Error as exc:
-        logs.write("gateway.journal.no_beat", level="warning", problem=repr(exc))
+        logs.write("gateway.journal.not_written", level="warning", what=what, problem=repr(exc))
 
 
 def assemble(desk: Desk, journal: Journal, config: Config) -> Worker:

@@ -1,5 +1,6 @@
 """Sending one intent: at most once, to the right account, within this machine's limits, and never forgotten."""
 
+import sqlite3
 import time
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -93,7 +94,10 @@ class Sender:
         pause_s = throttle.note(answer, target)
         is_too_many = answer.result is not None and int(answer.result["retcode"]) == TOO_MANY_REQUESTS
         if is_too_many or throttle.row != row:
-            self._journal.note_pause(throttle.row, until=time.time() + pause_s)
+            try:
+                self._journal.note_pause(throttle.row, until=time.time() + pause_s)
+            except sqlite3.Error as exc:  # it is kept here as well; the answer to the request is what must be noted
+                logs.write("gateway.journal.not_written", level="warning", what="pause", problem=repr(exc))
         if is_too_many:
             self._desk.meter.count("pauses_total")
             logs.write("gateway.paused", level="warning", correlation_id=correlation_id, pause_s=pause_s)

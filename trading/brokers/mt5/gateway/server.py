@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import socketserver
+import sqlite3
 import ssl
 import threading
 import time
@@ -118,13 +119,15 @@ class Gateway:
         """Say how the gateway is, without entering the terminal."""
         busy_s = self._worker.busy_s()
         is_well = self._worker.is_alive() and busy_s < DEADLINE_S_DEFAULT and self._desk.identity is not None
+        is_well = is_well and not self._journal.trouble
         status = "ok" if is_well and not self._desk.must_reconcile else "degraded"
         if self._watch and self._watch.is_stalled():
             status = "stalled"
         login, server = self._desk.identity or (None, None)
         return {
             "status": status, "busy_s": round(busy_s, 3), "waiting": self._worker.waiting(),
-            "calling": self._journal.calling(), "login": login, "server": server,
+            "calling": self._journal.calling(), "journal": self._journal.trouble or "ok",
+            "login": login, "server": server,
             "worker_pid": self._desk.worker_pid, "run": self._desk.run, "generation": self._desk.generation,
             "reconcile_first": self._desk.must_reconcile,
             "kills": self._watch.kills if self._watch else 0,
@@ -145,6 +148,7 @@ class Gateway:
             "stalled": ("Whether nothing is sent because a call does not end.", bool(watch and watch.is_stalled())),
             "reconcile_first": ("Whether nothing new is sent before the books were read.", desk.must_reconcile),
             "pause_seconds": ("How long nothing is sent since the broker asked for less.", desk.throttle.left_s()),
+            "journal_writable": ("Whether the journal took its last beat.", not self._journal.trouble),
             "intents_calling": ("Trade requests whose outcome nobody knows.", self._journal.calling()),
             "tick_age_seconds": (
                 "Age of the newest price seen, by the server's clock; NaN while that is not known.",
@@ -238,6 +242,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         except Problem as exc:
             status, body = exc.status, exc.body
             logs.write("gateway.request.refused", correlation_id=self.correlation_id, status=status, **body)
+        except sqlite3.Error as exc:
+            status, body = 503, {"error": "journal", "detail": f"the journal cannot be used: {exc}", "sent": None}
+            logs.write("gateway.request.failed", correlation_id=self.correlation_id, problem=repr(exc))
         except Exception as exc:  # noqa: BLE001 - an answer must say that the outcome is not known
             status, body = 500, {"error": "internal", "detail": type(exc).__name__, "sent": None}
             logs.write("gateway.request.failed", correlation_id=self.correlation_id, problem=repr(exc))
