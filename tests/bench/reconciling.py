@@ -28,7 +28,6 @@ def measure(run: Run) -> None:
     workers = [
         stage.supervisor.start(
             f"worker{number}", [*command, "--hostname", f"worker{number}@bench"], env=env, cwd=ROOT,
-            restarts=1,  # pgmq's transport makes its trigger anew at each start, and two at once may fail
         )
         for number in range(WORKERS)
     ]  # fmt: skip
