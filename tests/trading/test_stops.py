@@ -10,6 +10,8 @@ from django.utils.timezone import now
 from risk.states import StopLevel
 from tests.stops import put
 from tests.trading.desk import MARKET, act, place, position_of
+from trading.brokers import base
+from trading.brokers.mt5.session import Session
 from trading.models import ChangeRequest
 from trading.services import changes, facts
 
@@ -54,6 +56,24 @@ def test_a_change_that_another_has_overtaken_is_not_sent(client, paper, path, mo
     assert (stops(paper), ChangeRequest.objects.count()) == ((108300, 0), 1)
     assert act(client, path, {"take_profit": "1.0900"}, method="patch").json()["state"] == "DONE"
     assert stops(paper) == (108300, 109000)
+
+
+def test_what_a_change_reads_is_less_urgent_than_a_close(client, paper, path, monkeypatch):
+    """A close ends a reading that lasts; a change of stops may not, or no history would ever be read to its end."""
+    real, seen = Session.batch, []
+
+    def batch(self: Session, *what: Any, **how: Any) -> Any:
+        seen.append(how.get("urgency") or base.purpose())
+        return real(self, *what, **how)
+
+    monkeypatch.setattr(Session, "batch", batch)
+
+    assert act(client, path, {"stop_loss": "1.0830"}, method="patch").json()["state"] == "DONE"
+    assert set(seen) == {"PROTECT"}
+    seen.clear()
+    assert act(client, f"{path}/close").status_code == 201
+    assert "CLOSE" in seen
+    assert "PROTECT" not in seen
 
 
 def test_a_change_waits_for_the_answer_of_the_last(client, paper, path):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
 from decimal import Decimal
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from nexus.core.errors import Unreachable
 from trading.states import CashKind, FillKind, OrderType, PositionMode, Side, TimeInForce, VenueState
@@ -48,6 +48,7 @@ __all__ = [
     "OrderType",
     "PositionMode",
     "ProfitQuestion",
+    "Purpose",
     "Quote",
     "Side",
     "StopsChange",
@@ -59,13 +60,16 @@ __all__ = [
     "at_once",
     "is_patient",
     "patiently",
+    "purpose",
     "require_in_time",
     "sharing",
     "time_left",
 ]
 
+Purpose: TypeAlias = Literal["CLOSE", "PROTECT"]  # a close or cancel, a change of stops: what takes risk away
+
 _answer_by: ContextVar[float] = ContextVar("answer_by", default=math.inf)  # by this process's steady clock
-_patient: ContextVar[bool] = ContextVar("patient", default=False)
+_purpose: ContextVar[Purpose | None] = ContextVar("purpose", default=None)
 _at_once: ContextVar[int | None] = ContextVar("at_once", default=None)
 
 
@@ -93,16 +97,16 @@ def sharing(*, most_s: float = math.inf) -> Iterator[None]:
 
 
 @contextmanager
-def patiently(*, within_s: float) -> Iterator[None]:
+def patiently(*, within_s: float, purpose: Purpose = "CLOSE") -> Iterator[None]:
     """Give all of this time to what is read inside, and ask also whoever let others wait in vain a moment ago: it is to
-    take risk away, and late is better than not at all.
+    take risk away, and late is better than not at all. Takes: whether for a close or cancel, or for a change of stops.
     """
-    tokens = _answer_by.set(max(_answer_by.get(), time.monotonic() + within_s)), _patient.set(True)
+    tokens = _answer_by.set(max(_answer_by.get(), time.monotonic() + within_s)), _purpose.set(purpose)
     try:
         yield
     finally:
         _answer_by.reset(tokens[0])
-        _patient.reset(tokens[1])
+        _purpose.reset(tokens[1])
 
 
 def at_once() -> int | None:
@@ -112,7 +116,12 @@ def at_once() -> int | None:
 
 def is_patient() -> bool:
     """Tell whether what is read now is to take risk away."""
-    return _patient.get()
+    return _purpose.get() is not None
+
+
+def purpose() -> Purpose | None:
+    """Return for what is read now, when it is to take risk away."""
+    return _purpose.get()
 
 
 def time_left(deadline_s: float) -> float:

@@ -17,7 +17,7 @@ from nexus.core.jobs import enqueue
 from risk.states import ControlScope
 from trading import rules
 from trading.brokers import base, registry
-from trading.brokers.base import Broker
+from trading.brokers.base import Broker, Purpose
 from trading.models import AccountFigures, TradingAccount
 from trading.services import instruments
 from trading.types import Link
@@ -59,9 +59,9 @@ def answering() -> Iterator[None]:
         yield
 
 
-def patience(*, reduces: bool = True) -> AbstractContextManager[None]:
+def patience(*, reduces: bool = True, purpose: Purpose = "CLOSE") -> AbstractContextManager[None]:
     """Let what takes risk away be read for with a deadline of its own, however much of the answer's is used up."""
-    return base.patiently(within_s=settings.BROKER_DEADLINE_S) if reduces else nullcontext()
+    return base.patiently(within_s=settings.BROKER_DEADLINE_S, purpose=purpose) if reduces else nullcontext()
 
 
 def broker_of(account: TradingAccount) -> Broker:

@@ -82,13 +82,15 @@ def change_stops(
     alone = facts.only(owned, account)
     is_aside = account not in owned.accounts
     reading = partial(facts.read, user_id=account.user_id, account=account, symbol=position.symbol, at=at)
-    with accounts.patience():
+    with accounts.patience(purpose="PROTECT"):
         read = reading(owned=alone if is_aside else owned)
     change = partial(_change, position=position, stops=stops, is_aside=is_aside, actor=actor, reason=reason, at=at)
     has_others = len(owned.accounts) > 1 or owned.waiting
     if not isinstance(read, Missing) or is_aside or not has_others:
         return change(read)
-    with accounts.patience():  # neither another account's broker, which may hang, nor a price holds up what protects
+    with accounts.patience(
+        purpose="PROTECT"
+    ):  # neither another account's broker, which may hang, nor a price holds up what protects
         return change(reading(owned=alone), missing=read)
 
 
@@ -292,7 +294,7 @@ def _send(change: ChangeRequest, *, position: BrokerPosition, wanted: VenuePosit
         send_by_s=send_by_s,
     )
     try:
-        with accounts.patience():
+        with accounts.patience(purpose="PROTECT"):
             accounts.broker_of(position.account).change_stops(request)
     except OutcomeUnknown as exc:
         return _settle(change, state=ChangeState.UNKNOWN, answer=str(exc))

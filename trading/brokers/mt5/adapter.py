@@ -162,7 +162,7 @@ class Mt5Broker:
         def build() -> TerminalRequest:
             where: dict[str, list[object]] = {"identifier": [change.venue_position_id]}
             batch = self._session.batch(
-                [*readings.terms_calls(change.symbol), readings.call("positions_get", where=where)], urgency="CLOSE"
+                [*readings.terms_calls(change.symbol), readings.call("positions_get", where=where)], urgency="PROTECT"
             )
             with readings.reading():
                 readings.require_selected(change.symbol, batch.answers[0])

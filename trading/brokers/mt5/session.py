@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from nexus.core.errors import Refused, Unreachable
-from trading.brokers.base import Link, OrderType, Quote, VenueOrder, is_patient
+from trading.brokers.base import Link, OrderType, Quote, VenueOrder, purpose
 from trading.brokers.mt5 import client, readings, wire
 from trading.brokers.mt5.client import GatewayClient
 from trading.brokers.mt5.orders import Held
@@ -51,11 +51,11 @@ class Session:
     def batch(self, calls: Sequence[dict[str, Any]], *, urgency: str = "") -> readings.Batch:
         """Make the calls as one unit.
 
-        Takes: `urgency`, SEND or CLOSE when an order waits for them, QUOTE when nothing does. What is read to take risk
-        away is a CLOSE by itself, unless it is history. Raises: Unreachable, also when another account answers.
+        Takes: `urgency`, SEND, PROTECT or CLOSE when a send waits for them, QUOTE when nothing does. What is read to
+        take risk away says so by itself, unless it is history. Raises: Unreachable, also when another account answers.
         """
-        if not urgency and is_patient() and not readings.are_history(calls):
-            urgency = "CLOSE"
+        if not urgency and not readings.are_history(calls):
+            urgency = purpose() or ""
         document = self._client.read("/v1/batch", list(calls), correlation_id=_correlation_id(), urgency=urgency)
         with readings.reading():
             if document["login"] is None:

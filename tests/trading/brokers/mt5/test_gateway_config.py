@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trading.brokers.mt5.gateway.config import BadConfig, load, parse
+from trading.brokers.mt5.gateway.config import BadConfig, Watchdog, load, parse
 from trading.brokers.mt5.gateway.terminal import open_terminal
 
 ENVIRONMENT = {"GATEWAY_TOKEN": "t" * 16, "TERMINAL_PASSWORD": "secret-password"}
@@ -125,6 +125,27 @@ def test_refuses_what_it_does_not_understand_and_names_it(path, value, said):
 
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("watchdog", "said"),
+    [
+        ({"stall_s": 30, "kill_s": 30}, "watchdog.kill_s: must be longer than stall_s"),
+        ({"give_way_s": 31}, "watchdog.give_way_s: must be no longer than stall_s"),
+    ],
+)
+def test_refuses_a_watchdog_that_barks_too_late(watchdog, said):
+    with pytest.raises(BadConfig) as refused:
+        parse(EMULATOR | {"watchdog": watchdog}, environment=ENVIRONMENT)
+
+    assert str(refused.value) == said
+
+
+def test_a_reading_gives_way_no_later_than_a_send():
+    quick = parse(EMULATOR | {"watchdog": {"stall_s": 2, "kill_s": 3}}, environment=ENVIRONMENT).watchdog
+
+    assert quick == Watchdog(give_way_s=2.0, stall_s=2.0, kill_s=3.0)
+    assert parse(EMULATOR, environment=ENVIRONMENT).watchdog == Watchdog(3.0, 30.0, 180.0)
 
 
 def test_refuses_a_short_token_and_an_empty_password():

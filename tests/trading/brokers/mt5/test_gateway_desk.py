@@ -210,7 +210,9 @@ def test_urgent_work_goes_first():
     threads[0].start()
     while not worker.busy_s():
         time.sleep(0.001)
-    order = [Urgency.QUOTE, Urgency.RECONCILE, Urgency.SEND, Urgency.CLOSE, Urgency.QUOTE, Urgency.CLOSE]
+    order = [
+        Urgency.QUOTE, Urgency.RECONCILE, Urgency.SEND, Urgency.PROTECT, Urgency.CLOSE, Urgency.QUOTE, Urgency.CLOSE,
+    ]  # fmt: skip
     for number, urgency in enumerate(order):
         payload = {"name": f"{urgency.name} {number}"}
         run = functools.partial(worker.run, "note", payload, timeout_s=5, urgency=urgency)
@@ -223,7 +225,7 @@ def test_urgent_work_goes_first():
     for thread in threads:
         thread.join()
 
-    assert done == ["CLOSE 3", "CLOSE 5", "SEND 2", "RECONCILE 1", "QUOTE 0", "QUOTE 4"]
+    assert done == ["CLOSE 4", "CLOSE 6", "PROTECT 3", "SEND 2", "RECONCILE 1", "QUOTE 0", "QUOTE 5"]
     assert worker.close(timeout_s=5)
 
 

@@ -290,7 +290,7 @@ class Stalled:
     def __init__(self):
         self.is_first, self.kills = True, 0
 
-    def is_stalled(self):
+    def holds_up(self, _):
         was_first, self.is_first = self.is_first, False
         return not was_first
 

@@ -4,8 +4,10 @@ import http.client
 import json
 import os
 import signal
+import threading
 import time
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,11 +16,14 @@ import pytest
 from nexus.core.errors import OutcomeUnknown, Unreachable
 from nexus.local import servers
 from tests.fakes import gate
+from tests.trading.brokers.mt5.fake_gateway import HELD_TICKET
 from tests.trading.brokers.mt5.gateway_in_thread import TOKEN
 from tests.trading.brokers.mt5.test_gateway_process import Place
-from trading.brokers.base import VenueState
+from trading.brokers import base
+from trading.brokers.base import Side, StopsChange, VenueState
 
 QUICK = {"watchdog": {"stall_s": 0.6, "kill_s": 1.6}}
+GIVING_WAY = {"watchdog": {"give_way_s": 0.4, "stall_s": 0.6, "kill_s": 600}}
 
 
 @pytest.fixture
@@ -172,3 +177,122 @@ def test_sends_nothing_after_a_start_before_the_books_were_read_from_it(place, o
     broker.fills_since(datetime.now(UTC))
     assert broker.submit(order()).state is VenueState.FILLED
     assert first.client_order_id not in place.sends.read_text()
+
+
+@pytest.fixture
+def hanging(place):
+    """A gateway whose terminal hangs in its history, with nobody who waits for it any more."""
+    _, url = place.start("history", is_free=False, **GIVING_WAY)
+    with pytest.raises(Unreachable):
+        place.broker(url, deadline_s="0.3").fills_since(datetime.now(UTC) - timedelta(minutes=5))
+    return url
+
+
+def close(broker, order, quantity="0.1"):
+    terms = {"venue_position_id": str(HELD_TICKET), "stop_loss": None, "take_profit": None}
+    return broker.submit(order(side=Side.SELL, quantity=Decimal(quantity), **terms))
+
+
+def test_a_history_that_does_not_end_is_ended_for_a_close(place, hanging, order):
+    assert close(place.broker(hanging, deadline_s="10"), order).state is VenueState.FILLED
+
+    assert (health(hanging)["kills"], health(hanging)["generation"]) == (1, 2)
+    with pytest.raises(Unreachable):
+        place.broker(hanging).submit(order())  # the books of the new worker have not been read
+
+
+def test_a_history_that_is_asked_for_again_and_again_is_ended_once_for_several_closes(place, hanging, order):
+    reader, is_over = place.broker(hanging, deadline_s="0.3"), threading.Event()
+
+    def read():
+        while not is_over.wait(0.02):
+            with pytest.raises(Unreachable):
+                reader.fills_since(datetime.now(UTC) - timedelta(minutes=5))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        broker = place.broker(hanging, deadline_s="10")
+        for _ in range(4):
+            assert close(broker, order, "0.02").state is VenueState.FILLED
+    finally:
+        is_over.set()
+        thread.join()
+
+    assert health(hanging)["kills"] == 1
+
+
+@pytest.mark.parametrize("what", ["position", "order"])
+def test_a_send_that_reduces_is_not_told_of_a_stall_by_a_reading(place, hanging, what):
+    wait_until(lambda: health(hanging)["status"] == "stalled")
+    held = {"action": 1, "symbol": "EURUSD", "volume": 0.1, "type": 1, "magic": 5, "comment": "c", "price": 1.1}
+    request = held | {"position": HELD_TICKET} if what == "position" else {"action": 8, "order": HELD_TICKET}
+
+    status, answer = ask(hanging, "/v1/order_send", "POST", {"intent_id": "close", "request": request})
+
+    assert (status, answer["state"], health(hanging)["kills"]) == (200, "RESULT", 1)
+
+
+def test_nothing_else_ends_a_history(place, hanging, order):
+    wait_until(lambda: health(hanging)["status"] == "stalled")
+    broker = place.broker(hanging, deadline_s="0.3")
+    change = StopsChange("c", str(HELD_TICKET), "EURUSD", Decimal("1.09"), None)
+
+    for act in (
+        lambda: broker.submit(order()),
+        lambda: broker.change_stops(change),
+        lambda: broker.snapshot(symbols=[]),
+    ):
+        with pytest.raises(Unreachable):
+            act()
+    with base.patiently(within_s=0.3, purpose="PROTECT"), pytest.raises(Unreachable):
+        broker.snapshot(symbols=[])
+    assert (health(hanging)["kills"], health(hanging)["generation"]) == (0, 1)
+
+    with base.patiently(within_s=10):  # as a sweep reads what it is to close
+        assert place.broker(hanging, deadline_s="10").snapshot(symbols=[]).positions
+    assert health(hanging)["kills"] == 1
+
+
+def test_a_send_that_stalls_is_ended_for_a_close_and_is_not_known_to_be_done(place, order):
+    _, url = place.start("lock", watchdog={"give_way_s": 0.1, "stall_s": 3, "kill_s": 600})
+    hung = order()
+    with pytest.raises(OutcomeUnknown):
+        place.broker(url, deadline_s="0.3").submit(hung)
+    relent(place)
+    with pytest.raises(Unreachable):  # longer than a reading may last, and not yet as long as a send may
+        close(place.broker(url, deadline_s="1"), order)
+    assert health(url)["kills"] == 0
+
+    broker = place.broker(url, deadline_s="10")
+    assert close(broker, order).state is VenueState.FILLED
+
+    assert (health(url)["kills"], health(url)["calling"]) == (1, 1)
+    with pytest.raises(OutcomeUnknown):
+        broker.submit(hung)
+    assert place.sends.read_text().split().count(hung.client_order_id) == 1
+
+
+def test_a_close_whose_caller_has_gone_ends_nothing(place, order):
+    _, url = place.start("history", is_free=False, watchdog={"give_way_s": 2, "stall_s": 2, "kill_s": 600})
+    reader = place.broker(url, deadline_s="0.3")
+    with pytest.raises(Unreachable):
+        reader.fills_since(datetime.now(UTC) - timedelta(minutes=5))
+    with pytest.raises(Unreachable):
+        close(place.broker(url, deadline_s="0.3"), order)
+
+    wait_until(lambda: health(url)["status"] == "stalled")
+    assert (health(url)["kills"], health(url)["waiting"]) == (0, 1)
+
+
+def test_a_terminal_that_takes_its_time_to_open_is_not_ended_for_a_close(place, order):
+    _, url = place.start("slow", watchdog={"give_way_s": 0.4, "stall_s": 60, "kill_s": 600})
+    os.kill(health(url)["worker_pid"], signal.SIGKILL)
+    reader = place.broker(url, deadline_s="0.3")
+    for _ in range(2):  # the first finds the worker gone, the second opens the next one
+        with pytest.raises(Unreachable):
+            reader.snapshot(symbols=[])
+
+    assert close(place.broker(url, deadline_s="10"), order).state is VenueState.FILLED
+
+    assert (health(url)["kills"], health(url)["generation"]) == (0, 2)

@@ -11,7 +11,7 @@
       "terminal": {"kind": "metatrader5", "path": "C:/…/terminal64.exe", "portable": true, "login": 1,
                    "password_env": "MT5_PASSWORD", "server": "Broker-Live"},
       "limits": {"lots_max": "5", "symbols": ["EURUSD"], "orders_per_minute": 60, "kill_file": "STOP"},
-      "watchdog": {"stall_s": 30, "kill_s": 180}     seconds of one call; may be left out
+      "watchdog": {"give_way_s": 3, "stall_s": 30, "kill_s": 180}     seconds of one call; may be left out
     }
 
 A paper broker instead: {"kind": "emulator", "store", "login", "password", "server": "Paper-…"} and, if need be, "mode"
@@ -73,8 +73,13 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Watchdog:
-    """How long one call of the terminal may last: before nothing new is sent, and before its process is killed."""
+    """How long one call of the terminal may last.
 
+    `stall_s` before nothing new is sent, `kill_s` before its process is killed. While a close or cancel waits it is
+    killed after `give_way_s` if it is a reading, and after `stall_s` if it is not.
+    """
+
+    give_way_s: float = 3.0
     stall_s: float = 30.0
     kill_s: float = 180.0
 
@@ -242,10 +247,15 @@ def _limits(section: "_Section") -> Limits:
 
 
 def _watchdog(section: "_Section") -> Watchdog:
-    watchdog = Watchdog(float(section.amount("stall_s", "30")), float(section.amount("kill_s", "180")))
+    usual = Watchdog()
+    stall_s = float(section.amount("stall_s", str(usual.stall_s)))
+    kill_s = float(section.amount("kill_s", str(usual.kill_s)))
+    watchdog = Watchdog(float(section.amount("give_way_s", str(min(usual.give_way_s, stall_s)))), stall_s, kill_s)
     section.finish()
     if watchdog.kill_s <= watchdog.stall_s:
         raise BadConfig("watchdog.kill_s: must be longer than stall_s")
+    if watchdog.give_way_s > watchdog.stall_s:
+        raise BadConfig("watchdog.give_way_s: must be no longer than stall_s")
     return watchdog
 
 

@@ -85,6 +85,8 @@ class Desk:
         self._reconciled = 0  # the generation of hands that the control plane has compared its books with
         self._is_connected = False
         self._down: TerminalDown | None = None
+        self._is_connecting = False
+        self._connected_at = 0.0  # by this process's steady clock
         self._retry_at = 0.0
         self._backoff_s = 0.5
         self._ticks: dict[str, int] = {}  # of the unit in hand
@@ -109,6 +111,7 @@ class Desk:
         if self._down and (self._down.is_final or time.monotonic() < self._retry_at):
             raise self._down
         try:
+            self._is_connecting = True
             (error,) = self._make([Call("initialize")])
         except TerminalLost as exc:
             error = Answer(None, 0, str(exc))
@@ -116,6 +119,8 @@ class Desk:
             self._down = TerminalDown(str(exc))
             self._wait_longer()
             raise
+        finally:
+            self._connected_at, self._is_connecting = time.monotonic(), False
         if error.result is not True:
             self._wait_longer()
             detail = f"the terminal does not connect: {error.code} {error.message or error.exception}"
@@ -126,6 +131,10 @@ class Desk:
         self.meter.count("worker_starts_total" if self.generation > self._counted else "terminal_connects_total")
         self._counted = self.generation
         logs.write("gateway.terminal.connected", login=self._hands.login, server=self._hands.server)
+
+    def has_been_connected_for(self, seconds: float) -> bool:
+        """Tell whether what is in hand had this long after a connection: opening a terminal may take its time."""
+        return not self._is_connecting and time.monotonic() - self._connected_at > seconds
 
     def _wait_longer(self) -> None:
         self._retry_at = time.monotonic() + self._backoff_s

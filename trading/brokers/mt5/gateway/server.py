@@ -79,9 +79,9 @@ class Gateway:
         if record.state is not State.RECEIVED and record.state is not State.CALLING:
             return sending.as_dict(record, self._journal, now=self._desk.now())
         try:
-            if self._watch and self._watch.is_stalled():
+            urgency = _urgency_of(request)
+            if self._watch and self._watch.holds_up(urgency):
                 raise Problem(503, "stalled", "a call of the terminal does not end; nothing new is sent")
-            urgency = Urgency.CLOSE if sending.reduces(request) else Urgency.SEND
             return self._run("send", {"intent_id": intent_id, "correlation_id": correlation_id}, timeout_s, urgency)
         except Problem as problem:
             return self._why_not_sent(intent_id, problem)
@@ -145,7 +145,7 @@ class Gateway:
             "worker_busy_seconds": ("How long the unit in hand has been running.", worker.busy_s()),
             "worker_generation": ("Which worker in a row serves the terminal.", desk.generation),
             "waiting": ("Units that wait for the terminal.", worker.waiting()),
-            "stalled": ("Whether nothing is sent because a call does not end.", bool(watch and watch.is_stalled())),
+            "stalled": ("Whether nothing new is sent because a call does not end.", bool(watch and watch.is_stalled())),
             "reconcile_first": ("Whether nothing new is sent before the books were read.", desk.must_reconcile),
             "pause_seconds": ("How long nothing is sent since the broker asked for less.", desk.throttle.left_s()),
             "journal_writable": ("Whether the journal took its last beat.", not self._journal.trouble),
@@ -189,10 +189,17 @@ def _reading(body: Any, function: object) -> dict[str, Any]:
 
 def _urgency(asked: str, calls: Sequence[dict[str, Any]]) -> Urgency:
     """Return the urgency that the caller gave, or what its calls tell: history is read to reconcile."""
-    if asked in {"CLOSE", "SEND", "QUOTE"}:  # the readings that an order needs are as urgent as the order
+    if asked in {"CLOSE", "PROTECT", "SEND", "QUOTE"}:  # the readings that an order needs are as urgent as the order
         return Urgency[asked]
     is_history = any(str(call.get("function", "")).startswith("history_") for call in calls)
     return Urgency.RECONCILE if is_history else Urgency.QUOTE
+
+
+def _urgency_of(request: dict[str, Any]) -> Urgency:
+    """Return how urgent a send is: what takes risk away goes first."""
+    if sending.ends(request):
+        return Urgency.CLOSE
+    return Urgency.PROTECT if sending.reduces(request) else Urgency.SEND
 
 
 def _intent_id(value: object) -> str:

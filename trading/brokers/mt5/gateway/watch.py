@@ -5,7 +5,7 @@ import threading
 from trading.brokers.mt5.gateway import logs
 from trading.brokers.mt5.gateway.config import Watchdog
 from trading.brokers.mt5.gateway.desk import Desk
-from trading.brokers.mt5.gateway.worker import Worker
+from trading.brokers.mt5.gateway.worker import Urgency, Worker
 
 POLL_S = 0.1
 
@@ -27,18 +27,25 @@ class Watch:
         """Tell whether a call has been in flight for so long that nothing new may be sent."""
         return self._worker.busy_s() > self._limits.stall_s
 
+    def holds_up(self, urgency: Urgency) -> bool:
+        """Tell whether nothing so urgent may be sent now. A close or cancel may always: what lasts is ended for it."""
+        return self.is_stalled() and urgency is not Urgency.CLOSE
+
     def close(self) -> None:
         """Stop looking."""
         self._is_over.set()
         self._thread.join()
 
     def _loop(self) -> None:
-        while not self._is_over.wait(min(POLL_S, self._limits.stall_s / 4)):
+        while not self._is_over.wait(min(POLL_S, self._limits.give_way_s / 4)):
             busy_s = self._worker.busy_s()
-            if busy_s > self._limits.kill_s:
-                self.kills += 1
-                self._desk.meter.count("worker_kills_total")
-                logs.write("gateway.worker.killed", busy_s=round(busy_s, 1), kills=self.kills)
+            limits = self._limits
+            is_read = self._desk.has_been_connected_for(limits.give_way_s)
+            reading_s = limits.give_way_s if is_read else limits.stall_s
+            if self._worker.give_way(self._desk.kill, reading_s=reading_s, any_s=limits.stall_s):
+                self._note_kill(busy_s, reason="a close or cancel waited behind it")
+            elif busy_s > self._limits.kill_s:
+                self._note_kill(busy_s, reason="a call does not end")
                 self._worker.restart_watch()
                 self._desk.kill()
             elif busy_s > self._limits.stall_s and not self._has_alarmed:
@@ -46,3 +53,8 @@ class Watch:
                 logs.write("gateway.worker.stalled", busy_s=round(busy_s, 1), level="critical")
             elif busy_s <= self._limits.stall_s:
                 self._has_alarmed = False
+
+    def _note_kill(self, busy_s: float, *, reason: str) -> None:
+        self.kills += 1
+        self._desk.meter.count("worker_kills_total")
+        logs.write("gateway.worker.killed", busy_s=round(busy_s, 1), kills=self.kills, reason=reason)
