@@ -11,7 +11,8 @@ import pytest
 
 from tests.trading.brokers.mt5.fake_terminal import LOGIN, SERVER
 from tests.trading.brokers.mt5.gateway_in_thread import TOKEN
-from trading.brokers.mt5.gateway.server import Server
+from trading.brokers.mt5 import client
+from trading.brokers.mt5.gateway.server import CONNECTIONS_MAX, Server
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -256,3 +257,22 @@ def test_asks_windows_to_have_its_address_alone(running, monkeypatch):
     with Server(("127.0.0.1", 0), gateway=running.server.gateway, token=TOKEN) as server:
         assert server.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         assert server.socket.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR) == 0
+
+
+def test_sixteen_processes_of_nexus_find_room_and_who_finds_none_is_told_at_once(ask, running):
+    address = urlsplit(running.url)
+    held: list[socket.socket] = []
+
+    def hold(connections):
+        place = (address.hostname, address.port)
+        held.extend(socket.create_connection(place, timeout=5) for _ in range(connections))
+
+    try:
+        hold(16 * client.POOL_MAX - 1)
+        assert ask("/v1/health", method="GET")[0] == 200
+        hold(CONNECTIONS_MAX)
+        with pytest.raises(OSError):
+            ask("/v1/health", method="GET")
+    finally:
+        for each in held:
+            each.close()

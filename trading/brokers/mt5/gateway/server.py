@@ -24,7 +24,7 @@ from trading.brokers.mt5.gateway.worker import Busy, Late, Urgency, Worker
 
 BODY_MAX = 256 * 1024
 BATCH_MAX = 64
-CONNECTIONS_MAX = 64
+CONNECTIONS_MAX = 256  # Nexus keeps up to sixteen in each of its processes, and a close may come by any of them
 IDLE_S, HANDSHAKE_S = 75.0, 5.0
 DEADLINE_S_DEFAULT, DEADLINE_S_MAX = 5.0, 60.0
 
