@@ -138,6 +138,7 @@ class AccountSnapshot:
     pause_s: float = 0  # how long the venue is to be left alone: it has said that too much was asked of it
     credit: Decimal = Decimal(0)  # lent by the venue: in the equity, and no part of the balance
     remembers: Mapping[str, int] = field(default_factory=dict)  # see `rules.still_remembers`
+    sends_nothing: str = ""  # why what stands before the venue sends nothing at all, closes neither; in its own words
 
     @property
     def hides_something(self) -> bool:

@@ -18,7 +18,11 @@ def pause(attempts: int) -> timedelta:
 RUNBOOKS: Mapping[str, str] = {
     **dict.fromkeys(("TRADING_STOPPED", "STOP_NOT_FOLLOWED", "SWEEP_NOT_PROVEN", "DATABASE_CONNECTIONS_LOW"), "stops"),
     **dict.fromkeys(
-        ("HEALTH_DEGRADED", "ACCOUNT_NOT_WATCHED", "MARGIN_LEVEL_LOW", "ACCOUNT_REFUSED", "JOURNAL_CHANGED"), "accounts"
+        (
+            "HEALTH_DEGRADED", "ACCOUNT_NOT_WATCHED", "GATEWAY_SENDS_NOTHING", "MARGIN_LEVEL_LOW", "ACCOUNT_REFUSED",
+            "JOURNAL_CHANGED",
+        ),
+        "accounts",
     ),
     **dict.fromkeys(
         (

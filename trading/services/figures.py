@@ -68,6 +68,7 @@ def note(
     row.exposure = readings.exposure_of(account, read)
     if row.read_at is None or row.read_at < read_at:  # a look that was overtaken by another one has seen it earlier
         accounts.note_journal(row, account, snapshot.remembers, at=at)
+        _tell_what_sends_nothing(account, snapshot.sends_nothing, at=at)
     row.read_at = read_at
     since = row.failing_since or read_at
     row.failing_since = since if row.loss_today is None else row.failing_since  # `note_whole` ends it
@@ -113,13 +114,29 @@ def _tell_when_blind(account: TradingAccount, words: str, *, since: datetime, cl
         )
 
 
+def _tell_what_sends_nothing(account: TradingAccount, trouble: str, *, at: datetime) -> None:
+    if not trouble:
+        alerts.close_alert(dedupe_key=_mute_key(account.pk), at=at)
+        return
+    alerts.open_alert(
+        severity=Severity.CRITICAL,
+        kind="GATEWAY_SENDS_NOTHING",
+        dedupe_key=_mute_key(account.pk),
+        text=f"The gateway of {account} cannot write its journal ({trouble}), and so sends nothing: no order, no cancel"
+        " and no close. Make room on its disk. Until then close by hand in the terminal.",
+        object_type="trading_account",
+        object_id=str(account.public_id),
+        at=at,
+    )
+
+
 @transaction.atomic(durable=True)
 def alarm(*, clock: datetime, at: datetime) -> None:
     """Wake people when nobody looks at accounts at all: the worker that does is gone, and another one says so.
 
     What was told of an account that is put aside ends: nobody will look at it again.
     """
-    aside = [each for pk in accounts.put_aside() for each in (_blind_key(pk), _margin_key(pk))]
+    aside = [each for pk in accounts.put_aside() for each in (_blind_key(pk), _margin_key(pk), _mute_key(pk))]
     aside += resolution.told_aside() if aside else []
     alerts.close_alerts(dedupe_keys=aside, at=at)
     late = clock - timedelta(seconds=settings.WATCH_BLIND_S)
@@ -283,3 +300,7 @@ def _blind_key(account_id: int) -> str:
 
 def _margin_key(account_id: int) -> str:
     return f"margin:{account_id}"
+
+
+def _mute_key(account_id: int) -> str:
+    return f"gateway-sends-nothing:{account_id}"

@@ -9,6 +9,7 @@ HEADLINES = {
     "DATABASE_CONNECTIONS_LOW": _("The database has few connections left: soon nobody can stop trading"),
     "HEALTH_DEGRADED": _("Nobody looks at accounts"),
     "ACCOUNT_NOT_WATCHED": _("An account cannot be read"),
+    "GATEWAY_SENDS_NOTHING": _("A gateway sends nothing: its disk takes no more"),
     "MARGIN_LEVEL_LOW": _("The margin level is low"),
     "REQUEST_NOT_VALID": _("The broker finds a request of ours not valid"),
     "ACCOUNT_REFUSED": _("The broker refuses everything on an account"),

@@ -94,6 +94,7 @@ class Mt5Broker:
                 name=self._profile.account,
                 pause_s=batch.pause_s,
                 remembers=batch.runs,
+                sends_nothing=batch.trouble,
                 **readings.figures(asked, batch),
             )
         session.compared("account", batch)

@@ -28,6 +28,7 @@ class Batch:
     unreconciled: tuple[str, int] | None = None
     pause_s: float = 0  # how long the gateway sends nothing, since the venue asked for less
     runs: Mapping[str, int] = field(default_factory=dict)  # how far its journal remembers
+    trouble: str = ""  # what keeps the gateway from writing its journal, and so from sending anything
 
     def result(self, index: int) -> Any:
         """Return one result. Raises: Unreachable when that call failed: a failure is not an empty answer."""

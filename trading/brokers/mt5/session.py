@@ -71,6 +71,7 @@ class Session:
             return readings.Batch(
                 results, float(document["gateway_utc"]), worker if document["reconcile_first"] else None,
                 pause_s=float(document.get("pause_s", 0)), runs=wire.runs(document),
+                trouble=wire.text(document.get("journal_trouble", "")),  # an older gateway does not say
             )  # fmt: skip
 
     def compared(self, what: str, batch: readings.Batch) -> None:

@@ -135,6 +135,7 @@ def snapshot(
     profit_asked: Decimal | None = None,
     pause_s: float = 0,
     remembers: Mapping[str, int],
+    sends_nothing: str = "",
 ) -> AccountSnapshot:
     """Return the account as one unit with its positions, orders and quotes."""
     with understanding():
@@ -161,6 +162,7 @@ def snapshot(
             pause_s=pause_s,
             credit=credit,
             remembers=remembers,
+            sends_nothing=sends_nothing,
         )
 
 

@@ -67,7 +67,7 @@ class Gateway:
             raise Problem(400, "bad_request", f"a batch is a list of 1 to {BATCH_MAX} calls")
         calls = [_reading(entry, entry.get("function") if isinstance(entry, dict) else None) for entry in body]
         reply = self._run("read", {"calls": calls}, timeout_s, _urgency(urgency, calls))
-        return reply | {"journal_runs": self._journal.runs()}
+        return reply | {"journal_runs": self._journal.runs(), "journal_trouble": self._journal.trouble}
 
     def order_send(self, body: Any, timeout_s: float, correlation_id: str) -> dict[str, Any]:
         """Send an intent, or say what became of it before."""
